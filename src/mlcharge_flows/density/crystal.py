@@ -1,0 +1,66 @@
+"""The ions of a periodic cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Crystal:
+    """Lattice and ions, in the order of the POSCAR.
+
+    Parameters
+    ----------
+    lattice
+        Lattice vectors as rows, shape (3, 3), in angstrom.
+    symbols
+        Element of each ion.
+    positions
+        Fractional coordinates, shape (n, 3).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mlcharge_flows.density.crystal import Crystal
+    >>> salt = Crystal(np.eye(3) * 4.0, ("Na", "Cl"), np.array([[0, 0, 0], [0.5, 0.5, 0.5]]))
+    >>> salt.volume
+    64.0
+    >>> salt.species
+    (('Na', 1), ('Cl', 1))
+    """
+
+    lattice: np.ndarray
+    symbols: tuple[str, ...]
+    positions: np.ndarray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lattice", np.asarray(self.lattice, dtype=float))
+        object.__setattr__(self, "positions", np.asarray(self.positions, dtype=float))
+        object.__setattr__(self, "symbols", tuple(self.symbols))
+        if self.lattice.shape != (3, 3):
+            raise ValueError(f"lattice has shape {self.lattice.shape}, expected (3, 3)")
+        if self.positions.shape != (len(self.symbols), 3):
+            raise ValueError(
+                f"positions have shape {self.positions.shape}, expected ({len(self.symbols)}, 3)"
+            )
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    @property
+    def volume(self) -> float:
+        """Cell volume in cubic angstrom."""
+        return float(abs(np.linalg.det(self.lattice)))
+
+    @property
+    def reciprocal(self) -> np.ndarray:
+        """Reciprocal lattice vectors as rows, with the factor 2 pi, in 1/angstrom."""
+        return 2.0 * np.pi * np.linalg.inv(self.lattice).T
+
+    @property
+    def species(self) -> tuple[tuple[str, int], ...]:
+        """Runs of equal ions, as a POSCAR lists them."""
+        return tuple((symbol, len(list(run))) for symbol, run in groupby(self.symbols))

@@ -1,0 +1,1 @@
+"""Flows that compose the jobs: one small flow per material."""

@@ -1,0 +1,1 @@
+"""jobflow Makers that write a start, run from it, count and compare."""

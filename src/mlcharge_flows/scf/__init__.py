@@ -1,0 +1,1 @@
+"""Counting electronic steps, proving where a run started, paired statistics: reads only."""

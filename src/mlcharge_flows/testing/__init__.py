@@ -1,0 +1,1 @@
+"""Public test material: small crystals, laws and tolerances."""

@@ -1,0 +1,1 @@
+"""VASP's files: read and written as VASP itself does."""
