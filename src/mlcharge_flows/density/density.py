@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -78,3 +79,53 @@ class Density:
     def n_electrons(self) -> float:
         """Integral of the density over the cell."""
         return float(np.mean(self.total) * self.crystal.volume)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over ions, grid and occupancies (not the comment), in hexadecimal.
+
+        Put its first digits in the comment: VASP's echo of that line then names the density.
+        """
+        digest = sha256(repr((self.crystal.symbols, self.total.shape)).encode())
+        grids = [self.crystal.lattice, self.crystal.positions, self.total]
+        records = [*(self.occupancies or ())]
+        if self.magnetisation is not None:
+            grids.append(self.magnetisation.grid)
+            records += self.magnetisation.occupancies or ()
+        for array in [*grids, *records]:
+            digest.update(np.ascontiguousarray(array, dtype="<f8").data)
+        return digest.hexdigest()
+
+    def scaled_to(self, n_electrons: float) -> Self:
+        """Multiply the total grid so that it integrates to a number of electrons.
+
+        Occupancies and magnetisation stay as they are.
+
+        Parameters
+        ----------
+        n_electrons
+            NELECT.
+
+        Returns
+        -------
+        Density
+            Of the same type.
+
+        Raises
+        ------
+        ValueError
+            If the grid holds no electrons to scale.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from mlcharge_flows.density.crystal import Crystal
+        >>> from mlcharge_flows.density.density import Density
+        >>> atom = Crystal(np.eye(3) * 3.0, ("Li",), np.zeros((1, 3)))
+        >>> round(Density(atom, np.ones((2, 2, 2))).scaled_to(1.0).n_electrons, 12)
+        1.0
+        """
+        held = self.n_electrons
+        if not np.isfinite(held) or held == 0.0:
+            raise ValueError(f"a density that integrates to {held} cannot be scaled")
+        return replace(self, total=self.total * (n_electrons / held))

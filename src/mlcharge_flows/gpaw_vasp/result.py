@@ -121,6 +121,8 @@ class Run:
         VASP-style lines about the start that went to stdout.
     started, seconds
         Wall-clock start (POSIX time) and total wall time.
+    cores
+        MPI processes.
     """
 
     crystal: Crystal
@@ -151,3 +153,4 @@ class Run:
     messages: Sequence[str] = field(default_factory=tuple)
     started: float = 0.0
     seconds: float = 0.0
+    cores: int = 1

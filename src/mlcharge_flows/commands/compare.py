@@ -1,0 +1,149 @@
+"""``mlcharge compare``: run, count, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlcharge_flows.commands.leave import INTERRUPTED, NOTHING_DONE, leave
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mlcharge_flows.flows.compare import CompareStartsMaker
+    from mlcharge_flows.scf.comparison import Comparison
+    from mlcharge_flows.structures import Material
+
+
+def compare(
+    structures: Annotated[
+        list[str],
+        typer.Argument(help="CIF, POSCAR or JSON files (also .gz), and folders of them."),
+    ],
+    arms: Annotated[
+        str,
+        typer.Option(
+            help="Starts to compare with default, which always runs: superposition, converged, "
+            "atomic-occupancies, converged-occupancies."
+        ),
+    ] = "default,superposition,converged",
+    workers: Annotated[
+        int, typer.Option(min=0, help="Materials at a time; 0: one per CPU, or 1 with VASP.")
+    ] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of the runs and of the report.")] = Path(
+        "comparison"
+    ),
+    max_atoms: Annotated[
+        int | None, typer.Option(min=1, help="Leave out structures with more atoms.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Take only the first so many structures.")
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Go on without structures that cannot be used.")
+    ] = False,
+) -> None:
+    """Compare how many electronic steps each start takes, for every structure.
+
+    Finished materials are not run again: after an interruption, give the same command.
+
+    [bold]Examples[/bold]
+
+        mlcharge compare Si.cif POSCAR --out demo
+
+        mlcharge compare structures.json.gz --max-atoms 6 --limit 12 --workers 4
+
+        mlcharge compare cifs/ --arms superposition,converged,atomic-occupancies
+    """
+    from rich.console import Console
+
+    from mlcharge_flows.settings import Settings, SetupError
+
+    console = Console(highlight=False)
+    try:
+        settings = Settings()
+        settings.check()
+        from mlcharge_flows.flows.compare import CompareStartsMaker, named_starts
+
+        maker = CompareStartsMaker(starts=named_starts(arms.split(",")))
+        materials, problems = _materials(structures, max_atoms, limit)
+        if not problems or skip_bad:
+            settings.activate()
+            materials, without = _with_data(materials, maker)
+            problems += without
+    except (ValueError, SetupError) as error:
+        leave(error)
+    if not materials:
+        leave(*problems, "there is no structure to compare")
+    if problems and not skip_bad:
+        leave(*problems, "nothing was run: correct this, or leave it out with --skip-bad")
+    for problem in problems:
+        console.print(f"left out: {problem}", style="yellow", markup=False)
+    if workers == 0:
+        from mlcharge_flows.flows.local import usable_cpus
+
+        workers = usable_cpus() if settings.embedded else 1
+    _run(console, materials, maker, out, workers)
+
+
+def _materials(
+    paths: list[str], max_atoms: int | None, limit: int | None
+) -> tuple[list[Material], list[str]]:
+    from mlcharge_flows.structures import read_structures
+
+    materials, problems = read_structures(paths)
+    small = [m for m in materials if max_atoms is None or len(m.structure) <= max_atoms]
+    return small[:limit], problems
+
+
+def _with_data(
+    materials: list[Material], maker: CompareStartsMaker
+) -> tuple[list[Material], list[str]]:
+    """Materials of which every element has a PAW data set, and a line for each other one."""
+    from mlcharge_flows.jobs.paw_data import elements_without_data
+
+    elements = {element for m in materials for element in m.structure.symbol_set}
+    missing = elements_without_data(elements, maker.static_maker.input_set_generator)
+    usable = [m for m in materials if not missing.intersection(m.structure.symbol_set)]
+    problems = [
+        f"{m.source}: {m.id} needs PAW data for "
+        f"{', '.join(sorted(missing.intersection(m.structure.symbol_set)))}, "
+        "which the POTCAR library does not have"
+        for m in materials
+        if m not in usable
+    ]
+    return usable, problems
+
+
+def _run(
+    console: Console, materials: list[Material], maker: CompareStartsMaker, out: Path, workers: int
+) -> None:
+    from mlcharge_flows.commands.progress import campaign_progress
+    from mlcharge_flows.flows.local import FolderError, finished, results, run_locally
+
+    before = finished(materials, maker, out)
+    if before:
+        console.print(f"{len(before)} of {len(materials)} materials are finished already")
+    try:
+        with campaign_progress(console, len(materials) - len(before)) as advance:
+            compared = run_locally(materials, maker, out, workers, advance)
+    except FolderError as error:
+        leave(error)
+    except KeyboardInterrupt:
+        left = len(materials) - len(finished(materials, maker, out))
+        leave(f"interrupted; {left} materials are left: give the same command", status=INTERRUPTED)
+    from mlcharge_flows.commands.report import show_report
+
+    show_report(console, [c for c in results(out) if c.protocol == maker.protocol], out)
+    if not any(_compared(comparison) for comparison in compared):
+        leave(f"no material could be compared; see {out}/*/flow.log", status=NOTHING_DONE)
+
+
+def _compared(comparison: Comparison) -> bool:
+    """Whether the reference and at least one other arm count."""
+    from mlcharge_flows.flows.compare import REFERENCE
+
+    counted = {arm for arm, run in comparison.arms.items() if run.excluded is None}
+    return REFERENCE in counted and len(counted) > 1

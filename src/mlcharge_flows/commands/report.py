@@ -1,0 +1,66 @@
+"""``mlcharge report``: write the report of a campaign folder again."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer needs it at run time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlcharge_flows.commands.leave import leave
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mlcharge_flows.scf.comparison import Comparison
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder that compare wrote, finished or not.")],
+) -> None:
+    """Write the report of what is finished in a folder; nothing is run.
+
+    [bold]Example[/bold]
+
+        mlcharge report comparison
+    """
+    from rich.console import Console
+
+    from mlcharge_flows.flows.local import results
+
+    if not folder.is_dir():
+        leave(f"{folder}: there is no such folder")
+    comparisons = results(folder)
+    if not comparisons:
+        leave(f"{folder}: no material is finished in it; is it the --out of mlcharge compare?")
+    protocols = {comparison.protocol for comparison in comparisons}
+    if len(protocols) > 1:
+        leave(
+            f"{folder}: its materials were run with {len(protocols)} different settings, "
+            "which cannot be compared; keep them in separate folders"
+        )
+    show_report(Console(highlight=False), comparisons, folder)
+
+
+def show_report(console: Console, comparisons: list[Comparison], folder: Path) -> None:
+    """Write the report files, print the summary and where the page is.
+
+    Parameters
+    ----------
+    console
+        Where to print.
+    comparisons
+        What to report.
+    folder
+        Where to write.
+    """
+    from mlcharge_flows.reports.table import rich_table
+    from mlcharge_flows.reports.write import write_report
+    from mlcharge_flows.scf.statistics import summarize
+
+    try:
+        page = write_report(comparisons, folder)
+    except OSError as error:
+        leave(f"{error.filename or folder}: cannot be written ({error.strerror})")
+    console.print(rich_table(summarize(comparisons)))
+    console.print(f"Report: {page.absolute()}", soft_wrap=True, markup=False)

@@ -1,0 +1,160 @@
+"""One small flow per material: the same run from several starts."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from atomate2.vasp.jobs.core import StaticMaker
+from jobflow import Flow, Job, Maker, OnMissing
+
+from mlcharge_flows.jobs.compare import compare
+from mlcharge_flows.jobs.count import count
+from mlcharge_flows.jobs.existing import ConvergedStartMaker
+from mlcharge_flows.jobs.protocol import ComparisonSetGenerator, protocol_hash
+from mlcharge_flows.jobs.run import RunFromStartMaker
+from mlcharge_flows.jobs.superposition import SuperpositionStartMaker
+from mlcharge_flows.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from atomate2.vasp.jobs.base import BaseVaspMaker
+    from pymatgen.core import Structure
+
+    from mlcharge_flows.jobs.start import StartMaker
+
+REFERENCE = "default"
+"""The arm that every other is compared with: VASP's own start from atoms."""
+
+STARTS: dict[str, Callable[[], StartMaker]] = {
+    "superposition": SuperpositionStartMaker,
+    "converged": ConvergedStartMaker,
+    "atomic-occupancies": lambda: ConvergedStartMaker(occupancies="atomic"),
+    "converged-occupancies": lambda: ConvergedStartMaker(grid="atomic"),
+}
+"""Arms that can be asked for by name, beside the reference."""
+
+
+def named_starts(arms: Iterable[str]) -> dict[str, StartMaker]:
+    """Start Makers of the named arms, without the reference, which always runs.
+
+    Raises
+    ------
+    ValueError
+        An arm is unknown.
+
+    Examples
+    --------
+    >>> list(named_starts(["default", "converged"]))
+    ['converged']
+    """
+    names = list(dict.fromkeys(arm.strip() for arm in arms if arm.strip()))
+    unknown = [arm for arm in names if arm != REFERENCE and arm not in STARTS]
+    if unknown:
+        known = ", ".join([REFERENCE, *STARTS])
+        raise ValueError(f"unknown arm {', '.join(map(repr, unknown))}; choose from {known}")
+    return {arm: STARTS[arm]() for arm in names if arm != REFERENCE}
+
+
+def _static() -> BaseVaspMaker:
+    return StaticMaker(input_set_generator=ComparisonSetGenerator())
+
+
+def _starts() -> dict[str, StartMaker]:
+    return named_starts(["superposition", "converged"])
+
+
+@dataclass
+class CompareStartsMaker(Maker):
+    """Run one material from atoms and from each start, count all, and compare.
+
+    All arms share every setting but ICHARG. No arm is corrected by custodian: a corrected run is
+    another run. What fails is recorded in the comparison and stops nothing else.
+
+    Parameters
+    ----------
+    name
+        Name of the flow.
+    static_maker
+        The run that is compared; any static atomate2 VASP Maker.
+    starts
+        Start Maker of each arm beside ``default``.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> silicon = Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.43), ["Si"], [[0, 0, 0]])
+    >>> flow = CompareStartsMaker().make(silicon, "Si")
+    >>> [job.name for job in flow.jobs][:4]
+    ['default run', 'default count', 'superposition start', 'superposition run']
+    """
+
+    name: str = "compare starts"
+    static_maker: BaseVaspMaker = field(default_factory=_static)
+    starts: dict[str, StartMaker] = field(default_factory=_starts)
+
+    @property
+    def arms(self) -> list[str]:
+        """Names of all arms, the reference first."""
+        return [REFERENCE, *self.starts]
+
+    @property
+    def protocol(self) -> str:
+        """Hash of the settings that all arms share."""
+        return protocol_hash(self._compared().input_set_generator, Settings().program)
+
+    def make(self, structure: Structure, material: str | None = None) -> Flow:
+        """Build the flow of one material.
+
+        Parameters
+        ----------
+        structure
+            Structure.
+        material
+            Identifier; the formula if not given.
+        """
+        static = self._compared()
+        jobs: list[Job] = []
+        counts: dict[str, Job] = {}
+
+        def arm(name: str, icharg: int, start: Job | None = None) -> None:
+            runner = RunFromStartMaker(
+                name=f"{name} run", maker=static, icharg=icharg, on_error="record"
+            )
+            run: Job = runner.make(structure, start=start.output if start else None)  # type: ignore[misc]
+            counted = count(run.output.dir_name)
+            counted.name = f"{name} count"
+            counts[name] = counted
+            jobs.extend([start, run, counted] if start else [run, counted])
+
+        arm(REFERENCE, icharg=2)
+        for name, maker in self.starts.items():
+            writer = deepcopy(maker)
+            writer.name, writer.on_error = f"{name} start", "record"
+            prev_dir = counts[REFERENCE].output.folder if writer.needs_run else None
+            arm(name, 1, writer.make(structure, static.input_set_generator, prev_dir))
+        material = material or structure.composition.reduced_formula
+        joined = compare(
+            material,
+            structure.composition.reduced_formula,
+            len(structure),
+            self.protocol,
+            {name: counted.output for name, counted in counts.items()},
+        )
+        jobs.append(joined)
+        for job in jobs:
+            job.config.on_missing_references = OnMissing.NONE
+        return Flow([*jobs], output=joined.output, name=f"{self.name}: {material}")
+
+    def _compared(self) -> BaseVaspMaker:
+        """Copy of the static Maker as all arms run it: uncorrected, and never stopping the rest."""
+        static = deepcopy(self.static_maker)
+        custodian = static.run_vasp_kwargs.setdefault("custodian_kwargs", {})
+        custodian.setdefault("polling_time_step", 0.2)  # 10 s by default, longer than a small run
+        static.run_vasp_kwargs["handlers"] = ()
+        static.stop_children_kwargs["handle_unsuccessful"] = False
+        # The reference has to leave a density for the arms that start from it.
+        static.input_set_generator.user_incar_settings["LCHARG"] = True
+        return static

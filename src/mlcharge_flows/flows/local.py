@@ -1,0 +1,215 @@
+"""A campaign on one machine: a pool of processes over materials, its truth in one folder.
+
+Each material runs its flow through jobflow in ``FOLDER/<material>/`` and leaves
+``comparison.json`` there, written at once and only when the material is finished. Whatever is
+killed, a second start with the same settings runs what is not finished, and only that.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import TYPE_CHECKING
+
+from pymatgen.core import Structure
+
+from mlcharge_flows.flows.material import lost, run_material
+from mlcharge_flows.flows.processes import join_parent, stop_workers
+from mlcharge_flows.scf.comparison import Comparison
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from mlcharge_flows.flows.compare import CompareStartsMaker
+    from mlcharge_flows.structures import Material
+
+RESULT = "comparison.json"
+STRUCTURE = "structure.json"
+LIVES = 2
+"""Times that a material may be running while its worker process dies."""
+
+
+class FolderError(RuntimeError):
+    """The campaign folder cannot be used; the message is one line that says why."""
+
+
+def finished(
+    materials: Sequence[Material], maker: CompareStartsMaker, folder: Path
+) -> dict[str, Comparison]:
+    """Comparisons in a folder that are the result of these materials under this Maker.
+
+    Results of another protocol, other arms, or another structure of the same name do not count.
+    """
+    protocol, arms = maker.protocol, set(maker.arms)
+    found = {}
+    for material in materials:
+        comparison = _result(folder / material.id)
+        if (
+            comparison is not None
+            and comparison.protocol == protocol
+            and set(comparison.arms) == arms
+            and _same_structure(folder / material.id, material.structure)
+        ):
+            found[material.id] = comparison
+    return found
+
+
+def results(folder: Path) -> list[Comparison]:
+    """Every comparison in a campaign folder, by name of the material."""
+    found = (_result(path.parent) for path in sorted(folder.glob(f"*/{RESULT}")))
+    return [comparison for comparison in found if comparison is not None]
+
+
+def run_locally(
+    materials: Sequence[Material],
+    maker: CompareStartsMaker,
+    folder: Path,
+    workers: int = 1,
+    on_result: Callable[[Comparison], None] = lambda comparison: None,
+) -> list[Comparison]:
+    """Compare the starts for each material that is not finished, several at a time.
+
+    A material that fails is a comparison with failures. On Ctrl-C the running materials are
+    stopped with all their processes; those that are finished stay.
+
+    Parameters
+    ----------
+    materials
+        What to run.
+    maker
+        Flow of one material.
+    folder
+        Campaign folder; made if it does not exist.
+    workers
+        Processes.
+    on_result
+        Called for each material as it finishes.
+
+    Returns
+    -------
+    list of Comparison
+        Of all materials, finished now or before, in the order given.
+
+    Raises
+    ------
+    FolderError
+        The folder cannot be written, is in use by another campaign, or holds other files.
+    """
+    with _claimed(folder):
+        done = finished(materials, maker, folder)
+        pending = {material.id: material for material in materials if material.id not in done}
+        for material in pending.values():
+            _clear(folder / material.id)
+        lives = dict.fromkeys(pending, LIVES)
+        while pending:
+            try:
+                for comparison in _pool(list(pending.values()), maker, folder, workers):
+                    _keep(folder, pending.pop(comparison.material), comparison)
+                    done[comparison.material] = comparison
+                    on_result(comparison)
+            except BrokenProcessPool:
+                # A worker was killed (by hand, or for its memory). What ran then is run again, but
+                # not for ever: it may be what kills the workers.
+                for name, material in list(pending.items()):
+                    started = (folder / name).exists()
+                    lives[name] -= started
+                    if started and lives[name] == 0:
+                        comparison = lost(material, maker, "its worker process was killed")
+                        _keep(folder, pending.pop(name), comparison)
+                        done[name] = comparison
+                        on_result(comparison)
+                    elif started:
+                        _clear(folder / name)
+    return [done[material.id] for material in materials]
+
+
+def _pool(
+    materials: list[Material], maker: CompareStartsMaker, folder: Path, workers: int
+) -> Iterator[Comparison]:
+    """Comparisons as they finish; whatever ends this early ends all processes below."""
+    pool = ProcessPoolExecutor(
+        max_workers=max(1, min(workers, len(materials))),
+        mp_context=get_context("spawn"),
+        initializer=join_parent,
+    )
+    try:
+        waiting = {
+            pool.submit(run_material, material, maker, folder / material.id)
+            for material in materials
+        }
+        while waiting:
+            ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            # Those that finished count, also when another one was killed at the same time.
+            for future in sorted(ready, key=lambda future: future.exception() is not None):
+                yield future.result()
+        pool.shutdown()
+    finally:
+        stop_workers()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Hold the folder, so that two campaigns never clear each other's runs."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise FolderError(f"{folder}: cannot be written ({error.strerror})") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FolderError(f"{folder}: another mlcharge is running in it") from None
+        yield
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an interrupted run left; nothing that is not a campaign's is ever removed."""
+    if not folder.exists():
+        return
+    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / STRUCTURE).exists()):
+        raise FolderError(f"{folder}: exists and is not of a campaign; choose another --out")
+    if _result(folder) is not None:
+        raise FolderError(
+            f"{folder}: finished with other settings, arms, or another structure; "
+            "choose another --out, or remove it"
+        )
+    shutil.rmtree(folder)
+
+
+def _keep(folder: Path, material: Material, comparison: Comparison) -> None:
+    """Write the result so that a reader finds all of it or nothing."""
+    target = folder / material.id / RESULT
+    target.parent.mkdir(exist_ok=True)
+    scratch = target.with_suffix(".tmp")
+    scratch.write_text(comparison.model_dump_json(indent=1) + "\n")
+    scratch.replace(target)
+
+
+def _result(folder: Path) -> Comparison | None:
+    try:
+        return Comparison.model_validate_json((folder / RESULT).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _same_structure(folder: Path, structure: Structure) -> bool:
+    try:
+        return Structure.from_dict(json.loads((folder / STRUCTURE).read_text())) == structure
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,78 @@
+"""One material in a worker process: its flow through jobflow, in its own folder."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from jobflow import JobStore
+from jobflow import run_locally as run_flow
+from maggma.stores import MemoryStore
+
+from mlcharge_flows.scf.comparison import Comparison
+from mlcharge_flows.scf.run import ScfRun
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mlcharge_flows.flows.compare import CompareStartsMaker
+    from mlcharge_flows.structures import Material
+
+LOG = "flow.log"
+
+
+def run_material(material: Material, maker: CompareStartsMaker, folder: Path) -> Comparison:
+    """Run the flow of a material; whatever goes wrong comes back as a comparison with failures.
+
+    Parameters
+    ----------
+    material
+        What to run.
+    maker
+        Its flow.
+    folder
+        Folder of the material; one folder per job is made in it, and the log of all.
+    """
+    try:
+        folder.mkdir(parents=True)
+        (folder / "structure.json").write_text(material.structure.to_json())
+        with _logged(folder / LOG):
+            flow = maker.make(material.structure, material.id)
+            # Documents live as long as the flow: the folder is what stays.
+            store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+            run_flow(flow, log=False, store=store, create_folders=True, root_dir=folder)
+            output = store.get_output(flow.jobs[-1].uuid, load=False)
+        return Comparison.model_validate(output)
+    except Exception as error:
+        return lost(material, maker, f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def lost(material: Material, maker: CompareStartsMaker, cause: str) -> Comparison:
+    """Comparison of a material of which no arm has a result."""
+    failed = ScfRun(folder="", failure=cause[:300])
+    return Comparison(
+        material=material.id,
+        formula=material.structure.composition.reduced_formula,
+        n_atoms=len(material.structure),
+        protocol=maker.protocol,
+        arms=dict.fromkeys(maker.arms, failed),
+    )
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Send what the libraries log and warn of to a file instead of the terminal."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,116 @@
+"""The console script ``gpaw-vasp``."""
+
+from __future__ import annotations
+
+import os
+
+# One thread unless the user says otherwise; it must be set before numpy is first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from mlcharge_flows import __version__
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+NO_GPAW = "GPAW is not installed: pip install 'mlcharge-flows[gpaw]'"
+
+
+def fail(message: str) -> NoReturn:
+    """Say why in one line and stop with status 2.
+
+    The line goes to standard error, and also to standard output where that is a file: under a
+    workflow manager ``vasp.out`` is where people look, as they do after VASP.
+    """
+    typer.echo(f"gpaw-vasp: {message}", err=True)
+    if not sys.stdout.isatty():
+        typer.echo(f" ERROR: {message}")
+    raise typer.Exit(2)
+
+
+def version(asked: bool) -> None:
+    """Print the version."""
+    if asked:
+        typer.echo(f"gpaw-vasp {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def run(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Run like `vasp_std`: compute the folder you are in, with GPAW.
+
+    Reads INCAR, POSCAR, KPOINTS (or KSPACING), POTCAR and, for ICHARG = 1 or 11, CHGCAR. Writes
+    OSZICAR, OUTCAR, vasprun.xml, CONTCAR, EIGENVAL, DOSCAR, IBZKPT and CHGCAR.
+
+    The POTCAR must come from a library made by `gpaw-vasp potcar DIR`. For atomate2:
+
+        gpaw-vasp potcar ~/gpaw-potcars
+
+        export PMG_VASP_PSP_DIR=~/gpaw-potcars ATOMATE2_VASP_CMD=gpaw-vasp
+
+    Exit status: 0 when the run ended (converged or not), 2 when an input cannot be computed.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    _need_gpaw()
+    from mlcharge_flows.gpaw_vasp.execute import execute
+    from mlcharge_flows.gpaw_vasp.refusal import Refusal
+
+    try:
+        execute(Path.cwd())
+    except Refusal as refusal:
+        fail(str(refusal))
+    except OSError as error:
+        fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+
+
+@app.command()
+def potcar(
+    folder: Annotated[Path, typer.Argument(help="Folder of the library; made if missing.")],
+) -> None:
+    """Fill a POTCAR library from GPAW's PAW data sets (PBE, every element that has one).
+
+    The layout is pymatgen's: set PMG_VASP_PSP_DIR to the folder. Each file carries header, ZVAL,
+    channels, atomic density and occupancies, and says in its title that it is GPAW's.
+    """
+    _need_gpaw()
+    from rich.progress import Progress
+
+    from mlcharge_flows.gpaw_vasp.library import fill_library
+
+    try:
+        with Progress(transient=True) as bar:
+            task = bar.add_task("PAW data sets", total=None)
+            n_elements = fill_library(
+                folder,
+                lambda element, done, total: bar.update(
+                    task, completed=done, total=total, description=f"PAW data set of {element}"
+                ),
+            )
+    except OSError as error:
+        fail(f"{error.filename or folder}: {error.strerror or error}")
+    typer.echo(f"{n_elements} elements in {folder}; use it with PMG_VASP_PSP_DIR={folder}")
+
+
+def _need_gpaw() -> None:
+    if importlib.util.find_spec("gpaw") is None:
+        fail(NO_GPAW)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app(prog_name="gpaw-vasp")

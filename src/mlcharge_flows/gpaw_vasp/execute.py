@@ -1,0 +1,186 @@
+"""One run, from the input files of a folder to its output files."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from gpaw.mpi import world
+
+from mlcharge_flows.gpaw_vasp.header import program
+from mlcharge_flows.gpaw_vasp.inputs import Inputs, read_inputs
+from mlcharge_flows.gpaw_vasp.kohn_sham import KohnSham
+from mlcharge_flows.gpaw_vasp.oszicar import HEADER, OszicarWriter, format_final, format_step
+from mlcharge_flows.gpaw_vasp.outputs import clear_outputs, write_outputs
+from mlcharge_flows.gpaw_vasp.result import Dataset, ElectronicStep, Run
+from mlcharge_flows.gpaw_vasp.start import choose_start
+from mlcharge_flows.gpaw_vasp.states import collect_states
+from mlcharge_flows.vasp.chgcar import write_chgcar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mlcharge_flows.density.density import Density
+
+#: First line of the CHGCAR where the INCAR names no SYSTEM, as VASP has it.
+NO_SYSTEM = "unknown system"
+
+
+def execute(folder: Path) -> Run:
+    """Compute a run folder and write VASP's output files into it.
+
+    Standard output gets VASP's lines about the start and the electronic steps as they happen. The
+    CHGCAR that was read is replaced only when the run has ended, and in one step.
+
+    Parameters
+    ----------
+    folder
+        Run folder with INCAR, POSCAR, KPOINTS or KSPACING, POTCAR, and CHGCAR for ICHARG = 1 or 11.
+
+    Returns
+    -------
+    Run
+        What was computed.
+
+    Raises
+    ------
+    Refusal
+        If the input cannot be computed.
+    """
+    started, clock = time.time(), time.perf_counter()
+    say: Callable[[str], None] = _print if world.rank == 0 else _silent
+    say(f" running on {world.size:4d} total cores")
+    say(f" {program()}, file formats of VASP 6; this is not VASP")
+    inputs = read_inputs(folder)
+    for line in inputs.warnings:
+        say(f" WARNING: {line}")
+    say(
+        f" POSCAR found : {len(inputs.crystal.species):2d} types and "
+        f"{len(inputs.crystal):7d} ions"
+    )
+    solver = KohnSham(inputs)
+    solver.check_data_sets()
+    if world.rank == 0:
+        clear_outputs(folder)
+    say(" POSCAR, INCAR and KPOINTS ok, starting setup")
+    start, messages = choose_start(folder, inputs)
+    for line in messages:
+        say(f" {line}")
+    solver.start_from(start)
+    steps = _iterate(solver, folder, say)
+    forces, stress = solver.forces_and_stress()
+    states = collect_states(solver)
+    run = Run(
+        crystal=inputs.crystal,
+        comment=inputs.comment,
+        incar=inputs.incar,
+        parameters=resolved(inputs),
+        datasets=[
+            Dataset(p.symbol, p.titel, p.zval, p.mass, p.channels) for p in inputs.potcars
+        ],
+        kpoints=solver.builder.ibz.kpt_kc,
+        weights=solver.builder.ibz.weight_k,
+        kpoint_scheme=inputs.kpoints.scheme,
+        divisions=inputs.kpoints.divisions,
+        shift=inputs.kpoints.shift,
+        line_ends=inputs.kpoints.line_ends,
+        labels=inputs.kpoints.labels or None,
+        eigenvalues=states.eigenvalues,
+        occupations=states.occupations,
+        fermi_level=states.fermi_level,
+        electrons=inputs.n_electrons,
+        steps=steps,
+        converged=solver.converged,
+        forces=forces,
+        stress=stress,
+        dos_energies=states.energies,
+        dos=states.dos,
+        integrated_dos=states.integrated,
+        projections=states.projections,
+        projected_dos=states.projected,
+        messages=messages,
+        started=started,
+        seconds=time.perf_counter() - clock,
+        cores=world.size,
+    )
+    if world.rank == 0:
+        if inputs.settings.lcharg and not inputs.settings.fixed_density:
+            write_chgcar(folder / "CHGCAR", final_density(solver))
+        write_outputs(folder, run)
+    return run
+
+
+def final_density(solver: KohnSham) -> Density:
+    """The density of the last step, as the CHGCAR holds it."""
+    settings = solver.inputs.settings
+    comment = str(solver.inputs.incar.get("SYSTEM", NO_SYSTEM))
+    return solver.transfer.export(solver.density, settings.lmaxmix, comment)
+
+
+def resolved(inputs: Inputs) -> dict:
+    """Every tag that the run understood, with VASP's defaults filled in."""
+    settings, grids = inputs.settings, inputs.grids
+    names = ("NGX", "NGY", "NGZ"), ("NGXF", "NGYF", "NGZF")
+    return {
+        "SYSTEM": str(inputs.incar.get("SYSTEM", NO_SYSTEM)),
+        "PREC": settings.prec,
+        "ENCUT": settings.encut,
+        "EDIFF": settings.ediff,
+        "ISMEAR": settings.ismear,
+        "SIGMA": settings.sigma,
+        "ISTART": 0,
+        "ICHARG": settings.icharg,
+        "NELM": settings.nelm,
+        "NELMIN": settings.nelmin,
+        "NELMDL": -settings.nelmdl,
+        "LMAXMIX": settings.lmaxmix,
+        "LCHARG": settings.lcharg,
+        "NBANDS": settings.nbands,
+        "NELECT": inputs.n_electrons,
+        "ISYM": settings.isym,
+        "SYMPREC": settings.symprec,
+        "LORBIT": settings.lorbit,
+        "NEDOS": settings.nedos,
+        "ISPIN": 1,
+        "NSW": 0,
+        "IBRION": -1,
+        "ISIF": 2,
+        "GGA": str(inputs.incar.get("GGA", "PE")),
+        "LREAL": False,
+        "LWAVE": False,
+        "ALGO": "Normal",
+        **dict(zip(names[0], grids.coarse, strict=True)),
+        **dict(zip(names[1], grids.fine, strict=True)),
+    }
+
+
+def _iterate(
+    solver: KohnSham, folder: Path, say: Callable[[str], None]
+) -> list[ElectronicStep]:
+    """Electronic steps, told to stdout and OSZICAR as they end."""
+    steps: list[ElectronicStep] = []
+    say(" entering main loop")
+    say(HEADER)
+    oszicar = OszicarWriter(folder / "OSZICAR") if world.rank == 0 else None
+    try:
+        for step in solver.iterate():
+            steps.append(step)
+            say(format_step(step))
+            if oszicar:
+                oszicar.write(step)
+        say(format_final(steps[-1]))
+        if oszicar:
+            oszicar.finish(steps[-1])
+    finally:
+        if oszicar:
+            oszicar.close()
+    return steps
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+def _silent(line: str) -> None:
+    """Other processes than the first say nothing."""

@@ -1,0 +1,141 @@
+"""The input files of a run folder, read and checked against each other."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pymatgen.io.vasp.inputs import Incar, Kpoints, Poscar
+
+from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.gpaw_vasp.kpoints import KSPACING, KPointSet, from_file, from_spacing
+from mlcharge_flows.gpaw_vasp.refusal import Refusal
+from mlcharge_flows.gpaw_vasp.settings import Settings
+from mlcharge_flows.gpaw_vasp.tags import check_tags
+from mlcharge_flows.vasp.fine_grid import FFTGrids, fft_grids
+from mlcharge_flows.vasp.potcar import Potcar, read_potcar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Ions nearer than this are taken for a mistake in the POSCAR, angstrom.
+SMALLEST_DISTANCE = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Everything that a run folder asks for.
+
+    Parameters
+    ----------
+    crystal
+        Ions of the POSCAR.
+    comment
+        First line of the POSCAR.
+    incar
+        Tags as given.
+    settings
+        Tags with defaults.
+    kpoints
+        k-points.
+    potcars
+        PAW data sets, one per species of the POSCAR.
+    grids
+        VASP's coarse and fine FFT grids.
+    warnings
+        Lines for stdout.
+    """
+
+    crystal: Crystal
+    comment: str
+    incar: dict[str, Any]
+    settings: Settings
+    kpoints: KPointSet
+    potcars: tuple[Potcar, ...]
+    grids: FFTGrids
+    warnings: list[str]
+
+    @property
+    def n_electrons(self) -> float:
+        """NELECT of the neutral cell."""
+        return sum(
+            potcar.zval * count
+            for potcar, (_, count) in zip(self.potcars, self.crystal.species, strict=True)
+        )
+
+    @property
+    def potcar_of_ion(self) -> list[Potcar]:
+        """The data set of each ion."""
+        return [
+            potcar
+            for potcar, (_, count) in zip(self.potcars, self.crystal.species, strict=True)
+            for _ in range(count)
+        ]
+
+
+def read_inputs(folder: Path) -> Inputs:
+    """Read INCAR, POSCAR, KPOINTS (or KSPACING) and POTCAR.
+
+    Raises
+    ------
+    Refusal
+        If a file is missing or malformed, files contradict each other, or the INCAR asks for
+        something that is not supported.
+    """
+    incar = dict(_read(folder, "INCAR", Incar.from_file))
+    poscar = _read(folder, "POSCAR", Poscar.from_file)
+    structure = poscar.structure
+    crystal = Crystal(
+        structure.lattice.matrix,
+        tuple(site.specie.symbol for site in structure),
+        structure.frac_coords,
+    )
+    if not structure.is_valid(tol=SMALLEST_DISTANCE):
+        raise Refusal(f"POSCAR: two ions are nearer than {SMALLEST_DISTANCE} angstrom")
+    potcars = _read(folder, "POTCAR", read_potcar)
+    symbols = [symbol for symbol, _ in crystal.species]
+    if [potcar.symbol for potcar in potcars] != symbols:
+        raise Refusal(
+            f"POTCAR: data sets of {' '.join(p.symbol for p in potcars)}, "
+            f"but the POSCAR lists {' '.join(symbols)}"
+        )
+    notes = check_tags(incar)
+    n_electrons = sum(p.zval * n for p, (_, n) in zip(potcars, crystal.species, strict=True))
+    settings = Settings.from_incar(
+        incar, max(potcar.enmax for potcar in potcars), n_electrons, len(crystal)
+    )
+    if (folder / "KPOINTS").exists():
+        kpoints = from_file(_read(folder, "KPOINTS", Kpoints.from_file), crystal.lattice)
+    else:
+        kpoints = from_spacing(
+            crystal.lattice,
+            float(incar.get("KSPACING", KSPACING)),
+            bool(incar.get("KGAMMA", True)),
+        )
+    if settings.ismear == -5 and not kpoints.is_mesh:
+        raise Refusal("INCAR: ISMEAR = -5 needs a k-point mesh, set ISMEAR = 0 for a list or lines")
+    try:
+        grids = fft_grids(
+            crystal.lattice, {**incar, "ENCUT": settings.encut, "PREC": settings.prec}
+        )
+    except ValueError as error:
+        raise Refusal(f"INCAR: {error}") from error
+    return Inputs(
+        crystal, poscar.comment, incar, settings, kpoints, tuple(potcars), grids, notes
+    )
+
+
+def _read(folder: Path, name: str, reader: Any) -> Any:
+    path = folder / name
+    if not path.is_file():
+        raise Refusal(f"{name}: no such file in {folder}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return reader(path)
+    except Refusal:
+        raise
+    except Exception as error:  # whatever a parser throws, the user gets one line
+        reason = str(error).strip().splitlines()
+        raise Refusal(f"{name}: cannot be read ({reason[0] if reason else error!r})") from error

@@ -1,0 +1,237 @@
+"""OUTCAR: the whole run for people, and for the many programs that search it line by line.
+
+The words and columns that such programs look for are VASP's; quantities that GPAW does not have
+(single energy contributions, radii of a data set, ..) are left out rather than made up.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlcharge_flows.gpaw_vasp.fortran_format import exponential
+from mlcharge_flows.gpaw_vasp.header import FORMAT_VERSION, program
+from mlcharge_flows.gpaw_vasp.outcar_parameters import parameter_lines
+from mlcharge_flows.gpaw_vasp.plane_waves import count_plane_waves
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mlcharge_flows.gpaw_vasp.result import Dataset, ElectronicStep, Run
+
+_RULE = "\n\n" + "-" * 104 + "\n\n"
+_EV_PER_KB_A3 = 1 / 1602.1766
+
+
+def outcar(run: Run) -> str:
+    """Text of the OUTCAR; memory and CPU time are those of the present process.
+
+    Parameters
+    ----------
+    run
+        The run.
+    """
+    lines = [
+        *_head(run),
+        *(line for dataset in run.datasets for line in _dataset(dataset)),
+        "",
+        f" POSCAR: {run.comment}",
+        _RULE,
+        *parameter_lines(run),
+        _RULE,
+        *_cell(run),
+        *_kpoints(run),
+        _RULE,
+        *_plane_waves(run),
+        "",
+        *_start(run),
+        _RULE,
+        *(line for step in run.steps for line in _iteration(run, step)),
+        *_bands(run),
+        *_end_of_loop(run),
+        *(_charges(run, run.projections) if run.projections is not None else ()),
+        *(_stress(run, run.stress) if run.stress is not None else ()),
+        *_cell(run),
+        *(_forces(run, run.forces) if run.forces is not None else ()),
+        _RULE,
+        "  FREE ENERGIE OF THE ION-ELECTRON SYSTEM (eV)",
+        "  ---------------------------------------------------",
+        *_energies(run.steps[-1], free="free  energy   TOTEN", bare="energy  without entropy"),
+        _RULE,
+        *_timing(run),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _head(run: Run) -> Iterator[str]:
+    yield f" vasp.{FORMAT_VERSION} layout, written by {program()}, not by VASP"
+    yield ""
+    stamp = time.strftime("%Y.%m.%d  %H:%M:%S", time.localtime(run.started))
+    yield f" executed on             gpaw-vasp date {stamp}"
+    yield f" running on {run.cores:4d} total cores"
+    yield _RULE
+    yield from (f" POTCAR:    {dataset.titel}" for dataset in run.datasets)
+
+
+def _dataset(dataset: Dataset) -> Iterator[str]:
+    yield f" POTCAR:    {dataset.titel}"
+    yield f"   VRHFIN ={dataset.symbol}: GPAW data set"
+    yield f"   TITEL  = {dataset.titel}"
+    yield f"   POMASS ={dataset.mass:9.3f}; ZVAL   ={dataset.zval:9.3f}    mass and valence"
+    for angular in dataset.channels:
+        yield f"  non local Contribution for L={angular:12d}  read in"
+    yield ""
+    yield f"   number of l-projection  operators is LMAX  ={len(dataset.channels):12d}"
+    functions = sum(2 * angular + 1 for angular in dataset.channels)
+    yield f"   number of lm-projection operators is LMMAX ={functions:12d}"
+    yield ""
+
+
+def _cell(run: Run) -> Iterator[str]:
+    yield " VOLUME and BASIS-vectors are now :"
+    yield " " + "-" * 77
+    yield f"  energy-cutoff  : {run.parameters.get('ENCUT', 0.0):11.2f}"
+    yield f"  volume of cell : {run.crystal.volume:11.2f}"
+    yield "      direct lattice vectors                 reciprocal lattice vectors"
+    vectors = np.hstack([run.crystal.lattice, run.crystal.reciprocal / (2 * np.pi)])
+    yield from (_numbers(row[:3], 13, 9) + "  " + _numbers(row[3:], 13, 9) for row in vectors)
+    yield ""
+
+
+def _kpoints(run: Run) -> Iterator[str]:
+    yield " k-points in reciprocal lattice and weights: " + run.kpoint_scheme
+    for point, weight in zip(run.kpoints, run.weights, strict=True):
+        yield f" {_numbers(point, 12, 8)}{weight:12.8f}"
+    yield ""
+    yield " position of ions in fractional coordinates (direct lattice)"
+    yield from (f" {_numbers(position, 12, 8)}" for position in run.crystal.positions)
+    yield ""
+    yield " position of ions in cartesian coordinates  (Angst):"
+    yield from (f" {_numbers(position, 12, 8)}" for position in _cartesian(run))
+
+
+def _plane_waves(run: Run) -> Iterator[str]:
+    counts = count_plane_waves(run.crystal, run.kpoints, run.parameters.get("ENCUT", 0.0))
+    for k, (point, count) in enumerate(zip(run.kpoints, counts, strict=True), 1):
+        yield f" k-point {k:3d} : {_numbers(point, 9, 4)}  plane waves: {count:7d}"
+    yield ""
+    yield (
+        f" maximum and minimum number of plane-waves per node : {max(counts):9d}{min(counts):9d}"
+    )
+
+
+def _start(run: Run) -> Iterator[str]:
+    yield " initial charge density was supplied:"
+    if not any("charge-density read from file" in message for message in run.messages):
+        yield " charge density of overlapping atoms calculated"
+    yield f" number of electron  {run.electrons:14.7f} magnetization"
+    yield " keeping initial charge density in first step"
+
+
+def _iteration(run: Run, step: ElectronicStep) -> Iterator[str]:
+    yield f"\n{'-' * 41} Iteration {1:4d}({step.number:4d})  {'-' * 39}\n\n"
+    yield f"      LOOP:  cpu time{step.seconds:10.4f}: real time{step.seconds:10.4f}"
+    yield ""
+    yield f" eigenvalue-minimisations  :{step.operations:6d}"
+    change, band_change = (exponential(x, 14, 7) for x in (step.change, step.band_change))
+    yield f" total energy-change (2. order) :{change}  ({band_change})"
+    yield f" number of electron  {run.electrons:14.7f} magnetization"
+    yield ""
+    if step.charge_residual is not None:
+        yield " density mixing:"
+        yield f"  rms(total) ={exponential(step.charge_residual, 12, 5)}"
+        yield ""
+    yield " Free energy of the ion-electron system (eV)"
+    yield "  ---------------------------------------------------"
+    entropy = step.free_energy - step.energy_without_entropy
+    yield f"  entropy T*S    EENTRO ={entropy:19.8f}"
+    yield "  ---------------------------------------------------"
+    yield from _energies(step, free="free energy    TOTEN ", bare="energy without entropy ")
+    yield _RULE
+
+
+def _energies(step: ElectronicStep, free: str, bare: str) -> Iterator[str]:
+    yield f"  {free}  ={step.free_energy:19.8f} eV"
+    yield ""
+    yield (
+        f"  {bare}={step.energy_without_entropy:19.8f}  energy(sigma->0) ={step.energy_zero:19.8f}"
+    )
+
+
+def _bands(run: Run) -> Iterator[str]:
+    yield f" E-fermi :{run.fermi_level:12.6f}"
+    yield ""
+    rows = zip(run.kpoints, run.eigenvalues, run.occupations, strict=True)
+    for k, (point, energies, fillings) in enumerate(rows, 1):
+        yield f"\n k-point {k:5d} : {_numbers(point, 12, 4)}"
+        yield "  band No.  band energies     occupation "
+        for band, (energy, filling) in enumerate(zip(energies, fillings, strict=True), 1):
+            yield f"{band:7d}{energy:14.6f}{2 * filling:13.5f}"
+    yield ""
+
+
+def _end_of_loop(run: Run) -> Iterator[str]:
+    reason = "because EDIFF is reached" if run.converged else "EDIFF was not reached (unconverged)"
+    yield f"\n{'-' * 24} aborting loop {reason} {'-' * 40}\n\n"
+
+
+def _charges(run: Run, projections: np.ndarray) -> Iterator[str]:
+    orbitals = 2 * np.einsum("k,kb,kbio->io", run.weights, run.occupations, projections)
+    shells = np.add.reduceat(orbitals, [0, 1, 4], axis=1)
+    table = np.column_stack([shells, shells.sum(axis=1)])
+    yield "\n\n total charge\n"
+    yield "# of ion       s       p       d       tot"
+    yield "-" * 42
+    yield from (f"{i:5d}       {_numbers(row, 8, 3)}" for i, row in enumerate(table, 1))
+    yield "-" * 50
+    yield f"tot         {_numbers(table.sum(axis=0), 8, 3)}\n\n"
+
+
+def _stress(run: Run, stress: np.ndarray) -> Iterator[str]:
+    yield "  FORCE on cell =-STRESS in cart. coord.  units (eV):"
+    yield "  Direction    XX          YY          ZZ          XY          YZ          ZX"
+    yield "  " + "-" * 86
+    components = stress[[0, 1, 2, 0, 1, 2], [0, 1, 2, 1, 2, 0]]
+    energies = components * run.crystal.volume * _EV_PER_KB_A3
+    yield f"  Total  {_numbers(energies, 12, 5)}"
+    yield f"  in kB  {_numbers(components, 12, 5)}"
+    pressure = float(np.trace(stress)) / 3
+    yield f"  external pressure = {pressure:12.2f} kB  Pullay stress = {0:11.2f} kB"
+    yield "\n"
+
+
+def _forces(run: Run, forces: np.ndarray) -> Iterator[str]:
+    rule = " " + "-" * 83
+    yield " POSITION                                       TOTAL-FORCE (eV/Angst)"
+    yield rule
+    for position, force in zip(_cartesian(run), forces, strict=True):
+        yield f"{_numbers(position, 13, 5)}    {_numbers(force, 14, 6)}"
+    yield rule
+    yield f"    total drift:                           {_numbers(forces.sum(axis=0), 14, 6)}"
+
+
+def _timing(run: Run) -> Iterator[str]:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    yield f"     LOOP+:  cpu time{run.seconds:10.4f}: real time{run.seconds:10.4f}"
+    yield "\n"
+    yield " General timing and accounting informations for this job:"
+    yield " ========================================================"
+    yield ""
+    yield f"                  Total CPU time used (sec):{usage.ru_utime + usage.ru_stime:13.3f}"
+    yield f"                            User time (sec):{usage.ru_utime:13.3f}"
+    yield f"                          System time (sec):{usage.ru_stime:13.3f}"
+    yield f"                         Elapsed time (sec):{run.seconds:13.3f}"
+    yield ""
+    yield f"                   Maximum memory used (kb):{usage.ru_maxrss:12d}."
+    yield f"                   Average memory used (kb):{0:12d}."
+
+
+def _cartesian(run: Run) -> np.ndarray:
+    return run.crystal.positions @ run.crystal.lattice
+
+
+def _numbers(values: np.ndarray, width: int, decimals: int) -> str:
+    return "".join(f"{value:{width}.{decimals}f}" for value in values)

@@ -1,0 +1,77 @@
+"""All output files of a finished run, each written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlcharge_flows.gpaw_vasp.contcar import contcar
+from mlcharge_flows.gpaw_vasp.doscar import doscar
+from mlcharge_flows.gpaw_vasp.eigenval import eigenval
+from mlcharge_flows.gpaw_vasp.ibzkpt import MESHES, ibzkpt
+from mlcharge_flows.gpaw_vasp.outcar import outcar
+from mlcharge_flows.gpaw_vasp.vasprun_xml import vasprun_xml
+
+if TYPE_CHECKING:
+    from mlcharge_flows.gpaw_vasp.result import Run
+
+OUTPUTS = ("CONTCAR", "EIGENVAL", "DOSCAR", "IBZKPT", "OUTCAR", "vasprun.xml")
+"""Files of :func:`write_outputs`, in the order in which they are written."""
+
+
+def clear_outputs(folder: str | Path) -> None:
+    """Remove the outputs of an earlier run, as VASP does when it starts.
+
+    Otherwise a run that dies, say in custodian's second attempt, leaves the files of the first
+    one, and every reader takes them for its own.
+
+    Parameters
+    ----------
+    folder
+        Where the run will run.
+    """
+    for name in (*OUTPUTS, "OSZICAR"):
+        Path(folder, name).unlink(missing_ok=True)
+
+
+def write_outputs(folder: str | Path, run: Run) -> None:
+    """Write CONTCAR, EIGENVAL, DOSCAR, IBZKPT (meshes only), OUTCAR and, last, vasprun.xml.
+
+    A run that is killed leaves the files that it finished; a vasprun.xml therefore says that all
+    the others are complete. OSZICAR and CHGCAR are not written here.
+
+    Parameters
+    ----------
+    folder
+        Where the run ran.
+    run
+        What it produced.
+    """
+    folder = Path(folder)
+    write_whole(folder / "CONTCAR", contcar(run))
+    write_whole(folder / "EIGENVAL", eigenval(run))
+    write_whole(folder / "DOSCAR", doscar(run))
+    if run.kpoint_scheme in MESHES:
+        write_whole(folder / "IBZKPT", ibzkpt(run))
+    write_whole(folder / "OUTCAR", outcar(run))
+    write_whole(folder / "vasprun.xml", vasprun_xml(run))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Put ``text`` at ``path`` in one step: no reader ever sees a part of it.
+
+    Parameters
+    ----------
+    path
+        The file to make or to replace.
+    text
+        Its content.
+    """
+    # No VASP file name inside: readers that search folders by name would take it for one.
+    partial = path.with_name(f".{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

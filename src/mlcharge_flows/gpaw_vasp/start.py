@@ -1,0 +1,84 @@
+"""Which density a run starts from, and what VASP would say about it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlcharge_flows.density.superposition import superpose
+from mlcharge_flows.gpaw_vasp.refusal import Refusal
+from mlcharge_flows.vasp.acceptance import chgcar_acceptance
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlcharge_flows.density.density import Density
+    from mlcharge_flows.gpaw_vasp.inputs import Inputs
+
+#: Movements below this are the six decimals of the CHGCAR's header, fractional.
+HEADER_PRECISION = 2e-6
+
+NOT_READ = "charge density could not be read from file CHGCAR for ICHARG>10"
+
+
+def choose_start(folder: Path, inputs: Inputs) -> tuple[Density, list[str]]:
+    """The density that ICHARG asks for, or the fall-back that VASP takes.
+
+    ICHARG = 1 and 11 read the CHGCAR; where ions have moved since it was written, the change of
+    their superposition is added (VASP wiki, ICHARG). A CHGCAR that cannot be used is announced on
+    stdout, and the run starts from the superposition of atoms with ICHARG = 1.
+
+    Parameters
+    ----------
+    folder
+        Run folder.
+    inputs
+        What it asks for.
+
+    Returns
+    -------
+    tuple
+        Density, and lines for stdout.
+
+    Raises
+    ------
+    Refusal
+        With ICHARG = 11, if the CHGCAR cannot be used.
+    """
+    atoms = superposition(inputs)
+    if not inputs.settings.reads_chgcar:
+        return atoms, []
+    verdict = chgcar_acceptance(
+        folder / "CHGCAR",
+        crystal=inputs.crystal,
+        shape=inputs.grids.fine,
+        n_electrons=inputs.n_electrons,
+        channels=[potcar.channels for potcar in inputs.potcar_of_ion],
+    )
+    messages = [*verdict.messages, *(f"gpaw-vasp: {note}" for note in verdict.notes)]
+    if verdict.used and verdict.density is not None:
+        return _follow_ions(verdict.density, atoms, inputs), messages
+    if inputs.settings.fixed_density:
+        raise Refusal("; ".join([NOT_READ, *messages]))
+    return atoms, messages
+
+
+def superposition(inputs: Inputs) -> Density:
+    """Superposition of the POTCAR's atoms on the fine grid, with the occupancies in the atom."""
+    starts = {potcar.symbol: potcar.atomic_start() for potcar in inputs.potcars}
+    return superpose(inputs.crystal, starts, inputs.grids.fine)
+
+
+def _follow_ions(density: Density, atoms: Density, inputs: Inputs) -> Density:
+    """Add the change of the superposition between the file's positions and the POSCAR's."""
+    moved = inputs.crystal.positions - density.crystal.positions
+    there = replace(density, crystal=inputs.crystal)
+    if np.abs(moved - np.rint(moved)).max(initial=0.0) < HEADER_PRECISION:
+        return there
+    starts = {potcar.symbol: potcar.atomic_start() for potcar in inputs.potcars}
+    before = superpose(
+        replace(inputs.crystal, positions=density.crystal.positions), starts, inputs.grids.fine
+    )
+    return replace(there, total=density.total + atoms.total - before.total)

@@ -1,0 +1,224 @@
+"""Interactive figures of the page; each takes comparisons or a summary and runs nothing.
+
+Figures have no background and no colour of text of their own: the page sets both, light or dark.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import plotly.graph_objects as go
+
+from mlcharge_flows.reports.palette import colors
+from mlcharge_flows.scf.statistics import not_counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlcharge_flows.scf.comparison import Comparison
+    from mlcharge_flows.scf.summary import Summary
+
+MAX_LABELLED = 60
+"""Materials up to which each gets a labelled row, and an entry in the menu of curves."""
+
+
+def reduction_bars(summary: Summary) -> go.Figure:
+    """Mean reduction of every arm with its interval, and the ceiling as a line."""
+    arms = {
+        name: arm
+        for name, arm in summary.arms.items()
+        if name != summary.reference and arm.mean_reduction is not None
+    }
+    figure = _figure("mean reduction of electronic steps", height=90 + 44 * len(arms))
+    color = colors(summary.arms)
+    for name, arm in reversed(arms.items()):
+        mean = 100 * (arm.mean_reduction or 0.0)
+        low, high = (100 * b for b in arm.mean_reduction_ci95 or (mean / 100, mean / 100))
+        figure.add_bar(
+            x=[mean],
+            y=[name],
+            orientation="h",
+            width=0.55,
+            marker={"color": color[name]},
+            error_x={
+                "array": [high - mean],
+                "arrayminus": [mean - low],
+                "color": "#808080",
+                "thickness": 2.5,
+            },
+            hovertemplate=f"{name}: {mean:.1f} % ({low:.1f} to {high:.1f})<extra></extra>",
+        )
+    if (ceiling := summary.arms.get(summary.ceiling)) and ceiling.mean_reduction is not None:
+        figure.add_vline(
+            x=100 * ceiling.mean_reduction, line={"dash": "dot", "color": color[summary.ceiling]}
+        )
+    figure.update_layout(showlegend=False)
+    figure.update_xaxes(ticksuffix=" %")
+    return figure
+
+
+def step_boxes(comparisons: Sequence[Comparison], summary: Summary) -> go.Figure:
+    """Distribution of ``n_total`` in every arm, one dot per material that counts."""
+    figure = _figure("electronic steps, n_total", height=90 + 60 * len(summary.arms))
+    color = colors(summary.arms)
+    for name in reversed(summary.arms):
+        counted = counted_steps(comparisons, name)
+        figure.add_box(
+            x=[steps for _, steps in counted],
+            name=name,
+            orientation="h",
+            boxpoints="all",
+            jitter=0.6,
+            pointpos=0,
+            marker={"color": color[name], "size": 6, "opacity": 0.8},
+            line={"width": 1.5},
+            text=[_label(comparison) for comparison, _ in counted],
+            hovertemplate="%{text}: %{x} steps<extra>" + name + "</extra>",
+        )
+    figure.update_layout(showlegend=False)
+    figure.update_xaxes(rangemode="tozero")
+    return figure
+
+
+def paired_dots(comparisons: Sequence[Comparison], summary: Summary) -> go.Figure:
+    """Put the steps of all arms of a material on one line, materials ordered by the reference."""
+    order = by_reference(comparisons, summary.reference)
+    place = {comparison.material: n for n, comparison in enumerate(order)}
+    labelled = len(order) <= MAX_LABELLED
+    figure = _figure(
+        "electronic steps, n_total", height=min(110 + 26 * len(order), 110 + 26 * MAX_LABELLED)
+    )
+    color = colors(summary.arms)
+    ends_x: list[int | None] = []
+    ends_y: list[int | None] = []
+    for comparison in order:
+        counts = [n for arm in comparison.arms for _, n in counted_steps([comparison], arm)]
+        if len(counts) > 1:
+            ends_x += [min(counts), max(counts), None]
+            ends_y += [place[comparison.material]] * 2 + [None]
+    figure.add_scatter(
+        x=ends_x,
+        y=ends_y,
+        mode="lines",
+        line={"color": "rgba(128,128,128,0.45)", "width": 2},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    # Equal counts share a place: later arms are smaller, so that all of them stay visible.
+    for size, name in zip(_sizes(len(summary.arms)), summary.arms, strict=True):
+        counted = counted_steps(order, name)
+        figure.add_scatter(
+            x=[steps for _, steps in counted],
+            y=[place[comparison.material] for comparison, _ in counted],
+            name=name,
+            mode="markers",
+            marker={"color": color[name], "size": size},
+            text=[_label(comparison) for comparison, _ in counted],
+            hovertemplate="%{text}: %{x} steps<extra>" + name + "</extra>",
+        )
+    figure.update_xaxes(rangemode="tozero")
+    figure.update_yaxes(
+        tickvals=list(place.values()) if labelled else [],
+        ticktext=[_label(comparison) for comparison in order] if labelled else [],
+        title=None if labelled else f"{len(order)} materials",
+        range=[-0.7, len(order) - 0.3],
+        showgrid=False,
+    )
+    return figure
+
+
+def convergence_curves(comparisons: Sequence[Comparison], summary: Summary) -> go.Figure:
+    """|E - E(last)| per atom over the electronic steps; a menu picks a material."""
+    order = sorted(comparisons, key=lambda comparison: comparison.material)[:MAX_LABELLED]
+    figure = _figure("electronic step", height=440)
+    color = colors(summary.arms)
+    owners: list[str] = []
+    for name in summary.arms:
+        for comparison, _ in counted_steps(order, name):
+            run = comparison.arms[name]
+            last = run.energies[-1] if run.energies else None
+            if last is None:
+                continue
+            # The last step would be log(0); an overflowed energy leaves a gap.
+            distance = [
+                abs(energy - last) / comparison.n_atoms if energy is not None else None
+                for energy in run.energies[:-1]
+            ]
+            figure.add_scatter(
+                x=list(range(1, len(distance) + 1)),
+                y=[value or None for value in distance],
+                name=name,
+                legendgroup=name,
+                showlegend=name not in {trace.name for trace in figure.data},
+                mode="lines+markers",
+                line={"color": color[name], "width": 1.5},
+                marker={"size": 5},
+                opacity=0.75,
+                hovertemplate=f"{_label(comparison)}, step %{{x}}: %{{y:.2e}} eV/atom"
+                f"<extra>{name}</extra>",
+            )
+            owners.append(comparison.material)
+    figure.update_yaxes(type="log", exponentformat="power", title="|E − E(last)|, eV/atom")
+    if owners:
+        figure.update_layout(updatemenus=[_menu(order, owners, [t.name for t in figure.data])])
+    return figure
+
+
+def by_reference(comparisons: Sequence[Comparison], reference: str) -> list[Comparison]:
+    """Materials by the reference's number of steps, fewest first; those without one last."""
+    return sorted(
+        comparisons,
+        key=lambda comparison: (
+            (comparison.arms[reference].n_total if reference in comparison.arms else None)
+            or float("inf"),
+            comparison.material,
+        ),
+    )
+
+
+def counted_steps(comparisons: Sequence[Comparison], arm: str) -> list[tuple[Comparison, int]]:
+    """Materials whose run of an arm counts, with its ``n_total``."""
+    runs = ((comparison, comparison.arms.get(arm)) for comparison in comparisons)
+    return [(c, run.n_total) for c, run in runs if run and run.n_total and not not_counted(run)]
+
+
+def _figure(x: str, height: int) -> go.Figure:
+    figure = go.Figure()
+    figure.update_layout(
+        height=height,
+        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "system-ui, sans-serif", "size": 13, "color": "#808080"},
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
+    )
+    grid = "rgba(128,128,128,0.22)"
+    figure.update_xaxes(title=x, gridcolor=grid, zerolinecolor=grid, automargin=True)
+    figure.update_yaxes(gridcolor=grid, zerolinecolor=grid, automargin=True)
+    return figure
+
+
+def _menu(order: Sequence[Comparison], owners: list[str], names: list[str]) -> dict:
+    """Drop-down menu: all materials, or one."""
+    first = [name not in names[:n] for n, name in enumerate(names)]
+    buttons = [
+        {
+            "label": "all materials",
+            "method": "update",
+            "args": [{"visible": [True] * len(owners), "showlegend": first}],
+        }
+    ]
+    for comparison in order:
+        shown = [owner == comparison.material for owner in owners]
+        if any(shown):
+            args = [{"visible": shown, "showlegend": shown}]
+            buttons.append({"label": _label(comparison), "method": "update", "args": args})
+    return {"buttons": buttons, "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"}
+
+
+def _sizes(n: int) -> list[float]:
+    return [13 - 5 * index / max(n - 1, 1) for index in range(n)]
+
+
+def _label(comparison: Comparison) -> str:
+    return f"{comparison.formula} ({comparison.material})"

@@ -1,0 +1,132 @@
+"""The tidy table: one row per material and arm, every run in it, whatever became of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING
+
+from mlcharge_flows.scf.statistics import energy_difference, ordered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mlcharge_flows.scf.comparison import Comparison
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run of one material.
+
+    Parameters
+    ----------
+    material, formula, n_atoms, arm
+        What was run.
+    n_total, n_scf
+        Electronic steps of ionic step 1, with and without those of fixed density.
+    reduction
+        1 - n_total / n_total(reference); None unless both runs count.
+    first_residual
+        First rms(c).
+    wall_time, start_time
+        Elapsed time of the run, and time to make its start, s.
+    energy, dE_meV_per_atom
+        E0 in eV, and its difference to the reference.
+    converged, started_from, proven, corrections
+        How it ended, where it started, whether that is proven, custodian's corrections.
+    failure, doubt
+        Why there is no result; why the start is not proven.
+    protocol, folder
+        Hash of the settings, and where the run is.
+    """
+
+    material: str
+    formula: str
+    n_atoms: int
+    arm: str
+    n_total: int | None
+    n_scf: int | None
+    reduction: float | None
+    first_residual: float | None
+    wall_time: float | None
+    start_time: float
+    energy: float | None
+    dE_meV_per_atom: float | None  # noqa: N815 - name of the column
+    converged: bool
+    started_from: str
+    proven: bool
+    corrections: int
+    failure: str | None
+    doubt: str | None
+    protocol: str
+    folder: str
+
+
+def tidy_rows(comparisons: Iterable[Comparison], reference: str = "default") -> list[Row]:
+    """Tabulate all runs, by material, the reference first and the ceiling last.
+
+    Parameters
+    ----------
+    comparisons
+        One per material.
+    reference
+        Arm that reductions and energy differences refer to.
+    """
+    return [
+        _row(comparison, arm, reference)
+        for comparison in sorted(comparisons, key=lambda comparison: comparison.material)
+        for arm in ordered(comparison.arms, reference)
+    ]
+
+
+def _row(comparison: Comparison, arm: str, reference: str) -> Row:
+    run = comparison.arms[arm]
+    base = comparison.arms.get(reference)
+    counts = base is not None and not (run.excluded or base.excluded)
+    return Row(
+        material=comparison.material,
+        formula=comparison.formula,
+        n_atoms=comparison.n_atoms,
+        arm=arm,
+        n_total=run.n_total,
+        n_scf=run.n_scf,
+        reduction=(
+            1 - run.n_total / base.n_total
+            if counts and base is not None and run.n_total and base.n_total
+            else None
+        ),
+        first_residual=run.first_residual,
+        wall_time=run.wall_time,
+        start_time=run.start_time,
+        energy=run.energy,
+        dE_meV_per_atom=energy_difference(comparison, arm, reference),
+        converged=run.converged,
+        started_from=run.started_from,
+        proven=run.proven,
+        corrections=run.corrections,
+        failure=run.failure,
+        doubt=run.doubt,
+        protocol=comparison.protocol,
+        folder=run.folder,
+    )
+
+
+def to_csv(rows: Iterable[Row]) -> str:
+    """Write rows as CSV with a header; None is an empty cell.
+
+    Parameters
+    ----------
+    rows
+        As :func:`tidy_rows` gives them.
+
+    Examples
+    --------
+    >>> to_csv([]).startswith("material,formula,n_atoms,arm,n_total")
+    True
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return text.getvalue()

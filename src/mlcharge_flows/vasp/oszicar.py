@@ -1,0 +1,158 @@
+"""OSZICAR: one line per electronic step, one closing line per ionic step."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from monty.io import zopen
+
+from mlcharge_flows.vasp.fortran import REAL, real
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_ELECTRONIC = re.compile(
+    r"\s*(?P<label>[A-Z]{2,4})\s*:\s*(?P<number>\d+|\*+)"
+    rf"\s*(?P<energy>{REAL})\s*(?P<change>{REAL})\s*(?P<band_change>{REAL})"
+    rf"\s*(?P<operations>\d+|\*+)\s*(?P<rms>{REAL})\s*(?P<rms_c>{REAL})?\s*$"
+)
+_LABELLED = re.compile(r"\s*[A-Z]{2,4}\s*:\s*[\d*]")
+_IONIC = re.compile(rf"\s*(?:\d+|\*+)\s.*?F=\s*(?P<F>{REAL})\s*E0=\s*(?P<E0>{REAL})\s")
+
+
+@dataclass(frozen=True)
+class ElectronicStep:
+    """One electronic step; a value that overflowed its column is nan.
+
+    Parameters
+    ----------
+    label
+        Algorithm: DAV (Davidson), RMM (residual minimisation), CG, SDA, DMP, EIG, ...
+    number
+        Counted from 1 within the ionic step.
+    energy
+        Free energy, eV.
+    change, band_change
+        Change of the free energy and of the band-structure energy, eV.
+    operations
+        Applications of the Hamiltonian to an orbital; None where the column overflowed.
+    rms
+        Norm of the orbitals' residual, eV.
+    rms_c
+        ``|rho_out - rho_in|``; None where not printed (fixed density, and the last step).
+    """
+
+    label: str
+    number: int
+    energy: float
+    change: float
+    band_change: float
+    operations: int | None
+    rms: float
+    rms_c: float | None
+
+
+@dataclass(frozen=True)
+class IonicStep:
+    """The electronic steps of one geometry and the line that closes them.
+
+    Parameters
+    ----------
+    steps
+        Electronic steps in order.
+    F, E0
+        Free energy and its extrapolation to sigma -> 0, eV; None if the step was not finished.
+    """
+
+    steps: tuple[ElectronicStep, ...]
+    F: float | None = None
+    E0: float | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the closing line was written."""
+        return self.E0 is not None
+
+    @property
+    def n_total(self) -> int:
+        """Number of electronic steps, the fixed-density ones included."""
+        return len(self.steps)
+
+
+@dataclass(frozen=True)
+class Oszicar:
+    """All ionic steps of a run.
+
+    Parameters
+    ----------
+    ionic_steps
+        In order; the last one is unfinished if the run was killed or still goes on.
+    """
+
+    ionic_steps: tuple[IonicStep, ...]
+
+
+def read_oszicar(path: str | Path) -> Oszicar:
+    """Read an OSZICAR, plain or compressed, also of a run that was killed.
+
+    A last line that was cut while being written is left out.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    ValueError
+        A line in the middle of the file starts like an electronic step but is not one.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> lines = '''       N       E           dE         d eps       ncg     rms          rms(c)
+    ... DAV:   1     0.482340968417E+01    0.48234E+01   -0.28645E+03  1392   0.498E+02
+    ... RMM:   2    -0.108468770417E+02   -0.38230E-06   -0.30345E-06   659   0.128E-02 0.1E-03
+    ...    1 F= -.10846877E+02 E0= -.10846877E+02  d E =-.108469E+02
+    ... '''
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "OSZICAR")
+    ...     _ = path.write_text(lines)
+    ...     run = read_oszicar(path)
+    >>> run.ionic_steps[0].n_total, run.ionic_steps[0].E0, run.ionic_steps[0].steps[1].rms_c
+    (2, -10.846877, 0.0001)
+    """
+    ionic_steps: list[IonicStep] = []
+    steps: list[ElectronicStep] = []
+    cut: int | None = None
+    with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            if cut is not None:
+                raise ValueError(f"{path}: line {cut} is not an electronic step")
+            if match := _ELECTRONIC.match(line):
+                steps.append(_electronic_step(match, previous=steps[-1].number if steps else 0))
+            elif _LABELLED.match(line):
+                cut = number  # fine if nothing follows: the run was killed while writing
+            elif match := _IONIC.match(line):
+                ionic_steps.append(IonicStep(tuple(steps), real(match["F"]), real(match["E0"])))
+                steps = []
+    if steps:
+        ionic_steps.append(IonicStep(tuple(steps)))
+    return Oszicar(tuple(ionic_steps))
+
+
+def _electronic_step(match: re.Match[str], previous: int) -> ElectronicStep:
+    number, operations = match["number"], match["operations"]
+    return ElectronicStep(
+        label=match["label"],
+        number=previous + 1 if number.startswith("*") else int(number),
+        energy=real(match["energy"]),
+        change=real(match["change"]),
+        band_change=real(match["band_change"]),
+        operations=None if operations.startswith("*") else int(operations),
+        rms=real(match["rms"]),
+        rms_c=real(match["rms_c"]) if match["rms_c"] else None,
+    )

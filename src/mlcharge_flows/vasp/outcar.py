@@ -1,0 +1,167 @@
+"""What only OUTCAR says: channels, the stop rule, timing; and where the density came from.
+
+OUTCAR prints ``initial charge density was supplied:`` for a density read from CHGCAR and for a
+superposition of atoms alike, and repeats ICHARG as asked for. But in the second case, and only
+then, the next line is ``charge density of overlapping atoms calculated``: a run that fell back can
+be told even where its standard output is lost. Which file was read cannot: that takes the comment
+line, which only standard output has.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+from monty.io import zopen
+
+from mlcharge_flows.vasp.fortran import REAL, real
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+_TITEL = re.compile(r"^\s*TITEL\s*=\s*(.*?)\s*$")
+_CHANNEL = re.compile(r"^\s*non local Contribution for L=\s*(\d+)\s+read in")
+_N_CHANNELS = re.compile(r"number of l-projection\s+operators is LMAX\s*=\s*(\d+)")
+_N_IONS = re.compile(r"number of ions\s+NIONS\s*=\s*(\d+)")
+_NELM = re.compile(r"^\s*NELM\s*=\s*(\d+);\s*NELMIN\s*=\s*(\d+);\s*NELMDL\s*=\s*(-?\d+)")
+_LMAXMIX = re.compile(r"^\s*LMAXMIX\s*=\s*(-?\d+)")
+_NELECT = re.compile(rf"^\s*NELECT\s*=\s*({REAL})")
+_START = re.compile(r"^\s*initial charge (?:density was supplied|from wavefunction)")
+# "magnetization density of overlapping atoms" is said of a CHGCAR without spin, too.
+_SUPERPOSED = re.compile(r"^\s*charge density of overlapping atoms calculated")
+_FROM_ORBITALS = re.compile(r"^\s*initial charge from wavefunction")
+_ITERATION = re.compile(r"^-+ Iteration\s+(\d+)\(\s*(\d+)\)")
+_RMS = re.compile(rf"^\s*rms\(total\)\s*=\s*({REAL})")
+# One blank: the closing block of an ionic step repeats the line with two, and fewer digits.
+_FREE_ENERGY = re.compile(rf"^\s*free energy\s+TOTEN\s*=\s*({REAL})")
+_SIGMA0 = re.compile(rf"energy without entropy.*energy\(sigma->0\)\s*=\s*({REAL})")
+_CONVERGED = "aborting loop because EDIFF is reached"
+_ELAPSED = re.compile(rf"^\s*Elapsed time \(sec\):\s*({REAL})")
+
+
+@dataclass(frozen=True)
+class Outcar:
+    """Header, ionic step 1 and closing lines of an OUTCAR; None where the file does not say.
+
+    Parameters
+    ----------
+    titels
+        TITEL of each data set, in the order of the POTCAR.
+    channels
+        l of each projector channel of each data set: the layout of the occupancy records.
+    n_ions
+        NIONS.
+    n_electrons
+        NELECT.
+    lmaxmix
+        Highest L of the occupancies that are mixed and written to CHGCAR.
+    nelm, nelmdl
+        Limit of electronic steps; fixed-density steps as printed, negative for "first ionic step
+        only". VASP may do 5 where it printed 0 (ISTART = 1 without usable orbitals).
+    from_atoms
+        Whether VASP says that it superposed atomic densities (or used orbitals); None if it did
+        not get that far.
+    energies
+        Free energy of each electronic step of ionic step 1, eV.
+    residuals
+        ``rms(total)`` of these steps: the rms(c) of OSZICAR; None where not printed.
+    energy
+        Energy extrapolated to sigma -> 0 of the last of these steps, eV.
+    converged
+        Whether ionic step 1 met the stop rule.
+    elapsed
+        Wall time of the whole run, s; VASP prints it last, so None means that it did not finish.
+    """
+
+    titels: tuple[str, ...] = ()
+    channels: tuple[tuple[int, ...], ...] = ()
+    n_ions: int | None = None
+    n_electrons: float | None = None
+    lmaxmix: int | None = None
+    nelm: int | None = None
+    nelmdl: int | None = None
+    from_atoms: bool | None = None
+    energies: tuple[float, ...] = ()
+    residuals: tuple[float | None, ...] = ()
+    energy: float | None = None
+    converged: bool = False
+    elapsed: float | None = None
+
+
+def read_outcar(path: str | Path) -> Outcar:
+    """Read an OUTCAR, plain or compressed, also of a run that was killed.
+
+    Parameters
+    ----------
+    path
+        The file; read line by line, so its size does not matter.
+
+    Raises
+    ------
+    ValueError
+        A data set announces another number of channels than it lists.
+    """
+    with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
+        lines = (str(line) for line in file)
+        # takewhile drops the first Iteration line, which is step 1(1) in every run.
+        header = _read_header(path, takewhile(lambda line: not _ITERATION.match(line), lines))
+        return Outcar(**header, **_read_steps(lines))
+
+
+def _read_header(path: str | Path, lines: Iterable[str]) -> dict[str, Any]:
+    titels: list[str] = []
+    channels: list[list[int]] = []
+    found: dict[str, Any] = {}
+    for line in lines:
+        if match := _TITEL.match(line):
+            titels.append(match[1])
+            channels.append([])
+        elif match := _CHANNEL.match(line):
+            channels[-1].append(int(match[1]))
+        elif match := _N_CHANNELS.search(line):
+            if len(channels[-1]) != int(match[1]):
+                raise ValueError(
+                    f"{path}: {titels[-1]} lists {len(channels[-1])} channels, LMAX = {match[1]}"
+                )
+        elif match := _N_IONS.search(line):
+            found["n_ions"] = int(match[1])
+        elif match := _NELM.match(line):
+            found["nelm"], found["nelmdl"] = int(match[1]), int(match[3])
+        elif match := _LMAXMIX.match(line):
+            found["lmaxmix"] = int(match[1])
+        elif match := _NELECT.match(line):
+            found["n_electrons"] = real(match[1])
+        elif _START.match(line):
+            found["from_atoms"] = bool(_FROM_ORBITALS.match(line))
+        elif _SUPERPOSED.match(line):
+            found["from_atoms"] = True
+    return {"titels": tuple(titels), "channels": tuple(map(tuple, channels)), **found}
+
+
+def _read_steps(lines: Iterable[str]) -> dict[str, Any]:
+    energies: list[float] = []
+    residuals: list[float | None] = []
+    found: dict[str, Any] = {}
+    residual: float | None = None
+    first = True  # still in ionic step 1
+    for line in lines:
+        if match := _ITERATION.match(line):
+            first = int(match[1]) == 1
+            residual = None
+        elif match := _ELAPSED.match(line):
+            found["elapsed"] = real(match[1])
+        elif not first:
+            continue
+        elif match := _RMS.match(line):
+            residual = real(match[1])
+        elif match := _FREE_ENERGY.match(line):
+            energies.append(real(match[1]))
+            residuals.append(residual)
+        elif match := _SIGMA0.search(line):
+            found["energy"] = real(match[1])
+        elif _CONVERGED in line:
+            found["converged"] = True
+    return {"energies": tuple(energies), "residuals": tuple(residuals), **found}

@@ -1,0 +1,136 @@
+import gzip
+import json
+
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from mlcharge_flows.structures import StructureError, check_structure, read_structures
+
+
+@pytest.fixture
+def salt():
+    return Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(4.21), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
+
+
+def problem(path):
+    """The one line about a file that holds no usable structure."""
+    materials, problems = read_structures([path])
+    assert materials == []
+    (line,) = problems
+    assert "\n" not in line
+    assert line.startswith(str(path))
+    return line
+
+
+def test_cif_poscar_and_gzip_give_the_same_crystal(tmp_path, salt):
+    (tmp_path / "a.cif").write_text(salt.to(fmt="cif"))
+    (tmp_path / "POSCAR_b").write_text(salt.to(fmt="poscar"))
+    (tmp_path / "c.cif.gz").write_bytes(gzip.compress(salt.to(fmt="cif").encode()))
+    materials, problems = read_structures([tmp_path])
+    assert problems == []
+    assert [material.id for material in materials] == ["POSCAR_b", "a", "c"]
+    assert all(material.structure.matches(salt) for material in materials)
+
+
+def test_json_forms(tmp_path, salt):
+    forms = {
+        "one": salt.as_dict(),
+        "list": [salt.as_dict(), salt.as_dict()],
+        "cifs": {"meta": {}, "structures": [{"material_id": "mp-1", "cif": salt.to(fmt="cif")}]},
+        "dicts": {"structures": [{"material_id": "mp/2", "structure": salt.as_dict()}]},
+    }
+    for name, content in forms.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    materials, problems = read_structures([tmp_path / f"{name}.json" for name in forms])
+    assert problems == []
+    assert [material.id for material in materials] == ["one", "list-1", "list-2", "mp-1", "mp_2"]
+
+
+def test_ids_are_unique_and_run_folders_give_their_name(tmp_path, salt):
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "POSCAR").write_text(salt.to(fmt="poscar"))
+        (tmp_path / folder / "x.cif").write_text(salt.to(fmt="cif"))
+    materials, _ = read_structures([tmp_path / "first", tmp_path / "second"])
+    assert [material.id for material in materials] == ["first", "x", "second", "x-2"]
+
+
+def test_several_data_blocks_in_one_cif(tmp_path, salt):
+    (tmp_path / "two.cif").write_text(salt.to(fmt="cif") + salt.to(fmt="cif"))
+    materials, _ = read_structures([tmp_path / "two.cif"])
+    assert [material.id for material in materials] == ["two-1", "two-2"]
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.3, 0.6, 0.8, 0.9, 0.97])
+def test_truncated_cif(tmp_path, keep):
+    crystal = Structure(
+        Lattice.hexagonal(4.29, 6.62),
+        ["Y", "Al", "Al", "Ge", "Ge"],
+        [[0, 0, 0], [0.67, 0.33, 0.35], [0.33, 0.67, 0.65], [0.67, 0.33, 0.74], [0.33, 0.67, 0.26]],
+    )
+    text = crystal.to(fmt="cif")
+    path = tmp_path / "cut.cif"
+    path.write_text(text[: int(keep * len(text))])
+    assert "CIF" in problem(path) or "formula" in problem(path)
+
+
+def test_cif_that_ends_between_two_atoms(tmp_path, salt):
+    path = tmp_path / "cut.cif"
+    path.write_text("".join(salt.to(fmt="cif").splitlines(keepends=True)[:-1]))
+    assert "fewer atoms" in problem(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("empty.cif", "", "the file is empty"),
+        ("text.cif", "hello\n", "no data block"),
+        ("POSCAR", "Si\n1.0\n1 0 0\n", "not a complete POSCAR"),
+        ("cut.json", '{"a": 1', "is the file complete"),
+        ("other.json", '{"a": 1}', "neither a structure nor a list"),
+        ("wrong.json", "[1, 2]", "entry 1 is not a structure"),
+    ],
+)
+def test_unreadable_files(tmp_path, name, content, reason):
+    (tmp_path / name).write_text(content)
+    assert reason in problem(tmp_path / name)
+
+
+def test_damaged_gzip(tmp_path, salt):
+    path = tmp_path / "a.cif.gz"
+    path.write_bytes(gzip.compress(salt.to(fmt="cif").encode())[:60])
+    assert "cannot be read" in problem(path)
+
+
+def test_missing_file_and_empty_folder(tmp_path):
+    assert "no such file" in problem(tmp_path / "none.cif")
+    assert "no CIF" in problem(tmp_path)
+
+
+def test_atoms_on_top_of_each_other(tmp_path):
+    crystal = Structure(Lattice.cubic(4), ["Na", "Cl", "Cl"], [[0, 0, 0], [0.5] * 3, [0.55] * 3])
+    path = tmp_path / "overlap.json"
+    path.write_text(crystal.to_json())
+    assert "atoms 2 (Cl) and 3 (Cl) are 0.35 angstrom apart" in problem(path)
+
+
+def test_two_atoms_on_one_site_of_a_cif(tmp_path, salt):
+    text = salt.to(fmt="cif").replace("0.50000000  0.50000000  0.50000000", "0.0  0.0  0.0")
+    path = tmp_path / "same.cif"
+    path.write_text(text)
+    assert "two atoms on one site" in problem(path)
+
+
+def test_partly_occupied_sites():
+    with pytest.raises(StructureError, match="partly occupied"):
+        check_structure(Structure(Lattice.cubic(4), [{"Na": 0.5, "K": 0.5}], [[0, 0, 0]]))
+
+
+def test_one_bad_file_leaves_the_others(tmp_path, salt):
+    (tmp_path / "good.cif").write_text(salt.to(fmt="cif"))
+    (tmp_path / "bad.cif").write_text("")
+    materials, problems = read_structures([tmp_path])
+    assert [material.id for material in materials] == ["good"]
+    assert len(problems) == 1

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import gzip
+from math import isnan
+from pathlib import Path
+
+import pytest
+from pymatgen.io.vasp import Oszicar as PymatgenOszicar
+
+from mlcharge_flows.vasp.oszicar import read_oszicar
+
+SAMPLES = Path(__file__).parents[3] / "shared" / "vasp_samples"
+REAL = [
+    "si_relax_pair/OSZICAR.relax1.gz",
+    "si_relax_pair/OSZICAR.relax2.gz",
+    "si_static_icharg0/OSZICAR.gz",
+    "si_nscf11/OSZICAR.gz",
+    "al/OSZICAR.gz",
+    "si2_aiida/OSZICAR",
+]
+HEAD = (
+    "       N       E                     dE             d eps       ncg     rms          rms(c)\n"
+)
+STEP = "DAV:   1     0.482340968417E+01    0.48234E+01   -0.28645E+03  1392   0.498E+02\n"
+MIXED = (
+    "RMM:   2    -0.108468766594E+02   -0.29785E-04   -0.29784E-04  1828   0.107E-01    0.180E-03\n"
+)
+END = "   1 F= -.10846877E+02 E0= -.10846877E+02  d E =-.108469E+02  mag=     0.0000\n"
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text: str):
+        path = tmp_path / "OSZICAR"
+        path.write_text(text)
+        return read_oszicar(path)
+
+    return write
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the real VASP samples")
+@pytest.mark.parametrize("name", REAL)
+def test_agrees_with_pymatgen_on_real_files(name):
+    ours = read_oszicar(SAMPLES / name)
+    theirs = PymatgenOszicar(SAMPLES / name)
+    assert [step.n_total for step in ours.ionic_steps] == [len(s) for s in theirs.electronic_steps]
+    for step, electronic, ionic in zip(
+        ours.ionic_steps, theirs.electronic_steps, theirs.ionic_steps, strict=True
+    ):
+        assert (step.F, step.E0) == (ionic["F"], ionic["E0"])
+        for mine, other in zip(step.steps, electronic, strict=True):
+            assert mine.number == other["N"]
+            assert (mine.energy, mine.change, mine.band_change) == (
+                other["E"],
+                other["dE"],
+                other["deps"],
+            )
+            assert (mine.operations, mine.rms, mine.rms_c) == (
+                other["ncg"],
+                other["rms"],
+                other.get("rms(c)"),
+            )
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the real VASP samples")
+def test_first_density_residuals_of_the_real_pair():
+    first = {
+        name: next(
+            step.rms_c
+            for step in read_oszicar(SAMPLES / f"si_relax_pair/OSZICAR.{name}.gz")
+            .ionic_steps[0]
+            .steps
+            if step.rms_c is not None
+        )
+        for name in ("relax1", "relax2")
+    }
+    assert first == {"relax1": 0.373, "relax2": 0.000180}
+
+
+def test_every_cut_of_a_file_reads_as_an_unfinished_run(tmp_path):
+    text = HEAD + STEP + MIXED + END
+    path = tmp_path / "OSZICAR"
+    counts = []
+    for length in range(len(text)):
+        path.write_text(text[:length])
+        ionic_steps = read_oszicar(path).ionic_steps
+        counts.append(sum(step.n_total for step in ionic_steps))
+        if length < text.index("E0=") + 5:
+            assert not any(step.finished for step in ionic_steps)
+    assert counts == sorted(counts)
+    assert counts[-1] == 2
+
+
+def test_fused_and_overflowed_columns(written):
+    line = "DAV:  12    -0.108468766594E+02   -0.29785E-04   -0.29784E-04104832   0.107E-01\n"
+    stars = "DAV: ***   ********************   ************   -0.29784E-04******   *********\n"
+    fused, overflowed = written(HEAD + line + stars + END).ionic_steps[0].steps
+    assert (fused.band_change, fused.operations) == (-0.29784e-4, 104832)
+    assert isnan(overflowed.energy)
+    assert isnan(overflowed.rms)
+    assert overflowed.operations is None
+    assert overflowed.number == 13
+
+
+def test_compressed_and_plain_read_alike(tmp_path):
+    text = HEAD + STEP + MIXED + END
+    plain, packed = tmp_path / "OSZICAR", tmp_path / "OSZICAR.gz"
+    plain.write_text(text)
+    packed.write_bytes(gzip.compress(text.encode()))
+    assert read_oszicar(plain) == read_oszicar(packed)
+
+
+def test_algorithms_other_than_davidson_and_molecular_dynamics_lines(written):
+    dynamics = "   1 T=   300. E= -.10E+02 F= -.10846877E+02 E0= -.10846870E+02  EK= 0.1E+00\n"
+    text = HEAD + STEP.replace("DAV:", "CG :") + MIXED.replace("RMM:", "SDA:") + dynamics
+    (step,) = written(text).ionic_steps
+    assert [s.label for s in step.steps] == ["CG", "SDA"]
+    assert step.E0 == -10.84687
+
+
+def test_damage_inside_the_file_is_an_error_that_names_it(written):
+    with pytest.raises(ValueError, match=r"OSZICAR: line 2 is not an electronic step"):
+        written(HEAD + STEP[:40] + "\n" + MIXED + END)
+
+
+def test_an_empty_file_has_no_steps(written):
+    assert written("").ionic_steps == ()

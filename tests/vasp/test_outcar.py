@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pymatgen.io.vasp import Vasprun
+
+from mlcharge_flows.vasp.oszicar import read_oszicar
+from mlcharge_flows.vasp.outcar import read_outcar
+
+SAMPLES = Path(__file__).parents[3] / "shared" / "vasp_samples"
+needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the real VASP samples")
+
+
+@needs_samples
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [
+        ("si_g0w0_static/OUTCAR.gz", ((0, 0, 1, 1, 2, 2),)),
+        ("si_static_icharg0/OUTCAR.gz", ((0, 0, 1, 1),)),
+        ("lih/OUTCAR.gz", ((0, 0, 1), (0, 0, 1))),
+    ],
+)
+def test_channels_of_every_data_set(name, channels):
+    assert read_outcar(SAMPLES / name).channels == channels
+
+
+@needs_samples
+@pytest.mark.parametrize(
+    ("name", "from_atoms"),
+    [
+        ("si_g0w0_static/OUTCAR.gz", True),  # ICHARG = 1, but there was no CHGCAR
+        ("si_relax_pair/OUTCAR.relax1.gz", True),  # the same
+        ("si_relax_pair/OUTCAR.relax2.gz", False),
+        ("si_nscf11/OUTCAR.gz", False),
+        ("al/OUTCAR.gz", False),
+        ("si2_aiida/OUTCAR.gz", True),  # ICHARG = 2
+        ("lih/OUTCAR.gz", True),
+        ("si_static_icharg0/OUTCAR.gz", True),  # orbitals
+    ],
+)
+def test_a_density_that_was_made_is_told_from_one_that_was_read(name, from_atoms):
+    assert read_outcar(SAMPLES / name).from_atoms is from_atoms
+
+
+@needs_samples
+@pytest.mark.parametrize(
+    ("folder", "suffix"),
+    [("si_relax_pair", ".relax1"), ("si_relax_pair", ".relax2"), ("si_static_icharg0", "")],
+)
+def test_steps_are_those_of_oszicar_and_vasprun(folder, suffix):
+    outcar = read_outcar(SAMPLES / folder / f"OUTCAR{suffix}.gz")
+    steps = read_oszicar(SAMPLES / folder / f"OSZICAR{suffix}.gz").ionic_steps[0].steps
+    vasprun = Vasprun(
+        SAMPLES / folder / f"vasprun.xml{suffix}.gz", parse_potcar_file=False, parse_dos=False
+    )
+    assert len(outcar.energies) == len(steps) == len(vasprun.ionic_steps[0]["electronic_steps"])
+    assert outcar.energies == pytest.approx([step.energy for step in steps], abs=1e-8)
+    assert [r is None for r in outcar.residuals] == [step.rms_c is None for step in steps]
+    for residual, step in zip(outcar.residuals, steps, strict=True):
+        if residual is not None:
+            assert residual == pytest.approx(step.rms_c, rel=5e-3)
+
+
+@needs_samples
+def test_header_and_closing_lines():
+    outcar = read_outcar(SAMPLES / "si_g0w0_static/OUTCAR.gz")
+    assert outcar.titels == ("PAW_PBE Si_GW 04May2012",)
+    assert (outcar.n_ions, outcar.n_electrons, outcar.lmaxmix) == (2, 8.0, 2)
+    assert (outcar.nelm, outcar.nelmdl) == (100, -5)
+    assert (outcar.converged, outcar.elapsed) == (True, 0.818)
+    assert outcar.energy == -10.22237938
+
+
+HEADER = """\
+   TITEL  = PAW_PBE Si 05Jan2001
+  non local Contribution for L=           0  read in
+  non local Contribution for L=           1  read in
+   number of l-projection  operators is LMAX  =           2
+   number of dos      NEDOS =    301   number of ions     NIONS =      2
+   NELM   =     60;   NELMIN=  2; NELMDL= -5     # of ELM steps
+ initial charge density was supplied:
+ magnetization density of overlapping atoms calculated
+"""
+STEP = """\
+--------------------------------------- Iteration {ionic:6d}({step:4d})  ---------------------------
+  free energy    TOTEN  =       {energy:12.8f} eV
+  energy without entropy =      {energy:12.8f}  energy(sigma->0) =      {energy:12.8f}
+"""
+STOP = "------------------------ aborting loop because EDIFF is reached -----------------------\n"
+UNMET = "------------------------ aborting loop EDIFF was not reached (unconverged) ------------\n"
+
+
+@pytest.fixture
+def read(tmp_path):
+    def write(text: str):
+        path = tmp_path / "OUTCAR"
+        path.write_text(text)
+        return read_outcar(path)
+
+    return write
+
+
+def test_only_the_first_ionic_step_counts(read):
+    one = "".join(STEP.format(ionic=1, step=n, energy=-n) for n in (1, 2, 3))
+    two = STEP.format(ionic=2, step=1, energy=-9)
+    outcar = read(HEADER + one + UNMET + two + STOP)
+    assert outcar.energies == (-1, -2, -3)
+    assert outcar.energy == -3
+    assert not outcar.converged
+
+
+def test_superposed_moments_are_not_a_superposed_density(read):
+    assert read(HEADER).from_atoms is False
+    assert read(HEADER + " charge density of overlapping atoms calculated\n").from_atoms is True
+    assert read("").from_atoms is None
+
+
+def test_a_killed_run_has_no_elapsed_time(read):
+    outcar = read(HEADER + STEP.format(ionic=1, step=1, energy=-1.0))
+    assert outcar.elapsed is None
+    assert not outcar.converged
+
+
+def test_channels_that_do_not_add_up_name_file_and_data_set(read):
+    with pytest.raises(
+        ValueError, match=r"OUTCAR: PAW_PBE Si 05Jan2001 lists 2 channels, LMAX = 3"
+    ):
+        read(HEADER.replace("LMAX  =           2", "LMAX  =           3"))

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlcharge_flows.vasp.stdout import read_start
+
+SAMPLES = Path(__file__).parents[3] / "shared" / "vasp_samples"
+ECHO = " charge-density read from file: learned 3f2a                            \n"
+MAIN = " entering main loop\n"
+STEPS = "       N       E                     dE\nDAV:   1     0.482340968417E+01\n"
+
+
+@pytest.fixture
+def start(tmp_path):
+    def write(text: str):
+        path = tmp_path / "vasp.out"
+        path.write_text(text)
+        return read_start(path)
+
+    return write
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the real VASP samples")
+@pytest.mark.parametrize(
+    ("name", "provenance", "comment", "magnetisation"),
+    [
+        ("si_relax_pair/vasp.out.relax1.gz", "atoms", None, None),
+        ("si_relax_pair/vasp.out.relax2.gz", "chgcar", "unknown", "chgcar"),
+        ("si_nscf11/vasp.out.gz", "chgcar", "unknown", None),
+        ("al/vasp.out.gz", "chgcar", "unknown", None),
+        ("si_static_icharg0/vasp.out.gz", "atoms", None, None),
+    ],
+)
+def test_real_runs(name, provenance, comment, magnetisation):
+    messages = read_start(SAMPLES / name)
+    assert messages.provenance == provenance
+    assert messages.comment == comment
+    assert messages.magnetisation == magnetisation
+    assert messages.entered
+    assert not messages.errors
+
+
+def test_an_echoed_comment_is_the_proof(start):
+    messages = start(ECHO + MAIN + STEPS)
+    assert (messages.provenance, messages.comment) == ("chgcar", "learned 3f2a")
+
+
+@pytest.mark.parametrize(
+    "complaint",
+    [
+        " WARNING: chargedensity file is incomplete",
+        " WARNING: dimensions on CHGCAR file are different",
+        " WARNING: number of atoms are different on CHGCAR file",
+        " RD_RHO_PAW: ion           1 data corrupt",
+        " WARNING: PAW occupancies are missing on CHGCAR ",
+        "|     WARNING: PAW occupancies are missing on CHGCAR                          |",
+    ],
+)
+@pytest.mark.parametrize("echo", ["", ECHO])
+def test_any_complaint_about_the_file_means_atoms(start, complaint, echo):
+    messages = start(echo + complaint + "\n" + MAIN + STEPS)
+    assert messages.provenance == "atoms"
+    assert len(messages.warnings) == 1
+    assert messages.warnings[0] in complaint
+
+
+def test_a_stopped_run_started_from_nothing(start):
+    messages = start(
+        " WARNING: dimensions on CHGCAR file are different\n"
+        " ERROR: charge density could not be read from file CHGCAR for ICHARG>10\n"
+    )
+    assert messages.provenance == "unknown"
+    assert messages.errors == (
+        "ERROR: charge density could not be read from file CHGCAR for ICHARG>10",
+    )
+
+
+def test_a_superposition_says_nothing_and_is_atoms(start):
+    assert start(" WAVECAR not read\n" + MAIN + STEPS).provenance == "atoms"
+
+
+def test_a_run_that_never_entered_the_main_loop_is_unknown(start):
+    assert start(" POSCAR, INCAR and KPOINTS ok, starting setup\n").provenance == "unknown"
+
+
+def test_moments_from_magmom_do_not_spoil_the_density(start):
+    text = ECHO + " magnetization density of overlapping atoms calculated\n" + MAIN + STEPS
+    messages = start(text)
+    assert (messages.provenance, messages.magnetisation) == ("chgcar", "atoms")
+
+
+def test_what_is_said_after_the_first_step_is_of_no_account(start):
+    later = " charge-density read from file: another one\n"
+    assert start(MAIN + STEPS + later).provenance == "atoms"
