@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated
 
 import typer
@@ -51,4 +52,6 @@ def _mlcharge(
 
 def main() -> None:
     """Run the command."""
+    # What libraries warn of on the way is not for the user of a command; runs log it.
+    warnings.simplefilter("ignore")
     app()

@@ -47,7 +47,7 @@ def test_agrees_with_pymatgen_on_real_files(name):
     for step, electronic, ionic in zip(
         ours.ionic_steps, theirs.electronic_steps, theirs.ionic_steps, strict=True
     ):
-        assert (step.F, step.E0) == (ionic["F"], ionic["E0"])
+        assert (ionic["F"], ionic["E0"]) == (step.F, step.E0)
         for mine, other in zip(step.steps, electronic, strict=True):
             assert mine.number == other["N"]
             assert (mine.energy, mine.change, mine.band_change) == (

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from jobflow import Flow, Response
+
     from mlcharge_flows.flows.compare import CompareStartsMaker
     from mlcharge_flows.structures import Material
 
@@ -42,11 +44,27 @@ def run_material(material: Material, maker: CompareStartsMaker, folder: Path) ->
             flow = maker.make(material.structure, material.id)
             # Documents live as long as the flow: the folder is what stays.
             store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
-            run_flow(flow, log=False, store=store, create_folders=True, root_dir=folder)
+            responses = run_flow(
+                flow, log=False, store=store, create_folders=True, root_dir=folder
+            )
+            _name_folders(flow, responses, folder)
             output = store.get_output(flow.jobs[-1].uuid, load=False)
         return Comparison.model_validate(output)
     except Exception as error:
         return lost(material, maker, f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _name_folders(
+    flow: Flow, responses: dict[str, dict[int, Response]], folder: Path
+) -> None:
+    """Link each job's folder under the name of the job; those that hold nothing go."""
+    for job in flow.jobs:
+        for response in responses.get(job.uuid, {}).values():
+            made = response.job_dir
+            if any(made.iterdir()):
+                (folder / job.name.replace(" ", "-")).symlink_to(made.name)
+            else:
+                made.rmdir()
 
 
 def lost(material: Material, maker: CompareStartsMaker, cause: str) -> Comparison:

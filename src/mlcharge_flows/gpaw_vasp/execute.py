@@ -52,6 +52,8 @@ def execute(folder: Path) -> Run:
     say: Callable[[str], None] = _print if world.rank == 0 else _silent
     say(f" running on {world.size:4d} total cores")
     say(f" {program()}, file formats of VASP 6; this is not VASP")
+    if world.rank == 0:
+        clear_outputs(folder)
     inputs = read_inputs(folder)
     for line in inputs.warnings:
         say(f" WARNING: {line}")
@@ -61,8 +63,6 @@ def execute(folder: Path) -> Run:
     )
     solver = KohnSham(inputs)
     solver.check_data_sets()
-    if world.rank == 0:
-        clear_outputs(folder)
     say(" POSCAR, INCAR and KPOINTS ok, starting setup")
     start, messages = choose_start(folder, inputs)
     for line in messages:
@@ -146,7 +146,7 @@ def resolved(inputs: Inputs) -> dict:
         "NSW": 0,
         "IBRION": -1,
         "ISIF": 2,
-        "GGA": str(inputs.incar.get("GGA", "PE")),
+        "GGA": settings.gga,
         "LREAL": False,
         "LWAVE": False,
         "ALGO": "Normal",

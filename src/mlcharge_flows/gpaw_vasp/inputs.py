@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pymatgen.io.vasp.inputs import Incar, Kpoints, Poscar
@@ -84,7 +85,8 @@ def read_inputs(folder: Path) -> Inputs:
         something that is not supported.
     """
     incar = dict(_read(folder, "INCAR", Incar.from_file))
-    poscar = _read(folder, "POSCAR", Poscar.from_file)
+    # pymatgen would take the elements from the POTCAR, and so never see a wrong one.
+    poscar = _read(folder, "POSCAR", partial(Poscar.from_file, check_for_potcar=False))
     structure = poscar.structure
     crystal = Crystal(
         structure.lattice.matrix,

@@ -47,8 +47,8 @@ class Settings:
         Projected density of states if 10 or more.
     nedos, emin, emax
         Mesh of the density of states; the range in eV, or None for all bands.
-    functional
-        GPAW's name of the exchange-correlation functional.
+    gga
+        Exchange-correlation functional, ``"PE"`` or ``"PS"``.
     """
 
     encut: float
@@ -69,7 +69,12 @@ class Settings:
     nedos: int
     emin: float | None
     emax: float | None
-    functional: str
+    gga: str
+
+    @property
+    def functional(self) -> str:
+        """GPAW's name of the functional."""
+        return FUNCTIONALS[self.gga]
 
     @property
     def fixed_density(self) -> bool:
@@ -139,5 +144,5 @@ class Settings:
             nedos=int(incar.get("NEDOS", 301)),
             emin=float(incar["EMIN"]) if "EMIN" in incar else None,
             emax=float(incar["EMAX"]) if "EMAX" in incar else None,
-            functional=FUNCTIONALS[str(incar.get("GGA", "PE")).upper() or "PE"],
+            gga=gga if (gga := str(incar.get("GGA", "PE")).upper()) in FUNCTIONALS else "PE",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
@@ -30,8 +31,15 @@ def elements_without_data(elements: Iterable[str], generator: VaspInputSet) -> s
 def _has_data(element: str, generator: VaspInputSet) -> bool:
     atom = Structure(Lattice.cubic(5.0), [element], [[0, 0, 0]])
     try:
-        (symbol,) = generator.get_input_set(atom, potcar_spec=True)["POTCAR.spec"].split()
-        PotcarSingle.from_symbol_and_functional(symbol, generator.user_potcar_functional)
+        with warnings.catch_warnings():
+            # pymatgen knows the checksums of VASP's own data sets only.
+            warnings.simplefilter("ignore")
+            return _find(atom, generator)
     except (KeyError, OSError, ValueError):
         return False
+
+
+def _find(atom: Structure, generator: VaspInputSet) -> bool:
+    (symbol,) = generator.get_input_set(atom, potcar_spec=True)["POTCAR.spec"].split()
+    PotcarSingle.from_symbol_and_functional(symbol, generator.user_potcar_functional)
     return True

@@ -52,6 +52,7 @@ def render_page(comparisons: Sequence[Comparison], summary: Summary) -> str:
         provenance={arm: _provenance(comparisons, arm) for arm in summary.arms},
         tolerance=ENERGY_TOLERANCE,
         figures=_figures(comparisons, summary),
+        max_curves=plots.MAX_LABELLED,
         plotly_js=Markup(get_plotlyjs()),
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         version=version("mlcharge-flows"),

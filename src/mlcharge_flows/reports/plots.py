@@ -85,13 +85,12 @@ def paired_dots(comparisons: Sequence[Comparison], summary: Summary) -> go.Figur
     order = by_reference(comparisons, summary.reference)
     place = {comparison.material: n for n, comparison in enumerate(order)}
     labelled = len(order) <= MAX_LABELLED
-    figure = _figure(
-        "electronic steps, n_total", height=min(110 + 26 * len(order), 110 + 26 * MAX_LABELLED)
-    )
+    height = 110 + 26 * len(order) if labelled else 640
+    figure = _figure("electronic steps, n_total", height)
     color = colors(summary.arms)
     ends_x: list[int | None] = []
     ends_y: list[int | None] = []
-    for comparison in order:
+    for comparison in order if labelled else ():  # thousands of lines would be one grey area
         counts = [n for arm in comparison.arms for _, n in counted_steps([comparison], arm)]
         if len(counts) > 1:
             ends_x += [min(counts), max(counts), None]
@@ -112,7 +111,7 @@ def paired_dots(comparisons: Sequence[Comparison], summary: Summary) -> go.Figur
             y=[place[comparison.material] for comparison, _ in counted],
             name=name,
             mode="markers",
-            marker={"color": color[name], "size": size},
+            marker={"color": color[name], "size": size if labelled else size / 2},
             text=[_label(comparison) for comparison, _ in counted],
             hovertemplate="%{text}: %{x} steps<extra>" + name + "</extra>",
         )
@@ -123,12 +122,13 @@ def paired_dots(comparisons: Sequence[Comparison], summary: Summary) -> go.Figur
         title=None if labelled else f"{len(order)} materials",
         range=[-0.7, len(order) - 0.3],
         showgrid=False,
+        zeroline=False,
     )
     return figure
 
 
 def convergence_curves(comparisons: Sequence[Comparison], summary: Summary) -> go.Figure:
-    """|E - E(last)| per atom over the electronic steps; a menu picks a material."""
+    """Draw |E - E(last)| per atom over the electronic steps; a menu picks a material."""
     order = sorted(comparisons, key=lambda comparison: comparison.material)[:MAX_LABELLED]
     figure = _figure("electronic step", height=440)
     color = colors(summary.arms)

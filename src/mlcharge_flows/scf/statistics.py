@@ -71,7 +71,9 @@ def summarize(comparisons: Iterable[Comparison], reference: str = "default") -> 
         ceiling=CEILING,
         n_materials=len(campaign),
         protocols=sorted({comparison.protocol for comparison in campaign}),
-        arms={name: _summarize_arm(campaign, name, reference) for name in ordered(names, reference)},
+        arms={
+            name: _summarize_arm(campaign, name, reference) for name in ordered(names, reference)
+        },
     )
 
 

@@ -1,8 +1,9 @@
 r"""VASP's two FFT grids: the coarse one of the orbitals and the fine one of the density.
 
-With :math:`x_i = |a_i| \sqrt{E_{cut}} / 2 \pi` in Rydberg atomic units, NGX is the next even integer
-with no prime factor above 7 from int(w x + 1/2) on, w = 4 (PREC = Accurate, Single) or 3 (Normal,
-SingleN); the fine grid has twice as many points (Accurate, Normal) or as many (Single, SingleN).
+With :math:`x_i = |a_i| \sqrt{E_{cut}} / 2 \pi` in Rydberg atomic units, NGX is the next even
+integer without prime factors above 7 from int(w x + 1/2) on, w = 4 (PREC = Accurate, Single) or 3
+(Normal, SingleN). The fine grid has twice as many points (Accurate, Normal) or as many (Single,
+SingleN).
 https://www.vasp.at/wiki/index.php/NGX, https://www.vasp.at/wiki/index.php/NGXF
 """
 

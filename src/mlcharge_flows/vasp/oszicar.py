@@ -132,7 +132,8 @@ def read_oszicar(path: str | Path) -> Oszicar:
         for number, line in enumerate(file, start=1):
             if cut is not None:
                 raise ValueError(f"{path}: line {cut} is not an electronic step")
-            if match := _ELECTRONIC.match(line):
+            # Without its line end, even a line that can be read may lack digits.
+            if (match := _ELECTRONIC.match(line)) and line.endswith("\n"):
                 steps.append(_electronic_step(match, previous=steps[-1].number if steps else 0))
             elif _LABELLED.match(line):
                 cut = number  # fine if nothing follows: the run was killed while writing

@@ -1,0 +1,179 @@
+"""Millions of numbers from a grid block, decoded by columns where VASP's columns are regular.
+
+Lines of ``5(1X,E17.11)`` are taken as arrays of fixed-width fields: the digits become an integer,
+and one division by an exact power of ten gives the double nearest to the text. All other styles are
+read format-free, piece by piece too, so that the text of a large file is never held as a whole.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlcharge_flows.vasp.fortran_floats import FortranNumberError, exponent_text, parse_floats
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+_PER_LINE = 5
+_CHUNK = 4096  # lines whose working arrays stay in the processor's cache
+_DIGITS = 11
+
+
+def read_grid(file: BinaryIO, count: int) -> tuple[np.ndarray, bool]:
+    """Read a block of `count` numbers from the current line on.
+
+    All lines but the last hold as many numbers as the first.
+
+    Parameters
+    ----------
+    file
+        Open, seekable, at the first line of the block; left at the line after it.
+    count
+        Numbers to read.
+
+    Returns
+    -------
+    tuple
+        The numbers, shape (count,), and whether the last line ends with blanks.
+
+    Raises
+    ------
+    EOFError
+        If the file ends inside the block.
+    ValueError
+        If the lines do not hold exactly these numbers.
+    """
+    start = file.tell()
+    first = file.readline()
+    file.seek(start)
+    per_line = len(first.split())
+    if per_line == 0:
+        raise EOFError if not first else FortranNumberError("a blank line among them")
+    values = np.empty(count)
+    done = 0
+    if len(first) in _LINES and per_line == _PER_LINE:
+        done = _read_columns(file, values, _LINES[len(first)])
+    last = b""
+    while done < count:
+        n_lines = min(_CHUNK, -(-(count - done) // per_line))
+        lines = [file.readline() for _ in range(n_lines)]
+        last = lines[-1]
+        if not last.endswith(b"\n"):
+            raise EOFError
+        expected = min(n_lines * per_line, count - done)
+        found = parse_floats(b"".join(lines))
+        if len(found) != expected:
+            blank = any(not line.strip() for line in lines)
+            reason = "a blank line among them" if blank else "lines of unequal length"
+            raise FortranNumberError(f"{expected} numbers expected, {len(found)} found: {reason}")
+        values[done : done + expected] = found
+        done += expected
+    return values, last.rstrip(b"\r\n").endswith(b" ")
+
+
+def _read_columns(file: BinaryIO, values: np.ndarray, layout: np.dtype) -> int:
+    """Read full lines of the layout; stop before those of another one. Return the numbers read."""
+    n_full = len(values) // _PER_LINE
+    grid = values[: n_full * _PER_LINE].reshape(n_full, _PER_LINE)
+    for start in range(0, n_full, _CHUNK):
+        position = file.tell()
+        part = grid[start : start + _CHUNK]
+        text = file.read(len(part) * layout.itemsize)
+        if len(text) == len(part) * layout.itemsize:
+            lines = np.frombuffer(text, dtype=layout)
+            if np.all(lines["newline"] == b"\r\n"[-layout["newline"].itemsize :]):
+                numbers = lines["numbers"]
+                if not _decode_columns(numbers, part):
+                    part[:] = _parse_columns(numbers).reshape(part.shape)
+                continue
+        file.seek(position)
+        return start * _PER_LINE
+    return n_full * _PER_LINE
+
+
+# One number is 18 columns: lead | point, 7 digits | 4 digits, E, sign, 2 digits.
+_COLUMNS = np.dtype([("lead", "<u2"), ("upper", "<u8"), ("lower", "<u8")])
+_POSITIVE, _NEGATIVE, _NEGATIVE_ZERO = (int.from_bytes(s, "little") for s in (b" 0", b" -", b"-0"))
+
+_EXPONENT = 0xFFFFFFFF00000000  # the columns of `lower` that hold the exponent
+_HASH_BITS = 10
+_HASH_FACTOR = 0xCD613E31  # found by trial: no two of the exponents from -99 to 99 collide
+
+
+def _hash(exponent: np.ndarray) -> np.ndarray:
+    return (exponent * _HASH_FACTOR) >> (64 - _HASH_BITS)
+
+
+def _exponent_table() -> tuple[np.ndarray, np.ndarray]:
+    """Exponents as text, and the divisors that turn eleven digits into the number, by hash.
+
+    The second half holds the divisors of negative numbers. Divisors that a double does not hold
+    exactly are NaN: these numbers go the slow way.
+    """
+    size = 1 << _HASH_BITS
+    texts = np.zeros(2 * size, dtype=np.uint64)
+    divisors = np.full(2 * size, np.nan)
+    for exponent in range(-99, 100):
+        text = np.frombuffer(b"\0\0\0\0" + exponent_text(exponent).encode(), dtype="<u8")
+        place = int(_hash(text)[0])
+        texts[[place, place + size]] = text[0]
+        if 0 <= _DIGITS - exponent <= 22:
+            divisor = float(f"1e{_DIGITS - exponent}")
+            divisors[[place, place + size]] = divisor, -divisor
+    return texts, divisors
+
+
+_EXPONENT_TEXTS, _DIVISORS = _exponent_table()
+
+# Unix and Windows lines, by their length.
+_LINES = {
+    18 * _PER_LINE + n: np.dtype([("numbers", _COLUMNS, _PER_LINE), ("newline", f"S{n}")])
+    for n in (1, 2)
+}
+
+
+def _decode_columns(numbers: np.ndarray, values: np.ndarray) -> bool:
+    """Decode 18-column numbers; False, with `values` undefined, if one has another style.
+
+    ASCII digits are handled eight (or four) at a time as one integer: neighbours are combined to
+    pairs, and pairs to the number, by multiplications that act on all lanes at once.
+    """
+    lead = np.ascontiguousarray(numbers["lead"])
+    upper = numbers["upper"] ^ 0x303030303030302E
+    lower = np.ascontiguousarray(numbers["lower"])
+    exponent = lower & _EXPONENT
+    lower = (lower ^ 0x30303030) & 0xFFFFFFFF
+    negative = lead != _POSITIVE
+    place = (_hash(exponent) + (negative.astype(np.uint64) << _HASH_BITS)).view(np.int64)
+    # Every lane must now be below ten, the point's lane zero.
+    if (
+        np.bitwise_or.reduce(upper | (upper + 0x767676767676767F), axis=None) & 0x8080808080808080
+        or np.bitwise_or.reduce(lower | (lower + 0x76767676), axis=None) & 0x80808080
+        or np.any(_EXPONENT_TEXTS[place] != exponent)
+        or np.any(negative & (lead != _NEGATIVE) & (lead != _NEGATIVE_ZERO))
+    ):
+        return False
+    upper = (upper * 10 + (upper >> 8)) & 0x00FF00FF00FF00FF
+    upper = (upper * 100 + (upper >> 16)) & 0x0000FFFF0000FFFF
+    upper = (upper * 10_000 + (upper >> 32)) & 0x00000000FFFFFFFF
+    lower = (lower * 10 + (lower >> 8)) & 0x00FF00FF
+    lower = (lower * 100 + (lower >> 16)) & 0xFFFF
+    digits = upper * 10_000 + lower
+    # Exact digits, an exact power of ten and one division: the result is correctly rounded.
+    np.divide(digits.astype(np.float64), _DIVISORS[place], out=values)
+    far = np.isnan(values)
+    if np.any(far):
+        values[far] = _parse_columns(numbers[far])
+    return True
+
+
+def _parse_columns(numbers: np.ndarray) -> np.ndarray:
+    """Read 18-column numbers format-free, a blank put between any two of them."""
+    columns = np.frombuffer(numbers.tobytes(), dtype="u1").reshape(-1, _COLUMNS.itemsize)
+    apart = np.pad(columns, ((0, 0), (1, 0)), constant_values=ord(" "))
+    values = parse_floats(apart.tobytes())
+    if len(values) != len(columns):
+        raise FortranNumberError("numbers are not in the columns of their lines")
+    return values

@@ -1,0 +1,151 @@
+"""The executable as a user or a workflow manager meets it: exit status, messages, bad input."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gpaw", reason="needs the gpaw extra")
+
+from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
+
+pytestmark = pytest.mark.gpaw
+
+COMMAND = [sys.executable, "-c", "from mlcharge_flows.gpaw_vasp.command import main; main()"]
+
+
+def gpaw_vasp(folder, *arguments):
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+@pytest.fixture
+def finished(run_folder):
+    folder = run_folder("Si", "finished")
+    assert gpaw_vasp(folder).returncode == 0
+    return folder
+
+
+def refused(result):
+    """The one line of a refusal."""
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr + result.stdout
+    (line,) = result.stderr.strip().splitlines()
+    return line
+
+
+@pytest.mark.parametrize("name", ["INCAR", "POSCAR", "POTCAR"])
+@pytest.mark.parametrize("content", [None, "", "nonsense\n\x00"])
+def test_missing_empty_and_garbled_inputs(name, content, run_folder):
+    folder = run_folder("Si")
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_text(content)
+    if name == "INCAR" and content is not None:
+        pytest.skip("an INCAR without tags means VASP's defaults")
+    assert name in refused(gpaw_vasp(folder))
+
+
+def test_overlapping_ions(run_folder):
+    folder = run_folder("Si")
+    lines = (folder / "POSCAR").read_text().splitlines()
+    lines[-1] = lines[-2]
+    (folder / "POSCAR").write_text("\n".join(lines) + "\n")
+    assert "POSCAR" in refused(gpaw_vasp(folder))
+
+
+def test_potcar_of_another_element(run_folder):
+    folder = run_folder("Si")
+    (folder / "POTCAR").write_text((run_folder("Cu", "other") / "POTCAR").read_text())
+    assert "POTCAR" in refused(gpaw_vasp(folder))
+
+
+def test_unsupported_physics(run_folder):
+    line = refused(gpaw_vasp(run_folder("Si", ISPIN=2)))
+    assert "ISPIN" in line
+
+
+def test_starts_are_announced_as_vasp_does(finished, run_folder):
+    good = read_chgcar(finished / "CHGCAR")
+
+    def start(folder_name, icharg=1, prepare=lambda path: None):
+        folder = run_folder("Si", folder_name, ICHARG=icharg, NELM=6)
+        prepare(folder / "CHGCAR")
+        return gpaw_vasp(folder)
+
+    read = start("read", prepare=lambda path: write_chgcar(path, good))
+    assert f" charge-density read from file: {good.comment.strip()}" in read.stdout
+
+    missing = start("missing")
+    assert missing.returncode == 0
+    assert "WARNING: chargedensity file is incomplete" in missing.stdout
+    assert "read from file" not in missing.stdout
+
+    def truncated(path):
+        write_chgcar(path, good)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    assert "chargedensity file is incomplete" in start("truncated", prepare=truncated).stdout
+
+    def coarser(path):
+        from dataclasses import replace
+
+        write_chgcar(path, replace(good, total=good.total[::2, ::2, ::2]))
+
+    assert "dimensions on CHGCAR file are different" in start("coarser", prepare=coarser).stdout
+
+    def without_records(path):
+        from dataclasses import replace
+
+        write_chgcar(path, replace(good, occupancies=None))
+
+    bare = start("bare", prepare=without_records)
+    assert "PAW occupancies are missing on CHGCAR" in bare.stdout
+    assert "charge-density read from file" not in bare.stdout
+
+    def one_number_short(path):
+        from dataclasses import replace
+
+        records = (good.occupancies[0][:-1], *good.occupancies[1:])
+        write_chgcar(path, replace(good, occupancies=records))
+
+    assert "RD_RHO_PAW: ion  1 data corrupt" in start("short", prepare=one_number_short).stdout
+
+    fixed = start("fixed", icharg=11)
+    assert "charge density could not be read from file CHGCAR for ICHARG>10" in refused(fixed)
+
+
+def test_the_chgcar_that_was_read_stays_until_the_run_ended(finished, run_folder):
+    good = read_chgcar(finished / "CHGCAR")
+    folder = run_folder("Si", "again", ICHARG=1, LCHARG=False)
+    write_chgcar(folder / "CHGCAR", good)
+    assert gpaw_vasp(folder).returncode == 0
+    np.testing.assert_array_equal(read_chgcar(folder / "CHGCAR").total, good.total)
+
+
+def test_a_killed_run_leaves_no_file_that_looks_whole(run_folder):
+    folder = run_folder("TiO2", NELM=60, EDIFF=1e-14)
+    process = subprocess.Popen(
+        COMMAND, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    for line in process.stdout:
+        if line.startswith("DAV:   1"):
+            break
+    process.kill()
+    process.wait()
+    assert (folder / "OSZICAR").exists()
+    assert not (folder / "vasprun.xml").exists()
+    assert not (folder / "OUTCAR").exists()
+    assert not (folder / "CHGCAR").exists()
+
+
+def test_help_teaches():
+    result = subprocess.run(
+        [*COMMAND, "--help"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "potcar" in result.stdout
+    assert "PMG_VASP_PSP_DIR" in result.stdout

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gpaw", reason="needs the gpaw extra")
+
+from pymatgen.io.vasp.inputs import Kpoints
+
+from mlcharge_flows.gpaw_vasp.kpoints import KPointSet, from_file, from_spacing
+from mlcharge_flows.gpaw_vasp.refusal import Refusal
+
+CUBIC = np.eye(3) * 4.0
+
+
+def points(kpoints: KPointSet) -> np.ndarray:
+    wrapped = np.mod(kpoints.sampling().build(None).kpt_Kc + 1e-9, 1.0) - 1e-9
+    return np.unique(np.round(wrapped, 9), axis=0)
+
+
+@pytest.mark.parametrize("size", [(2, 3, 4), (1, 1, 1), (5, 4, 2)])
+def test_gamma_meshes_hold_gamma_and_every_multiple_of_a_step(size):
+    mesh = points(from_file(Kpoints.gamma_automatic(size), CUBIC))
+    expected = np.stack(
+        np.meshgrid(*(np.arange(n) / n for n in size), indexing="ij"), axis=-1
+    ).reshape(-1, 3)
+    np.testing.assert_allclose(mesh, np.unique(np.round(expected, 9), axis=0), atol=1e-8)
+
+
+def test_even_monkhorst_pack_meshes_miss_gamma_by_half_a_step():
+    mesh = points(from_file(Kpoints.monkhorst_automatic((2, 2, 2)), CUBIC))
+    np.testing.assert_allclose(np.unique(mesh), [0.25, 0.75])
+
+
+def test_a_shift_is_in_units_of_the_step():
+    shifted = points(from_file(Kpoints.gamma_automatic((2, 2, 2), shift=(0.5, 0.5, 0.5)), CUBIC))
+    np.testing.assert_allclose(np.unique(shifted), [0.25, 0.75])
+
+
+def test_kspacing_rule():
+    # |b| = 2 pi / 4 = 1.5708: four steps of at most 0.5
+    assert from_spacing(CUBIC, 0.5).divisions == (4, 4, 4)
+    assert from_spacing(CUBIC, 2.0).divisions == (1, 1, 1)
+
+
+def test_line_mode_keeps_order_and_ends(tmp_path):
+    path = tmp_path / "KPOINTS"
+    path.write_text(
+        "path\n5\nLine_mode\nReciprocal\n0 0 0 \\Gamma\n0.5 0 0 X\n\n0.5 0 0 X\n0.5 0.5 0 M\n"
+    )
+    kpoints = from_file(Kpoints.from_file(path), CUBIC)
+    assert kpoints.points.shape == (10, 3)
+    np.testing.assert_allclose(kpoints.points[[0, 4, 5, 9]], [[0, 0, 0], [0.5, 0, 0], [0.5, 0, 0], [0.5, 0.5, 0]])
+    np.testing.assert_allclose(kpoints.points[1], [0.125, 0, 0])
+    assert not kpoints.is_mesh
+
+
+def test_an_explicit_list_keeps_its_weights_through_gpaw():
+    from ase.build import bulk
+    from gpaw.dft import Symmetry
+
+    kpoints = KPointSet(
+        "explicit", points=np.array([[0.0, 0, 0], [0.5, 0, 0]]), weights=np.array([1.0, 3.0])
+    )
+    symmetries = Symmetry().build(bulk("Cu"))
+    ibz = kpoints.sampling().build(None).reduce(symmetries)
+    np.testing.assert_allclose(ibz.weight_k, [0.25, 0.75])
+    np.testing.assert_allclose(ibz.kpt_kc, kpoints.points)
+
+
+def test_cartesian_lines_are_refused(tmp_path):
+    path = tmp_path / "KPOINTS"
+    path.write_text("path\n5\nLine_mode\nCartesian\n0 0 0 G\n0.5 0 0 X\n")
+    with pytest.raises(Refusal, match="reciprocal"):
+        from_file(Kpoints.from_file(path), CUBIC)

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from mlcharge_flows.reports.write import write_report
+from mlcharge_flows.scf.comparison import Comparison
+from mlcharge_flows.scf.run import ScfRun
+from mlcharge_flows.scf.statistics import summarize
+
+
+class Text(HTMLParser):
+    """Visible words, and whether every tag that was opened is closed."""
+
+    VOID = ("meta", "br", "link", "input", "img")
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self.open):
+            self.words.append(data)
+
+    def __str__(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def test_three_files_and_nothing_else(campaign, tmp_path):
+    page = write_report(campaign, tmp_path / "new" / "report")
+    assert page.name == "report.html"
+    assert sorted(path.name for path in page.parent.iterdir()) == [
+        "materials.csv",
+        "report.html",
+        "summary.json",
+    ]
+
+
+def test_summary_json_is_the_summary(campaign, tmp_path):
+    write_report(campaign, tmp_path)
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    found = json.loads((tmp_path / "summary.json").read_text(), parse_constant=refuse)
+    assert found == summarize(campaign).model_dump(mode="json")
+    assert found["arms"]["learned"]["failures"] == {
+        "fell back to atoms": 1,
+        "corrected by custodian": 1,
+        "did not finish": 1,
+    }
+
+
+def test_materials_csv_has_one_row_per_run(campaign, tmp_path):
+    write_report(campaign, tmp_path)
+    with (tmp_path / "materials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sum(len(comparison.arms) for comparison in campaign)
+    assert len({(row["material"], row["arm"]) for row in rows}) == len(rows)
+    learned = [row for row in rows if row["arm"] == "learned"]
+    counted = [float(row["reduction"]) for row in learned if row["reduction"]]
+    arm = summarize(campaign).arms["learned"]
+    assert sum(counted) / len(counted) == pytest.approx(arm.mean_reduction)
+    (killed,) = (row for row in learned if row["failure"])
+    assert killed["n_total"] == killed["energy"] == ""
+
+
+def test_page_says_what_it_must(campaign, tmp_path):
+    html = write_report(campaign, tmp_path).read_text()
+    text = str(Text(html))
+    for words in (
+        *("How steps were counted", "Proof of the start", "Runs that do not count", "All runs"),
+        *("ratio of medians", "mean reduction", "95 % interval", "of ceiling", "first rms(c)"),
+        *("WARNING: dimensions on CHGCAR file are different", "/campaign/TiZn3/learned"),
+        *(comparison.formula for comparison in campaign),
+    ):
+        assert words in text
+    assert html.count('class="plotly-graph-div"') == 4
+
+
+def test_page_needs_no_network(campaign, tmp_path):
+    html = write_report(campaign, tmp_path).read_text()
+    assert not re.search(r"""<(?:script|link|img)[^>]*\b(?:src|href)=""", html)
+    assert html.count("plotly.js v") == 1  # the library itself, once
+
+
+def test_zero_materials_make_a_page(tmp_path):
+    html = write_report([], tmp_path).read_text()
+    assert "No material has finished yet" in str(Text(html))
+    assert "Plotly.newPlot" not in html
+    assert json.loads((tmp_path / "summary.json").read_text())["arms"] == {}
+
+
+def test_nothing_that_counts_makes_a_page_with_the_reasons(tmp_path):
+    lost = ScfRun(folder="/lost", failure="missing: no folder /lost")
+    comparison = Comparison(
+        material="m", formula="Si", n_atoms=2, protocol="p", arms={"default": lost, "learned": lost}
+    )
+    text = str(Text(write_report([comparison], tmp_path).read_text()))
+    assert "missing: no folder /lost" in text
+    assert "No material counts" in text
+
+
+def test_a_growing_campaign_can_be_reported_at_any_time(campaign, tmp_path):
+    for n in (1, 2, len(campaign)):
+        write_report(campaign[:n], tmp_path)
+        assert json.loads((tmp_path / "summary.json").read_text())["n_materials"] == n
+
+
+def test_names_are_text_and_never_markup(campaign, tmp_path):
+    campaign[0].formula = "<script>alert(1)</script>"
+    html = write_report(campaign, tmp_path).read_text()
+    assert "<script>alert" not in html
+
+
+def test_mixed_protocols_are_pointed_out(campaign, tmp_path):
+    campaign[0].protocol = "another"
+    assert "2 different protocols" in str(Text(write_report(campaign, tmp_path).read_text()))
+
+
+def test_a_failed_report_leaves_the_old_one(campaign, tmp_path, monkeypatch):
+    page = write_report(campaign[:2], tmp_path)
+    before = page.read_text()
+    monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        write_report(campaign, tmp_path)
+    assert page.read_text() == before
+    assert len(list(tmp_path.iterdir())) == 3

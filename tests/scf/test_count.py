@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mlcharge_flows.scf.count import count_run
+
+SAMPLES = Path(__file__).parents[3] / "shared" / "vasp_samples"
+needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the real VASP samples")
+
+STDOUT = " charge-density read from file: learned 3f2a         \n entering main loop\n"
+OSZICAR = """\
+       N       E                     dE             d eps       ncg     rms          rms(c)
+DAV:   1     0.482340968417E+01    0.48234E+01   -0.28645E+03  1392   0.498E+02
+DAV:   2    -0.108468766594E+02   -0.29785E-04   -0.29784E-04  1828   0.107E-01    0.180E-03
+RMM:   3    -0.108468770417E+02   -0.38230E-06   -0.30345E-06   659   0.128E-02
+   1 F= -.10846877E+02 E0= -.10846870E+02  d E =-.108469E+02  mag=     0.0000
+"""
+OUTCAR = """\
+   number of dos      NEDOS =    301   number of ions     NIONS =      2
+   NELM   =     60;   NELMIN=  2; NELMDL= -1     # of ELM steps
+ initial charge density was supplied:
+--------------------------------------- Iteration      1(   1)  ---------------------------------
+  free energy    TOTEN  =       -10.84687704 eV
+------------------------ aborting loop because EDIFF is reached ---------------------------------
+                         Elapsed time (sec):        7.340
+"""
+
+
+@pytest.fixture
+def sample(tmp_path):
+    """Copy a real run under the standard file names."""
+
+    def copy(name: str, suffix: str = "") -> Path:
+        for file in (SAMPLES / name).iterdir():
+            if suffix in file.name:
+                shutil.copyfile(file, tmp_path / file.name.replace(suffix, ""))
+        return tmp_path
+
+    return copy
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Write a run folder; a file given as None is left out."""
+
+    def write(oszicar=OSZICAR, outcar=OUTCAR, stdout=STDOUT, custodian=None) -> Path:
+        files = {"OSZICAR": oszicar, "OUTCAR": outcar, "vasp.out": stdout}
+        files["custodian.json"] = None if custodian is None else json.dumps(custodian)
+        for name, text in files.items():
+            if text is not None:
+                (tmp_path / name).write_text(text)
+        return tmp_path
+
+    return write
+
+
+@needs_samples
+def test_the_real_pair(sample):
+    atoms = count_run(sample("si_relax_pair", ".relax1"), expected_comment="unknown")
+    assert (atoms.n_total, atoms.n_scf, atoms.first_residual) == (10, 6, 0.373)
+    assert (atoms.n_atoms, atoms.converged, atoms.failure) == (2, True, None)
+    assert (atoms.wall_time, atoms.energy) == (13.679, -10.841697)
+    assert atoms.fell_back
+    assert atoms.excluded == "fell back to atoms: WARNING: chargedensity file is incomplete"
+
+    chgcar = count_run(sample("si_relax_pair", ".relax2"), expected_comment="unknown")
+    assert (chgcar.n_total, chgcar.n_scf, chgcar.first_residual) == (6, 2, 0.000180)
+    assert chgcar.started_from == "chgcar"
+    assert chgcar.proven
+    assert not count_run(chgcar.folder, expected_comment="another").proven
+
+
+@needs_samples
+@pytest.mark.parametrize("name", ["si_nscf11", "al"])
+def test_fixed_density_runs_have_six_steps_and_no_scf_step(sample, name):
+    run = count_run(sample(name))
+    assert (run.n_total, run.n_scf, run.first_residual) == (6, None, None)
+    assert (run.started_from, run.converged, run.failure) == ("chgcar", True, None)
+
+
+@needs_samples
+def test_a_start_from_orbitals_is_no_start_from_a_chgcar(sample):
+    run = count_run(sample("si_static_icharg0"))
+    assert (run.n_total, run.n_scf, run.first_residual) == (14, 10, 2.08)
+    assert (run.started_from, run.proven) == ("atoms", True)
+
+
+@needs_samples
+def test_fall_back_is_detected_without_stdout_and_oszicar(sample):
+    folder = sample("si_g0w0_static")  # INCAR says ICHARG = 1
+    run = count_run(folder, expected_comment="unknown system")
+    assert (run.n_total, run.n_scf, run.first_residual) == (15, 11, 0.33175)
+    assert (run.started_from, run.fell_back, run.proven) == ("atoms", True, False)
+    assert "OUTCAR" in run.warnings[0]
+    assert run.energy == -10.22237938
+
+
+def test_a_good_run(run):
+    counted = count_run(run(), expected_comment="learned 3f2a", start_time=1.5)
+    assert (counted.n_total, counted.n_scf, counted.first_residual) == (3, 2, 0.00018)
+    assert counted.residuals == [None, 0.00018, None]
+    assert (counted.energy, counted.wall_time, counted.start_time) == (-10.84687, 7.34, 1.5)
+    assert (counted.excluded, counted.proven) == (None, True)
+
+
+def test_compression_changes_nothing(run):
+    folder = run(custodian=[{"job": {}, "corrections": []}])
+    plain = count_run(folder)
+    for path in list(folder.iterdir()):
+        (folder / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    assert count_run(folder) == plain
+
+
+def test_the_comment_is_compared_as_vasp_keeps_it(run):
+    comment = "learned " + 40 * "x"
+    folder = run(stdout=f" charge-density read from file: {comment[:40]}\n entering main loop\n")
+    assert count_run(folder, expected_comment=comment).proven
+    assert not count_run(folder, expected_comment="x" + comment).proven
+
+
+def test_a_run_without_a_chgcar_must_not_have_read_one(run):
+    assert count_run(run()).excluded == "read a CHGCAR that it was not given"
+    assert count_run(run(stdout=" entering main loop\n")).proven
+
+
+def test_custodians_corrections_are_counted_over_all_jobs(run):
+    jobs = [
+        {"job": {}, "corrections": [{"errors": ["brmix"]}]},
+        {"job": {}, "corrections": [{"errors": ["edddav"]}, {"errors": ["brmix"]}]},
+    ]
+    counted = count_run(run(custodian=jobs), expected_comment="learned 3f2a")
+    assert counted.corrections == 3
+    assert counted.failure is None
+    assert counted.excluded == "corrected by custodian"
+
+
+def test_lost_stdout_proves_nothing(run):
+    counted = count_run(run(stdout=None), expected_comment="learned 3f2a")
+    assert (counted.started_from, counted.proven) == ("unknown", False)
+    assert counted.warnings == ["vasp.out is missing"]
+
+
+def test_outcar_refutes_an_echoed_comment(run):
+    outcar = OUTCAR.replace(
+        "was supplied:\n", "was supplied:\n charge density of overlapping atoms calculated\n"
+    )
+    assert count_run(run(outcar=outcar), expected_comment="learned 3f2a").fell_back
+
+
+REFUSED = " ERROR: charge density could not be read from file CHGCAR for ICHARG>10\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "failure"),
+    [
+        ({"oszicar": None, "outcar": None, "stdout": None}, "no electronic step"),
+        ({"oszicar": "", "outcar": ""}, "no electronic step"),
+        ({"oszicar": OSZICAR[:300]}, "did not finish: killed, or still running"),
+        ({"outcar": OUTCAR[:300]}, "did not finish: killed, or still running"),
+        ({"outcar": None}, "did not finish: no OUTCAR"),
+        (
+            {"outcar": OUTCAR.replace("because EDIFF is", "EDIFF was not")},
+            "not converged: 3 steps, NELM = 60",
+        ),
+        # The numbers in the folder are then those of an earlier run.
+        ({"stdout": REFUSED}, "stopped: " + REFUSED.strip()),
+    ],
+)
+def test_a_bad_run_is_a_result_with_its_cause(run, files, failure):
+    counted = count_run(run(**files), expected_comment="learned 3f2a")
+    assert counted.failure == failure
+    assert counted.excluded == failure
+
+
+def test_an_unreadable_run_is_a_result_too(run):
+    folder = run()
+    (folder / "OSZICAR").unlink()
+    (folder / "OSZICAR.gz").write_bytes(gzip.compress(OSZICAR.encode())[:50])
+    assert count_run(folder).failure.startswith("unreadable: ")
+    (folder / "OSZICAR.gz").unlink()
+    (folder / "custodian.json").write_text('{"not": "a list"}')
+    assert "custodian.json" in count_run(folder).failure
+
+
+def test_a_missing_folder_is_a_result_too(tmp_path):
+    counted = count_run(tmp_path / "nowhere")
+    assert counted.failure == f"missing: no folder {tmp_path / 'nowhere'}"
+    assert counted.n_total is None
+
+
+def test_an_overflowed_energy_survives_json(run):
+    text = OSZICAR.replace("0.482340968417E+01", "******************")
+    counted = count_run(run(oszicar=text))
+    assert counted.energies[0] is None
+    assert type(counted).model_validate_json(counted.model_dump_json()) == counted
