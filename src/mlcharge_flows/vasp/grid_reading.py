@@ -77,19 +77,17 @@ def _read_columns(file: BinaryIO, values: np.ndarray, layout: np.dtype) -> int:
     """Read full lines of the layout; stop before those of another one. Return the numbers read."""
     n_full = len(values) // _PER_LINE
     grid = values[: n_full * _PER_LINE].reshape(n_full, _PER_LINE)
+    position = file.tell()
     for start in range(0, n_full, _CHUNK):
-        position = file.tell()
         part = grid[start : start + _CHUNK]
         text = file.read(len(part) * layout.itemsize)
-        if len(text) == len(part) * layout.itemsize:
-            lines = np.frombuffer(text, dtype=layout)
-            if np.all(lines["newline"] == b"\r\n"[-layout["newline"].itemsize :]):
-                numbers = lines["numbers"]
-                if not _decode_columns(numbers, part):
-                    part[:] = _parse_columns(numbers).reshape(part.shape)
-                continue
-        file.seek(position)
-        return start * _PER_LINE
+        lines = np.frombuffer(text, dtype=layout, count=len(text) // layout.itemsize)
+        if len(lines) < len(part) or np.any(lines["newline"] != _NEWLINES[layout.itemsize]):
+            file.seek(position)
+            return start * _PER_LINE
+        if not _decode_columns(lines["numbers"], part):
+            part[:] = _parse_columns(lines["numbers"]).reshape(part.shape)
+        position += len(text)
     return n_full * _PER_LINE
 
 
@@ -127,11 +125,20 @@ def _exponent_table() -> tuple[np.ndarray, np.ndarray]:
 
 _EXPONENT_TEXTS, _DIVISORS = _exponent_table()
 
+# Digits to pairs, to quadruples, to eight: factor, bits between neighbours, lanes that survive.
+_LOWER_STEPS = ((10, 8, 0x00FF00FF), (100, 16, 0x0000FFFF))
+_UPPER_STEPS = (
+    (10, 8, 0x00FF00FF00FF00FF),
+    (100, 16, 0x0000FFFF0000FFFF),
+    (10_000, 32, 0x00000000FFFFFFFF),
+)
+
 # Unix and Windows lines, by their length.
 _LINES = {
-    18 * _PER_LINE + n: np.dtype([("numbers", _COLUMNS, _PER_LINE), ("newline", f"S{n}")])
+    18 * _PER_LINE + n: np.dtype([("numbers", _COLUMNS, _PER_LINE), ("newline", f"<u{n}")])
     for n in (1, 2)
 }
+_NEWLINES = {91: int.from_bytes(b"\n", "little"), 92: int.from_bytes(b"\r\n", "little")}
 
 
 def _decode_columns(numbers: np.ndarray, values: np.ndarray) -> bool:
@@ -144,25 +151,39 @@ def _decode_columns(numbers: np.ndarray, values: np.ndarray) -> bool:
     upper = numbers["upper"] ^ 0x303030303030302E
     lower = np.ascontiguousarray(numbers["lower"])
     exponent = lower & _EXPONENT
-    lower = (lower ^ 0x30303030) & 0xFFFFFFFF
+    lower ^= 0x30303030
+    lower &= 0xFFFFFFFF
+    place = exponent * _HASH_FACTOR
+    place >>= 64 - _HASH_BITS
     negative = lead != _POSITIVE
-    place = (_hash(exponent) + (negative.astype(np.uint64) << _HASH_BITS)).view(np.int64)
+    place += negative.astype(np.uint64) << _HASH_BITS
+    place = place.view(np.int64)
     # Every lane must now be below ten, the point's lane zero.
+    excess = upper + 0x767676767676767F
+    excess |= upper
+    excess |= lower
+    excess |= lower + 0x76767676
     if (
-        np.bitwise_or.reduce(upper | (upper + 0x767676767676767F), axis=None) & 0x8080808080808080
-        or np.bitwise_or.reduce(lower | (lower + 0x76767676), axis=None) & 0x80808080
-        or np.any(_EXPONENT_TEXTS[place] != exponent)
+        np.bitwise_or.reduce(excess, axis=None) & 0x8080808080808080
+        or np.any(_EXPONENT_TEXTS.take(place) != exponent)
         or np.any(negative & (lead != _NEGATIVE) & (lead != _NEGATIVE_ZERO))
     ):
         return False
-    upper = (upper * 10 + (upper >> 8)) & 0x00FF00FF00FF00FF
-    upper = (upper * 100 + (upper >> 16)) & 0x0000FFFF0000FFFF
-    upper = (upper * 10_000 + (upper >> 32)) & 0x00000000FFFFFFFF
-    lower = (lower * 10 + (lower >> 8)) & 0x00FF00FF
-    lower = (lower * 100 + (lower >> 16)) & 0xFFFF
-    digits = upper * 10_000 + lower
+    neighbour = excess  # reuse the memory
+    for factor, bits, lanes in _UPPER_STEPS:
+        np.right_shift(upper, bits, out=neighbour)
+        upper *= factor
+        upper += neighbour
+        upper &= lanes
+    for factor, bits, lanes in _LOWER_STEPS:
+        np.right_shift(lower, bits, out=neighbour)
+        lower *= factor
+        lower += neighbour
+        lower &= lanes
+    upper *= 10_000
+    upper += lower
     # Exact digits, an exact power of ten and one division: the result is correctly rounded.
-    np.divide(digits.astype(np.float64), _DIVISORS[place], out=values)
+    np.divide(upper.view(np.int64), _DIVISORS.take(place), out=values)
     far = np.isnan(values)
     if np.any(far):
         values[far] = _parse_columns(numbers[far])

@@ -1,0 +1,29 @@
+"""The README's Python code runs as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def python_block() -> str:
+    (block,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    return block
+
+
+def test_the_example_stays_short():
+    code = [line for line in python_block().splitlines() if line and not line.startswith("#")]
+    assert len(code) <= 25
+
+
+@pytest.mark.gpaw
+def test_the_example_runs(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("gpaw", reason="needs the gpaw extra")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(python_block(), str(README), "exec"), {})  # noqa: S102
+    printed = capsys.readouterr().out
+    assert "converged: 6 steps, started from chgcar, proven: True" in printed
