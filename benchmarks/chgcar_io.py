@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import numpy as np
 from pymatgen.io.vasp.outputs import Chgcar
@@ -23,8 +24,7 @@ from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Density
 from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+Action = Callable[[], object]
 
 
 def density_of(size: int) -> Density:
@@ -39,7 +39,7 @@ def density_of(size: int) -> Density:
     return Density(crystal, total, records, comment="benchmark")
 
 
-def seconds(action: Callable[[], object]) -> float:
+def seconds(action: Action) -> float:
     """Time one call; what it returns is freed outside the measurement."""
     start = perf_counter()
     result = action()
@@ -65,12 +65,12 @@ def main() -> None:
             ours, theirs = Path(folder) / f"CHGCAR.{size}", Path(folder) / f"CHGCAR.pmg.{size}"
             density = density_of(size)
             write_chgcar(ours, density)
-            other = Chgcar.from_file(ours)
-            actions: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
-                "read": (lambda ours=ours: read_chgcar(ours), lambda: Chgcar.from_file(ours)),
+            other = Chgcar.from_file(str(ours))
+            actions: dict[str, tuple[Action, Action]] = {
+                "read": (partial(read_chgcar, ours), partial(Chgcar.from_file, str(ours))),
                 "write": (
-                    lambda ours=ours, density=density: write_chgcar(ours, density),
-                    lambda theirs=theirs, other=other: other.write_file(theirs),
+                    partial(write_chgcar, ours, density),
+                    partial(other.write_file, theirs),
                 ),
             }
             for name, (mine, pymatgens) in actions.items():

@@ -44,7 +44,7 @@ def folder_with_inputs(parent: Path, crystal: Path, icharg: int) -> Path:
     }
     Incar(tags).write_file(folder / "INCAR")
     poscar.write_file(folder / "POSCAR", significant_figures=16)
-    Kpoints.automatic_density_by_vol(structure, 64, force_gamma=True).write_file(folder / "KPOINTS")
+    Kpoints.automatic_density_by_vol(structure, 32, force_gamma=True).write_file(folder / "KPOINTS")
     (folder / "POTCAR").write_text("".join(potcar_text(s) for s in poscar.site_symbols))
     return folder
 

@@ -70,9 +70,12 @@ class Settings(BaseSettings):
         The embedded library, unless the user chose an executable and a library of their own.
         A library that was set up for another executable is of no use to the embedded default.
         """
-        user = _pymatgen_library()
+        return self._own_library or self._embedded_library
+
+    @property
+    def _own_library(self) -> Path | None:
         chosen = "vasp_cmd" in self.model_fields_set or _configured_command() is not None
-        return user if user and chosen else self._embedded_library
+        return _pymatgen_library() if chosen else None
 
     @property
     def _embedded_library(self) -> Path:
@@ -109,13 +112,13 @@ class Settings(BaseSettings):
                 "gpaw-vasp needs GPAW: pip install 'mlcharge-flows[gpaw]', "
                 "or set VASP_CMD and PMG_VASP_PSP_DIR to use VASP"
             )
-        if self.potcar_library == self._embedded_library:
-            if not self.embedded:
-                raise SetupError(
-                    f"{self.program} needs POTCARs: set PMG_VASP_PSP_DIR to your POTCAR library"
-                )
-        elif not self.potcar_library.is_dir():
-            raise SetupError(f"PMG_VASP_PSP_DIR: there is no folder {self.potcar_library}")
+        own = self._own_library
+        if own is None and not self.embedded:
+            raise SetupError(
+                f"{self.program} needs POTCARs: set PMG_VASP_PSP_DIR to your POTCAR library"
+            )
+        if own is not None and own != self._embedded_library and not own.is_dir():
+            raise SetupError(f"PMG_VASP_PSP_DIR: there is no folder {own}")
 
     def activate(self) -> None:
         """Make this process and its children find the executable's PAW data; safe to repeat.

@@ -70,6 +70,8 @@ def compare(
         maker = CompareStartsMaker(starts=named_starts(arms.split(",")))
         materials, problems = _materials(structures, max_atoms, limit)
         if not problems or skip_bad:
+            if not settings.potcar_library.exists():
+                console.print("Exporting the PAW data sets, once...")
             settings.activate()
             materials, without = _with_data(materials, maker)
             problems += without
@@ -106,14 +108,15 @@ def _with_data(
 
     elements = {element for m in materials for element in m.structure.symbol_set}
     missing = elements_without_data(elements, maker.static_maker.input_set_generator)
-    usable = [m for m in materials if not missing.intersection(m.structure.symbol_set)]
-    problems = [
-        f"{m.source}: {m.id} needs PAW data for "
-        f"{', '.join(sorted(missing.intersection(m.structure.symbol_set)))}, "
-        "which the POTCAR library does not have"
-        for m in materials
-        if m not in usable
-    ]
+    usable, problems = [], []
+    for material in materials:
+        if lacking := sorted(missing.intersection(material.structure.symbol_set)):
+            problems.append(
+                f"{material.source}: {material.id} needs PAW data for {', '.join(lacking)}, "
+                "which the POTCAR library does not have"
+            )
+        else:
+            usable.append(material)
     return usable, problems
 
 
@@ -131,9 +134,14 @@ def _run(
             compared = run_locally(materials, maker, out, workers, advance)
     except FolderError as error:
         leave(error)
+    except OSError as error:  # a full disk, for one
+        leave(f"{error.filename or out}: {error.strerror or error}; what is finished stays")
     except KeyboardInterrupt:
         left = len(materials) - len(finished(materials, maker, out))
-        leave(f"interrupted; {left} materials are left: give the same command", status=INTERRUPTED)
+        leave(
+            f"interrupted; {left} of {len(materials)} materials are left: give the same command",
+            status=INTERRUPTED,
+        )
     from mlcharge_flows.commands.report import show_report
 
     show_report(console, [c for c in results(out) if c.protocol == maker.protocol], out)
@@ -142,8 +150,8 @@ def _run(
 
 
 def _compared(comparison: Comparison) -> bool:
-    """Whether the reference and at least one other arm count."""
+    """Whether the reference and, if any were asked for, another arm count."""
     from mlcharge_flows.flows.compare import REFERENCE
 
     counted = {arm for arm, run in comparison.arms.items() if run.excluded is None}
-    return REFERENCE in counted and len(counted) > 1
+    return REFERENCE in counted and len(counted) >= min(2, len(comparison.arms))

@@ -54,7 +54,7 @@ def inspect(
 
 
 def _run_inputs(poscar: Path | None, incar: Path | None, potcar: Path | None) -> dict[str, Any]:
-    """What the acceptance needs to know of the run, from the files that were given."""
+    """Read what the acceptance needs to know of the run from the files that were given."""
     from pymatgen.io.vasp import Incar, Poscar
 
     from mlcharge_flows.density.crystal import Crystal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobflow import JobStore
@@ -15,7 +16,6 @@ from mlcharge_flows.scf.run import ScfRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from jobflow import Flow, Response
 
@@ -44,9 +44,7 @@ def run_material(material: Material, maker: CompareStartsMaker, folder: Path) ->
             flow = maker.make(material.structure, material.id)
             # Documents live as long as the flow: the folder is what stays.
             store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
-            responses = run_flow(
-                flow, log=False, store=store, create_folders=True, root_dir=folder
-            )
+            responses = run_flow(flow, log=False, store=store, create_folders=True, root_dir=folder)
             _name_folders(flow, responses, folder)
             output = store.get_output(flow.jobs[-1].uuid, load=False)
         return Comparison.model_validate(output)
@@ -54,13 +52,11 @@ def run_material(material: Material, maker: CompareStartsMaker, folder: Path) ->
         return lost(material, maker, f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _name_folders(
-    flow: Flow, responses: dict[str, dict[int, Response]], folder: Path
-) -> None:
+def _name_folders(flow: Flow, responses: dict[str, dict[int, Response]], folder: Path) -> None:
     """Link each job's folder under the name of the job; those that hold nothing go."""
     for job in flow.jobs:
         for response in responses.get(job.uuid, {}).values():
-            made = response.job_dir
+            made = Path(response.job_dir)
             if any(made.iterdir()):
                 (folder / job.name.replace(" ", "-")).symlink_to(made.name)
             else:

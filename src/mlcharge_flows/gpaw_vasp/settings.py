@@ -47,6 +47,8 @@ class Settings:
         Projected density of states if 10 or more.
     nedos, emin, emax
         Mesh of the density of states; the range in eV, or None for all bands.
+    amix, bmix, amin
+        Kerker's parameters of the density mixing; ``bmix`` in 1/angstrom.
     gga
         Exchange-correlation functional, ``"PE"`` or ``"PS"``.
     """
@@ -69,6 +71,9 @@ class Settings:
     nedos: int
     emin: float | None
     emax: float | None
+    amix: float
+    bmix: float
+    amin: float
     gga: str
 
     @property
@@ -144,5 +149,8 @@ class Settings:
             nedos=int(incar.get("NEDOS", 301)),
             emin=float(incar["EMIN"]) if "EMIN" in incar else None,
             emax=float(incar["EMAX"]) if "EMAX" in incar else None,
+            amix=float(incar.get("AMIX", 0.4)),
+            bmix=float(incar.get("BMIX", 1.0)),
+            amin=float(incar.get("AMIN", 0.1)),
             gga=gga if (gga := str(incar.get("GGA", "PE")).upper()) in FUNCTIONALS else "PE",
         )

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 #: Tags that steer the calculation here as they do in VASP.
 UNDERSTOOD = frozenset(
     "SYSTEM ENCUT PREC NGX NGY NGZ NGXF NGYF NGZF EDIFF ISMEAR SIGMA ISTART ICHARG NELM NELMIN "
-    "NELMDL LMAXMIX LCHARG NBANDS KSPACING KGAMMA ISYM SYMPREC LORBIT NEDOS EMIN EMAX GGA".split()
+    "NELMDL LMAXMIX LCHARG NBANDS KSPACING KGAMMA ISYM SYMPREC LORBIT NEDOS EMIN EMAX AMIX BMIX "
+    "AMIN GGA".split()
 )
 
 #: Parallel, output and efficiency tags, and tags that only matter with others that are refused.
@@ -23,8 +24,8 @@ WITHOUT_INFLUENCE = frozenset(
     "MAGMOM NBLK NBLOCK NCORE NELECT NPAR NSIM NUPDOWN NWRITE POTIM ROPT RWIGS SMASS TIME".split()
 )
 
-#: Tags of VASP's mixer. The mixing here is Pulay's with fixed parameters, so they say nothing.
-MIXER = frozenset("AMIX BMIX AMIN AMIX_MAG BMIX_MAG IMIX INIMIX MAXMIX MIXPRE WC".split())
+#: Tags of VASP's mixer that have no counterpart in GPAW's.
+MIXER = frozenset("AMIX_MAG BMIX_MAG IMIX INIMIX MAXMIX MIXPRE WC".split())
 
 #: value -> whether it asks for something that is not computed here, and what that is.
 REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -104,7 +105,7 @@ def check_tags(incar: Mapping[str, Any]) -> list[str]:
     warnings = []
     for tag in incar:
         if tag in MIXER:
-            warnings.append(f"INCAR: {tag} has no influence, the mixing parameters are fixed")
+            warnings.append(f"INCAR: {tag} has no influence on the Pulay mixing here")
         elif tag not in UNDERSTOOD | WITHOUT_INFLUENCE | REFUSED.keys():
             warnings.append(f"INCAR: unknown tag {tag} is ignored")
     return warnings

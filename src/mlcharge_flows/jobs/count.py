@@ -32,6 +32,7 @@ def count(run_dir: str | None) -> ScfRun:
     )
     if start and start.failure:
         run.failure = f"no start: {start.failure}"
-    elif record and record.failure:
+    elif record and record.failure and not (run.failure or "").startswith("stopped"):
+        # Where VASP itself said why it stopped, what Python made of that adds nothing.
         run.failure = f"{run.failure}; {record.failure}" if run.failure else record.failure
     return run

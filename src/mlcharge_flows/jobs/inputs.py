@@ -43,7 +43,7 @@ class VaspInputs:
     ... )
     >>> inputs = VaspInputs(salt.get_primitive_structure(), ComparisonSetGenerator())
     >>> inputs.crystal.symbols, inputs.grid
-    (('Mg', 'O'), (30, 30, 30))
+    (('Mg', 'O'), (28, 28, 28))
     """
 
     def __init__(self, structure: Structure, generator: VaspInputSet) -> None:

@@ -6,11 +6,17 @@ import hashlib
 import json
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atomate2.vasp.sets.base import VaspInputGenerator
 from monty.json import MontyEncoder
 from pymatgen.io.vasp.sets import MPRelaxSet
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pymatgen.core import Structure
+    from pymatgen.io.vasp import VaspInput
 
 _CONFIG: dict[str, Any] = {
     "INCAR": {
@@ -29,7 +35,7 @@ _CONFIG: dict[str, Any] = {
         "PREC": "Normal",
         "SIGMA": 0.1,
     },
-    "KPOINTS": {"reciprocal_density": 64},
+    "KPOINTS": {"reciprocal_density": 32},
     # Materials Project's choice of data set for each element: the plain one does not always exist.
     "POTCAR": MPRelaxSet.CONFIG["POTCAR"],
     "POTCAR_FUNCTIONAL": "PBE",
@@ -40,7 +46,7 @@ _CONFIG: dict[str, Any] = {
 class ComparisonSetGenerator(VaspInputGenerator):
     """Static PBE settings under which starts are compared: cheap, non-magnetic, one for all.
 
-    ENCUT 350 eV, PREC Normal, Gamma-centred k-points at 64 per reciprocal cubic angstrom,
+    ENCUT 350 eV, PREC Normal, Gamma-centred k-points at 32 per reciprocal cubic angstrom,
     Gaussian smearing of 0.1 eV, EDIFF = 5e-5 eV per atom, Materials Project's PBE data sets.
     LMAXMIX is 4, or 6 with f elements, whatever the elements are: occupancies up to there are
     written to the CHGCAR and read from it, and a start without them saves nothing.
@@ -63,6 +69,21 @@ class ComparisonSetGenerator(VaspInputGenerator):
     auto_ismear: bool = False
     auto_kspacing: bool = False
     auto_lreal: bool = False
+
+    def get_input_set(
+        self,
+        structure: Structure | None = None,
+        prev_dir: str | Path | None = None,
+        potcar_spec: bool = False,
+    ) -> VaspInput:
+        """Make the inputs of the sorted structure, one run of ions per element.
+
+        atomate2's generators redeclare ``structure`` as a plain field, which hides the pymatgen
+        property that would sort (``sort_structure`` has no effect there).
+        """
+        if structure is not None and self.sort_structure:
+            structure = structure.get_sorted_structure()
+        return super().get_input_set(structure, prev_dir, potcar_spec)
 
     @property
     def incar_updates(self) -> dict:

@@ -112,7 +112,8 @@ class RunFromStartMaker(Maker):
             record.write(folder)
             if self.on_error == "raise":
                 raise
-            failed = {"dir_name": str(folder), "task_label": self.name, "state": "failed"}
+            failed: dict[str, Any] = {"dir_name": str(folder), "state": "failed"}
+            failed["calcs_reversed"] = []  # without it, the stored document cannot be read again
             return Response(output=TaskDoc.model_validate(failed))
 
     def _prepared(self, structure: Structure, start: StartDocument | None) -> BaseVaspMaker:

@@ -99,7 +99,7 @@ class StartMaker(Maker):
         """
         try:
             return self.write(VaspInputs(structure, generator), Path.cwd(), prev_dir)
-        except (ValueError, OSError) as error:
+        except Exception as error:
             if self.on_error == "raise":
                 raise
             return StartDocument(kind=self.kind, failure=" ".join(str(error).split()))

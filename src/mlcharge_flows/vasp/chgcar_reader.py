@@ -124,10 +124,13 @@ def _at_end(file: BinaryIO) -> bool:
 
 def _parse_header_lines(file: BinaryIO) -> tuple[str, ...]:
     def text() -> str:
-        return file.readline(4096).decode("ascii", "replace").rstrip("\r\n")
+        line = file.readline(4096)
+        if not line.endswith(b"\n"):
+            raise ValueError("the file ends inside its header")
+        return line.decode("ascii", "replace").rstrip("\r\n")
 
-    lines = [text() for _ in range(7)]
     try:
+        lines = [text() for _ in range(7)]
         lines += [text() for _ in range(header_length(lines) - len(lines))]
         parse_header(lines)
     except ValueError as error:

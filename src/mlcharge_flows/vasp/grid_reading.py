@@ -93,7 +93,7 @@ def _read_columns(file: BinaryIO, values: np.ndarray, layout: np.dtype) -> int:
 
 # One number is 18 columns: lead | point, 7 digits | 4 digits, E, sign, 2 digits.
 _COLUMNS = np.dtype([("lead", "<u2"), ("upper", "<u8"), ("lower", "<u8")])
-_POSITIVE, _NEGATIVE, _NEGATIVE_ZERO = (int.from_bytes(s, "little") for s in (b" 0", b" -", b"-0"))
+_POSITIVE, _NEGATIVE = (int.from_bytes(lead, "little") for lead in (b" 0", b" -"))
 
 _EXPONENT = 0xFFFFFFFF00000000  # the columns of `lower` that hold the exponent
 _HASH_BITS = 10
@@ -166,7 +166,7 @@ def _decode_columns(numbers: np.ndarray, values: np.ndarray) -> bool:
     if (
         np.bitwise_or.reduce(excess, axis=None) & 0x8080808080808080
         or np.any(_EXPONENT_TEXTS.take(place) != exponent)
-        or np.any(negative & (lead != _NEGATIVE) & (lead != _NEGATIVE_ZERO))
+        or np.any(negative & (lead != _NEGATIVE))
     ):
         return False
     neighbour = excess  # reuse the memory
@@ -191,10 +191,8 @@ def _decode_columns(numbers: np.ndarray, values: np.ndarray) -> bool:
 
 
 def _parse_columns(numbers: np.ndarray) -> np.ndarray:
-    """Read 18-column numbers format-free, a blank put between any two of them."""
-    columns = np.frombuffer(numbers.tobytes(), dtype="u1").reshape(-1, _COLUMNS.itemsize)
-    apart = np.pad(columns, ((0, 0), (1, 0)), constant_values=ord(" "))
-    values = parse_floats(apart.tobytes())
-    if len(values) != len(columns):
-        raise FortranNumberError("numbers are not in the columns of their lines")
+    """Read 18-column numbers format-free."""
+    values = parse_floats(numbers.tobytes())
+    if len(values) != numbers.size:
+        raise FortranNumberError(f"{numbers.size} numbers expected, {len(values)} found")
     return values

@@ -78,15 +78,18 @@ def _full_lines(values: np.ndarray) -> bytes:
     exponent[zero] = 0
 
     digits = mantissa.astype(np.int64)
-    upper, lower = np.divmod(digits, 1_000_000)
-    middle, end = np.divmod(lower, 100)
+    # Division by a constant is vectorised, divmod is not.
+    upper = digits // 1_000_000
+    digits -= upper * 1_000_000
+    middle = digits // 100
+    digits -= middle * 100
     lines = np.empty(len(values) // _PER_LINE, dtype=_LINE)
     lines["newline"] = b"\n"
     numbers = lines["numbers"]
     shape = numbers.shape
     numbers["head"] = _HEADS[upper + 100_000 * (values < 0)].reshape(shape)
     numbers["middle"] = _MIDDLES[middle].reshape(shape)
-    numbers["end"] = _ENDS[end].reshape(shape)
+    numbers["end"] = _ENDS[digits].reshape(shape)
     numbers["exponent"] = _EXPONENTS[exponent + _MAX_EXPONENT].reshape(shape)
     for index in np.flatnonzero(hard):
         line, column = divmod(int(index), _PER_LINE)

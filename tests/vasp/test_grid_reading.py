@@ -1,0 +1,97 @@
+"""The fast reader against float(), number by number."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+
+from mlcharge_flows.vasp.fortran_floats import format_e
+from mlcharge_flows.vasp.grid_reading import read_grid
+from mlcharge_flows.vasp.grid_writing import grid_text
+
+
+def values_of(n=25_003):
+    rng = np.random.default_rng(1)
+    return rng.standard_normal(n) * 10.0 ** rng.integers(-8, 4, n)
+
+
+def lines(texts, per_line=5, newline="\n"):
+    rows = [texts[i : i + per_line] for i in range(0, len(texts), per_line)]
+    return "".join(" " + " ".join(row) + newline for row in rows).encode()
+
+
+def read(text, count):
+    return read_grid(BytesIO(text), count)[0]
+
+
+def test_vasps_style_is_read_as_float_reads_it():
+    rng = np.random.default_rng(2)
+    texts = [
+        format_e(v, 17, 11)
+        for v in rng.standard_normal(100_000) * 10.0 ** rng.integers(-90, 90, 100_000)
+    ]
+    # Eleven digits and a two-digit exponent: what float() makes of it is the law.
+    expected = np.array([float(text) for text in texts])
+    np.testing.assert_array_equal(read(lines(texts), len(texts)), expected)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("n", [1, 4, 5, 6, 20_480, 25_003])
+def test_line_ends_and_last_lines(newline, n):
+    text = b"".join(grid_text(values_of(n))).replace(b"\n", newline.encode())
+    file = BytesIO(text + b"next line\n")
+    values, padded = read_grid(file, n)
+    np.testing.assert_allclose(values, values_of(n), rtol=1e-10)
+    assert file.readline() == b"next line\n"
+    assert padded == (n % 5 != 0)
+
+
+@pytest.mark.parametrize(
+    "style",
+    [
+        lambda v: f"{v:.11E}",  # 4.4E-01, wider lines
+        lambda v: f"{v:.10e}",  # the same, lower case
+        lambda v: f"{v: 17.11f}".strip(),
+        lambda v: ("-" if v < 0 else "") + "0" + format_e(abs(v), 17, 11)[1:],
+    ],
+)
+def test_other_styles_are_read_format_free(style):
+    texts = [style(v) for v in values_of(1003)]
+    expected = np.array([float(text) for text in texts])
+    np.testing.assert_array_equal(read(lines(texts), 1003), expected)
+    np.testing.assert_array_equal(read(lines(texts, per_line=10), 1003), expected)
+
+
+def test_exponents_without_letter_among_regular_numbers():
+    texts = [format_e(v, 17, 11) for v in values_of(30_000)]
+    texts[17], texts[25_000] = "0.50000000000-100", "-.25000000000-123"
+    found = read(lines(texts), 30_000)
+    assert (found[17], found[25_000]) == (0.5e-100, -0.25e-123)
+    assert found[18] == float(texts[18])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("0.50000000000E+00", "*****************", "stars"),
+        ("0.50000000000E+00", "0.5000000x000E+00", "not a number"),
+        ("0.50000000000E+00", "              NaN", "NaN"),
+        ("0.50000000000E+00", "                 ", "expected"),
+        ("\n", "\n\n", "blank line"),
+        ("\n", " 0.1\n", "unequal length"),
+    ],
+)
+def test_defects_are_named(old, new, reason):
+    text = lines(["0.25000000000E+00"] * 50 + ["0.50000000000E+00"] + ["0.25000000000E+00"] * 59)
+    at = text.decode().find(old, 400)
+    broken = text[:at] + new.encode() + text[at + len(old) :]
+    with pytest.raises(ValueError, match=reason):
+        read(broken, 110)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 91, 1000, 91 * 22 - 1])
+def test_truncation_is_an_end_of_file(keep):
+    text = lines(["0.25000000000E+00"] * 110)
+    assert len(text) == 91 * 22
+    with pytest.raises(EOFError):
+        read(text[:keep], 110)
