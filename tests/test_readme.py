@@ -24,6 +24,6 @@ def test_the_example_stays_short():
 def test_the_example_runs(tmp_path, monkeypatch, capsys):
     pytest.importorskip("gpaw", reason="needs the gpaw extra")
     monkeypatch.chdir(tmp_path)
-    exec(compile(python_block(), str(README), "exec"), {})  # noqa: S102
+    exec(compile(python_block(), str(README), "exec"), {})
     printed = capsys.readouterr().out
     assert "converged: 6 steps, started from chgcar, proven: True" in printed

@@ -50,7 +50,9 @@ def test_line_mode_keeps_order_and_ends(tmp_path):
     )
     kpoints = from_file(Kpoints.from_file(path), CUBIC)
     assert kpoints.points.shape == (10, 3)
-    np.testing.assert_allclose(kpoints.points[[0, 4, 5, 9]], [[0, 0, 0], [0.5, 0, 0], [0.5, 0, 0], [0.5, 0.5, 0]])
+    np.testing.assert_allclose(
+        kpoints.points[[0, 4, 5, 9]], [[0, 0, 0], [0.5, 0, 0], [0.5, 0, 0], [0.5, 0.5, 0]]
+    )
     np.testing.assert_allclose(kpoints.points[1], [0.125, 0, 0])
     assert not kpoints.is_mesh
 

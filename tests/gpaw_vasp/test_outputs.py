@@ -265,7 +265,7 @@ def test_outcar_tells_the_channels_of_each_data_set(tmp_path: Path) -> None:
             "titles": r"TITEL  = (.+)",
         }
     )
-    flat = [str(l) for dataset in run.datasets for l in dataset.channels]  # noqa: E741
+    flat = [str(l) for dataset in run.datasets for l in dataset.channels]
     assert [match[0] for match in read.data["channels"]] == flat
     assert read.data["count"] == [["6"], ["6"]]
     assert read.data["functions"] == [["18"], ["18"]]

@@ -16,9 +16,7 @@ from mlcharge_flows.vasp.potcar import read_potcar
 pytestmark = pytest.mark.gpaw
 
 QUICK = ["Si", "MgO"]
-SLOW = [
-    pytest.param(name, marks=pytest.mark.slow) for name in ("Cu", "GaAs", "TiO2", "CaF2")
-]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("Cu", "GaAs", "TiO2", "CaF2")]
 
 
 @pytest.mark.parametrize("name", QUICK + SLOW)

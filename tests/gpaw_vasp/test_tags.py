@@ -34,7 +34,9 @@ def test_physics_that_is_not_computed_is_refused_in_one_line(tag, value):
 
 
 def test_tags_without_influence_pass_silently():
-    assert check_tags({"NCORE": 4, "KPAR": 2, "LWAVE": False, "LREAL": "Auto", "MAGMOM": [0.6]}) == []
+    assert (
+        check_tags({"NCORE": 4, "KPAR": 2, "LWAVE": False, "LREAL": "Auto", "MAGMOM": [0.6]}) == []
+    )
 
 
 def test_unknown_and_ineffective_tags_are_named():
@@ -57,7 +59,8 @@ def test_defaults_are_vasps():
 
 
 @pytest.mark.parametrize(
-    ("icharg", "reads", "fixed"), [(1, True, False), (2, False, False), (11, True, True), (12, False, True)]
+    ("icharg", "reads", "fixed"),
+    [(1, True, False), (2, False, False), (11, True, True), (12, False, True)],
 )
 def test_icharg(icharg, reads, fixed):
     settings = Settings.from_incar({"ICHARG": icharg}, 400.0, 8.0, 2)

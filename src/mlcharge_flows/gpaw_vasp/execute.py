@@ -57,10 +57,7 @@ def execute(folder: Path) -> Run:
     inputs = read_inputs(folder)
     for line in inputs.warnings:
         say(f" WARNING: {line}")
-    say(
-        f" POSCAR found : {len(inputs.crystal.species):2d} types and "
-        f"{len(inputs.crystal):7d} ions"
-    )
+    say(f" POSCAR found : {len(inputs.crystal.species):2d} types and {len(inputs.crystal):7d} ions")
     solver = KohnSham(inputs)
     solver.check_data_sets()
     say(" POSCAR, INCAR and KPOINTS ok, starting setup")
@@ -76,9 +73,7 @@ def execute(folder: Path) -> Run:
         comment=inputs.comment,
         incar=inputs.incar,
         parameters=resolved(inputs),
-        datasets=[
-            Dataset(p.symbol, p.titel, p.zval, p.mass, p.channels) for p in inputs.potcars
-        ],
+        datasets=[Dataset(p.symbol, p.titel, p.zval, p.mass, p.channels) for p in inputs.potcars],
         kpoints=solver.builder.ibz.kpt_kc,
         weights=solver.builder.ibz.weight_k,
         kpoint_scheme=inputs.kpoints.scheme,
@@ -155,9 +150,7 @@ def resolved(inputs: Inputs) -> dict:
     }
 
 
-def _iterate(
-    solver: KohnSham, folder: Path, say: Callable[[str], None]
-) -> list[ElectronicStep]:
+def _iterate(solver: KohnSham, folder: Path, say: Callable[[str], None]) -> list[ElectronicStep]:
     """Electronic steps, told to stdout and OSZICAR as they end."""
     steps: list[ElectronicStep] = []
     say(" entering main loop")

@@ -123,9 +123,7 @@ def read_inputs(folder: Path) -> Inputs:
         )
     except ValueError as error:
         raise Refusal(f"INCAR: {error}") from error
-    return Inputs(
-        crystal, poscar.comment, incar, settings, kpoints, tuple(potcars), grids, notes
-    )
+    return Inputs(crystal, poscar.comment, incar, settings, kpoints, tuple(potcars), grids, notes)
 
 
 def _read(folder: Path, name: str, reader: Any) -> Any:

@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 
 #: Three passes of the conjugate-gradient block solver reduce d eps about a hundredfold per step, as
 #: VASP's Davidson scheme does; with fewer, orbitals and not densities decide the step count.
-EIGENSOLVER = {"name": "ppcg", "niter": 3, "min_niter": 3}
+PASSES = 3
+EIGENSOLVER = {"name": "ppcg", "niter": PASSES, "min_niter": PASSES}
 
 #: Applications of the Hamiltonian per band in one step: one to start from, one per pass.
-APPLICATIONS = 1 + EIGENSOLVER["niter"]
+APPLICATIONS = 1 + PASSES
 
 #: 1 eV/angstrom^3 in kB.
 EV_PER_A3_IN_KB = 1602.1766208
@@ -46,8 +47,8 @@ def mixer(settings: Settings, crystal: Crystal) -> dict:
     """GPAW's Pulay mixer, with the share of the residual that VASP's would add for long waves.
 
     VASP's first guess of the dielectric response is Kerker's, ``AMIX max(G^2 / (G^2 + BMIX^2),
-    AMIN)`` (VASP wiki, IMIX = 4); GPAW's mixer has one factor for all waves, so it gets the value at
-    the shortest reciprocal vector G of the cell.
+    AMIN)`` (VASP wiki, IMIX = 4); GPAW's mixer has one factor for all waves, so it gets the value
+    at the shortest reciprocal vector G of the cell.
     """
     steps = np.array([step for step in product((-1, 0, 1), repeat=3) if any(step)])
     shortest = np.linalg.norm(steps @ crystal.reciprocal, axis=1).min()
@@ -70,9 +71,7 @@ def occupations(ismear: int, sigma: float) -> dict:
 
 def symmetry(isym: int, symprec: float) -> Symmetry:
     """GPAW's use of symmetry for ISYM: none at all (-1), time reversal only (0), or full."""
-    return Symmetry(
-        point_group=isym > 0, time_reversal=isym >= 0, tolerance=max(symprec, 1e-5)
-    )
+    return Symmetry(point_group=isym > 0, time_reversal=isym >= 0, tolerance=max(symprec, 1e-5))
 
 
 class KohnSham:
@@ -99,7 +98,7 @@ class KohnSham:
         parameters = Parameters(
             mode={"name": "pw", "ecut": settings.encut},
             xc={"name": settings.functional},
-            kpts=inputs.kpoints.sampling(),
+            kpts=inputs.kpoints.sampling(),  # type: ignore[arg-type]
             gpts=inputs.grids.coarse,
             nbands=settings.nbands,
             occupations=occupations(settings.ismear, settings.sigma),
@@ -207,7 +206,7 @@ class KohnSham:
             previous = free_energy
 
     def _update_orbitals(self) -> tuple[float, float]:
-        """Improve the orbitals at fixed potential: change of the band energy, residual norm (eV)."""
+        """Improve the orbitals at fixed potential: change of band energy, residual norm (eV)."""
         expected = self.expected_band_energy
         _, error, self.energies = self.loop.eigensolver.iterate(
             self.orbitals,
@@ -248,9 +247,10 @@ class KohnSham:
         # What the orbitals as they are have in the new potential: exact, since only it changed.
         voxel = self.density.nt_sR.desc.volume / valence[0].size
         change = self.potential.vt_sR.data - before.vt_sR.data
-        self.expected_band_energy += float((change * valence).sum() * voxel)
+        on_site = self.potential.dH_asii.data - before.dH_asii.data
+        assert self.expected_band_energy is not None
         self.expected_band_energy += float(
-            ((self.potential.dH_asii.data - before.dH_asii.data) * matrices).sum()
+            (change * valence).sum() * voxel + (on_site * matrices).sum()
         )
         return float(charge_residual)
 
@@ -273,4 +273,3 @@ class KohnSham:
         xx, yy, zz, yz, xz, xy = dft.calculate_stress()
         tensor = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
         return forces, -tensor * EV_PER_A3_IN_KB
-

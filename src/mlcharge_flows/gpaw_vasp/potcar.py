@@ -181,9 +181,7 @@ def potcar_text(symbol: str) -> str:
         "     l       E           TYP  RCUT    TYP  RCUT",
         *(
             f"     {l}  {energy * Ha:12.7f}     23  {rcut:5.3f}"
-            for l, energy, rcut in zip(
-                setup.l_j, setup.data.eps_j, setup.data.rcut_j, strict=True
-            )
+            for l, energy, rcut in zip(setup.l_j, setup.data.eps_j, setup.data.rcut_j, strict=True)
         ),
         "   Error from kinetic energy argument (eV)",
         "END of PSCTR-controll parameters",

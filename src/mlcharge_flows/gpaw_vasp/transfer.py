@@ -28,6 +28,7 @@ from mlcharge_flows.density.occupancies import from_matrix, to_matrix, truncate
 
 if TYPE_CHECKING:
     from gpaw.core import UGDesc
+    from gpaw.core.atom_arrays import AtomDistribution
     from gpaw.new.density import Density as GPAWDensity
     from gpaw.setup import Setups
 
@@ -57,7 +58,7 @@ class Transfer:
         setups: Setups,
         fine_grid: UGDesc,
         relative_positions: np.ndarray,
-        atomdist: object,
+        atomdist: AtomDistribution,
     ):
         self.crystal = crystal
         self.setups = setups
@@ -101,7 +102,7 @@ class Transfer:
         """
         matrices = [density.D_asii[ion][0] for ion in range(len(self.crystal))]
         smooth = density.nt_sR.data[0] - density.nct_R.data
-        total = regrid(smooth, self.fine_grid.size_c) + self.compensation(matrices)
+        total = regrid(smooth, tuple(self.fine_grid.size_c)) + self.compensation(matrices)
         # GPAW's splines integrate to NELECT within 1e-5 only; a constant makes it exact.
         volume = self.crystal.volume / Bohr**3
         total += self.setups.nvalence / volume - total.mean()
