@@ -9,6 +9,7 @@ import typer
 
 from mlcharge_flows import __version__
 from mlcharge_flows.commands.compare import compare
+from mlcharge_flows.commands.dataset import app as dataset
 from mlcharge_flows.commands.inspect import inspect
 from mlcharge_flows.commands.report import report
 
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.command()(compare)
 app.command()(report)
 app.command()(inspect)
+app.add_typer(dataset)
 
 
 def _version(value: bool) -> None:

@@ -40,19 +40,23 @@ class Material:
         Ordered crystal.
     source
         File that it came from.
+    split
+        What the file says it is for: ``train``, ``validation``, ``test``; empty if nothing.
     """
 
     id: str
     structure: Structure
     source: Path
+    split: str = ""
 
 
 def read_structures(paths: Iterable[str | Path]) -> tuple[list[Material], list[str]]:
     """Every structure in the given files and folders, and a line for each that is unusable.
 
     Understood are CIF (one or more data blocks), POSCAR, and JSON with one structure, a list of
-    structures, or ``{"structures": [{"material_id": .., "cif" or "structure": ..}, ..]}``; all of
-    them also with ``.gz``. A folder gives all such files in it.
+    structures, or ``{"structures": [{"material_id": .., "cif" or "structure": ..}, ..]}``, in
+    which ``split`` may say what a structure is for; all of them also with ``.gz``. A folder gives
+    all such files in it.
 
     Parameters
     ----------
@@ -84,7 +88,7 @@ def read_structures(paths: Iterable[str | Path]) -> tuple[list[Material], list[s
             except StructureError as error:
                 problems.append(str(error))
                 continue
-            for name, content in entries:
+            for name, content, split in entries:
                 try:
                     structure = _structure(content)
                     check_structure(structure)
@@ -92,7 +96,7 @@ def read_structures(paths: Iterable[str | Path]) -> tuple[list[Material], list[s
                     label = file if len(entries) == 1 else f"{file}: {name}"
                     problems.append(f"{label}: {_one_line(error)}")
                     continue
-                materials.append(Material(_unique(name, taken), structure, file))
+                materials.append(Material(_unique(name, taken), structure, file, split))
     return materials, problems
 
 
@@ -135,8 +139,8 @@ def _readable(file: Path) -> bool:
     return name.lower().endswith(_SUFFIXES) or name.startswith(_STEMS)
 
 
-def _entries(file: Path) -> Iterator[tuple[str, Any]]:
-    """Names and unparsed contents of the structures in a file."""
+def _entries(file: Path) -> Iterator[tuple[str, Any, str]]:
+    """Names, unparsed contents and splits of the structures in a file."""
     try:
         raw = file.read_bytes()
         text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode()
@@ -158,12 +162,12 @@ def _entries(file: Path) -> Iterator[tuple[str, Any]]:
         if not blocks:
             raise StructureError(f"{file}: there is no data block in it; is it a CIF?")
         for number, block in enumerate(blocks, start=1):
-            yield (name if len(blocks) == 1 else f"{name}-{number}"), block
+            yield (name if len(blocks) == 1 else f"{name}-{number}"), block, ""
     else:
-        yield name, text
+        yield name, text, ""
 
 
-def _json_entries(name: str, data: Any) -> Iterator[tuple[str, Any]]:
+def _json_entries(name: str, data: Any) -> Iterator[tuple[str, Any, str]]:
     if isinstance(data, dict) and isinstance(data.get("structures"), list):
         data = data["structures"]
     if isinstance(data, dict) and ("lattice" in data or "structure" in data or "cif" in data):
@@ -175,7 +179,8 @@ def _json_entries(name: str, data: Any) -> Iterator[tuple[str, Any]]:
             raise StructureError(f"entry {number} is not a structure")
         own = entry.get("material_id") or entry.get("id")
         content = entry.get("cif") or entry.get("structure") or entry
-        yield str(own or (name if len(data) == 1 else f"{name}-{number}")), content
+        split = entry.get("split") or ""
+        yield str(own or (name if len(data) == 1 else f"{name}-{number}")), content, str(split)
 
 
 def _structure(content: Any) -> Structure:

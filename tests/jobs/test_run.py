@@ -9,7 +9,8 @@ from pymatgen.io.vasp import Incar
 
 from mlcharge_flows.jobs.count import count
 from mlcharge_flows.jobs.protocol import ComparisonSetGenerator
-from mlcharge_flows.jobs.run import RunFromStartMaker, StartRecord
+from mlcharge_flows.jobs.record import StartRecord
+from mlcharge_flows.jobs.run import RunFromStartMaker
 from mlcharge_flows.jobs.start import StartDocument, StartError
 from mlcharge_flows.settings import Settings
 
@@ -50,7 +51,7 @@ def static(**incar):
 
 
 def run(maker, structure, start=None):
-    return maker.make.original(maker, structure, None, start)
+    return maker.make.original(maker, structure, None, start=start)
 
 
 def test_the_chgcar_is_there_before_vasp_starts(folder, helium, start):

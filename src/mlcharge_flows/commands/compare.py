@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -73,7 +74,7 @@ def compare(
             if not settings.potcar_library.exists():
                 console.print("Exporting the PAW data sets, once...")
             settings.activate()
-            materials, without = _with_data(materials, maker)
+            materials, without = with_data(materials, maker)
             problems += without
     except (ValueError, SetupError) as error:
         leave(error)
@@ -100,7 +101,7 @@ def _materials(
     return small[:limit], problems
 
 
-def _with_data(
+def with_data(
     materials: list[Material], maker: CompareStartsMaker
 ) -> tuple[list[Material], list[str]]:
     """Materials of which every element has a PAW data set, and a line for each other one."""
@@ -129,6 +130,8 @@ def _run(
     before = finished(materials, maker, out)
     if before:
         console.print(f"{len(before)} of {len(materials)} materials are finished already")
+    # The end of a batch job is handled as Ctrl-C is.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with campaign_progress(console, len(materials) - len(before)) as advance:
             compared = run_locally(materials, maker, out, workers, advance)

@@ -141,7 +141,7 @@ def resolved(inputs: Inputs) -> dict:
         "NSW": 0,
         "IBRION": -1,
         "ISIF": 2,
-        "GGA": settings.gga,
+        "GGA": "PE",
         "LREAL": False,
         "LWAVE": False,
         "ALGO": "Normal",

@@ -97,7 +97,7 @@ class KohnSham:
         )
         parameters = Parameters(
             mode={"name": "pw", "ecut": settings.encut},
-            xc={"name": settings.functional},
+            xc="PBE",
             kpts=inputs.kpoints.sampling(),  # type: ignore[arg-type]
             gpts=inputs.grids.coarse,
             nbands=settings.nbands,
@@ -121,7 +121,8 @@ class KohnSham:
         self.transfer = Transfer(
             crystal,
             self.builder.setups,
-            self.builder.fine_grid,
+            # VASP's fine grid need not be GPAW's, which is always twice the coarse one.
+            self.builder.grid.new(size=inputs.grids.fine),
             self.builder.relpos_ac,
             self.builder.atomdist,
         )

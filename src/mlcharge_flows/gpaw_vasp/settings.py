@@ -13,10 +13,6 @@ if TYPE_CHECKING:
 #: VASP's default of EDIFF, eV.
 EDIFF = 1e-4
 
-#: GPAW's names for the values of GGA. Both are built into GPAW; ``pyPBEsol`` is its Python kernel.
-FUNCTIONALS = {"PE": "PBE", "PS": "pyPBEsol"}
-
-
 @dataclass(frozen=True)
 class Settings:
     """What the INCAR asks for, in VASP's terms and units.
@@ -49,8 +45,6 @@ class Settings:
         Mesh of the density of states; the range in eV, or None for all bands.
     amix, bmix, amin
         Kerker's parameters of the density mixing; ``bmix`` in 1/angstrom.
-    gga
-        Exchange-correlation functional, ``"PE"`` or ``"PS"``.
     """
 
     encut: float
@@ -74,12 +68,6 @@ class Settings:
     amix: float
     bmix: float
     amin: float
-    gga: str
-
-    @property
-    def functional(self) -> str:
-        """GPAW's name of the functional."""
-        return FUNCTIONALS[self.gga]
 
     @property
     def fixed_density(self) -> bool:
@@ -152,5 +140,4 @@ class Settings:
             amix=float(incar.get("AMIX", 0.4)),
             bmix=float(incar.get("BMIX", 1.0)),
             amin=float(incar.get("AMIN", 0.1)),
-            gga=gga if (gga := str(incar.get("GGA", "PE")).upper()) in FUNCTIONALS else "PE",
         )

@@ -60,8 +60,8 @@ REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
         "only Accurate, Normal and Single are supported",
     ),
     "GGA": (
-        lambda value: str(value).upper() not in {"PE", "PS", "", "--"},
-        "only PBE (PE) and PBEsol (PS) are supported",
+        lambda value: str(value).upper() not in {"PE", "", "--"},
+        "there are PAW data sets for PBE only, set GGA = PE",
     ),
     "ICHARG": (
         lambda value: value not in {0, 1, 2, 11, 12},

@@ -45,7 +45,7 @@ class Transfer:
     setups
         PAW data sets of all ions.
     fine_grid
-        GPAW's fine grid: VASP's NGXF, NGYF, NGZF.
+        VASP's fine grid (NGXF, NGYF, NGZF) as GPAW describes grids.
     relative_positions
         Fractional coordinates as GPAW holds them.
     atomdist

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jobflow import job
 
-from mlcharge_flows.jobs.run import StartRecord
+from mlcharge_flows.jobs.record import StartRecord
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.scf.run import ScfRun
 

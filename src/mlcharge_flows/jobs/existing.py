@@ -79,8 +79,12 @@ class ConvergedStartMaker(StartMaker):
     name: str = "converged start"
     grid: Literal["converged", "atomic"] = "converged"
     occupancies: Literal["converged", "atomic"] = "converged"
-    kind: ClassVar[str] = "converged"
     needs_run: ClassVar[bool] = True
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        """Converged, or mixed where a half is atomic."""
+        return "mixed" if "atomic" in (self.grid, self.occupancies) else "converged"
 
     @property
     def policy(self) -> str:  # type: ignore[override]

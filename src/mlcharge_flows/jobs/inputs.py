@@ -18,6 +18,7 @@ from mlcharge_flows.vasp.potcar import Potcar, read_potcar
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+    from pymatgen.io.vasp import VaspInput
     from pymatgen.io.vasp.sets import VaspInputSet
 
 
@@ -47,12 +48,22 @@ class VaspInputs:
     """
 
     def __init__(self, structure: Structure, generator: VaspInputSet) -> None:
-        self._structure = structure
-        self._generator = deepcopy(generator)
+        generator = deepcopy(generator)
         # Nothing but the atomic data needs a POTCAR: a start can be placed without a licence.
-        inputs = self._generator.get_input_set(structure, potcar_spec=True)
-        self.structure: Structure = inputs["POSCAR"].structure
-        self.incar: dict[str, Any] = {**inputs["INCAR"], **SETTINGS.VASP_INCAR_UPDATES}
+        self._take(generator.get_input_set(structure, potcar_spec=True))
+        self._whole = lambda: deepcopy(generator).get_input_set(structure)
+
+    @classmethod
+    def of(cls, made: VaspInput) -> VaspInputs:
+        """Inputs that a run has just made for itself, on the ground of an earlier run or not."""
+        inputs = cls.__new__(cls)
+        inputs._take(made)
+        inputs._whole = lambda: made
+        return inputs
+
+    def _take(self, made: VaspInput) -> None:
+        self.structure: Structure = made["POSCAR"].structure
+        self.incar: dict[str, Any] = {**made["INCAR"], **SETTINGS.VASP_INCAR_UPDATES}
 
     @cached_property
     def crystal(self) -> Crystal:
@@ -77,7 +88,7 @@ class VaspInputs:
     def potcars(self) -> dict[str, Potcar]:
         """PAW data set of each element."""
         Settings().activate()
-        inputs = deepcopy(self._generator).get_input_set(self._structure)
+        inputs = self._whole()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "POTCAR"
             path.write_text(str(inputs["POTCAR"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,53 +10,38 @@ from typing import TYPE_CHECKING, Any
 
 from atomate2.vasp.jobs.base import BaseVaspMaker, vasp_job
 from atomate2.vasp.jobs.core import StaticMaker
+from atomate2.vasp.run import DEFAULT_HANDLERS
+from custodian.vasp.validators import VaspFilesValidator, VasprunXMLValidator
 from emmet.core.tasks import TaskDoc
-from jobflow import Maker, Response
-from monty.io import zopen
-from monty.os.path import zpath
-from pydantic import BaseModel, Field
+from jobflow import Response
 
+from mlcharge_flows.jobs.bad_start import BadStartHandler, CrashedStartHandler
+from mlcharge_flows.jobs.conclude import StartValidator, conclude, is_start
+from mlcharge_flows.jobs.existing import fitted
 from mlcharge_flows.jobs.inputs import VaspInputs
-from mlcharge_flows.jobs.start import OnError, StartDocument, StartError
+from mlcharge_flows.jobs.own_start import own_start
+from mlcharge_flows.jobs.record import StartRecord
+from mlcharge_flows.jobs.start import OnError, StartDocument, StartError, StartMaker, write_start
+from mlcharge_flows.jobs.wrapper import WrapperMaker
 from mlcharge_flows.settings import Settings
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
-
-_RECORD = "mlcharge.json"
-
-
-class StartRecord(BaseModel):
-    """What a run was meant to start from, kept beside its files as ``mlcharge.json``.
-
-    atomate2 takes it into the task document; whether the start was used, only VASP's output tells.
-    """
-
-    icharg: int = Field(description="ICHARG of the run.")
-    start: StartDocument | None = Field(None, description="The start, None for atoms.")
-    failure: str | None = Field(None, description="What went wrong; None if nothing did.")
-
-    def write(self, folder: Path) -> None:
-        """Write the record into a run folder."""
-        (folder / _RECORD).write_text(self.model_dump_json(indent=1) + "\n")
-
-    @classmethod
-    def read(cls, folder: Path) -> StartRecord | None:
-        """Record of a run folder; None if there is none."""
-        path = Path(zpath(folder / _RECORD))
-        if not path.is_file():
-            return None
-        with zopen(path, mode="rt", encoding="utf-8") as file:
-            return cls.model_validate(json.load(file))
+    from pymatgen.io.vasp import VaspInput
 
 
 @dataclass
-class RunFromStartMaker(Maker):
+class RunFromStartMaker(WrapperMaker):
     """Run a VASP Maker from the CHGCAR of a start.
 
-    The inner Maker stays as it is. Its INCAR gets ICHARG, ISTART = 0, the fine grid as NGXF,
-    NGYF, NGZF, and LMAXMIX where it is not set; the CHGCAR is brought into the folder before VASP
-    starts. With ``icharg=2`` the same settings start from atoms: the reference to compare with.
+    The inner Maker stays as it is and runs as it would alone. At the moment when its input set is
+    made, the start is brought into the folder for just these inputs, and the INCAR gets ICHARG,
+    ISTART = 0, the fine grid as NGXF, NGYF, NGZF, and LMAXMIX where it is not set. With
+    ``icharg=2`` the same settings start from atoms: the reference to compare with.
+
+    ``mlcharge.json`` in the folder, and so the task document, tells the start and its fate. A
+    start that spoils ionic step 1 is dropped once, by custodian, unless the inner Maker has no
+    handlers at all.
 
     Parameters
     ----------
@@ -64,8 +49,12 @@ class RunFromStartMaker(Maker):
         Name of the job.
     maker
         Any atomate2 VASP Maker.
+    start
+        Writes the start in the run folder; not needed if :meth:`make` is given one.
     icharg
-        1: self-consistent from the start; 11: its density kept; 2: from atoms.
+        1: self-consistent from the start; 11: its density kept; 2: from atoms. All these are
+        orders: without its start nothing runs. None: what the run has of its own (an inherited
+        CHGCAR or WAVECAR, an ICHARG of its input set) wins, and ICHARG is 1 if not fixed.
     on_error
         ``"raise"``, or ``"record"`` to return a document of the failed run, whose folder can then
         be counted: a crashed arm is a result of a comparison.
@@ -73,7 +62,8 @@ class RunFromStartMaker(Maker):
 
     name: str = "run from start"
     maker: BaseVaspMaker = field(default_factory=StaticMaker)
-    icharg: int = 1
+    start: StartMaker | None = None
+    icharg: int | None = 1
     on_error: OnError = "raise"
 
     @vasp_job
@@ -81,7 +71,9 @@ class RunFromStartMaker(Maker):
         self,
         structure: Structure,
         prev_dir: str | Path | None = None,
+        *args: Any,
         start: StartDocument | None = None,
+        **kwargs: Any,
     ) -> Response:
         """Run it.
 
@@ -91,54 +83,148 @@ class RunFromStartMaker(Maker):
             Structure.
         prev_dir
             As for the inner Maker.
+        *args, **kwargs
+            Further arguments of the inner Maker, such as the ``mode`` of a band structure.
         start
-            The start; not for ``icharg=2``.
+            The start, if it was written by another job; not for ``icharg=2``.
 
         Raises
         ------
         StartError
-            There is no start; like all errors, only if `on_error` is ``"raise"``.
+            There is no start, or VASP did not read the density that it was to keep; like all
+            errors, only if `on_error` is ``"raise"``.
         """
         folder = Path.cwd()
+        _discard_leftover(folder)
         record = StartRecord(icharg=self.icharg, start=start)
         record.write(folder)
         try:
-            maker = self._prepared(structure, start)
-            make = type(maker).make
+            maker = _prepared(self.maker)
+            generator: Any = maker.input_set_generator
+            make_inputs = generator.get_input_set
+
+            def get_input_set(*given: Any, **options: Any) -> VaspInput:
+                inputs = make_inputs(*given, **options)
+                self._begin(inputs, record, folder, prev_dir)
+                return inputs
+
+            # On this one instance only: here are the final inputs, and VASP has not started.
+            generator.get_input_set = get_input_set
             # The undecorated method: this is the job, the inner Maker runs within it.
-            return make.original(maker, structure, prev_dir)  # type: ignore[attr-defined]
+            make: Any = type(maker).make
+            return make.original(maker, structure, prev_dir, *args, **kwargs)
         except Exception as error:
-            record.failure = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            record = conclude(folder) or record
+            cause = StartError(record.not_read) if record.not_read else error
+            record.failure = f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
             record.write(folder)
             if self.on_error == "raise":
-                raise
+                if cause is error:
+                    raise
+                raise cause from error
             failed: dict[str, Any] = {"dir_name": str(folder), "state": "failed"}
             failed["calcs_reversed"] = []  # without it, the stored document cannot be read again
             return Response(output=TaskDoc.model_validate(failed))
 
-    def _prepared(self, structure: Structure, start: StartDocument | None) -> BaseVaspMaker:
-        """Copy of the inner Maker that starts as asked."""
-        settings = Settings()
-        settings.activate()
-        maker = deepcopy(self.maker)
-        maker.run_vasp_kwargs.setdefault("vasp_cmd", settings.vasp_cmd)
-        if settings.embedded:
-            maker.run_vasp_kwargs.setdefault("vasp_gamma_cmd", settings.vasp_cmd)
-        inputs = VaspInputs(structure, maker.input_set_generator)
+    def _begin(
+        self, made: VaspInput, record: StartRecord, folder: Path, prev_dir: str | Path | None
+    ) -> None:
+        """Give the inputs their start, or leave them to their own; the record tells which."""
+        inputs = VaspInputs.of(made)
+        icharg = self.icharg
+        if icharg is None:
+            icharg = 11 if inputs.incar.get("ICHARG") == 11 else 1
+            record.skipped = own_start(self.maker, inputs.incar, folder)
+            if record.skipped is None:
+                record.start = self._bring(record.start, inputs, folder, prev_dir)
+            if record.skipped or record.start is None or record.start.failure:
+                record.icharg = inputs.incar.get("ICHARG")
+                record.write(folder)
+                return
+        elif icharg != 2:
+            record.start = self._bring(record.start, inputs, folder, prev_dir)
         heavy = any(element.Z > 56 for element in inputs.structure.composition.elements)
-        maker.input_set_generator.user_incar_settings = {
-            "LMAXMIX": inputs.incar.get("LMAXMIX", 6 if heavy else 4),
-            **maker.input_set_generator.user_incar_settings,
-            **inputs.pinned_grid,
-            "ICHARG": self.icharg,
-            "ISTART": 0,
-        }
-        if self.icharg == 2:
-            return maker
-        if start is None or start.path is None:
-            raise StartError((start and start.failure) or "no start was written for this run")
-        if start.grid != inputs.grid:
-            raise StartError(f"{start.path} is on grid {start.grid}, the run's is {inputs.grid}")
-        transfer: dict[str, Any] = maker.write_input_set_kwargs.setdefault("files_to_transfer", {})
-        transfer["CHGCAR"] = start.path
-        return maker
+        made["INCAR"].update(
+            {
+                "LMAXMIX": inputs.incar.get("LMAXMIX", 6 if heavy else 4),
+                **inputs.pinned_grid,
+                "ICHARG": icharg,
+                "ISTART": 0,
+            }
+        )
+        record.icharg = icharg
+        record.write(folder)
+
+    def _bring(
+        self,
+        given: StartDocument | None,
+        inputs: VaspInputs,
+        folder: Path,
+        prev_dir: str | Path | None,
+    ) -> StartDocument:
+        """Put the start into the run folder: the given one, else an own one.
+
+        Without an order to start from it (`icharg` None), one that does not fit is no error but a
+        failed start, unless the own Maker of starts wants errors raised.
+        """
+        writer = self.start
+        try:
+            if given is None and writer is not None:
+                return writer.write(inputs, folder, prev_dir)
+            if given is None or given.path is None:
+                raise StartError((given and given.failure) or "no start was written for this run")
+            if self.icharg is None:
+                return _adapted(given, inputs, folder)
+            if given.grid != inputs.grid:
+                raise StartError(f"{given.path} is on grid {given.grid}, not on {inputs.grid}")
+            return _copied(given, folder)
+        except Exception as error:
+            if self.icharg is not None or (writer is not None and writer.on_error == "raise"):
+                raise
+            return StartDocument.failed(given.kind if given else str(writer and writer.kind), error)
+
+
+def _adapted(given: StartDocument, inputs: VaspInputs, folder: Path) -> StartDocument:
+    """Copy a start that is shown to belong to the inputs; on another grid it is interpolated."""
+    messages: list[str] = []
+    density = fitted(Path(str(given.path)), inputs, messages)
+    if not messages:
+        return _copied(given, folder)
+    adapted = write_start(folder, density, inputs, given.kind)
+    adapted.occupancies, adapted.seconds = given.occupancies, given.seconds
+    adapted.messages = [*given.messages, *messages]
+    return adapted
+
+
+def _copied(given: StartDocument, folder: Path) -> StartDocument:
+    """Copy a start as it is."""
+    source, target = Path(str(given.path)), folder / "CHGCAR"
+    try:
+        if not (target.exists() and target.samefile(source)):
+            shutil.copyfile(source, target)
+    except OSError as error:
+        raise StartError(f"{source}: cannot be copied ({error.strerror or error})") from None
+    return given
+
+
+def _discard_leftover(folder: Path) -> None:
+    """Remove the start of an interrupted run of this folder: it is not an inherited density."""
+    record = StartRecord.read(folder)
+    if record and record.start and is_start(folder / "CHGCAR", record.start):
+        (folder / "CHGCAR").unlink()
+
+
+def _prepared(maker: BaseVaspMaker) -> BaseVaspMaker:
+    """Copy of the inner Maker with the executable, and with custodian told about starts."""
+    settings = Settings()
+    settings.activate()
+    maker = deepcopy(maker)
+    options = maker.run_vasp_kwargs
+    options.setdefault("vasp_cmd", settings.vasp_cmd)
+    if settings.embedded:
+        options.setdefault("vasp_gamma_cmd", settings.vasp_cmd)
+    if handlers := options.get("handlers", DEFAULT_HANDLERS):
+        options["handlers"] = [BadStartHandler(), CrashedStartHandler(), *handlers]
+    validators = options.get("validators") or (VasprunXMLValidator(), VaspFilesValidator())
+    options["validators"] = [StartValidator(), *validators]
+    return maker

@@ -13,6 +13,7 @@ import numpy as np
 from jobflow import Maker, job
 from pydantic import BaseModel, Field
 
+from mlcharge_flows.density.occupancies import record_length
 from mlcharge_flows.jobs.inputs import VaspInputs
 from mlcharge_flows.vasp.chgcar import write_chgcar
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.density import Density
 
 OnError = Literal["raise", "record"]
+
+MOST = 1e3
+"""No occupancy is larger. Converged ones of the second projectors reach some tens, a network that
+has come apart many orders more; in between VASP's own mixer copes."""
 
 
 class StartError(ValueError):
@@ -49,6 +54,11 @@ class StartDocument(BaseModel):
         default_factory=list, description="What was adapted, such as the grid."
     )
     failure: str | None = Field(None, description="Why there is no start; None if there is one.")
+
+    @classmethod
+    def failed(cls, kind: str, error: Exception) -> StartDocument:
+        """Document of a start that could not be made."""
+        return cls(kind=kind, failure=" ".join(str(error).split()) or type(error).__name__)
 
 
 @dataclass
@@ -102,7 +112,7 @@ class StartMaker(Maker):
         except Exception as error:
             if self.on_error == "raise":
                 raise
-            return StartDocument(kind=self.kind, failure=" ".join(str(error).split()))
+            return StartDocument.failed(self.kind, error)
 
     def write(
         self, inputs: VaspInputs, folder: Path, prev_dir: str | Path | None = None
@@ -111,21 +121,10 @@ class StartMaker(Maker):
         began = perf_counter()
         messages: list[str] = []
         density = self.density(inputs, prev_dir, messages)
-        _check(density, inputs)
-        density = replace(density, comment=comment_line(self.kind, density))
-        path = folder.absolute() / "CHGCAR"
-        write_chgcar(path, density)
-        return StartDocument(
-            kind=self.kind,
-            path=str(path),
-            comment=density.comment,
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-            grid=density.shape,
-            n_electrons=density.n_electrons,
-            occupancies=self.policy,
-            seconds=perf_counter() - began,
-            messages=messages,
-        )
+        document = write_start(folder, density, inputs, self.kind)
+        document.occupancies, document.messages = self.policy, messages
+        document.seconds = perf_counter() - began
+        return document
 
     @abstractmethod
     def density(
@@ -142,6 +141,28 @@ class StartMaker(Maker):
         messages
             To be extended by what had to be adapted.
         """
+
+
+def write_start(folder: Path, density: Density, inputs: VaspInputs, kind: str) -> StartDocument:
+    """Check a density against the inputs of a run and write it as the run's CHGCAR.
+
+    Raises
+    ------
+    StartError
+        VASP would drop it, or it would spoil the run.
+    """
+    _check(density, inputs)
+    density = replace(density, comment=comment_line(kind, density))
+    path = folder.absolute() / "CHGCAR"
+    write_chgcar(path, density)
+    return StartDocument(
+        kind=kind,
+        path=str(path),
+        comment=density.comment,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        grid=density.shape,
+        n_electrons=density.n_electrons,
+    )
 
 
 def comment_line(kind: str, density: Density) -> str:
@@ -163,8 +184,8 @@ def comment_line(kind: str, density: Density) -> str:
 
 def _check(density: Density, inputs: VaspInputs) -> None:
     """Refuse to write what VASP would drop, or what would spoil its run."""
-    records = density.occupancies or ()
-    if not all(np.isfinite(values).all() for values in (density.total, *records)):
+    records = density.occupancies
+    if not all(np.isfinite(values).all() for values in (density.total, *(records or ()))):
         raise StartError("the density holds values that are not finite")
     if density.shape != inputs.grid:
         raise StartError(f"the density is on grid {density.shape}, VASP's is {inputs.grid}")
@@ -173,3 +194,24 @@ def _check(density: Density, inputs: VaspInputs) -> None:
             f"the density holds {density.n_electrons:.4f} electrons, "
             f"the run has {inputs.n_electrons:.4f}"
         )
+    if records is None or len(records) != len(inputs.channels):
+        raise StartError(
+            f"there are {len(records or ())} occupancy records for {len(inputs.channels)} ions, "
+            "VASP would drop the density"
+        )
+    for ion, (record, channels) in enumerate(zip(records, inputs.channels, strict=True), start=1):
+        if defect := _defect(record, channels):
+            raise StartError(
+                f"the occupancies of ion {ion} ({inputs.crystal.symbols[ion - 1]}) {defect}"
+            )
+
+
+def _defect(record: np.ndarray, channels: tuple[int, ...]) -> str | None:
+    """What no atom in a solid has; None if the record may be one of an atom."""
+    if len(record) != record_length(channels):
+        return f"are {len(record)}, its PAW data set has {record_length(channels)}"
+    if not record.any():
+        return "are all zero"
+    if np.abs(record).max() > MOST:
+        return f"reach {np.abs(record).max():.3g} electrons"
+    return None

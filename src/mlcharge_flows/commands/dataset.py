@@ -1,0 +1,282 @@
+"""``mlcharge dataset``: build, pack, merge and look at data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlcharge_flows.commands.leave import INTERRUPTED, NOTHING_DONE, leave
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mlcharge_flows.flows.dataset import RecordMaker
+    from mlcharge_flows.structures import Material
+    from mlcharge_flows.training.store import Store
+
+DATASET = "dataset.h5"
+
+app = typer.Typer(
+    name="dataset", no_args_is_help=True, help="Build, pack, merge and look at data sets."
+)
+
+
+@app.command()
+def build(
+    structures: Annotated[
+        list[str],
+        typer.Argument(help="CIF, POSCAR or JSON files (also .gz), and folders of them."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the runs and of dataset.h5.")] = Path(
+        "dataset"
+    ),
+    workers: Annotated[
+        int, typer.Option(min=0, help="Materials at a time; 0: one per CPU, or 1 with VASP.")
+    ] = 0,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="Structures whose identifiers never enter, such as a test set."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Take only this split of the file: train, validation.")
+    ] = None,
+    every: Annotated[
+        int, typer.Option(min=1, help="Take every so many, to share the work of machines.")
+    ] = 1,
+    offset: Annotated[int, typer.Option(min=0, help="The first of them: 0, 1, ..")] = 0,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Take only the first so many of all this.")
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Go on without structures that cannot be used.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Run those that failed before once more.")
+    ] = False,
+    keep_files: Annotated[
+        bool, typer.Option("--keep-files", help="Keep CHGCAR, OUTCAR, .. of every run.")
+    ] = False,
+) -> None:
+    """Run every structure from atoms, as compare does, and pack what converged.
+
+    In a fixed order: cheap materials first, every element early. Finished materials are not run
+    again, nor failed ones unless asked for: after an interruption, give the same command.
+
+    [bold]Examples[/bold]
+
+        mlcharge dataset build train.json.gz --exclude test.json.gz --out data --limit 1000
+
+        mlcharge dataset build train.json.gz --every 2 --offset 1 --out second-machine
+    """
+    from rich.console import Console
+
+    from mlcharge_flows.commands.compare import with_data
+    from mlcharge_flows.flows.build_order import build_order
+    from mlcharge_flows.flows.dataset import RecordMaker
+    from mlcharge_flows.settings import Settings, SetupError
+
+    console = Console(highlight=False)
+    try:
+        settings = Settings()
+        settings.check()
+        maker = RecordMaker(keep_files=keep_files)
+        allowed, problems = _allowed(console, structures, exclude or [])
+        chosen = [m for m in build_order(allowed) if split is None or m.split == split]
+        chosen = chosen[offset::every][:limit]
+        settings.activate()
+        chosen, without = with_data(chosen, maker)
+        problems += without
+    except (ValueError, SetupError) as error:
+        leave(error)
+    if problems and not skip_bad:
+        leave(*problems, "nothing was run: correct this, or leave it out with --skip-bad")
+    for problem in problems:
+        console.print(f"left out: {problem}", style="yellow", markup=False)
+    if not chosen:
+        leave("there is no structure to run")
+    if workers == 0:
+        from mlcharge_flows.flows.local import usable_cpus
+
+        workers = usable_cpus() if settings.embedded else 1
+    _run(console, chosen, maker, out, workers, again)
+
+
+def _allowed(
+    console: Console, paths: list[str], exclude: list[str]
+) -> tuple[list[Material], list[str]]:
+    """Structures that may enter a data set; none of a test set does."""
+    from mlcharge_flows.structures import read_structures
+
+    console.print("Reading the structures...")
+    materials, problems = read_structures(paths)
+    forbidden, unreadable = read_structures(exclude)
+    if unreadable:
+        raise ValueError(f"--exclude: {unreadable[0]}")
+    names = {material.id for material in forbidden}
+    allowed = [m for m in materials if m.id not in names and m.split != "test"]
+    if len(allowed) < len(materials):
+        console.print(f"{len(materials) - len(allowed)} structures are excluded")
+    for material in allowed:
+        material.structure.properties.update(split=material.split, source=material.source.name)
+    return allowed, problems
+
+
+def _run(
+    console: Console,
+    materials: list[Material],
+    maker: RecordMaker,
+    out: Path,
+    workers: int,
+    again: bool,
+) -> None:
+    from mlcharge_flows.commands.progress import campaign_progress
+    from mlcharge_flows.flows.compare import REFERENCE
+    from mlcharge_flows.flows.local import RESULT, FolderError, finished, run_locally
+
+    if again:
+        for name, comparison in finished(materials, maker, out).items():
+            if comparison.arms[REFERENCE].excluded is not None:
+                (out / name / RESULT).unlink()
+    before = finished(materials, maker, out)
+    if before:
+        console.print(f"{len(before)} of {len(materials)} materials are finished already")
+    try:
+        with campaign_progress(console, len(materials) - len(before)) as advance:
+            done = run_locally(materials, maker, out, workers, advance)
+    except FolderError as error:
+        leave(error)
+    except OSError as error:  # a full disk, for one
+        leave(f"{error.filename or out}: {error.strerror or error}; what is finished stays")
+    except KeyboardInterrupt:
+        left = len(materials) - len(finished(materials, maker, out))
+        leave(
+            f"interrupted; {left} of {len(materials)} materials are left: give the same command",
+            status=INTERRUPTED,
+        )
+    failures = [c for c in done if c.arms[REFERENCE].excluded is not None]
+    if failures:
+        console.print(f"{len(failures)} materials failed; the cause is in their comparison.json")
+    if len(failures) == len(done):
+        leave(f"no material could be packed; see {out}/*/flow.log", status=NOTHING_DONE)
+    _join([out], out / DATASET)
+
+
+@app.command()
+def merge(
+    sources: Annotated[list[Path], typer.Argument(help="Data sets, and folders that build wrote.")],
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path(DATASET),
+) -> None:
+    """Join data sets to one; refused if they are of different settings or PAW data sets.
+
+    Works on the folder of a build that is still running, too: what is finished is taken.
+
+    [bold]Example[/bold]
+
+        mlcharge dataset merge first/dataset.h5 second-machine --out all.h5
+    """
+    _join(sources, out)
+
+
+def _join(sources: list[Path], out: Path) -> None:
+    from mlcharge_flows.flows.dataset import records
+    from mlcharge_flows.training.store import StoreError
+    from mlcharge_flows.training.store import merge as join
+
+    files: list[Path] = []
+    for source in sources:
+        found = list(records(source)) if source.is_dir() else [source]
+        if not found:
+            leave(f"{source}: there is no record in this folder")
+        files += found
+    try:
+        store = join(files, out)
+    except StoreError as error:
+        leave(error)
+    except OSError as error:
+        leave(f"{out}: cannot be written ({error.strerror or error})")
+    typer.echo(f"{len(store)} materials in {out}, {out.stat().st_size / 1e6:.2f} MB")
+
+
+@app.command()
+def pack(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
+    protocol: Annotated[
+        str, typer.Option(help="Your name for their settings; another name does not merge.")
+    ],
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path(DATASET),
+    split: Annotated[str, typer.Option(help="What they are for: train, validation.")] = "",
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Go on without runs that cannot be used.")
+    ] = False,
+) -> None:
+    """Pack finished runs of VASP; identifiers are the names of the folders.
+
+    With a POTCAR beside its CHGCAR, a run is packed as its difference from the atoms, which then
+    are in the file, too: mind the licence of the POTCAR. Without one, channels come from OUTCAR,
+    and the density is packed whole.
+
+    [bold]Example[/bold]
+
+        mlcharge dataset pack runs/* --protocol PBE-520 --out vasp.h5
+    """
+    from mlcharge_flows.training.finished_run import RunError, read_finished_run
+    from mlcharge_flows.training.record import Origin
+    from mlcharge_flows.training.store import StoreError, write_store
+
+    packed, problems = [], []
+    for folder in runs:
+        name = folder.resolve().name
+        try:
+            packed.append(read_finished_run(folder, Origin(name, protocol, str(folder), split)))
+        except RunError as error:
+            problems.append(str(error))
+    if problems and not skip_bad:
+        leave(*problems, "nothing was packed: correct this, or leave it out with --skip-bad")
+    try:
+        store = write_store(out, packed)
+    except StoreError as error:
+        leave(error)
+    typer.echo(f"{len(store)} materials in {out}, {out.stat().st_size / 1e6:.2f} MB")
+
+
+@app.command()
+def info(store: Annotated[Path, typer.Argument(help="The data set.")]) -> None:
+    """Show what a data set holds.
+
+    [bold]Example[/bold]
+
+        mlcharge dataset info data/dataset.h5
+    """
+    from mlcharge_flows.training.summary import summarise
+
+    for name, value in summarise(_open(store)).items():
+        typer.echo(f"{name:<24}{value}")
+
+
+@app.command()
+def split(
+    store: Annotated[Path, typer.Argument(help="The data set.")],
+    only: Annotated[str | None, typer.Option(help="Names of this split alone.")] = None,
+) -> None:
+    """List the identifiers of a data set with the split of each.
+
+    [bold]Example[/bold]
+
+        mlcharge dataset split data/dataset.h5 --only validation
+    """
+    for name, part in _open(store).splits().items():
+        if only is None:
+            typer.echo(f"{name}\t{part or '-'}")
+        elif part == only:
+            typer.echo(name)
+
+
+def _open(path: Path) -> Store:
+    from mlcharge_flows.training.store import StoreError, open_store
+
+    try:
+        return open_store(path)
+    except StoreError as error:
+        leave(error)

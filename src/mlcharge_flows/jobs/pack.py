@@ -1,0 +1,65 @@
+"""Packing a finished run as a job: the large files go, a record of a few kilobytes stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobflow import job
+
+from mlcharge_flows.scf.comparison import Comparison
+from mlcharge_flows.training.finished_run import read_finished_run
+from mlcharge_flows.training.record import Origin
+from mlcharge_flows.training.store import write_store
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+RECORD = "record.h5"
+"""The record of one material: a store by itself."""
+KEPT = {"INCAR", "KPOINTS", "OSZICAR", "vasp"}
+"""Files of a packed run that stay (INCAR.gz, vasp.out, ..): small, and they tell what was done."""
+
+
+@job(output_schema=Comparison)
+def pack(
+    comparison: Comparison, structure: Structure, arm: str = "default", keep_files: bool = False
+) -> Comparison:
+    """Write the record of an arm into the job's folder; a run that does not count has none.
+
+    Parameters
+    ----------
+    comparison
+        The counted runs of a material.
+    structure
+        Its structure; ``source`` and ``split`` of its properties go into the record.
+    arm
+        Which run to pack.
+    keep_files
+        Leave the run folder as it is; else all but a few small files are removed once packed.
+
+    Returns
+    -------
+    Comparison
+        As given, with a failure where packing failed.
+    """
+    run = comparison.arms[arm]
+    if run.excluded is not None:
+        return comparison
+    origin = Origin(
+        comparison.material,
+        comparison.protocol,
+        str(structure.properties.get("source", "")),
+        str(structure.properties.get("split", "")),
+    )
+    folder = Path(run.folder)
+    try:
+        write_store(Path.cwd() / RECORD, [read_finished_run(folder, origin)])
+    except (ValueError, OSError) as error:
+        run.failure = f"not packed: {' '.join(str(error).split())}"
+        return comparison
+    if not keep_files:
+        for file in folder.iterdir():
+            if file.name.split(".")[0] not in KEPT:
+                file.unlink()
+    return comparison

@@ -1,1 +1,0 @@
-"""Public test material: small crystals, laws and tolerances."""

@@ -1,0 +1,1 @@
+"""Data sets of finished runs, and what is learned from them."""

@@ -1,0 +1,97 @@
+"""The folder of a finished run, VASP's or another's, as a record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlcharge_flows.training.paw_data_set import PawDataSet
+from mlcharge_flows.training.record import Record
+from mlcharge_flows.vasp.chgcar import read_chgcar
+from mlcharge_flows.vasp.outcar import Outcar, read_outcar
+from mlcharge_flows.vasp.potcar import read_potcar
+
+if TYPE_CHECKING:
+    from mlcharge_flows.training.record import Origin
+
+
+class RunError(ValueError):
+    """A folder that cannot be packed; one line that names it and what is missing."""
+
+
+def read_finished_run(folder: str | Path, origin: Origin) -> Record:
+    """Pack the CHGCAR of a run with what POTCAR and OUTCAR say of it, plain or gzipped.
+
+    With a POTCAR, the record is a difference from the superposition of its atoms. Without one, the
+    channels come from OUTCAR, and the density is packed whole. Energies and steps come from
+    OUTCAR. That the run converged is not checked, only that OUTCAR, if there is one, does not deny
+    it.
+
+    Parameters
+    ----------
+    folder
+        Run folder.
+    origin
+        Identity of the record.
+
+    Raises
+    ------
+    RunError
+        Files are missing, broken, or do not fit each other; the run did not converge.
+    """
+    folder = Path(folder)
+    chgcar, outcar, potcar = (_existing(folder, name) for name in ("CHGCAR", "OUTCAR", "POTCAR"))
+    if chgcar is None:
+        raise RunError(f"{folder}: there is no CHGCAR")
+    try:
+        density = read_chgcar(chgcar)
+        told = read_outcar(outcar) if outcar else Outcar()
+        if outcar and told.energies and not told.converged:
+            raise RunError(f"{folder}: the run did not converge")
+        paw = _paw_data_sets(folder, potcar, told, density.crystal.symbols)
+        return Record.pack(
+            density,
+            paw,
+            origin,
+            energy=float("nan") if told.energy is None else told.energy,
+            energies=told.energies,
+            n_electrons=told.n_electrons,
+        )
+    except RunError:
+        raise
+    except (ValueError, OSError, EOFError) as error:
+        text = " ".join(str(error).split())
+        raise RunError(text if str(folder) in text else f"{folder}: {text}") from None
+
+
+def _existing(folder: Path, name: str) -> Path | None:
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _paw_data_sets(
+    folder: Path, potcar: Path | None, outcar: Outcar, symbols: tuple[str, ...]
+) -> dict[str, PawDataSet]:
+    if potcar is not None:
+        found = {
+            data.symbol: PawDataSet(data.titel, data.channels, data.atomic_start())
+            for data in read_potcar(potcar)
+        }
+    elif outcar.titels:
+        found = {
+            _symbol(titel): PawDataSet(titel, channels)
+            for titel, channels in zip(outcar.titels, outcar.channels, strict=True)
+        }
+    else:
+        raise RunError(f"{folder}: neither POTCAR nor OUTCAR tells the PAW data sets")
+    if missing := sorted(set(symbols) - set(found)):
+        raise RunError(f"{folder}: no PAW data set for {', '.join(missing)}")
+    return found
+
+
+def _symbol(titel: str) -> str:
+    """Element of a TITEL such as ``PAW_PBE Ti_pv 07Sep2000``."""
+    words = titel.split()
+    return words[1].split("_")[0].split(".")[0] if len(words) > 1 else titel

@@ -1,0 +1,156 @@
+"""Real and periodic functions as small integers, to a stated error.
+
+A density's difference from the superposition of atoms is smooth: its plane-wave coefficients fall
+off quickly, and rounding all of them to multiples of one step spreads an error like white noise
+over the cell, of which nothing is longer in wavelength or larger in energy than the rest. The
+integers are mostly zero, and compress to a hundredth of the grid. Steps are powers of two, so that
+every machine rounds alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import fft
+
+from mlcharge_flows.density.fourier import frequencies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_SMALLEST = 2.0**-60
+
+
+@dataclass(frozen=True, eq=False)
+class Quantised:
+    """Numbers as multiples of a step.
+
+    Parameters
+    ----------
+    integers
+        Any shape.
+    step
+        Unit of the numbers.
+    """
+
+    integers: np.ndarray
+    step: float
+
+    @property
+    def values(self) -> np.ndarray:
+        """The numbers, rounded."""
+        return self.integers * self.step
+
+
+def quantise(values: np.ndarray, share: float) -> Quantised:
+    """Round to the coarsest step whose error is at most a share of the numbers.
+
+    Parameters
+    ----------
+    values
+        Real numbers.
+    share
+        Bound of sum|error| / sum|values|.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mlcharge_flows.training.quantised import quantise
+    >>> packed = quantise(np.array([3.0, 0.76, 0.0]), share=0.01)
+    >>> packed.step, packed.integers.tolist()
+    (0.25, [12, 3, 0])
+    """
+    values = np.asarray(values, dtype=float)
+    bound = share * np.abs(values).sum()
+    return _coarsest(values, lambda rounded: float(np.abs(rounded - values).sum()) <= bound)
+
+
+def quantise_waves(grid: np.ndarray, share: float) -> Quantised:
+    """Round the plane-wave coefficients of a real function on a grid.
+
+    Parameters
+    ----------
+    grid
+        The function at the points i/n, shape (nx, ny, nz).
+    share
+        Bound of sum|error| / sum|grid| over the grid points.
+
+    Returns
+    -------
+    Quantised
+        Real and imaginary parts, shape (2, kx, ky, kz), of the half spectrum (see :func:`waves`)
+        inside the smallest box that holds all that are not zero.
+    """
+    grid = np.asarray(grid, dtype=float)
+    coefficients = fft.rfftn(grid) / grid.size
+    bound = share * np.abs(grid).sum()
+
+    def fine(rounded: np.ndarray) -> bool:
+        back = fft.irfftn(rounded[0] + 1j * rounded[1], s=grid.shape) * grid.size
+        return float(np.abs(back - grid).sum()) <= bound
+
+    packed = _coarsest(np.stack([coefficients.real, coefficients.imag]), fine)
+    filled = np.nonzero(packed.integers.any(axis=0))
+    reach = [
+        int(np.abs(axis[found]).max(initial=0))
+        for axis, found in zip(_axes(grid.shape), filled, strict=True)
+    ]
+    real, imaginary = (part[_box(grid.shape, reach)] for part in packed.integers)
+    return Quantised(np.stack([real, imaginary]), packed.step)
+
+
+def waves(packed: Quantised, shape: Sequence[int]) -> np.ndarray:
+    """Plane-wave coefficients that :func:`quantise_waves` kept.
+
+    Parameters
+    ----------
+    packed
+        Its result.
+    shape
+        The grid (nx, ny, nz).
+
+    Returns
+    -------
+    numpy.ndarray
+        Half spectrum, shape (nx, ny, nz // 2 + 1), FFT order, normalised so that the first is the
+        mean of the function.
+    """
+    coefficients = np.zeros((*shape[:2], shape[2] // 2 + 1), dtype=complex)
+    sizes = packed.integers.shape[1:]
+    # An axis of 2m + 1 frequencies reaches m; one that is whole may be even.
+    reach = [sizes[0] // 2, sizes[1] // 2, sizes[2] - 1]
+    real, imaginary = packed.values
+    coefficients[_box(shape, reach)] = real + 1j * imaginary
+    return coefficients
+
+
+def on_grid(coefficients: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Real function of a half spectrum on its grid."""
+    return fft.irfftn(coefficients, s=tuple(shape)) * np.prod(shape)
+
+
+def _coarsest(values: np.ndarray, fine: Callable[[np.ndarray], bool]) -> Quantised:
+    largest = float(np.abs(values).max(initial=0.0))
+    if not np.isfinite(largest):
+        raise ValueError("values that are not finite cannot be packed")
+    if largest < _SMALLEST:
+        return Quantised(np.zeros(values.shape, dtype=np.int32), 1.0)
+    step = 2.0 ** np.floor(np.log2(largest))
+    while largest / step < np.iinfo(np.int32).max:
+        integers = np.rint(values / step)
+        if fine(integers * step):
+            return Quantised(integers.astype(np.int32), float(step))
+        step /= 2
+    raise ValueError("the values range too widely for the error asked for")
+
+
+def _axes(shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return frequencies(shape[0]), frequencies(shape[1]), np.arange(shape[2] // 2 + 1)
+
+
+def _box(shape: Sequence[int], reach: Sequence[int]) -> tuple[np.ndarray, ...]:
+    """Indices of all frequencies up to the reach along each axis."""
+    kept = [np.flatnonzero(np.abs(axis) <= m) for axis, m in zip(_axes(shape), reach, strict=True)]
+    return np.ix_(*kept)

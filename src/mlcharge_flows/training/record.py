@@ -1,0 +1,218 @@
+"""One finished run as a model learns from it: its density as a difference from atoms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from mlcharge_flows.density.density import Density
+from mlcharge_flows.density.metrics import nmae
+from mlcharge_flows.density.occupancies import record_length
+from mlcharge_flows.density.superposition import superpose
+from mlcharge_flows.training.quantised import Quantised, on_grid, quantise, quantise_waves, waves
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlcharge_flows.density.crystal import Crystal
+    from mlcharge_flows.training.paw_data_set import PawDataSet
+
+SHARE = 1e-3
+"""Bound of the packing error, relative to the difference from atoms (L1 norms)."""
+SHARE_WITHOUT_ATOMS = 5e-5
+"""The same where no atoms are known, relative to the density itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """Where a record comes from.
+
+    Parameters
+    ----------
+    id
+        Identifier of the material, unique in a store.
+    protocol
+        Hash of the settings that all runs of a store share.
+    source
+        File or folder that it came from.
+    split
+        ``train``, ``validation``, or empty.
+    """
+
+    id: str
+    protocol: str
+    source: str = ""
+    split: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """A converged density with its start, and what the run from atoms took.
+
+    Parameters
+    ----------
+    origin
+        Where it comes from.
+    crystal
+        The ions.
+    shape
+        VASP's fine grid.
+    n_electrons
+        NELECT.
+    energy
+        E0 of the run, eV.
+    energies
+        Free energy of each electronic step of the run from atoms, eV; NaN where not known.
+    start_error
+        NMAE of the superposition's density, percent; NaN if the atoms are not known.
+    paw
+        PAW data set of each element.
+    packed_total
+        Plane waves of the difference from the superposition of atoms, electrons per cubic
+        angstrom; of the density itself if there are no atoms.
+    packed_occupancies
+        The same for the occupancies of all ions, one after the other.
+    """
+
+    origin: Origin
+    crystal: Crystal
+    shape: tuple[int, int, int]
+    n_electrons: float
+    energy: float
+    energies: tuple[float, ...]
+    start_error: float
+    paw: Mapping[str, PawDataSet]
+    packed_total: Quantised
+    packed_occupancies: Quantised
+
+    @classmethod
+    def pack(
+        cls,
+        density: Density,
+        paw: Mapping[str, PawDataSet],
+        origin: Origin,
+        energy: float = float("nan"),
+        energies: tuple[float, ...] = (),
+        n_electrons: float | None = None,
+    ) -> Self:
+        """Pack a density; of a spin-polarised one, only the total is kept.
+
+        Parameters
+        ----------
+        density
+            Converged density with occupancies.
+        paw
+            PAW data set of each of its elements.
+        origin, energy, energies
+            As for the record.
+        n_electrons
+            NELECT; that of the atoms, or what the density integrates to, if not given.
+
+        Raises
+        ------
+        ValueError
+            There are no occupancies, or they do not fit the channels.
+        """
+        crystal = density.crystal
+        if density.occupancies is None:
+            raise ValueError("the density has no occupancies")
+        for symbol, record in zip(crystal.symbols, density.occupancies, strict=True):
+            if len(record) != (expected := record_length(paw[symbol].channels)):
+                raise ValueError(
+                    f"{symbol} has {len(record)} occupancies, {paw[symbol].titel} needs {expected}"
+                )
+        start = _superposed(crystal, paw, density.shape)
+        total, occupancies = density.total, np.concatenate(density.occupancies)
+        if start is not None and start.occupancies is not None:
+            total = total - start.total
+            occupancies = occupancies - np.concatenate(start.occupancies)
+        share = SHARE_WITHOUT_ATOMS if start is None else SHARE
+        if n_electrons is None:
+            n_electrons = (start or density).n_electrons
+        return cls(
+            origin=origin,
+            crystal=crystal,
+            shape=density.shape,
+            n_electrons=n_electrons,
+            energy=energy,
+            energies=energies,
+            start_error=float("nan") if start is None else nmae(start.total, density.total),
+            paw={symbol: paw[symbol] for symbol in sorted(set(crystal.symbols))},
+            packed_total=quantise_waves(total, share),
+            packed_occupancies=quantise(occupancies, share),
+        )
+
+    @property
+    def id(self) -> str:
+        """Identifier of the material."""
+        return self.origin.id
+
+    @property
+    def n_total(self) -> int:
+        """Electronic steps of the run from atoms; 0 where not known."""
+        return len(self.energies)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over ions and packed density, in hexadecimal."""
+        digest = sha256(repr((self.crystal.symbols, self.shape)).encode())
+        for array in (self.crystal.lattice, self.crystal.positions):
+            digest.update(np.ascontiguousarray(array, dtype="<f8").data)
+        for packed in (self.packed_total, self.packed_occupancies):
+            digest.update(repr(packed.step).encode())
+            digest.update(np.ascontiguousarray(packed.integers, dtype="<i4").data)
+        return digest.hexdigest()
+
+    def start(self) -> Density | None:
+        """Superpose the free atoms: where the run began. None if the atoms are not known."""
+        return _superposed(self.crystal, self.paw, self.shape)
+
+    def waves(self) -> np.ndarray:
+        """Half spectrum of what is packed, shape (nx, ny, nz // 2 + 1), electrons/angstrom^3.
+
+        In FFT order, the first being the mean. The number of electrons is exact by this mean.
+        """
+        coefficients = waves(self.packed_total, self.shape)
+        atoms = [self.paw[symbol].atom for symbol in self.crystal.symbols]
+        held = sum(atom.zval for atom in atoms if atom) if self.has_atoms else 0.0
+        coefficients[0, 0, 0] = (self.n_electrons - held) / self.crystal.volume
+        return coefficients
+
+    def difference(self) -> Density:
+        """What is packed: converged less superposed density and occupancies.
+
+        The density itself if the atoms are not known.
+        """
+        lengths = [record_length(self.paw[symbol].channels) for symbol in self.crystal.symbols]
+        flat = self.packed_occupancies.values
+        records = tuple(flat[i:j] for i, j in pairwise(accumulate(lengths, initial=0)))
+        total = on_grid(self.waves(), self.shape)
+        return Density(self.crystal, total, records, comment=self.id)
+
+    def density(self) -> Density:
+        """Converged density with occupancies; integrates to NELECT."""
+        difference, start = self.difference(), self.start()
+        if start is None or start.occupancies is None or difference.occupancies is None:
+            return difference
+        records = tuple(
+            a + b for a, b in zip(start.occupancies, difference.occupancies, strict=True)
+        )
+        total = start.total + difference.total
+        return Density(self.crystal, total, records, comment=self.id)
+
+    @property
+    def has_atoms(self) -> bool:
+        """Whether the free atom of every element is known."""
+        return all(self.paw[symbol].atom is not None for symbol in self.crystal.symbols)
+
+
+def _superposed(
+    crystal: Crystal, paw: Mapping[str, PawDataSet], shape: tuple[int, int, int]
+) -> Density | None:
+    atoms = {symbol: paw[symbol].atom for symbol in set(crystal.symbols)}
+    known = {symbol: atom for symbol, atom in atoms.items() if atom is not None}
+    return superpose(crystal, known, shape) if len(known) == len(atoms) else None

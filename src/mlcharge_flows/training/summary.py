@@ -1,0 +1,61 @@
+"""What a data set holds, in a few lines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from mlcharge_flows.training.store import Store
+
+
+def summarise(store: Store) -> dict[str, str]:
+    """Counts, medians, size and checksum of a store, by name.
+
+    Parameters
+    ----------
+    store
+        The store; all its records are read.
+    """
+    size = store.path.stat().st_size
+    elements: Counter[str] = Counter()
+    splits: Counter[str] = Counter()
+    rows = []
+    for record in store:
+        elements.update(set(record.crystal.symbols))
+        splits[record.origin.split or "none"] += 1
+        rows.append(
+            (
+                len(record.crystal),
+                record.crystal.volume,
+                np.prod(record.shape),
+                record.n_total,
+                record.start_error,
+            )
+        )
+    atoms, volume, points, steps, error = np.median(np.array(rows, dtype=float), axis=0)
+    with store.path.open("rb") as file:
+        digest = sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return {
+        "materials": str(len(store)),
+        "splits": _counts(splits),
+        "protocol": store.protocol,
+        "elements": f"{len(elements)}: {_counts(elements)}",
+        "PAW data sets": ", ".join(data.titel for data in store.paw.values()),
+        "median atoms": f"{atoms:g}",
+        "median volume": f"{volume:.1f} angstrom^3",
+        "median grid points": f"{points:.0f}",
+        "median steps from atoms": f"{steps:g}",
+        "median start error": f"{error:.2f} % NMAE",
+        "size": f"{size / 1e6:.2f} MB, {size / len(store) / 1e3:.1f} kB per material",
+        "sha256": digest.hexdigest(),
+    }
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counter.items()))

@@ -1,0 +1,133 @@
+"""Tags that change what is computed, each in a real run of two silicon atoms."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gpaw", reason="needs the gpaw extra")
+
+from pymatgen.io.vasp.inputs import Kpoints
+from pymatgen.io.vasp.outputs import BSVasprun, Vasprun
+
+from mlcharge_flows.gpaw_vasp.execute import execute
+from mlcharge_flows.gpaw_vasp.refusal import Refusal
+from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
+
+pytestmark = pytest.mark.gpaw
+
+
+def energy(run):
+    return run.steps[-1].energy_zero
+
+
+def test_smearings_agree_on_an_insulator(run_folder):
+    gaussian = execute(run_folder("MgO", "gaussian"))
+    for ismear in (-5, -1, 1):
+        run = execute(run_folder("MgO", f"ismear{ismear}", ISMEAR=ismear))
+        assert energy(run) == pytest.approx(energy(gaussian), abs=2e-3)
+        assert run.converged
+
+
+@pytest.mark.parametrize("ismear", [0, -5])
+def test_density_of_states_counts_the_electrons(ismear, run_folder):
+    run = execute(run_folder("Si", ISMEAR=ismear, NEDOS=2001))
+    below = np.interp(run.fermi_level, run.dos_energies, run.integrated_dos)
+    assert below == pytest.approx(8.0, abs=0.05)
+    assert run.integrated_dos[-1] == pytest.approx(2 * run.parameters["NBANDS"], rel=1e-2)
+
+
+def test_projections_are_weights(run_folder):
+    folder = run_folder("MgO", LORBIT=11)
+    run = execute(folder)
+    assert run.projections.min() >= 0
+    # The top of the valence band at Gamma is oxygen 2p, and triply degenerate.
+    gamma = np.abs(run.kpoints).sum(axis=1).argmin()
+    top = run.projections[gamma, run.occupations[gamma] > 0.5][-3:].sum(axis=0)
+    np.testing.assert_allclose(top[1, 1:4], top[1, 1], rtol=1e-4)
+    assert top[1, 1:4].sum() > 0.7 * top.sum()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        vasprun = Vasprun(
+            folder / "vasprun.xml", parse_potcar_file=False, parse_projected_eigen=True
+        )
+    assert vasprun.projected_eigenvalues is not None
+    assert vasprun.complete_dos.get_element_dos().keys() == set(run_elements(folder))
+
+
+def run_elements(folder):
+    from pymatgen.io.vasp.inputs import Poscar
+
+    return set(Poscar.from_file(folder / "POSCAR", check_for_potcar=False).structure.elements)
+
+
+def test_without_symmetry_the_energy_is_the_same(run_folder):
+    with_symmetry = execute(run_folder("Si", "with"))
+    without = execute(run_folder("Si", "without", ISYM=0))
+    assert len(without.kpoints) > len(with_symmetry.kpoints)
+    assert energy(without) == pytest.approx(energy(with_symmetry), abs=1e-5)
+
+
+def test_an_explicit_fine_grid_is_the_grid_of_the_chgcar(run_folder):
+    folder = run_folder("Si", NGXF=40, NGYF=40, NGZF=40)
+    execute(folder)
+    assert read_chgcar(folder / "CHGCAR").shape == (40, 40, 40)
+
+
+def test_kspacing_stands_in_for_kpoints(run_folder):
+    folder = run_folder("Si", KSPACING=0.6)
+    (folder / "KPOINTS").unlink()
+    run = execute(folder)
+    assert run.divisions == (4, 4, 4)
+
+
+def test_bands_along_lines_from_a_chgcar(run_folder, tmp_path):
+    first = run_folder("Si", "scf")
+    scf = execute(first)
+    lines = tmp_path / "lines"
+    lines.write_text(
+        "path\n6\nLine_mode\nReciprocal\n"
+        "0.5 0.5 0.5 L\n0 0 0 \\Gamma\n\n0 0 0 \\Gamma\n0.5 0 0.5 X\n"
+    )
+    folder = run_folder("Si", "bands", kpoints=Kpoints.from_file(lines), ICHARG=11, NBANDS=10)
+    write_chgcar(folder / "CHGCAR", read_chgcar(first / "CHGCAR"))
+    run = execute(folder)
+    assert len(run.kpoints) == 12
+    np.testing.assert_allclose(run.eigenvalues[5], run.eigenvalues[6], atol=1e-4)
+    gamma = scf.eigenvalues[np.abs(scf.kpoints).sum(axis=1) == 0][0]
+    np.testing.assert_allclose(run.eigenvalues[5, :4], gamma[:4], atol=1e-3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        vasprun = BSVasprun(folder / "vasprun.xml")
+        bands = vasprun.get_band_structure(folder / "KPOINTS", line_mode=True)
+    assert {branch["name"] for branch in bands.branches} == {"L-\\Gamma", "\\Gamma-X"}
+
+
+def test_harris_energy_of_atoms_needs_no_chgcar(run_folder):
+    run = execute(run_folder("Si", ICHARG=12))
+    assert run.converged
+    assert all(step.charge_residual is None for step in run.steps)
+
+
+def test_tetrahedra_need_a_mesh(run_folder, tmp_path):
+    lines = tmp_path / "lines"
+    lines.write_text("path\n4\nLine_mode\nReciprocal\n0 0 0 \\Gamma\n0.5 0 0 X\n")
+    with pytest.raises(Refusal, match="ISMEAR"):
+        execute(run_folder("Si", kpoints=Kpoints.from_file(lines), ISMEAR=-5, ICHARG=12))
+
+
+def test_a_density_follows_ions_that_moved(run_folder):
+    from pymatgen.io.vasp.inputs import Poscar
+
+    first = run_folder("Si", "first")
+    execute(first)
+    structure = Poscar.from_file(first / "POSCAR", check_for_potcar=False).structure
+    structure.translate_sites([1], [0.01, 0.0, 0.0])
+    atoms = execute(run_folder("Si", "atoms", structure=structure))
+    moved = run_folder("Si", "moved", structure=structure, ICHARG=1)
+    write_chgcar(moved / "CHGCAR", read_chgcar(first / "CHGCAR"))
+    run = execute(moved)
+    assert energy(run) == pytest.approx(energy(atoms), abs=2e-4)
+    assert run.steps[4].charge_residual < atoms.steps[4].charge_residual

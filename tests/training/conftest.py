@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.density import Density
+from mlcharge_flows.density.occupancies import record_length
+from mlcharge_flows.density.superposition import AtomicStart, superpose
+from mlcharge_flows.training.paw_data_set import PawDataSet
+from mlcharge_flows.training.record import Origin, Record
+
+CHANNELS = {"Na": (0, 0, 1, 1), "Cl": (0, 1, 2)}
+ZVAL = {"Na": 7.0, "Cl": 7.0}
+
+
+def paw_data_set(symbol, titel=None, width=0.5):
+    q = np.linspace(0.0, 40.0, 400)
+    form_factor = ZVAL[symbol] * np.exp(-width * q**2)
+    record = 0.1 * np.ones(record_length(CHANNELS[symbol]))
+    atom = AtomicStart(symbol, ZVAL[symbol], q, form_factor, CHANNELS[symbol], record)
+    return PawDataSet(titel or f"PAW_PBE {symbol}", CHANNELS[symbol], atom)
+
+
+PAW = {symbol: paw_data_set(symbol) for symbol in CHANNELS}
+
+
+def converged(a=4.0, seed=0, shape=(12, 15, 16)):
+    """A density that differs smoothly from a superposition, and nowhere by symmetry."""
+    random = np.random.default_rng(seed)
+    lattice = np.diag([a, 1.1 * a, 1.2 * a]) + 0.1
+    crystal = Crystal(lattice, ("Na", "Cl"), random.random((2, 3)))
+    start = superpose(crystal, {s: PAW[s].atom for s in PAW}, shape)
+    x, y, z = np.meshgrid(*(np.arange(n) / n for n in shape), indexing="ij")
+    change = 0.02 * np.sin(2 * np.pi * (x + 2 * y)) + 0.01 * np.cos(2 * np.pi * (3 * z - y + 0.1))
+    change += 1e-4 * random.standard_normal(shape)
+    change -= change.mean()
+    records = tuple(
+        record + 0.05 * random.standard_normal(len(record)) for record in start.occupancies
+    )
+    return Density(crystal, start.total + change, records)
+
+
+def packed(name="mp-1", protocol="p", split="train", paw=PAW, **kwargs):
+    density = converged(**kwargs)
+    energies = (-1.0, float("nan"), -2.5)
+    origin = Origin(name, protocol, "some.json", split)
+    return Record.pack(density, paw, origin, energy=-2.5, energies=energies)
+
+
+@pytest.fixture
+def density():
+    return converged()
