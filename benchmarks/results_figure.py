@@ -27,13 +27,13 @@ def main() -> None:
     print("|---|---|" + "---|" * (len(arms) + 1))
     rows = tidy_rows(comparisons)
     for comparison in sorted(comparisons, key=lambda c: c.formula):
-        mine = [row for row in rows if row["material"] == comparison.material]
+        mine = [row for row in rows if row.material == comparison.material]
         steps = " | ".join(str(comparison.arms[arm].n_total) for arm in arms)
-        change = max(abs(row["dE_meV_per_atom"] or 0.0) for row in mine)
+        change = max(abs(row.dE_meV_per_atom or 0.0) for row in mine)
         print(f"| {comparison.formula} ({comparison.material}) | {comparison.n_atoms} | {steps} |", end="")
         print(f" {change:.3f} |")
     target.parent.mkdir(parents=True, exist_ok=True)
-    steps_figure(comparisons, summary).savefig(target, dpi=150)
+    steps_figure(comparisons, summary).savefig(target, dpi=150, bbox_inches="tight")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest_training import PAW, converged, packed
+from synthetic_records import PAW, converged, packed
 
 from mlcharge_flows.density.metrics import error_removed, nmae
 from mlcharge_flows.training.paw_data_set import PawDataSet
 from mlcharge_flows.training.record import SHARE, SHARE_WITHOUT_ATOMS, Origin, Record
+
+
+@pytest.fixture
+def density():
+    return converged()
 
 
 def test_packing_keeps_all_but_a_thousandth_of_the_difference(density):

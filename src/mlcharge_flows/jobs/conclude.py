@@ -46,11 +46,10 @@ def conclude(folder: Path) -> StartRecord | None:
         if record.orbitals_inherited and messages.provenance == "atoms":
             # Nothing about a CHGCAR: VASP made the density from the orbitals that it has.
             record.started_from = "orbitals"
-        record.used = (
-            messages.provenance == "chgcar"
-            and record.start is not None
-            and is_comment(messages.comment, record.start)
-        )
+        if record.start is not None and record.start.failure is None:
+            record.used = messages.provenance == "chgcar" and is_comment(
+                messages.comment, record.start
+            )
     set_aside(folder, record)
     record.write(folder)
     return record

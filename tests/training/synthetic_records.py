@@ -1,5 +1,6 @@
+"""Records of no run: a superposition of two Gaussian atoms, smoothly changed."""
+
 import numpy as np
-import pytest
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Density
@@ -44,8 +45,3 @@ def packed(name="mp-1", protocol="p", split="train", paw=PAW, **kwargs):
     energies = (-1.0, float("nan"), -2.5)
     origin = Origin(name, protocol, "some.json", split)
     return Record.pack(density, paw, origin, energy=-2.5, energies=energies)
-
-
-@pytest.fixture
-def density():
-    return converged()

@@ -1,0 +1,114 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from pymatgen.core import Lattice, Structure
+from typer.testing import CliRunner
+
+from mlcharge_flows.cli import app
+from mlcharge_flows.jobs import pack as packing
+from mlcharge_flows.scf.comparison import Comparison
+from mlcharge_flows.scf.run import ScfRun
+from mlcharge_flows.training.store import open_store
+
+HELIUM = Structure(Lattice.cubic(3.0), ["He"], [[0, 0, 0]])
+HYDROGEN = Structure(Lattice.cubic(3.1), ["H", "He"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def dataset(*words):
+    return CliRunner().invoke(app, ["dataset", *map(str, words)])
+
+
+@pytest.fixture
+def structures(tmp_path):
+    entries = [
+        {"material_id": "He", "split": "train", "structure": HELIUM.as_dict()},
+        {"material_id": "HHe", "split": "validation", "structure": HYDROGEN.as_dict()},
+        {"material_id": "tested", "split": "test", "structure": HELIUM.as_dict()},
+        {"material_id": "excluded", "structure": HELIUM.as_dict()},
+    ]
+    path = tmp_path / "structures.json"
+    path.write_text(json.dumps({"structures": entries}))
+    (tmp_path / "test.json").write_text(json.dumps({"structures": entries[3:]}))
+    return path
+
+
+def test_a_run_that_does_not_count_is_not_packed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lost = ScfRun(folder=str(tmp_path), failure="not converged")
+    comparison = Comparison(
+        material="He", formula="He", n_atoms=1, protocol="p", arms={"default": lost}
+    )
+    assert packing.pack.original(comparison, HELIUM) == comparison
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_cannot_be_packed_is_a_failure_and_keeps_its_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "CHGCAR").write_text("half a header\n")
+    run = ScfRun(folder=str(folder), n_total=9, started_from="atoms", converged=True)
+    comparison = Comparison(
+        material="He", formula="He", n_atoms=1, protocol="p", arms={"default": run}
+    )
+    failed = packing.pack.original(comparison, HELIUM)
+    assert failed.arms["default"].failure.startswith("not packed: ")
+    assert (folder / "CHGCAR").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("info", "no-such-file.h5"),
+        ("split", "no-such-file.h5"),
+        ("merge", "no-such-file.h5", "--out", "all.h5"),
+        ("pack", "no-such-folder", "--protocol", "p"),
+        ("merge", ".", "--out", "all.h5"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = dataset(*words)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("mlcharge: ")
+    assert "Traceback" not in result.output
+
+
+def test_nothing_but_test_structures(structures, monkeypatch):
+    monkeypatch.setattr("mlcharge_flows.settings.Settings.check", lambda self: None)
+    monkeypatch.setattr("mlcharge_flows.settings.Settings.activate", lambda self: None)
+    result = dataset("build", structures, "--exclude", structures)
+    assert result.exit_code == 2
+    assert "4 structures are excluded" in result.output
+    assert "there is no structure to run" in result.stderr
+
+
+@pytest.mark.gpaw
+def test_two_crystals_from_structures_to_store(structures, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", "from mlcharge_flows.cli import main; main()", "dataset"]
+    command += ["build", str(structures), "--exclude", str(tmp_path / "test.json")]
+    command += ["--out", str(out), "--workers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "2 structures are excluded" in done.stdout
+    store = open_store(out / "dataset.h5")
+    assert store.splits() == {"HHe": "validation", "He": "train"}
+    for record in store:
+        assert record.start_error > 0.1
+        assert record.n_total == len(record.energies) > 4
+        zval = sum(record.paw[symbol].atom.zval for symbol in record.crystal.symbols)
+        assert record.density().n_electrons == pytest.approx(zval, abs=1e-9)
+    assert not list(out.glob("*/*/CHGCAR*"))
+
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "2 of 2 materials are finished already" in again.stdout
+    merged = dataset("merge", out, out / "dataset.h5", "--out", tmp_path / "all.h5")
+    assert merged.exit_code == 0, merged.output
+    assert "2 materials" in merged.output
+    info = dataset("info", tmp_path / "all.h5").output
+    assert store.protocol in info
+    assert "train 1, validation 1" in info
+    only = dataset("split", tmp_path / "all.h5", "--only", "validation")
+    assert only.output == "HHe\n"

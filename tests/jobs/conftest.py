@@ -1,0 +1,93 @@
+"""A stand-in for VASP: the outputs of one real run, and whatever fault is asked for."""
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from jobflow import JobStore
+from jobflow import run_locally as run_flow
+from maggma.stores import MemoryStore
+from pymatgen.core import Lattice, Structure
+
+STAND_IN = Path(__file__).with_name("stand_in.py")
+
+#: What gpaw-vasp can do, and does quickly.
+CHEAP = {
+    "ALGO": "Normal",
+    "EDIFF": 1e-3,
+    "ENCUT": 200,
+    "GGA": "PE",
+    "ISMEAR": 0,
+    "ISPIN": 1,
+    "LREAL": False,
+    "PREC": "Normal",
+    "SIGMA": 0.1,
+} | dict.fromkeys(
+    ("KSPACING", "LAECHG", "LASPH", "LELF", "LMIXTAU", "LORBIT", "LVTOT", "MAGMOM", "NEDOS")
+)
+#: Custodian polls every ten seconds by default.
+POLLING = {"polling_time_step": 0.05, "monitor_freq": 1}
+
+
+@pytest.fixture(scope="session")
+def silicon():
+    cell = Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.43), ["Si"], [[0, 0, 0]])
+    return cell.get_primitive_structure()
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a job or flow; the task documents of its VASP runs by name."""
+
+    def run(work):
+        store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+        run_flow(work, log=False, store=store, create_folders=True, root_dir=tmp_path)
+        query = {"output.dir_name": {"$exists": True}}
+        return {doc["name"]: doc["output"] for doc in store.query(query)}
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(silicon, tmp_path_factory):
+    """Folder of a finished run of gpaw-vasp."""
+    pytest.importorskip("gpaw", reason="needs the gpaw extra")
+    from atomate2.vasp.jobs.core import StaticMaker
+
+    from mlcharge_flows.jobs.protocol import ComparisonSetGenerator
+    from mlcharge_flows.jobs.run import RunFromStartMaker
+
+    folder = tmp_path_factory.mktemp("finished")
+    generator = ComparisonSetGenerator(
+        user_incar_settings={"ENCUT": 200, "EDIFF": 1e-3, "LCHARG": False},
+        user_kpoints_settings={"reciprocal_density": 4},
+    )
+    maker = StaticMaker(
+        input_set_generator=generator,
+        run_vasp_kwargs={"handlers": (), "custodian_kwargs": POLLING},
+    )
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        run = RunFromStartMaker(maker=maker, icharg=2)
+        run.make.original(run, silicon)
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def stand_in(finished, tmp_path, monkeypatch):
+    """Put the stand-in in VASP's place; returns a function that sets its fault."""
+    command = tmp_path / "vasp_std"
+    command.write_text(f"#!{sys.executable} -I\n{STAND_IN.read_text()}")
+    command.chmod(command.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("MLCHARGE_VASP_CMD", str(command))
+    monkeypatch.setenv("STAND_IN_OUTPUTS", str(finished))
+    # The embedded library belongs to the embedded executable only.
+    from mlcharge_flows.settings import Settings
+
+    monkeypatch.setenv("PMG_VASP_PSP_DIR", str(Settings(vasp_cmd="gpaw-vasp")._embedded_library))
+    return lambda fault: monkeypatch.setenv("STAND_IN_FAULT", fault)
