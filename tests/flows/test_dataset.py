@@ -3,13 +3,20 @@ import subprocess
 import sys
 
 import pytest
+import typer
 from pymatgen.core import Lattice, Structure
+from rich.console import Console
 from typer.testing import CliRunner
 
 from mlcharge_flows.cli import app
+from mlcharge_flows.commands import dataset as command
+from mlcharge_flows.flows import local
+from mlcharge_flows.flows.dataset import RecordMaker
+from mlcharge_flows.flows.material import lost
 from mlcharge_flows.jobs import pack as packing
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun
+from mlcharge_flows.structures import Material
 from mlcharge_flows.training.store import open_store
 
 HELIUM = Structure(Lattice.cubic(3.0), ["He"], [[0, 0, 0]])
@@ -88,10 +95,10 @@ def test_nothing_but_test_structures(structures, monkeypatch):
 @pytest.mark.gpaw
 def test_two_crystals_from_structures_to_store(structures, tmp_path):
     out = tmp_path / "out"
-    command = [sys.executable, "-c", "from mlcharge_flows.cli import main; main()", "dataset"]
-    command += ["build", str(structures), "--exclude", str(tmp_path / "test.json")]
-    command += ["--out", str(out), "--workers", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    words = [sys.executable, "-c", "from mlcharge_flows.cli import main; main()", "dataset"]
+    words += ["build", str(structures), "--exclude", str(tmp_path / "test.json")]
+    words += ["--out", str(out), "--workers", "2"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "2 structures are excluded" in done.stdout
     store = open_store(out / "dataset.h5")
     assert store.splits() == {"HHe": "validation", "He": "train"}
@@ -102,7 +109,7 @@ def test_two_crystals_from_structures_to_store(structures, tmp_path):
         assert record.density().n_electrons == pytest.approx(zval, abs=1e-9)
     assert not list(out.glob("*/*/CHGCAR*"))
 
-    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    again = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "2 of 2 materials are finished already" in again.stdout
     merged = dataset("merge", out, out / "dataset.h5", "--out", tmp_path / "all.h5")
     assert merged.exit_code == 0, merged.output
@@ -112,3 +119,29 @@ def test_two_crystals_from_structures_to_store(structures, tmp_path):
     assert "train 1, validation 1" in info
     only = dataset("split", tmp_path / "all.h5", "--only", "validation")
     assert only.output == "HHe\n"
+
+
+def test_failures_are_run_again_when_asked_for_and_an_interruption_says_how_to_go_on(
+    tmp_path, monkeypatch, capsys
+):
+    maker = RecordMaker()
+    materials = [Material(name, HELIUM, tmp_path) for name in ("fine", "failed")]
+    for material in materials:
+        folder = tmp_path / material.id
+        folder.mkdir()
+        (folder / "structure.json").write_text(HELIUM.to_json())
+        comparison = lost(material, maker, "no luck")
+        if material.id == "fine":
+            comparison.arms["default"] = ScfRun(folder="", n_total=9, started_from="atoms")
+        (folder / "comparison.json").write_text(comparison.model_dump_json())
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local, "run_locally", interrupted)
+    with pytest.raises(typer.Exit) as left:
+        command._run(Console(quiet=True), materials, maker, tmp_path, 1, again=True)
+    assert left.value.exit_code == 130
+    assert "1 of 2 materials are left: give the same command" in capsys.readouterr().err
+    assert not (tmp_path / "failed" / "comparison.json").exists()
+    assert (tmp_path / "fine" / "comparison.json").exists()

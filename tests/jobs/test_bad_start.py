@@ -4,7 +4,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from atomate2.vasp.jobs.core import NonSCFMaker, StaticMaker
+from atomate2.vasp.jobs.core import StaticMaker
 from conftest import POLLING
 from pymatgen.io.vasp import Incar
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.gpaw
 def static(maker=StaticMaker, **incar):
     return maker(
         input_set_generator=ComparisonSetGenerator(
-            user_incar_settings={"ENCUT": 200, "NELM": 9, "LCHARG": False, **incar}
+            user_incar_settings={"EDIFF": 1e-3, "ENCUT": 200, "NELM": 9, "LCHARG": False, **incar}
         ),
         run_vasp_kwargs={"custodian_kwargs": POLLING},
     )
@@ -50,8 +50,8 @@ def attempts():
     ("fault", "told"),
     [
         ("brmix", "BRMIX: very serious problems"),
-        ("subspace", "Sub-Space-Matrix is not hermitian"),
-        ("zhegv", "call to ZHEGV failed"),
+        ("subspace", "WARNING: Sub-Space-Matrix is not hermitian in DAV"),
+        ("zhegv", "Error EDDDAV: Call to ZHEGV failed"),
         ("nan", "NaN in OSZICAR"),
         ("nelm", "not converged in NELM = 9 steps"),
         ("crash", "VASP stopped in ionic step 1"),
@@ -131,6 +131,15 @@ def test_a_bad_density_to_be_kept_is_for_others(tmp_path):
     assert not BadStartHandler().check(str(tmp_path))
     StartRecord(icharg=1, start=start).write(tmp_path)
     assert BadStartHandler().check(str(tmp_path))
+
+
+def test_a_run_that_another_handler_stopped_has_not_crashed(stand_in, folder, silicon):
+    stand_in("posmap")
+    started(static(), silicon)
+    assert attempts() == ["1", "1"]
+    record = StartRecord.read(folder)
+    assert (record.started_from, record.used, record.restarted) == ("chgcar", True, None)
+    assert count.original(str(folder)).excluded == "corrected by custodian"
 
 
 @pytest.mark.parametrize("sign", [" BRMIX: very serious problems\n", "DAV:   1   NaN\n"])

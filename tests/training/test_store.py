@@ -3,7 +3,7 @@ import itertools
 import h5py
 import numpy as np
 import pytest
-from synthetic_records import PAW, paw_data_set, packed
+from synthetic_records import PAW, packed, paw_data_set
 
 from mlcharge_flows.training.paw_data_set import PawDataSet
 from mlcharge_flows.training.store import StoreError, merge, open_store, write_store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,9 +19,14 @@ if TYPE_CHECKING:
 
 DATASET = "dataset.h5"
 
-app = typer.Typer(
-    name="dataset", no_args_is_help=True, help="Build, pack, merge and look at data sets."
-)
+app = typer.Typer(name="dataset", no_args_is_help=True)
+
+
+@app.callback()
+def _dataset() -> None:
+    """Build, pack, merge and look at data sets."""
+    if find_spec("h5py") is None:
+        leave("data sets need h5py: pip install 'mlcharge-flows[train]'")
 
 
 @app.command()

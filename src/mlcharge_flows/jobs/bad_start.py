@@ -6,13 +6,14 @@ density has done. These come first and leave them nothing to see.
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from custodian.custodian import ErrorHandler
 from custodian.utils import backup
-from custodian.vasp.handlers import VASP_BACKUP_FILES
+from custodian.vasp.handlers import VASP_BACKUP_FILES, VaspErrorHandler
 from pymatgen.io.vasp import Incar
 
 from mlcharge_flows.jobs.conclude import is_comment, set_aside
@@ -23,14 +24,20 @@ from mlcharge_flows.vasp.stdout import read_start
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MESSAGES = (
-    "BRMIX: very serious problems",
-    "Sub-Space-Matrix is not hermitian",
-    "call to ZHEGV failed",
-    "Call to routine ZHEEV failed",
-    "LAPACK: Routine ZPOTRF failed",
-    "EDWAV: internal error, the gradient is not orthogonal",
+# The names are custodian's, and so it knows how each version of VASP words them.
+_SIGNS = (
+    "brmix",
+    "edddav",
+    "eddiag",
+    "eddrmm",
+    "grad_not_orth",
+    "pdsyevx",
+    "pssyevx",
+    "subspacematrix",
+    "zheev",
+    "zpotrf",
 )
+_MESSAGES = [text for sign in _SIGNS for text in VaspErrorHandler.error_msgs[sign]]
 _NAN = re.compile(r"\bNaN\b", re.IGNORECASE)
 _IONIC_STEP_ENDS = re.compile(r"\s+\d+\s+F=")
 _NELM, _EDIFF = 60, 1e-4
@@ -99,13 +106,16 @@ class BadStartHandler(ErrorHandler):
 class CrashedStartHandler(BadStartHandler):
     """Restart from atoms when VASP stops within ionic step 1, or while it reads the start.
 
-    It takes the end of the run to know, so this one does not monitor.
+    It takes the end of the run to know, so this one does not monitor. Nor does it know whether a
+    run stopped or was stopped: once custodian has corrected anything, it stays out of the way.
     """
 
     is_monitor = False
 
     def _fault(self, folder: Path) -> str | None:
         record = StartRecord.read(folder)
+        if _corrected(folder):
+            return None
         if record and record.start and _may_restart(record) and _names_chgcar(folder):
             return "VASP stopped while reading the CHGCAR"
         return super()._fault(folder)
@@ -131,6 +141,12 @@ def _names_chgcar(folder: Path) -> bool:
     """Whether the Fortran run-time stopped the program over the file."""
     path = folder / "std_err.txt"
     return path.is_file() and "CHGCAR" in path.read_text(errors="replace")
+
+
+def _corrected(folder: Path) -> bool:
+    path = folder / "custodian.json"
+    jobs = json.loads(path.read_text()) if path.is_file() else []
+    return any(job["corrections"] for job in jobs)
 
 
 def _first_ionic_step(path: Path) -> Iterator[str]:

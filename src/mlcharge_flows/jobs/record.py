@@ -31,7 +31,8 @@ class StartRecord(BaseModel):
         None, description="Decided from VASP's output, never from INCAR."
     )
     used: bool | None = Field(
-        None, description="Whether VASP read this very start; None if there is none, or before the end."
+        None,
+        description="Whether VASP read this very start; None if there is none, or before the end.",
     )
     warnings: list[str] = Field(
         default_factory=list, description="VASP's messages about a CHGCAR that it did not read."

@@ -98,6 +98,7 @@ class Record:
         energy: float = float("nan"),
         energies: tuple[float, ...] = (),
         n_electrons: float | None = None,
+        share: float | None = None,
     ) -> Self:
         """Pack a density; of a spin-polarised one, only the total is kept.
 
@@ -111,6 +112,8 @@ class Record:
             As for the record.
         n_electrons
             NELECT; that of the atoms, or what the density integrates to, if not given.
+        share
+            Bound of the packing error; :data:`SHARE`, or :data:`SHARE_WITHOUT_ATOMS`.
 
         Raises
         ------
@@ -130,7 +133,8 @@ class Record:
         if start is not None and start.occupancies is not None:
             total = total - start.total
             occupancies = occupancies - np.concatenate(start.occupancies)
-        share = SHARE_WITHOUT_ATOMS if start is None else SHARE
+        if share is None:
+            share = SHARE_WITHOUT_ATOMS if start is None else SHARE
         if n_electrons is None:
             n_electrons = (start or density).n_electrons
         return cls(

@@ -144,7 +144,7 @@ def write_store(path: str | Path, records: Iterable[Record]) -> Store:
             for record in records:
                 _check(file, record, paw)
                 _write_record(file["materials"], record)
-            if not file["materials"]:
+            if len(file["materials"]) == 0:
                 raise StoreError(f"{path}: there is nothing to write")
         Path(scratch).chmod(0o644)
         Path(scratch).replace(path)

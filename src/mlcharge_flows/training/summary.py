@@ -51,7 +51,7 @@ def summarise(store: Store) -> dict[str, str]:
         "median volume": f"{volume:.1f} angstrom^3",
         "median grid points": f"{points:.0f}",
         "median steps from atoms": f"{steps:g}",
-        "median start error": f"{error:.2f} % NMAE",
+        "median start error": "atoms not known" if np.isnan(error) else f"{error:.2f} % NMAE",
         "size": f"{size / 1e6:.2f} MB, {size / len(store) / 1e3:.1f} kB per material",
         "sha256": digest.hexdigest(),
     }
