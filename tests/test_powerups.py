@@ -1,6 +1,8 @@
 """What the power-up changes in Makers, Jobs and Flows, before anything runs."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from atomate2.vasp.flows.core import BandStructureMaker, DoubleRelaxMaker, RelaxBandStructureMaker
@@ -22,6 +24,8 @@ from mlcharge_flows.jobs.run import RunFromStartMaker
 from mlcharge_flows.jobs.start import StartDocument
 from mlcharge_flows.jobs.superposition import SuperpositionStartMaker
 from mlcharge_flows.powerups import start_from_predicted_density
+
+PAGE = Path(__file__).parents[1] / "docs" / "powerup.md"
 
 MAKERS = [
     StaticMaker,
@@ -217,3 +221,13 @@ def test_refusals_are_one_line(silicon, work, start, route, reason):
     with pytest.raises(ValueError, match=reason) as error:
         start_from_predicted_density(work(silicon), start, route)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.gpaw
+def test_the_example_on_the_page_runs(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("gpaw", reason="needs the gpaw extra")
+    text = PAGE.read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, str(PAGE), "exec"), {})  # noqa: S102
+    assert "chgcar True mlcharge superposition " in capsys.readouterr().out

@@ -145,9 +145,8 @@ def _start_job(job: Job, run: RunFromStartMaker) -> Job | None:
     plain: Any = BaseVaspMaker.make
     if type(run.maker).make is not plain or run.start is None:
         return None
-    given = inspect.signature(plain.original).bind(
-        run.maker, *job.function_args, **job.function_kwargs
-    )
+    original = plain.original  # type: ignore[attr-defined]
+    given = inspect.signature(original).bind(run.maker, *job.function_args, **job.function_kwargs)
     copied = run.copy_vasp_kwargs.get("additional_vasp_files", ())
     if given.arguments.get("prev_dir") is not None and {"CHGCAR", "WAVECAR"} & {*copied}:
         return None

@@ -21,6 +21,7 @@ from pymatgen.io.vasp import Incar
 
 from mlcharge_flows.jobs.conclude import KEPT
 from mlcharge_flows.jobs.existing import FileStartMaker
+from mlcharge_flows.jobs.inputs import VaspInputs
 from mlcharge_flows.jobs.record import StartRecord
 from mlcharge_flows.jobs.start import StartError
 from mlcharge_flows.jobs.superposition import SuperpositionStartMaker
@@ -197,6 +198,23 @@ def test_a_start_on_another_grid_is_interpolated(silicon, run, stand_in):
     assert record.start.kind == "superposition"
     assert record.start.grid != given.grid
     assert "interpolated" in record.start.messages[0]
+
+
+def test_a_start_that_an_interrupted_run_left_is_not_inherited(
+    silicon, stand_in, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    maker = start_from_predicted_density(cheap(StaticMaker()), SuperpositionStartMaker())
+    inputs = VaspInputs(silicon, maker.input_set_generator)
+    start = SuperpositionStartMaker().write(inputs, tmp_path)
+    StartRecord(icharg=1, start=start).write(tmp_path)
+    document = maker.make.original(maker, silicon).output
+    assert fate(document.model_dump()).used
+    # Without that record it is somebody's density, and wins.
+    (tmp_path / "mlcharge.json").unlink()
+    (tmp_path / "CHGCAR").write_text("of an earlier run\n")
+    document = maker.make.original(maker, silicon).output
+    assert fate(document.model_dump()).skipped == "CHGCAR inherited"
 
 
 def test_a_failed_start_stops_the_run_or_not(silicon, run, stand_in):

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from mlcharge_flows.density.occupancies import record_length
 from mlcharge_flows.jobs.existing import ConvergedStartMaker, FileStartMaker
 from mlcharge_flows.jobs.inputs import VaspInputs
 from mlcharge_flows.jobs.protocol import ComparisonSetGenerator
-from mlcharge_flows.jobs.start import StartError
+from mlcharge_flows.jobs.start import StartError, StartMaker
 from mlcharge_flows.jobs.superposition import SuperpositionStartMaker
 from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
 from mlcharge_flows.vasp.potcar import Potcar
@@ -215,3 +215,50 @@ def test_a_failure_can_be_recorded(salt, inputs, tmp_path, monkeypatch):
     document = maker.make.original(maker, salt, ComparisonSetGenerator())
     assert document.path is None
     assert "none: cannot be read" in document.failure
+
+
+@dataclass
+class GivenStartMaker(StartMaker):
+    """Whatever density a test wants to have written."""
+
+    given: Density = None
+    kind = "given"
+
+    def density(self, inputs, prev_dir, messages):
+        return self.given
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda d: replace(d, total=d.total * np.nan), "not finite"),
+        (lambda d: replace(d, total=d.total * 1.01), "the density holds 8.0800 electrons"),
+        (lambda d: replace(d, total=d.total[1:]), "on grid (27, 28, 28), VASP's is (28, 28, 28)"),
+        (lambda d: replace(d, occupancies=None), "0 occupancy records for 2 ions"),
+        (lambda d: replace(d, occupancies=d.occupancies[:1]), "1 occupancy records for 2 ions"),
+        (
+            lambda d: replace(d, occupancies=(d.occupancies[0], d.occupancies[1][:-1])),
+            "ion 2 (O) are 32, its PAW data set has 33",
+        ),
+        (
+            lambda d: replace(d, occupancies=(0 * d.occupancies[0], d.occupancies[1])),
+            "ion 1 (Mg) are all zero",
+        ),
+        (
+            lambda d: replace(d, occupancies=(d.occupancies[0], d.occupancies[1] * 1e4)),
+            "ion 2 (O) reach ",
+        ),
+        (
+            lambda d: replace(d, occupancies=(d.occupancies[0], d.occupancies[1] * np.inf)),
+            "not finite",
+        ),
+    ],
+)
+def test_what_vasp_would_drop_is_not_written(inputs, density, tmp_path, change, reason):
+    assert GivenStartMaker(given=density).write(inputs, tmp_path).path
+    (tmp_path / "CHGCAR").unlink()
+    with pytest.raises(StartError) as error:
+        GivenStartMaker(given=change(density)).write(inputs, tmp_path)
+    assert reason in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())

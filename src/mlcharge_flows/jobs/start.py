@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 OnError = Literal["raise", "record"]
 
-MOST = 1e3
-"""No occupancy is larger. Converged ones of the second projectors reach some tens, a network that
-has come apart many orders more; in between VASP's own mixer copes."""
+MOST = 100.0
+"""Occupancies beyond are no atom's: converged ones reach 3 in the CHGCARs of VASP that we have, the
+atoms of GPAW's data sets 4. A network that has come apart gives many orders more."""
 
 
 class StartError(ValueError):
