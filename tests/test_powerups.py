@@ -229,5 +229,5 @@ def test_the_example_on_the_page_runs(tmp_path, monkeypatch, capsys):
     text = PAGE.read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, str(PAGE), "exec"), {})  # noqa: S102
+    exec(compile(code, str(PAGE), "exec"), {})
     assert "chgcar True mlcharge superposition " in capsys.readouterr().out

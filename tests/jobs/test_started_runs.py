@@ -1,6 +1,7 @@
 """Makers and flows that the power-up has started, run to their task documents."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from atomate2.vasp.flows.core import BandStructureMaker, DoubleRelaxMaker
@@ -19,6 +20,7 @@ from custodian.vasp.handlers import VaspErrorHandler
 from jobflow import Flow
 from pymatgen.io.vasp import Incar
 
+from mlcharge_flows.jobs import bring
 from mlcharge_flows.jobs.conclude import KEPT
 from mlcharge_flows.jobs.existing import FileStartMaker
 from mlcharge_flows.jobs.inputs import VaspInputs
@@ -53,7 +55,7 @@ def test_bands_of_a_static_run_started_from_a_density(silicon, run):
     flow = start_from_predicted_density(flow, SuperpositionStartMaker())
     flow = cheap(flow)
     flow = update_user_kpoints_settings(flow, {"reciprocal_density": 4}, name_filter="static")
-    flow = update_user_kpoints_settings(flow, {"line_density": 2}, name_filter="non-scf")
+    flow = update_user_kpoints_settings(flow, {"line_density": 1}, name_filter="non-scf")
     documents = run(flow)
     static, bands = documents["static"], documents["non-scf line"]
 
@@ -215,6 +217,21 @@ def test_a_start_that_an_interrupted_run_left_is_not_inherited(
     (tmp_path / "CHGCAR").write_text("of an earlier run\n")
     document = maker.make.original(maker, silicon).output
     assert fate(document.model_dump()).skipped == "CHGCAR inherited"
+
+
+def test_a_full_disk_leaves_no_piece_of_a_start(silicon, run, stand_in, monkeypatch, tmp_path):
+    def copy(source, target):
+        Path(target).write_text(Path(source).read_text()[:100])
+        raise OSError(28, "No space left on device")
+
+    maker = cheap(StaticMaker(), LCHARG=False)
+    inputs = VaspInputs(silicon, maker.input_set_generator)
+    given = SuperpositionStartMaker().write(inputs, tmp_path)
+    monkeypatch.setattr(bring, "shutil", SimpleNamespace(copyfile=copy))
+    document = run(start_from_predicted_density(maker.make(silicon), given))["static"]
+    assert "No space left" in fate(document).start.failure
+    assert fate(document).started_from == "atoms"
+    assert not list(folder_of(document).glob("*CHGCAR*"))
 
 
 def test_a_failed_start_stops_the_run_or_not(silicon, run, stand_in):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 #: VASP's default of EDIFF, eV.
 EDIFF = 1e-4
 
+
 @dataclass(frozen=True)
 class Settings:
     """What the INCAR asks for, in VASP's terms and units.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +15,12 @@ from emmet.core.tasks import TaskDoc
 from jobflow import Response
 
 from mlcharge_flows.jobs.bad_start import BadStartHandler, CrashedStartHandler
-from mlcharge_flows.jobs.conclude import StartValidator, conclude, is_start
-from mlcharge_flows.jobs.existing import fitted
+from mlcharge_flows.jobs.bring import adapted, copied, discard_leftover
+from mlcharge_flows.jobs.conclude import StartValidator, conclude
 from mlcharge_flows.jobs.inputs import VaspInputs
 from mlcharge_flows.jobs.own_start import own_start
 from mlcharge_flows.jobs.record import StartRecord
-from mlcharge_flows.jobs.start import OnError, StartDocument, StartError, StartMaker, write_start
+from mlcharge_flows.jobs.start import OnError, StartDocument, StartError, StartMaker
 from mlcharge_flows.jobs.wrapper import WrapperMaker
 from mlcharge_flows.settings import Settings
 
@@ -95,7 +94,7 @@ class RunFromStartMaker(WrapperMaker):
             errors, only if `on_error` is ``"raise"``.
         """
         folder = Path.cwd()
-        _discard_leftover(folder)
+        discard_leftover(folder)
         record = StartRecord(icharg=self.icharg, start=start)
         record.write(folder)
         try:
@@ -174,44 +173,14 @@ class RunFromStartMaker(WrapperMaker):
             if given is None or given.path is None:
                 raise StartError((given and given.failure) or "no start was written for this run")
             if self.icharg is None:
-                return _adapted(given, inputs, folder)
+                return adapted(given, inputs, folder)
             if given.grid != inputs.grid:
                 raise StartError(f"{given.path} is on grid {given.grid}, not on {inputs.grid}")
-            return _copied(given, folder)
+            return copied(given, folder)
         except Exception as error:
             if self.icharg is not None or (writer is not None and writer.on_error == "raise"):
                 raise
             return StartDocument.failed(given.kind if given else str(writer and writer.kind), error)
-
-
-def _adapted(given: StartDocument, inputs: VaspInputs, folder: Path) -> StartDocument:
-    """Copy a start that is shown to belong to the inputs; on another grid it is interpolated."""
-    messages: list[str] = []
-    density = fitted(Path(str(given.path)), inputs, messages)
-    if not messages:
-        return _copied(given, folder)
-    adapted = write_start(folder, density, inputs, given.kind)
-    adapted.occupancies, adapted.seconds = given.occupancies, given.seconds
-    adapted.messages = [*given.messages, *messages]
-    return adapted
-
-
-def _copied(given: StartDocument, folder: Path) -> StartDocument:
-    """Copy a start as it is."""
-    source, target = Path(str(given.path)), folder / "CHGCAR"
-    try:
-        if not (target.exists() and target.samefile(source)):
-            shutil.copyfile(source, target)
-    except OSError as error:
-        raise StartError(f"{source}: cannot be copied ({error.strerror or error})") from None
-    return given
-
-
-def _discard_leftover(folder: Path) -> None:
-    """Remove the start of an interrupted run of this folder: it is not an inherited density."""
-    record = StartRecord.read(folder)
-    if record and record.start and is_start(folder / "CHGCAR", record.start):
-        (folder / "CHGCAR").unlink()
 
 
 def _prepared(maker: BaseVaspMaker) -> BaseVaspMaker:

@@ -194,11 +194,8 @@ def _check(density: Density, inputs: VaspInputs) -> None:
             f"the density holds {density.n_electrons:.4f} electrons, "
             f"the run has {inputs.n_electrons:.4f}"
         )
-    if records is None or len(records) != len(inputs.channels):
-        raise StartError(
-            f"there are {len(records or ())} occupancy records for {len(inputs.channels)} ions, "
-            "VASP would drop the density"
-        )
+    if records is None:
+        raise StartError("the density has no occupancies, VASP would drop it")
     for ion, (record, channels) in enumerate(zip(records, inputs.channels, strict=True), start=1):
         if defect := _defect(record, channels):
             raise StartError(

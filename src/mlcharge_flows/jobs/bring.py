@@ -1,0 +1,48 @@
+"""Bringing a start that was written elsewhere into the folder of a run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlcharge_flows.jobs.conclude import is_start
+from mlcharge_flows.jobs.existing import fitted
+from mlcharge_flows.jobs.record import StartRecord
+from mlcharge_flows.jobs.start import StartError, write_start
+
+if TYPE_CHECKING:
+    from mlcharge_flows.jobs.inputs import VaspInputs
+    from mlcharge_flows.jobs.start import StartDocument
+
+
+def adapted(given: StartDocument, inputs: VaspInputs, folder: Path) -> StartDocument:
+    """Copy a start that is shown to belong to the inputs; on another grid it is interpolated."""
+    messages: list[str] = []
+    density = fitted(Path(str(given.path)), inputs, messages)
+    if not messages:
+        return copied(given, folder)
+    written = write_start(folder, density, inputs, given.kind)
+    written.occupancies, written.seconds = given.occupancies, given.seconds
+    written.messages = [*given.messages, *messages]
+    return written
+
+
+def copied(given: StartDocument, folder: Path) -> StartDocument:
+    """Copy a start as it is."""
+    source, target = Path(str(given.path)), folder / "CHGCAR"
+    partial = folder / ".CHGCAR.partial"
+    try:
+        shutil.copyfile(source, partial)
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StartError(f"{source}: cannot be copied ({error.strerror or error})") from None
+    return given
+
+
+def discard_leftover(folder: Path) -> None:
+    """Remove the start of an interrupted run of this folder: it is not an inherited density."""
+    record = StartRecord.read(folder)
+    if record and record.start and is_start(folder / "CHGCAR", record.start):
+        (folder / "CHGCAR").unlink()
