@@ -1,7 +1,9 @@
-"""Figure and table of a finished comparison, for README and docs/results.md.
+"""Figure and tables of a finished comparison, for README and docs/results.md.
 
-mlcharge compare ... --out FOLDER
-python benchmarks/results_figure.py FOLDER docs/figures/steps.png
+Give it the folder of ``mlcharge compare`` and the figure to write::
+
+    python benchmarks/results_figure.py FOLDER docs/figures/steps.png
+
 """
 
 from __future__ import annotations
@@ -30,11 +32,8 @@ def main() -> None:
         mine = [row for row in rows if row.material == comparison.material]
         steps = " | ".join(str(comparison.arms[arm].n_total) for arm in arms)
         change = max(abs(row.dE_meV_per_atom or 0.0) for row in mine)
-        print(
-            f"| {comparison.formula} ({comparison.material}) | {comparison.n_atoms} | {steps} |",
-            end="",
-        )
-        print(f" {change:.3f} |")
+        name = f"{comparison.formula} ({comparison.material})"
+        print(f"| {name} | {comparison.n_atoms} | {steps} | {change:.3f} |")
     target.parent.mkdir(parents=True, exist_ok=True)
     steps_figure(comparisons, summary).savefig(target, dpi=150, bbox_inches="tight")
 

@@ -23,7 +23,7 @@ parser.add_argument("--submit", action="store_true", help="add to the LaunchPad 
 parser.add_argument("--out", default="campaign", help="folder of local runs and report")
 arguments = parser.parse_args()
 
-# Replace the input set by your own, such as StaticMaker(input_set_generator=MPGGAStaticSetGenerator()).
+# To use your own input set: CompareStartsMaker(static_maker=StaticMaker(input_set_generator=...)).
 maker = CompareStartsMaker()
 materials, problems = read_structures(arguments.structures)
 for problem in problems:
