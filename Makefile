@@ -41,7 +41,7 @@ demo: install
 
 test: install
 	@echo "==> Running the tests"
-	@$(BIN)/python -m pytest -n $(WORKERS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: install
 	@echo "==> ruff and mypy"

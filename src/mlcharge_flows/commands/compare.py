@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlcharge_flows.commands.leave import INTERRUPTED, NOTHING_DONE, leave
+from mlcharge_flows.commands.campaign import run_watched
+from mlcharge_flows.commands.leave import NOTHING_DONE, leave
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -124,27 +124,9 @@ def with_data(
 def _run(
     console: Console, materials: list[Material], maker: CompareStartsMaker, out: Path, workers: int
 ) -> None:
-    from mlcharge_flows.commands.progress import campaign_progress
-    from mlcharge_flows.flows.local import FolderError, finished, results, run_locally
+    from mlcharge_flows.flows.local import results
 
-    before = finished(materials, maker, out)
-    if before:
-        console.print(f"{len(before)} of {len(materials)} materials are finished already")
-    # The end of a batch job is handled as Ctrl-C is.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with campaign_progress(console, len(materials) - len(before)) as advance:
-            compared = run_locally(materials, maker, out, workers, advance)
-    except FolderError as error:
-        leave(error)
-    except OSError as error:  # a full disk, for one
-        leave(f"{error.filename or out}: {error.strerror or error}; what is finished stays")
-    except KeyboardInterrupt:
-        left = len(materials) - len(finished(materials, maker, out))
-        leave(
-            f"interrupted; {left} of {len(materials)} materials are left: give the same command",
-            status=INTERRUPTED,
-        )
+    compared = run_watched(console, materials, maker, out, workers)
     from mlcharge_flows.commands.report import show_report
 
     show_report(console, [c for c in results(out) if c.protocol == maker.protocol], out)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlcharge_flows.commands.leave import INTERRUPTED, NOTHING_DONE, leave
+from mlcharge_flows.commands.campaign import run_watched
+from mlcharge_flows.commands.leave import NOTHING_DONE, leave
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -137,30 +138,14 @@ def _run(
     workers: int,
     again: bool,
 ) -> None:
-    from mlcharge_flows.commands.progress import campaign_progress
     from mlcharge_flows.flows.compare import REFERENCE
-    from mlcharge_flows.flows.local import RESULT, FolderError, finished, run_locally
+    from mlcharge_flows.flows.local import RESULT, finished
 
     if again:
         for name, comparison in finished(materials, maker, out).items():
             if comparison.arms[REFERENCE].excluded is not None:
                 (out / name / RESULT).unlink()
-    before = finished(materials, maker, out)
-    if before:
-        console.print(f"{len(before)} of {len(materials)} materials are finished already")
-    try:
-        with campaign_progress(console, len(materials) - len(before)) as advance:
-            done = run_locally(materials, maker, out, workers, advance)
-    except FolderError as error:
-        leave(error)
-    except OSError as error:  # a full disk, for one
-        leave(f"{error.filename or out}: {error.strerror or error}; what is finished stays")
-    except KeyboardInterrupt:
-        left = len(materials) - len(finished(materials, maker, out))
-        leave(
-            f"interrupted; {left} of {len(materials)} materials are left: give the same command",
-            status=INTERRUPTED,
-        )
+    done = run_watched(console, materials, maker, out, workers)
     failures = [c for c in done if c.arms[REFERENCE].excluded is not None]
     if failures:
         console.print(f"{len(failures)} materials failed; the cause is in their comparison.json")
