@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 _PER_LINE = 5
-_CHUNK = 4096  # lines whose working arrays stay in the processor's cache
+_CHUNK = 8192  # lines whose working arrays stay in the processor's cache
 _DIGITS = 11
 
 
