@@ -131,3 +131,56 @@ def test_a_density_follows_ions_that_moved(run_folder):
     run = execute(moved)
     assert energy(run) == pytest.approx(energy(atoms), abs=2e-4)
     assert run.steps[4].charge_residual < atoms.steps[4].charge_residual
+
+
+def test_another_lattice_keeps_the_electrons_of_the_file(run_folder):
+    """VASP takes rho * V as it stands, so the lattice in the header has no influence."""
+    from dataclasses import replace
+
+    from pymatgen.io.vasp.inputs import Poscar
+
+    from mlcharge_flows.density.crystal import Crystal
+
+    first = run_folder("Si", "first", NGXF=36, NGYF=36, NGZF=36)
+    execute(first)
+    density = read_chgcar(first / "CHGCAR")
+    structure = Poscar.from_file(first / "POSCAR", check_for_potcar=False).structure
+    structure.scale_lattice(structure.volume * 1.1)
+    stretched = Crystal(
+        structure.lattice.matrix, density.crystal.symbols, density.crystal.positions
+    )
+    ratio = density.crystal.volume / stretched.volume
+    starts = {
+        "of the file": density,
+        "of the run": replace(density, crystal=stretched, total=density.total * ratio),
+    }
+    energies = []
+    for name, start in starts.items():
+        tags = {"ICHARG": 1, "NELM": 6, "NGXF": 36, "NGYF": 36, "NGZF": 36}
+        folder = run_folder("Si", name, structure=structure, **tags)
+        write_chgcar(folder / "CHGCAR", start)
+        energies.append(execute(folder).steps[4].free_energy)
+    assert energies[0] == pytest.approx(energies[1], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"NBANDS": 4000}, "plane waves"),
+        ({"ENCUT": 5.0}, "plane waves"),
+        ({"NGX": 4, "NGY": 4, "NGZ": 4}, "GPAW refuses"),
+    ],
+)
+def test_what_gpaw_cannot_set_up_is_refused_in_one_line(tags, reason, run_folder):
+    with pytest.raises(Refusal, match=reason) as refusal:
+        execute(run_folder("Si", **tags))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_poscar_without_symbols_is_refused(run_folder):
+    folder = run_folder("Si")
+    lines = (folder / "POSCAR").read_text().splitlines()
+    ions = [" ".join(line.split()[:3]) for line in lines[8:]]
+    (folder / "POSCAR").write_text("\n".join(lines[:5] + lines[6:8] + ions) + "\n")
+    with pytest.raises(Refusal, match="POSCAR: no element symbols"):
+        execute(folder)

@@ -75,3 +75,41 @@ def test_charged_cells_and_too_few_bands_are_refused():
         Settings.from_incar({"NELECT": 9.0}, 400.0, 8.0, 2)
     with pytest.raises(Refusal, match="NBANDS"):
         Settings.from_incar({"NBANDS": 3}, 400.0, 8.0, 2)
+
+
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [
+        ("ENCUT", "abc"),
+        ("ENCUT", -5.0),
+        ("SIGMA", "abc"),
+        ("SIGMA", 0.0),
+        ("NBANDS", "many"),
+        ("NELM", 0),
+        ("LMAXMIX", -1),
+        ("NEDOS", 1),
+        ("NELECT", "eight"),
+    ],
+)
+def test_values_out_of_range_are_refused_in_one_line(tag, value):
+    with pytest.raises(Refusal) as refusal:
+        Settings.from_incar({tag: value}, 400.0, 8.0, 2)
+    assert f"{tag} = {value}" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_exactly_filled_bands_are_enough():
+    assert Settings.from_incar({"NBANDS": 4}, 400.0, 8.0, 2).nbands == 4
+    with pytest.raises(Refusal, match="at least 5"):
+        Settings.from_incar({"NBANDS": 4}, 400.0, 9.0, 2)
+
+
+@pytest.mark.parametrize("algo", ["N", "Normal", "Fast", "VeryFast", "All", "D", "Exact"])
+def test_algorithms_of_the_ground_state_pass(algo):
+    assert check_tags({"ALGO": algo}) == []
+
+
+@pytest.mark.parametrize("algo", ["Gw0", "EVGW0", "CHI", "ACFDT", "BSE", "TDHF"])
+def test_other_algorithms_are_refused(algo):
+    with pytest.raises(Refusal, match="ALGO"):
+        check_tags({"ALGO": algo})

@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pymatgen.io.vasp.inputs import Incar, Kpoints, Poscar
+import numpy as np
+from pymatgen.io.vasp.inputs import Incar, Poscar
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.gpaw_vasp.kpoints import KSPACING, KPointSet, from_file, from_spacing
+from mlcharge_flows.gpaw_vasp.kpoints import (
+    KSPACING,
+    KPointSet,
+    from_file,
+    from_spacing,
+    read_kpoints,
+)
 from mlcharge_flows.gpaw_vasp.refusal import Refusal
 from mlcharge_flows.gpaw_vasp.settings import Settings
 from mlcharge_flows.gpaw_vasp.tags import check_tags
@@ -22,6 +29,9 @@ if TYPE_CHECKING:
 
 #: Ions nearer than this are taken for a mistake in the POSCAR, angstrom.
 SMALLEST_DISTANCE = 0.5
+
+#: k-points that the tetrahedron method needs at least.
+TETRAHEDRON_CORNERS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +97,8 @@ def read_inputs(folder: Path) -> Inputs:
     incar = dict(_read(folder, "INCAR", Incar.from_file))
     # pymatgen would take the elements from the POTCAR, and so never see a wrong one.
     poscar = _read(folder, "POSCAR", partial(Poscar.from_file, check_for_potcar=False))
+    if not poscar.true_names:
+        raise Refusal("POSCAR: no element symbols, put them on a line before the counts")
     structure = poscar.structure
     crystal = Crystal(
         structure.lattice.matrix,
@@ -108,7 +120,7 @@ def read_inputs(folder: Path) -> Inputs:
         incar, max(potcar.enmax for potcar in potcars), n_electrons, len(crystal)
     )
     if (folder / "KPOINTS").exists():
-        kpoints = from_file(_read(folder, "KPOINTS", Kpoints.from_file), crystal.lattice)
+        kpoints = from_file(_read(folder, "KPOINTS", read_kpoints), crystal.lattice)
     else:
         kpoints = from_spacing(
             crystal.lattice,
@@ -117,6 +129,9 @@ def read_inputs(folder: Path) -> Inputs:
         )
     if settings.ismear == -5 and not kpoints.is_mesh:
         raise Refusal("INCAR: ISMEAR = -5 needs a k-point mesh, set ISMEAR = 0 for a list or lines")
+    few = kpoints.is_mesh and np.prod(kpoints.divisions or (1,)) < TETRAHEDRON_CORNERS
+    if settings.ismear == -5 and few:
+        raise Refusal("INCAR: ISMEAR = -5 needs at least four k-points, set ISMEAR = 0")
     try:
         grids = fft_grids(
             crystal.lattice, {**incar, "ENCUT": settings.encut, "PREC": settings.prec}

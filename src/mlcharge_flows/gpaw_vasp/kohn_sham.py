@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from contextlib import contextmanager
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from gpaw.dft import Parameters, Symmetry
 from gpaw.mpi import world
 from gpaw.new.calculation import DFT
 
+from mlcharge_flows.gpaw_vasp.plane_waves import count_plane_waves
 from mlcharge_flows.gpaw_vasp.refusal import Refusal
 from mlcharge_flows.gpaw_vasp.result import ElectronicStep
 from mlcharge_flows.gpaw_vasp.transfer import Transfer
@@ -74,6 +76,18 @@ def symmetry(isym: int, symprec: float) -> Symmetry:
     return Symmetry(point_group=isym > 0, time_reversal=isym >= 0, tolerance=max(symprec, 1e-5))
 
 
+@contextmanager
+def _gpaw_setup() -> Iterator[None]:
+    """Turn what GPAW says of an input that it cannot set up into one line."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except (ValueError, FileNotFoundError, RuntimeError, np.linalg.LinAlgError) as error:
+            reason = (str(error).strip().splitlines() or [repr(error)])[0]
+            raise Refusal(f"GPAW refuses this input: {reason}") from error
+
+
 class KohnSham:
     """The equations of one fixed geometry.
 
@@ -108,16 +122,13 @@ class KohnSham:
             # Densities stay whole on every process: k-points are what MPI shares out.
             parallel={"domain": 1, "band": 1},
         )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                self.builder = parameters.dft_component_builder(atoms, log=None, comm=world)
-            except (ValueError, FileNotFoundError, RuntimeError) as error:
-                raise Refusal(f"GPAW refuses this input: {str(error).splitlines()[0]}") from error
+        with _gpaw_setup():
+            self.builder = parameters.dft_component_builder(atoms, log=None, comm=world)
+            self._check_bands()
+            self.basis = self.builder.create_basis_set()
+            self.density = self.builder.density_from_superposition(self.basis)
         self.parameters = parameters
         self.atoms = atoms
-        self.basis = self.builder.create_basis_set()
-        self.density = self.builder.density_from_superposition(self.basis)
         self.transfer = Transfer(
             crystal,
             self.builder.setups,
@@ -129,6 +140,17 @@ class KohnSham:
         self.converged = False
         #: Band energy of the present orbitals in the present potential, hartree.
         self.expected_band_energy: float | None = None
+
+    def _check_bands(self) -> None:
+        """Make sure that there are plane waves enough for the bands at every k-point."""
+        settings = self.inputs.settings
+        kpoints = self.builder.ibz.kpt_kc
+        fewest = min(count_plane_waves(self.inputs.crystal, kpoints, settings.encut))
+        if settings.nbands > fewest:
+            raise Refusal(
+                f"INCAR: NBANDS = {settings.nbands}, but ENCUT = {settings.encut:g} leaves only "
+                f"{fewest} plane waves at one k-point"
+            )
 
     def check_data_sets(self) -> None:
         """Make sure that the POTCAR describes the data sets that GPAW loaded.
@@ -149,11 +171,12 @@ class KohnSham:
         """Take density and occupancies, and find the first orbitals in their potential."""
         self.transfer.impose(start, self.density)
         self.density.symmetrize(self.builder.ibz.symmetries)
-        self.potential_calculator = self.builder.create_potential_calculator()
-        self.density.normalize(self.potential_calculator.charge)
-        self.loop = self.builder.create_scf_loop()
-        self.potential, self.energies, _ = self.potential_calculator.calculate(self.density)
-        self.orbitals = self.builder.create_ibz_wave_functions(self.basis, self.potential)
+        with _gpaw_setup():
+            self.potential_calculator = self.builder.create_potential_calculator()
+            self.density.normalize(self.potential_calculator.charge)
+            self.loop = self.builder.create_scf_loop()
+            self.potential, self.energies, _ = self.potential_calculator.calculate(self.density)
+            self.orbitals = self.builder.create_ibz_wave_functions(self.basis, self.potential)
 
     @property
     def n_electrons(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from pymatgen.io.vasp.inputs import Kpoints, KpointsSupportedModes
 from mlcharge_flows.gpaw_vasp.refusal import Refusal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gpaw.new.symmetry import Symmetries
 
 #: VASP's default of KSPACING, 1/angstrom.
@@ -102,10 +105,40 @@ def from_spacing(lattice: np.ndarray, spacing: float, gamma: bool = True) -> KPo
     """Mesh whose steps are at most ``spacing`` (1/angstrom, with the factor 2 pi).
 
     ``N_i = max(1, ceil(|b_i| / KSPACING))`` (VASP wiki, KSPACING).
+
+    Raises
+    ------
+    Refusal
+        If the spacing is not positive.
     """
+    if spacing <= 0:
+        raise Refusal(f"INCAR: KSPACING = {spacing:g} must be positive")
     lengths = np.linalg.norm(2.0 * np.pi * np.linalg.inv(lattice).T, axis=1)
     divisions = tuple(int(max(1, np.ceil(length / spacing - 1e-9))) for length in lengths)
     return KPointSet("Gamma" if gamma else "Monkhorst-Pack", divisions)
+
+
+def read_kpoints(path: Path) -> Kpoints:
+    """Read a KPOINTS file, with the comments at line ends that VASP allows and pymatgen does not.
+
+    Raises
+    ------
+    Refusal
+        If the file ends too early or holds a generalised mesh.
+    """
+    lines = path.read_text().splitlines()
+    if len(lines) < 4:
+        raise Refusal(f"KPOINTS: the file ends after line {len(lines)}")
+    style = lines[2].strip()[:1].lower()
+    # In line mode, what follows an exclamation mark further down is a label.
+    plain = len(lines) if style != "l" else 3
+    lines[1:plain] = [re.split("[!#]", line)[0].rstrip() for line in lines[1:plain]]
+    if lines[1].split()[:1] == ["0"] and style in {"c", "k", "r"}:
+        raise Refusal("KPOINTS: generalised meshes are not supported, use Gamma or Monkhorst-Pack")
+    try:
+        return Kpoints.from_str("\n".join(lines))
+    except IndexError:
+        raise Refusal(f"KPOINTS: the file ends too early, after line {len(lines)}") from None
 
 
 def from_file(kpoints: Kpoints, lattice: np.ndarray) -> KPointSet:

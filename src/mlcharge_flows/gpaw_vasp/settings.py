@@ -2,73 +2,64 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping  # noqa: TC003 - pydantic reads annotations at run time
+from math import ceil
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mlcharge_flows.gpaw_vasp.refusal import Refusal
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
-#: VASP's default of EDIFF, eV.
-EDIFF = 1e-4
-
-
-@dataclass(frozen=True)
-class Settings:
+class Settings(BaseModel):
     """What the INCAR asks for, in VASP's terms and units.
 
-    Parameters
-    ----------
-    encut
-        Plane-wave cut-off, eV.
-    prec
-        PREC, spelled as in the INCAR.
-    ediff
-        Stop rule for free energy and band-structure energy, eV.
-    ismear, sigma
-        Occupation scheme, and width in eV.
-    icharg
-        1 and 11 read the CHGCAR; 2 and 12 superpose atoms; above 10 the density stays fixed.
-    nelm, nelmin, nelmdl
-        Most, least and fixed-density electronic steps (``nelmdl`` as a positive number).
-    lmaxmix
-        Highest L of the occupancies on the CHGCAR.
-    lcharg
-        Whether to write the CHGCAR.
-    nbands
-        Number of bands.
-    isym, symprec
-        Use of symmetry, and tolerance in angstrom.
-    lorbit
-        Projected density of states if 10 or more.
-    nedos, emin, emax
-        Mesh of the density of states; the range in eV, or None for all bands.
-    amix, bmix, amin
-        Kerker's parameters of the density mixing; ``bmix`` in 1/angstrom.
+    Examples
+    --------
+    >>> settings = Settings.from_incar({"ICHARG": 1}, enmax=400.0, n_electrons=8.0, n_ions=2)
+    >>> settings.encut, settings.nelmdl, settings.nbands, settings.reads_chgcar
+    (400.0, 5, 8, True)
     """
 
-    encut: float
-    prec: str
-    ediff: float
-    ismear: int
-    sigma: float
-    icharg: int
-    nelm: int
-    nelmin: int
-    nelmdl: int
-    lmaxmix: int
-    lcharg: bool
-    nbands: int
-    isym: int
-    symprec: float
-    lorbit: int
-    nedos: int
-    emin: float | None
-    emax: float | None
-    amix: float
-    bmix: float
-    amin: float
+    model_config = ConfigDict(frozen=True)
+
+    encut: float = Field(alias="ENCUT", gt=0, description="Plane-wave cut-off, eV.")
+    prec: str = Field("Normal", alias="PREC", description="As in the INCAR.")
+    ediff: float = Field(
+        1e-4, alias="EDIFF", gt=0, description="Stop rule for free energy and band energy, eV."
+    )
+    ismear: int = Field(1, alias="ISMEAR", description="Occupation scheme.")
+    sigma: float = Field(0.2, alias="SIGMA", gt=0, description="Width of the smearing, eV.")
+    icharg: int = Field(
+        2,
+        alias="ICHARG",
+        description="1, 11: read the CHGCAR; 2, 12: atoms; above 10 the density stays fixed.",
+    )
+    nelm: int = Field(60, alias="NELM", ge=1, description="Most electronic steps.")
+    nelmin: int = Field(2, alias="NELMIN", description="Least electronic steps.")
+    nelmdl: int = Field(5, alias="NELMDL", description="Fixed-density steps, without sign.")
+    lmaxmix: int = Field(2, alias="LMAXMIX", ge=0, description="Highest L on the CHGCAR.")
+    lcharg: bool = Field(True, alias="LCHARG", description="Whether to write the CHGCAR.")
+    nbands: int = Field(alias="NBANDS", ge=1, description="Number of bands.")
+    isym: int = Field(2, alias="ISYM", description="Use of symmetry.")
+    symprec: float = Field(1e-5, alias="SYMPREC", gt=0, description="Its tolerance, angstrom.")
+    lorbit: int = Field(0, alias="LORBIT", description="Projected states if 10 or more.")
+    nedos: int = Field(301, alias="NEDOS", ge=2, description="Points of the density of states.")
+    emin: float | None = Field(None, alias="EMIN", description="Its lower end, eV.")
+    emax: float | None = Field(None, alias="EMAX", description="Its upper end, eV.")
+    amix: float = Field(0.4, alias="AMIX", gt=0, description="Kerker's share of short waves.")
+    bmix: float = Field(1.0, alias="BMIX", ge=0, description="Kerker's wave vector, 1/angstrom.")
+    amin: float = Field(0.1, alias="AMIN", ge=0, description="Kerker's least share.")
+
+    @field_validator("nelmdl")
+    @classmethod
+    def _without_sign(cls, value: int) -> int:
+        return abs(value)
+
+    @field_validator("icharg")
+    @classmethod
+    def _without_wavecar(cls, value: int) -> int:
+        return 2 if value == 0 else value
 
     @property
     def fixed_density(self) -> bool:
@@ -101,44 +92,26 @@ class Settings:
         Raises
         ------
         Refusal
-            If NELECT differs from the sum of ZVAL, or NBANDS cannot hold the electrons.
+            If a value cannot be understood or is out of range, NELECT differs from the sum of
+            ZVAL, or NBANDS cannot hold the electrons.
         """
+        bands = max(int((n_electrons + 2) / 2 + max(n_ions // 2, 3)), int(0.6 * n_electrons))
+        given = {tag: value for tag, value in incar.items() if value is not None}
+        try:
+            settings = cls.model_validate({"ENCUT": enmax, "NBANDS": bands, **given})
+        except ValidationError as error:
+            first = error.errors()[0]
+            tag = first["loc"][0]
+            raise Refusal(f"INCAR: {tag} = {incar[str(tag)]}: {first['msg']}") from None
         nelect = incar.get("NELECT", n_electrons)
-        if abs(nelect - n_electrons) > 1e-6:
+        if not isinstance(nelect, int | float) or abs(nelect - n_electrons) > 1e-6:
             raise Refusal(
-                f"INCAR: NELECT = {nelect:g} but the POTCAR has {n_electrons:g}: "
+                f"INCAR: NELECT = {nelect} but the POTCAR has {n_electrons:g}: "
                 "charged cells are not supported, remove NELECT"
             )
-        default_bands = max(
-            int((n_electrons + 2) / 2 + max(n_ions // 2, 3)), int(0.6 * n_electrons)
-        )
-        nbands = int(incar.get("NBANDS", default_bands))
-        if 2 * nbands < n_electrons:
+        if 2 * settings.nbands < n_electrons:
             raise Refusal(
-                f"INCAR: NBANDS = {nbands} cannot hold {n_electrons:g} electrons, "
-                f"set at least {int(n_electrons / 2) + 1}"
+                f"INCAR: NBANDS = {settings.nbands} cannot hold {n_electrons:g} electrons, "
+                f"set at least {ceil(n_electrons / 2)}"
             )
-        icharg = int(incar.get("ICHARG", 2))
-        return cls(
-            encut=float(incar.get("ENCUT", enmax)),
-            prec=str(incar.get("PREC", "Normal")),
-            ediff=float(incar.get("EDIFF", EDIFF)),
-            ismear=int(incar.get("ISMEAR", 1)),
-            sigma=float(incar.get("SIGMA", 0.2)),
-            icharg=2 if icharg == 0 else icharg,
-            nelm=int(incar.get("NELM", 60)),
-            nelmin=int(incar.get("NELMIN", 2)),
-            nelmdl=abs(int(incar.get("NELMDL", -5))),
-            lmaxmix=int(incar.get("LMAXMIX", 2)),
-            lcharg=bool(incar.get("LCHARG", True)),
-            nbands=nbands,
-            isym=int(incar.get("ISYM", 2)),
-            symprec=float(incar.get("SYMPREC", 1e-5)),
-            lorbit=int(incar.get("LORBIT", 0) or 0),
-            nedos=int(incar.get("NEDOS", 301)),
-            emin=float(incar["EMIN"]) if "EMIN" in incar else None,
-            emax=float(incar["EMAX"]) if "EMAX" in incar else None,
-            amix=float(incar.get("AMIX", 0.4)),
-            bmix=float(incar.get("BMIX", 1.0)),
-            amin=float(incar.get("AMIN", 0.1)),
-        )
+        return settings

@@ -72,13 +72,16 @@ def superposition(inputs: Inputs) -> Density:
 
 
 def _follow_ions(density: Density, atoms: Density, inputs: Inputs) -> Density:
-    """Add the change of the superposition between the file's positions and the POSCAR's."""
-    moved = inputs.crystal.positions - density.crystal.positions
-    there = replace(density, crystal=inputs.crystal)
+    """Bring a density to the run's cell and positions as VASP does.
+
+    A CHGCAR holds rho * V, which VASP takes as it is: another lattice keeps the electrons. Where
+    ions have moved, the change of their superposition is added, in the run's cell.
+    """
+    file, run = density.crystal, inputs.crystal
+    there = replace(density, crystal=run, total=density.total * (file.volume / run.volume))
+    moved = run.positions - file.positions
     if np.abs(moved - np.rint(moved)).max(initial=0.0) < HEADER_PRECISION:
         return there
     starts = {potcar.symbol: potcar.atomic_start() for potcar in inputs.potcars}
-    before = superpose(
-        replace(inputs.crystal, positions=density.crystal.positions), starts, inputs.grids.fine
-    )
-    return replace(there, total=density.total + atoms.total - before.total)
+    before = superpose(replace(run, positions=file.positions), starts, inputs.grids.fine)
+    return replace(there, total=there.total + atoms.total - before.total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from mlcharge_flows.gpaw_vasp.refusal import Refusal
@@ -49,9 +50,10 @@ REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "IMAGES": (lambda value: value > 0, "image chains are not supported"),
     "LPARD": (bool, "partial densities are not supported"),
     "ALGO": (
+        # VASP looks at one letter, but for GW and its kind.
         lambda value: (
-            str(value).capitalize()
-            not in {"Normal", "Fast", "Veryfast", "All", "Conjugate", "Damped", "Eigenval", "Exact"}
+            not re.fullmatch("[nvfacde][a-z]*", str(value).lower())
+            or str(value).lower().startswith(("evgw", "chi", "acfdt", "crpa", "bse"))
         ),
         "only ground-state algorithms are supported, set ALGO = Normal",
     ),
