@@ -81,8 +81,16 @@ def test_bad_structures_stop_everything_before_it_starts(nothing_runs, tmp_path,
 
 
 def test_nothing_to_compare(nothing_runs, helium):
-    (line,) = refused("compare", helium.parent / "none.cif", "--skip-bad")[:1]
+    (line,) = refused("compare", helium.parent / "none.cif", "--skip-bad")
     assert "there is no such file" in line
+
+
+def test_all_structures_are_too_large(nothing_runs, tmp_path):
+    for name in "ab":
+        crystal = Structure(Lattice.cubic(3.0), ["He", "He"], [[0] * 3, [0.5] * 3])
+        crystal.to(filename=str(tmp_path / f"{name}.cif"))
+    (line,) = refused("compare", tmp_path, "--max-atoms", 1, "--out", tmp_path / "out")
+    assert line == "mlcharge: no structure is left: --max-atoms 1 leaves out 2"
 
 
 def test_unknown_arm(nothing_runs, helium):
@@ -119,6 +127,20 @@ def test_a_file_in_place_of_the_output_folder(nothing_runs, monkeypatch, helium,
     (tmp_path / "out").write_text("")
     (line,) = refused("compare", helium, "--out", tmp_path / "out")
     assert "out: cannot be written" in line
+    # No bar of what never began.
+    assert mlcharge("compare", helium, "--out", tmp_path / "out").stdout == ""
+
+
+def test_the_bar_is_there_once_it_begins(nothing_runs, monkeypatch, helium, tmp_path):
+    def run_locally(materials, maker, out, workers, advance, begin):
+        begin()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mlcharge_flows.jobs.paw_data.elements_without_data", lambda *_: set())
+    monkeypatch.setattr("mlcharge_flows.flows.local.run_locally", run_locally)
+    result = mlcharge("compare", helium, "--out", tmp_path / "out")
+    assert "No space left" in result.stderr
+    assert "0/1" in result.stdout
 
 
 def test_nothing_could_be_compared(nothing_runs, monkeypatch, helium, tmp_path):
@@ -169,6 +191,13 @@ def test_report_of_a_folder(tmp_path):
     assert json.loads((tmp_path / "summary.json").read_text())["n_materials"] == 2
 
 
+def test_a_report_that_cannot_be_written_names_the_file(tmp_path):
+    campaign(tmp_path, "p")
+    (tmp_path / "materials.csv").mkdir()
+    (line,) = refused("report", tmp_path)
+    assert line.startswith(f"mlcharge: {tmp_path / 'materials.csv'}: cannot be written (Is a dir")
+
+
 def test_report_refuses_what_cannot_be_reported(tmp_path):
     assert "no such folder" in refused("report", tmp_path / "none")[0]
     assert "no material is finished" in refused("report", tmp_path)[0]
@@ -209,6 +238,8 @@ def test_inspect_tells_why_vasp_would_not_use_it(run_folder):
 def test_inspect_refuses_bad_input(run_folder):
     chgcar = run_folder / "CHGCAR"
     assert "no such file" in refused("inspect", run_folder / "none")[0]
+    assert f"{run_folder}: is a folder" in refused("inspect", run_folder)[0]
+    assert "is a folder" in refused("inspect", chgcar, "--poscar", run_folder)[0]
     assert "need --poscar" in refused("inspect", chgcar, "--incar", run_folder / "INCAR")[0]
     (run_folder / "POSCAR").write_text("He\n1.0\n")
     assert (

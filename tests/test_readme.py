@@ -20,6 +20,22 @@ def test_the_example_stays_short():
     assert len(code) <= 25
 
 
+@pytest.mark.parametrize(
+    "path", [README, *sorted(README.parent.glob("docs/*.md"))], ids=lambda path: path.name
+)
+def test_no_table_is_left_to_be_filled_in(path):
+    text = path.read_text(encoding="utf-8")
+    assert not re.findall(r"^\{\w+\}$|\{n_\w+\}", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "path", [README, *sorted(README.parent.glob("docs/*.md"))], ids=lambda path: path.name
+)
+def test_links_between_documents_hold(path):
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), target
+
+
 @pytest.mark.gpaw
 def test_the_example_runs(tmp_path, monkeypatch, capsys):
     pytest.importorskip("gpaw", reason="needs the gpaw extra")

@@ -5,9 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+from jobflow import SETTINGS, JobStore, run_locally
+from maggma.stores import MemoryStore
+
+from mlcharge_flows.flows.compare import CompareStartsMaker
+from mlcharge_flows.jobs.compare import compare
+from mlcharge_flows.scf.run import ScfRun
 
 ROOT = Path(__file__).parents[1]
 CAMPAIGN = ROOT / "workflows" / "compare_starts" / "campaign.py"
@@ -27,3 +34,20 @@ def test_compare_starts(tmp_path):
     summary = json.loads((tmp_path / "campaign" / "summary.json").read_text())
     assert summary["arms"]["converged"]["median_n_total"] == 6
     assert summary["arms"]["superposition"]["share_equal"] == 1.0
+
+
+def test_the_report_of_submitted_materials_comes_from_the_job_store(tmp_path, monkeypatch):
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    run = ScfRun(folder="", n_total=9, energy=-1.0, converged=True, started_from="atoms")
+    protocol = CompareStartsMaker().protocol
+    for material, settings in (("a", protocol), ("b", protocol), ("c", "another")):
+        run_locally(compare(material, "Si", 2, settings, {"default": run}), store=store, log=False)
+    monkeypatch.setattr(SETTINGS, "JOB_STORE", store)
+    monkeypatch.chdir(tmp_path)
+    text = CAMPAIGN.with_name("README.md").read_text(encoding="utf-8")
+    (snippet,) = (block for block in text.split("\n\n") if "SETTINGS.JOB_STORE as" in block)
+    lines = CAMPAIGN.read_text(encoding="utf-8").splitlines()
+    imports = [line for line in lines if line.startswith("from mlcharge_flows")]
+    exec("\n".join([*imports, textwrap.dedent(snippet)]), {"SETTINGS": SETTINGS})
+    summary = json.loads((tmp_path / "campaign" / "summary.json").read_text())
+    assert summary["n_materials"] == 2

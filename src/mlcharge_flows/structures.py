@@ -197,8 +197,7 @@ def _structure(content: Any) -> Structure:
         except Exception as error:  # the parsers raise whatever the broken text leads them to
             if "Occupancy" in str(error):
                 raise StructureError("two atoms on one site; remove one of them") from None
-            reason = f" ({_one_line(error)})" if isinstance(error, ValueError) else ""
-            raise StructureError(f"not a complete {kind}{reason}") from None
+            raise StructureError(f"not a complete {kind}; the file may be cut") from None
 
 
 def _from_cif(text: str) -> Structure:

@@ -106,11 +106,34 @@ def test_a_failed_run_can_be_counted(folder, helium):
 
 
 def test_a_crash_is_told_with_its_cause(folder, helium, start):
-    response = run(RunFromStartMaker(maker=static(), on_error="record"), helium, start)
+    maker = static()
+    maker.run_vasp_kwargs |= {"job_type": "normal", "handlers": ()}
+    response = run(RunFromStartMaker(maker=maker, on_error="record"), helium, start)
     counted = count.original(response.output.dir_name)
-    assert counted.failure.startswith("no electronic step; ")
+    assert "Validation failed" in StartRecord.read(folder).failure, "what adds nothing"
+    assert counted.failure == "the executable wrote nothing"
     assert counted.start_time == 2.0
     assert counted.expected_comment == "c"
+
+
+@pytest.mark.parametrize(
+    ("written", "raised", "failure"),
+    [
+        ("", "ValueError: x", "the executable wrote nothing: ValueError: x"),
+        ("something", "ValueError: x", "no electronic step: ValueError: x"),
+        ("something", "ValidationError: Validation failed: Some", "no electronic step"),
+        ("something", "ValidationError: 1 error for X", "no electronic step: ValidationError: 1"),
+        (" ERROR: bad\n", "ValueError: x", "stopped: ERROR: bad"),
+    ],
+)
+def test_what_python_raised_is_a_detail_of_what_vasp_wrote(folder, written, raised, failure):
+    (folder / "vasp.out").write_text(written)
+    StartRecord(icharg=2, failure=raised).write(folder)
+    assert count.original(str(folder)).failure.startswith(failure)
+    (folder / "std_err.txt").write_text("forrtl: why\n")
+    if not written:
+        failure = "the executable wrote nothing: forrtl: why; ValueError: x"
+        assert count.original(str(folder)).failure == failure
 
 
 def test_no_document_at_all():

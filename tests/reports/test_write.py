@@ -134,8 +134,13 @@ def test_mixed_protocols_are_pointed_out(campaign, tmp_path):
 def test_a_failed_report_leaves_the_old_one(campaign, tmp_path, monkeypatch):
     page = write_report(campaign[:2], tmp_path)
     before = page.read_text()
-    monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
-    with pytest.raises(OSError, match="full"):
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.replace", full)
+    with pytest.raises(OSError, match="No space left") as error:
         write_report(campaign, tmp_path)
+    assert error.value.filename == str(tmp_path / "materials.csv")
     assert page.read_text() == before
     assert len(list(tmp_path.iterdir())) == 3

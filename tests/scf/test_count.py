@@ -159,7 +159,10 @@ REFUSED = " ERROR: charge density could not be read from file CHGCAR for ICHARG>
 @pytest.mark.parametrize(
     ("files", "failure"),
     [
-        ({"oszicar": None, "outcar": None, "stdout": None}, "no electronic step"),
+        ({"oszicar": None, "outcar": None, "stdout": None}, "the executable wrote nothing"),
+        ({"oszicar": None, "outcar": None, "stdout": ""}, "the executable wrote nothing"),
+        ({"oszicar": None, "outcar": None}, "no electronic step"),
+        ({"oszicar": None, "outcar": "", "stdout": ""}, "no electronic step"),
         ({"oszicar": "", "outcar": ""}, "no electronic step"),
         ({"oszicar": OSZICAR[:300]}, "did not finish: killed, or still running"),
         ({"outcar": OUTCAR[:300]}, "did not finish: killed, or still running"),
@@ -176,6 +179,16 @@ def test_a_bad_run_is_a_result_with_its_cause(run, files, failure):
     counted = count_run(run(**files), expected_comment="learned 3f2a")
     assert counted.failure == failure
     assert counted.excluded == failure
+
+
+@pytest.mark.parametrize("name", ["std_err.txt", "std_err.txt.gz"])
+def test_where_nothing_was_written_the_last_line_of_stderr_tells_why(run, name):
+    folder = run(oszicar=None, outcar=None, stdout="")
+    said = b"first\nvasp_std: error while loading libmkl.so \n\n"
+    (folder / name).write_bytes(gzip.compress(said) if name.endswith(".gz") else said)
+    cause, details = count_run(folder).failure.split(": ", 1)
+    assert cause == "the executable wrote nothing"
+    assert details == "vasp_std: error while loading libmkl.so"
 
 
 def test_an_unreadable_run_is_a_result_too(run):

@@ -125,6 +125,36 @@ def test_magnetisation_messages(verdict, density):
     assert len(verdict(density).messages) == 1
 
 
+def test_vasp_does_not_unpack(tmp_path, density):
+    write_chgcar(tmp_path / "x.gz", density)
+    packed = chgcar_acceptance(tmp_path / "x.gz")
+    assert packed.used
+    (note,) = packed.notes
+    assert "unpack it for VASP" in note
+    (tmp_path / "x.gz").rename(tmp_path / "CHGCAR")
+    plain = chgcar_acceptance(tmp_path / "CHGCAR")
+    assert (plain.used, plain.notes) == (False, packed.notes)
+    assert plain.messages == ("WARNING: chargedensity file is incomplete",)
+    assert plain.density.n_electrons == pytest.approx(2.0)
+
+
+def test_vasp_can_hang_on_a_cut_magnetisation(verdict, density, tmp_path):
+    spin = Magnetisation(density.total / 2, density.occupancies, np.zeros(2))
+    whole = replace(density, magnetisation=spin)
+    write_chgcar(tmp_path / "whole", whole)
+    lines = (tmp_path / "whole").read_text().splitlines(keepends=True)
+    second = max(n for n, line in enumerate(lines) if line.split() == ["4", "5", "6"])
+
+    def hangs(text):
+        return any("VASP can hang" in note for note in verdict(lambda _: text).notes)
+
+    for end in range(second + 1, len(lines)):
+        assert hangs("".join(lines[:end]))
+        assert hangs("".join(lines[:end]) + lines[end][:12])
+    assert not hangs("".join(lines))
+    assert not hangs("".join(lines) + lines[second])
+
+
 def test_unknown_expectations_are_not_checked(tmp_path, density):
     write_chgcar(tmp_path / "CHGCAR", density)
     assert chgcar_acceptance(tmp_path / "CHGCAR").used

@@ -338,6 +338,13 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch
     assert (tmp_path / "CHGCAR").read_bytes() == before
 
 
+def test_a_missing_folder_is_told_by_the_name_of_the_target(tmp_path):
+    target = tmp_path / "missing" / "CHGCAR"
+    with pytest.raises(FileNotFoundError) as error:
+        write_chgcar(target, density_of())
+    assert error.value.filename == str(target)
+
+
 def test_long_and_odd_comments_fit_the_first_line(tmp_path):
     write_chgcar(tmp_path / "CHGCAR", replace(density_of(), comment="two\nlines é " + 60 * "x"))
     first = (tmp_path / "CHGCAR").read_text().splitlines()[0]

@@ -49,8 +49,8 @@ def run_watched(
     # The end of a batch job is handled as Ctrl-C is.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with campaign_progress(console, len(materials) - len(before)) as advance:
-            return run_locally(materials, maker, out, workers, advance)
+        with campaign_progress(console, len(materials) - len(before)) as (begin, advance):
+            return run_locally(materials, maker, out, workers, advance, begin)
     except FolderError as error:
         leave(error)
     except OSError as error:  # a full disk, for one

@@ -69,7 +69,7 @@ def compare(
         from mlcharge_flows.flows.compare import CompareStartsMaker, named_starts
 
         maker = CompareStartsMaker(starts=named_starts(arms.split(",")))
-        materials, problems = _materials(structures, max_atoms, limit)
+        materials, problems, n_large = _materials(structures, max_atoms, limit)
         if not problems or skip_bad:
             if not settings.potcar_library.exists():
                 console.print("Exporting the PAW data sets, once...")
@@ -79,7 +79,9 @@ def compare(
     except (ValueError, SetupError) as error:
         leave(error)
     if not materials:
-        leave(*problems, "there is no structure to compare")
+        if n_large:
+            problems.append(f"no structure is left: --max-atoms {max_atoms} leaves out {n_large}")
+        leave(*(problems or ["there is no structure to compare"]))
     if problems and not skip_bad:
         leave(*problems, "nothing was run: correct this, or leave it out with --skip-bad")
     for problem in problems:
@@ -93,12 +95,13 @@ def compare(
 
 def _materials(
     paths: list[str], max_atoms: int | None, limit: int | None
-) -> tuple[list[Material], list[str]]:
+) -> tuple[list[Material], list[str], int]:
+    """Materials, a line for each file that is unusable, and how many materials are too large."""
     from mlcharge_flows.structures import read_structures
 
     materials, problems = read_structures(paths)
     small = [m for m in materials if max_atoms is None or len(m.structure) <= max_atoms]
-    return small[:limit], problems
+    return small[:limit], problems, len(materials) - len(small)
 
 
 def with_data(

@@ -36,8 +36,7 @@ def inspect(
     """
     from mlcharge_flows.vasp.acceptance import chgcar_acceptance
 
-    if not chgcar.is_file():
-        leave(f"{chgcar}: there is no such file")
+    _check_file(chgcar)
     if poscar is None and (incar or potcar):
         leave("--incar and --potcar need --poscar too: grid and channels depend on the cell")
     verdict = chgcar_acceptance(chgcar, **_run_inputs(poscar, incar, potcar))
@@ -82,9 +81,15 @@ def _run_inputs(poscar: Path | None, incar: Path | None, potcar: Path | None) ->
     return known
 
 
-def _read(path: Path, reader: Any) -> Any:
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        leave(f"{path}: is a folder; name the file in it")
     if not path.is_file():
         leave(f"{path}: there is no such file")
+
+
+def _read(path: Path, reader: Any) -> Any:
+    _check_file(path)
     try:
         return reader(path)
     except Exception as error:  # pymatgen's readers raise whatever a broken file leads them to

@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def campaign_progress(console: Console, total: int) -> Iterator[Callable[[Comparison], None]]:
-    """Show a bar, and one line for each finished material; give the function to call for each.
+def campaign_progress(
+    console: Console, total: int
+) -> Iterator[tuple[Callable[[], None], Callable[[Comparison], None]]]:
+    """Show a bar, and one line for each finished material.
+
+    Gives two functions: the first shows the bar, the second is to be called for each material.
 
     Parameters
     ----------
@@ -35,16 +39,20 @@ def campaign_progress(console: Console, total: int) -> Iterator[Callable[[Compar
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, console=console, disable=total == 0) as progress:
-        task = progress.add_task("materials", total=total, rate="")
+    progress = Progress(*columns, console=console, disable=total == 0)
+    task = progress.add_task("materials", total=total, rate="")
 
-        def advance(comparison: Comparison) -> None:
-            progress.console.print(line(comparison), markup=False)
-            done = progress.tasks[0].completed + 1
-            rate = f"{60 * done / (monotonic() - began):.1f}/min"
-            progress.update(task, advance=1, rate=rate)
+    def advance(comparison: Comparison) -> None:
+        progress.console.print(line(comparison), markup=False)
+        done = progress.tasks[0].completed + 1
+        rate = f"{60 * done / (monotonic() - began):.1f}/min"
+        progress.update(task, advance=1, rate=rate)
 
-        yield advance
+    try:
+        yield progress.start, advance
+    finally:
+        if progress.live.is_started:
+            progress.stop()
 
 
 def line(comparison: Comparison) -> str:

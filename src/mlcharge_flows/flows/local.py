@@ -73,6 +73,7 @@ def run_locally(
     folder: Path,
     workers: int = 1,
     on_result: Callable[[Comparison], None] = lambda comparison: None,
+    on_begin: Callable[[], None] = lambda: None,
 ) -> list[Comparison]:
     """Compare the starts for each material that is not finished, several at a time.
 
@@ -91,6 +92,8 @@ def run_locally(
         Processes.
     on_result
         Called for each material as it finishes.
+    on_begin
+        Called once, when the folder has proven usable.
 
     Returns
     -------
@@ -107,6 +110,7 @@ def run_locally(
         pending = {material.id: material for material in materials if material.id not in done}
         for material in pending.values():
             _clear(folder / material.id)
+        on_begin()
         lives = dict.fromkeys(pending, LIVES)
         while pending:
             try:

@@ -10,6 +10,9 @@ from mlcharge_flows.jobs.record import StartRecord
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.scf.run import ScfRun
 
+_OUTPUTS_MISSING = "ValidationError: Validation failed"
+"""What custodian says of a run without its outputs, whatever the reason."""
+
 
 @job(output_schema=ScfRun)
 def count(run_dir: str | None) -> ScfRun:
@@ -32,7 +35,15 @@ def count(run_dir: str | None) -> ScfRun:
     )
     if start and start.failure:
         run.failure = f"no start: {start.failure}"
-    elif record and record.failure and not (run.failure or "").startswith("stopped"):
-        # Where VASP itself said why it stopped, what Python made of that adds nothing.
-        run.failure = f"{run.failure}; {record.failure}" if run.failure else record.failure
+    elif record and record.failure:
+        run.failure = _joined(run.failure, record.failure)
     return run
+
+
+def _joined(seen: str | None, raised: str) -> str:
+    """``cause: details`` of what the files tell and of what Python made of it, if that adds any."""
+    if seen is None:
+        return raised
+    if seen.startswith("stopped") or raised.startswith(_OUTPUTS_MISSING):
+        return seen
+    return f"{seen}{';' if ':' in seen else ':'} {raised}"

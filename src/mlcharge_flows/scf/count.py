@@ -92,6 +92,11 @@ def _read(folder: Path) -> tuple[dict[str, Any], str | None]:
         "corrections": _corrections(folder),
     }
     found |= _start(messages, outcar)
+    if found["n_total"] is None:
+        silent = not (oszicar or outcar_path or (stdout and stdout.stat().st_size))
+        cause = "the executable wrote nothing" if silent else "no electronic step"
+        said = _last_line(folder, "std_err.txt")
+        return found, f"{cause}: {said}" if said else cause
     return found, _failure(found, outcar, outcar_path is not None)
 
 
@@ -114,8 +119,6 @@ def _start(messages: StartMessages | None, outcar: Outcar) -> dict[str, Any]:
 
 
 def _failure(found: dict[str, Any], outcar: Outcar, has_outcar: bool) -> str | None:
-    if found["n_total"] is None:
-        return "no electronic step"
     if outcar.elapsed is None or found["energy"] is None:
         return f"did not finish: {'killed, or still running' if has_outcar else 'no OUTCAR'}"
     if not outcar.converged:
@@ -134,6 +137,16 @@ def _corrections(folder: Path) -> int:
         return sum(len(job["corrections"]) for job in jobs)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a custodian record") from error
+
+
+def _last_line(folder: Path, name: str) -> str:
+    """Last line that is not blank, at most 200 characters of it; empty if there is none."""
+    path = _existing(folder, name)
+    if path is None:
+        return ""
+    with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
+        lines = [line for line in file if line.strip()]
+    return " ".join(lines[-1].split())[:200] if lines else ""
 
 
 def _existing(folder: Path, name: str) -> Path | None:

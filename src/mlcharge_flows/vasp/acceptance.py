@@ -7,6 +7,7 @@ grid differs or one occupancy record is unreadable. Only its standard output tel
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ from mlcharge_flows.vasp.chgcar import (
     read_chgcar,
 )
 from mlcharge_flows.vasp.chgcar_header import echoed_comment
+from mlcharge_flows.vasp.chgcar_reader import GZIP
 
 if TYPE_CHECKING:
     import os
@@ -47,7 +49,7 @@ class Acceptance:
     Parameters
     ----------
     readable
-        Whether the file holds a whole total density.
+        Whether the file holds a whole total density, be it gzipped.
     used
         Whether VASP would start from it with ICHARG=1.
     messages
@@ -80,7 +82,8 @@ def chgcar_acceptance(
     Parameters
     ----------
     path
-        The file.
+        The file. A gzipped one is judged as if unpacked if its name ends in ``.gz``; under any
+        other name VASP would open it, and understand nothing.
     crystal
         Ions of the POSCAR; None leaves this, as each of the following, unchecked.
     shape
@@ -108,9 +111,15 @@ def chgcar_acceptance(
     except MagnetisationError as error:
         density = error.density
         notes.append(str(error))
+        if error.cut:
+            notes.append("VASP can hang on a magnetisation that is cut: mend or remove it")
     except (ChgcarError, OSError) as error:
         return Acceptance(False, False, (INCOMPLETE,), (str(error),))
 
+    if _gzipped(path):
+        notes.append("the file is gzipped: unpack it for VASP")
+        if Path(path).suffix != ".gz":  # VASP opens it, under the name that it has
+            return Acceptance(True, False, (INCOMPLETE,), tuple(notes), density)
     if crystal is not None and len(crystal) != len(density.crystal):
         note = f"the file holds {len(density.crystal)} ions, the run {len(crystal)}"
         return Acceptance(True, False, (INCOMPLETE,), (*notes, note), density)
@@ -127,6 +136,11 @@ def chgcar_acceptance(
     if spin_polarised:
         messages.append(MAGNETISATION_READ if density.magnetisation else MAGNETISATION_OF_ATOMS)
     return Acceptance(True, True, tuple(messages), tuple(notes), density)
+
+
+def _gzipped(path: str | os.PathLike[str]) -> bool:
+    with Path(path).open("rb") as file:
+        return file.read(len(GZIP)) == GZIP
 
 
 def _corrupt(ion: int) -> tuple[str, str]:

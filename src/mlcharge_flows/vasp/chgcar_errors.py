@@ -44,8 +44,11 @@ class MagnetisationError(ChgcarError):
         What is wrong.
     density
         What was read before it: the spinless density.
+    cut
+        Whether the file ends where it goes wrong.
     """
 
-    def __init__(self, message: str, density: Density) -> None:
+    def __init__(self, message: str, density: Density, cut: bool = False) -> None:
         super().__init__(message)
         self.density = density
+        self.cut = cut

@@ -25,6 +25,9 @@ from mlcharge_flows.vasp.grid_reading import read_grid
 if TYPE_CHECKING:
     import os
 
+GZIP = b"\x1f\x8b"
+"""First bytes of every gzip archive."""
+
 _TITLE = b"augmentation occupancies"
 
 
@@ -83,7 +86,7 @@ def read_chgcar(path: str | os.PathLike[str]) -> ChgcarDensity:
 
 def _opened(path: Path) -> BinaryIO:
     file = path.open("rb")
-    if file.peek(2)[:2] != b"\x1f\x8b":
+    if file.peek(2)[:2] != GZIP:
         return file
     with file:
         try:
@@ -231,7 +234,8 @@ def _parse_magnetisation(file: BinaryIO, density: Density) -> Magnetisation:
         grid, _ = _parse_grid(file, shape, density.crystal.volume)
         records = None if density.occupancies is None else _parse_records(file, density)
     except ValueError as error:
-        raise MagnetisationError(f"magnetisation: {error}", density) from None
+        cut = _at_end(file)
+        raise MagnetisationError(f"magnetisation: {error}", density, cut) from None
     if not _at_end(file):
         raise MagnetisationError("a third block: non-collinear is not supported", density)
     return Magnetisation(grid, records, moments)

@@ -52,10 +52,11 @@ def write_chgcar(path: str | os.PathLike[str], density: Density) -> None:
         with partial.open("wb") as file:
             _write_pieces(file, density, compressed=path.name.endswith(".gz"))
         partial.replace(path)
-    except BaseException:
+    except OSError as error:  # the caller knows nothing of the partial file
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
         with suppress(OSError):
             partial.unlink()
-        raise
 
 
 def _write_pieces(file: BinaryIO, density: Density, compressed: bool) -> None:
