@@ -89,6 +89,7 @@ def test_charged_cells_and_too_few_bands_are_refused():
         ("LMAXMIX", -1),
         ("NEDOS", 1),
         ("NELECT", "eight"),
+        ("KSPACING", "fine"),
     ],
 )
 def test_values_out_of_range_are_refused_in_one_line(tag, value):

@@ -63,9 +63,9 @@ def _run_inputs(poscar: Path | None, incar: Path | None, potcar: Path | None) ->
     known: dict[str, Any] = {}
     if poscar is None:
         return known
-    structure = _read(poscar, lambda path: Poscar.from_file(path).structure)
-    symbols = tuple(site.specie.symbol for site in structure)
-    crystal = Crystal(structure.lattice.matrix, symbols, structure.frac_coords)
+    # pymatgen would take the elements from a POTCAR that lies beside.
+    structure = _read(poscar, lambda path: Poscar.from_file(path, check_for_potcar=False).structure)
+    crystal = Crystal.from_structure(structure)
     known["crystal"] = crystal
     tags: dict[str, Any] = _read(incar, lambda path: dict(Incar.from_file(path))) if incar else {}
     if incar:
@@ -73,10 +73,10 @@ def _run_inputs(poscar: Path | None, incar: Path | None, potcar: Path | None) ->
         known["shape"] = _read(incar, lambda _: fft_grids(crystal.lattice, tags).fine)
     if potcar:
         data = {entry.symbol: entry for entry in _read(potcar, read_potcar)}
-        if missing := sorted(set(symbols) - set(data)):
+        if missing := sorted(set(crystal.symbols) - set(data)):
             leave(f"{potcar}: has no data set for {', '.join(missing)}")
-        known["channels"] = [data[symbol].channels for symbol in symbols]
-        neutral = sum(data[symbol].zval for symbol in symbols)
+        known["channels"] = [data[symbol].channels for symbol in crystal.symbols]
+        neutral = sum(data[symbol].zval for symbol in crystal.symbols)
         known["n_electrons"] = float(tags.get("NELECT", neutral))
     return known
 

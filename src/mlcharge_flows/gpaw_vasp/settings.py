@@ -41,6 +41,8 @@ class Settings(BaseModel):
     lmaxmix: int = Field(2, alias="LMAXMIX", ge=0, description="Highest L on the CHGCAR.")
     lcharg: bool = Field(True, alias="LCHARG", description="Whether to write the CHGCAR.")
     nbands: int = Field(alias="NBANDS", ge=1, description="Number of bands.")
+    kspacing: float = Field(0.5, alias="KSPACING", description="Mesh steps, 1/angstrom.")
+    kgamma: bool = Field(True, alias="KGAMMA", description="Whether that mesh holds Gamma.")
     isym: int = Field(2, alias="ISYM", description="Use of symmetry.")
     symprec: float = Field(1e-5, alias="SYMPREC", gt=0, description="Its tolerance, angstrom.")
     lorbit: int = Field(0, alias="LORBIT", description="Projected states if 10 or more.")
