@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any, Self
 
 import numpy as np
 
@@ -46,6 +47,18 @@ class Crystal:
             raise ValueError(
                 f"positions have shape {self.positions.shape}, expected ({len(self.symbols)}, 3)"
             )
+
+    @classmethod
+    def from_structure(cls, structure: Any) -> Self:
+        """Ions of a pymatgen Structure, in its order and without oxidation states.
+
+        Parameters
+        ----------
+        structure
+            Ordered structure.
+        """
+        symbols = tuple(site.specie.symbol for site in structure)
+        return cls(structure.lattice.matrix, symbols, structure.frac_coords)
 
     def __len__(self) -> int:
         return len(self.symbols)

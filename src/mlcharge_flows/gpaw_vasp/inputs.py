@@ -11,13 +11,7 @@ import numpy as np
 from pymatgen.io.vasp.inputs import Incar, Poscar
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.gpaw_vasp.kpoints import (
-    KSPACING,
-    KPointSet,
-    from_file,
-    from_spacing,
-    read_kpoints,
-)
+from mlcharge_flows.gpaw_vasp.kpoints import KPointSet, from_file, from_spacing, read_kpoints
 from mlcharge_flows.gpaw_vasp.refusal import Refusal
 from mlcharge_flows.gpaw_vasp.settings import Settings
 from mlcharge_flows.gpaw_vasp.tags import check_tags
@@ -25,6 +19,7 @@ from mlcharge_flows.vasp.fine_grid import FFTGrids, fft_grids
 from mlcharge_flows.vasp.potcar import Potcar, read_potcar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 #: Ions nearer than this are taken for a mistake in the POSCAR, angstrom.
@@ -70,10 +65,7 @@ class Inputs:
     @property
     def n_electrons(self) -> float:
         """NELECT of the neutral cell."""
-        return sum(
-            potcar.zval * count
-            for potcar, (_, count) in zip(self.potcars, self.crystal.species, strict=True)
-        )
+        return _valence(self.potcars, self.crystal)
 
     @property
     def potcar_of_ion(self) -> list[Potcar]:
@@ -100,11 +92,7 @@ def read_inputs(folder: Path) -> Inputs:
     if not poscar.true_names:
         raise Refusal("POSCAR: no element symbols, put them on a line before the counts")
     structure = poscar.structure
-    crystal = Crystal(
-        structure.lattice.matrix,
-        tuple(site.specie.symbol for site in structure),
-        structure.frac_coords,
-    )
+    crystal = Crystal.from_structure(structure)
     if not structure.is_valid(tol=SMALLEST_DISTANCE):
         raise Refusal(f"POSCAR: two ions are nearer than {SMALLEST_DISTANCE} angstrom")
     potcars = _read(folder, "POTCAR", read_potcar)
@@ -115,23 +103,23 @@ def read_inputs(folder: Path) -> Inputs:
             f"but the POSCAR lists {' '.join(symbols)}"
         )
     notes = check_tags(incar)
-    n_electrons = sum(p.zval * n for p, (_, n) in zip(potcars, crystal.species, strict=True))
     settings = Settings.from_incar(
-        incar, max(potcar.enmax for potcar in potcars), n_electrons, len(crystal)
+        incar,
+        max(potcar.enmax for potcar in potcars),
+        _valence(potcars, crystal),
+        len(crystal),
     )
     if (folder / "KPOINTS").exists():
         kpoints = from_file(_read(folder, "KPOINTS", read_kpoints), crystal.lattice)
     else:
-        kpoints = from_spacing(
-            crystal.lattice,
-            float(incar.get("KSPACING", KSPACING)),
-            bool(incar.get("KGAMMA", True)),
-        )
-    if settings.ismear == -5 and not kpoints.is_mesh:
-        raise Refusal("INCAR: ISMEAR = -5 needs a k-point mesh, set ISMEAR = 0 for a list or lines")
-    few = kpoints.is_mesh and np.prod(kpoints.divisions or (1,)) < TETRAHEDRON_CORNERS
-    if settings.ismear == -5 and few:
-        raise Refusal("INCAR: ISMEAR = -5 needs at least four k-points, set ISMEAR = 0")
+        kpoints = from_spacing(crystal.lattice, settings.kspacing, settings.kgamma)
+    if settings.ismear == -5:
+        if not kpoints.is_mesh:
+            raise Refusal(
+                "INCAR: ISMEAR = -5 needs a k-point mesh, set ISMEAR = 0 for a list or lines"
+            )
+        if np.prod(kpoints.divisions or (1,)) < TETRAHEDRON_CORNERS:
+            raise Refusal("INCAR: ISMEAR = -5 needs at least four k-points, set ISMEAR = 0")
     try:
         grids = fft_grids(
             crystal.lattice, {**incar, "ENCUT": settings.encut, "PREC": settings.prec}
@@ -139,6 +127,11 @@ def read_inputs(folder: Path) -> Inputs:
     except ValueError as error:
         raise Refusal(f"INCAR: {error}") from error
     return Inputs(crystal, poscar.comment, incar, settings, kpoints, tuple(potcars), grids, notes)
+
+
+def _valence(potcars: Sequence[Potcar], crystal: Crystal) -> float:
+    """Valence electrons of the neutral cell."""
+    return sum(p.zval * n for p, (_, n) in zip(potcars, crystal.species, strict=True))
 
 
 def _read(folder: Path, name: str, reader: Any) -> Any:

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from gpaw.new.symmetry import Symmetries
 
-#: VASP's default of KSPACING, 1/angstrom.
-KSPACING = 0.5
-
 
 @dataclass(frozen=True, eq=False)
 class KPointSet:

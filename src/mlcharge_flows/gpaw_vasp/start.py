@@ -9,16 +9,13 @@ import numpy as np
 
 from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.gpaw_vasp.refusal import Refusal
-from mlcharge_flows.vasp.acceptance import chgcar_acceptance
+from mlcharge_flows.vasp.acceptance import HEADER_PRECISION, chgcar_acceptance
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mlcharge_flows.density.density import Density
     from mlcharge_flows.gpaw_vasp.inputs import Inputs
-
-#: Movements below this are the six decimals of the CHGCAR's header, fractional.
-HEADER_PRECISION = 2e-6
 
 NOT_READ = "charge density could not be read from file CHGCAR for ICHARG>10"
 
@@ -47,9 +44,8 @@ def choose_start(folder: Path, inputs: Inputs) -> tuple[Density, list[str]]:
     Refusal
         With ICHARG = 11, if the CHGCAR cannot be used.
     """
-    atoms = superposition(inputs)
     if not inputs.settings.reads_chgcar:
-        return atoms, []
+        return superposition(inputs), []
     verdict = chgcar_acceptance(
         folder / "CHGCAR",
         crystal=inputs.crystal,
@@ -59,19 +55,30 @@ def choose_start(folder: Path, inputs: Inputs) -> tuple[Density, list[str]]:
     )
     messages = [*verdict.messages, *(f"gpaw-vasp: {note}" for note in verdict.notes)]
     if verdict.used and verdict.density is not None:
-        return _follow_ions(verdict.density, atoms, inputs), messages
+        return _follow_ions(verdict.density, inputs), messages
     if inputs.settings.fixed_density:
         raise Refusal("; ".join([NOT_READ, *messages]))
-    return atoms, messages
+    return superposition(inputs), messages
 
 
-def superposition(inputs: Inputs) -> Density:
-    """Superposition of the POTCAR's atoms on the fine grid, with the occupancies in the atom."""
+def superposition(inputs: Inputs, positions: np.ndarray | None = None) -> Density:
+    """Superposition of the POTCAR's atoms on the fine grid, with the occupancies in the atom.
+
+    Parameters
+    ----------
+    inputs
+        Crystal, data sets and grid.
+    positions
+        Fractional coordinates to put the atoms at, if not the crystal's.
+    """
     starts = {potcar.symbol: potcar.atomic_start() for potcar in inputs.potcars}
-    return superpose(inputs.crystal, starts, inputs.grids.fine)
+    crystal = inputs.crystal
+    if positions is not None:
+        crystal = replace(crystal, positions=positions)
+    return superpose(crystal, starts, inputs.grids.fine)
 
 
-def _follow_ions(density: Density, atoms: Density, inputs: Inputs) -> Density:
+def _follow_ions(density: Density, inputs: Inputs) -> Density:
     """Bring a density to the run's cell and positions as VASP does.
 
     A CHGCAR holds rho * V, which VASP takes as it is: another lattice keeps the electrons. Where
@@ -82,6 +89,5 @@ def _follow_ions(density: Density, atoms: Density, inputs: Inputs) -> Density:
     moved = run.positions - file.positions
     if np.abs(moved - np.rint(moved)).max(initial=0.0) < HEADER_PRECISION:
         return there
-    starts = {potcar.symbol: potcar.atomic_start() for potcar in inputs.potcars}
-    before = superpose(replace(run, positions=file.positions), starts, inputs.grids.fine)
-    return replace(there, total=there.total + atoms.total - before.total)
+    change = superposition(inputs).total - superposition(inputs, file.positions).total
+    return replace(there, total=there.total + change)

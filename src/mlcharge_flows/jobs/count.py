@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from atomate2.utils.path import strip_hostname
 from jobflow import job
 
 from mlcharge_flows.jobs.record import StartRecord
@@ -25,7 +26,7 @@ def count(run_dir: str | None) -> ScfRun:
     """
     if run_dir is None:
         return ScfRun(folder="", failure="the run left no document")
-    folder = Path(run_dir.split(":")[-1])
+    folder = Path(strip_hostname(run_dir))
     record = StartRecord.read(folder)
     start = record.start if record else None
     run = count_run(

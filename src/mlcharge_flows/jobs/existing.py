@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
+from atomate2.utils.path import strip_hostname
 from monty.os.path import zpath
 
 from mlcharge_flows.density.fourier import regrid
@@ -97,8 +98,7 @@ class ConvergedStartMaker(StartMaker):
         """Density of the earlier run's CHGCAR."""
         if prev_dir is None:
             raise StartError("no earlier run to take the converged density from")
-        # A host name may stand before the folder, as in atomate2's documents.
-        folder = Path(str(prev_dir).split(":")[-1])
+        folder = Path(strip_hostname(prev_dir))
         run = count_run(folder)
         if run.failure or not run.converged:
             raise StartError(f"{folder}: not converged ({run.failure or 'NELM reached'})")
@@ -168,8 +168,6 @@ def fitted(
 def _difference(density: Density, inputs: VaspInputs) -> str | None:
     """In what respect the density belongs to another run; None if it does not."""
     own, run = density.crystal, inputs.crystal
-    if not np.isfinite(density.total).all():
-        return "holds values that are not finite"
     if own.symbols != run.symbols:
         return (
             f"is of another structure, {_formula(own.species)} instead of {_formula(run.species)}"
@@ -204,8 +202,6 @@ def _occupancy_defect(density: Density, inputs: VaspInputs) -> str | None:
                 f"ion {ion} has {len(record)} occupancies, its PAW data set needs "
                 f"{record_length(channels)}; other PAW data sets, or a short record?"
             )
-        if not np.isfinite(record).all():
-            return f"the occupancies of ion {ion} are not finite"
     return None
 
 

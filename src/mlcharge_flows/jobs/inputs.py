@@ -68,11 +68,7 @@ class VaspInputs:
     @cached_property
     def crystal(self) -> Crystal:
         """Lattice and ions in POSCAR order."""
-        return Crystal(
-            self.structure.lattice.matrix,
-            tuple(site.specie.symbol for site in self.structure),
-            self.structure.frac_coords,
-        )
+        return Crystal.from_structure(self.structure)
 
     @cached_property
     def grid(self) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ from monty.json import MontyEncoder
 from pymatgen.io.vasp.sets import MPRelaxSet
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from pymatgen.core import Structure
@@ -88,9 +89,18 @@ class ComparisonSetGenerator(VaspInputGenerator):
     @property
     def incar_updates(self) -> dict:
         """The one tag that depends on the elements."""
-        structure = self.structure
-        heavy = structure and any(element.Z > 56 for element in structure.composition.elements)
-        return {"LMAXMIX": 6 if heavy else 4}
+        return {"LMAXMIX": lmaxmix(self.structure.atomic_numbers if self.structure else ())}
+
+
+def lmaxmix(atomic_numbers: Iterable[int]) -> int:
+    """LMAXMIX that keeps every occupancy that counts: 6 with f elements, else 4.
+
+    Parameters
+    ----------
+    atomic_numbers
+        Of the ions; elements behind barium may have f electrons.
+    """
+    return 6 if any(number > 56 for number in atomic_numbers) else 4
 
 
 def protocol_hash(generator: VaspInputGenerator, program: str = "") -> str:

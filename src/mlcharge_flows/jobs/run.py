@@ -19,6 +19,7 @@ from mlcharge_flows.jobs.bring import adapted, copied, discard_leftover
 from mlcharge_flows.jobs.conclude import StartValidator, conclude
 from mlcharge_flows.jobs.inputs import VaspInputs
 from mlcharge_flows.jobs.own_start import own_start
+from mlcharge_flows.jobs.protocol import lmaxmix
 from mlcharge_flows.jobs.record import StartRecord
 from mlcharge_flows.jobs.start import OnError, StartDocument, StartError, StartMaker
 from mlcharge_flows.jobs.wrapper import WrapperMaker
@@ -142,10 +143,9 @@ class RunFromStartMaker(WrapperMaker):
                 return
         elif icharg != 2:
             record.start = self._bring(record.start, inputs, folder, prev_dir)
-        heavy = any(element.Z > 56 for element in inputs.structure.composition.elements)
         made["INCAR"].update(
             {
-                "LMAXMIX": inputs.incar.get("LMAXMIX", 6 if heavy else 4),
+                "LMAXMIX": inputs.incar.get("LMAXMIX", lmaxmix(inputs.structure.atomic_numbers)),
                 **inputs.pinned_grid,
                 "ICHARG": icharg,
                 "ISTART": 0,

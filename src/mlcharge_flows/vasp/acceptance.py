@@ -37,8 +37,8 @@ READ = "charge-density read from file: {comment}"
 MAGNETISATION_READ = "magnetization density read from file 1"
 MAGNETISATION_OF_ATOMS = "magnetization density of overlapping atoms calculated"
 
-# Six decimals are all that a CHGCAR's header has.
-_HEADER_PRECISION = 2e-6
+#: Six decimals are all that a CHGCAR's header has: fractional coordinates, and angstrom.
+HEADER_PRECISION = 2e-6
 _ELECTRONS = 1e-3
 
 
@@ -165,10 +165,10 @@ def _differences(density: Density, crystal: Crystal | None, n_electrons: float |
     if crystal is not None:
         if crystal.symbols != density.crystal.symbols:
             notes.append("the file lists other elements than the run")
-        if np.max(np.abs(crystal.lattice - density.crystal.lattice)) > _HEADER_PRECISION:
+        if np.max(np.abs(crystal.lattice - density.crystal.lattice)) > HEADER_PRECISION:
             notes.append("the file has another lattice than the run")
         moved = crystal.positions - density.crystal.positions
-        if np.max(np.abs(moved - np.rint(moved)), initial=0.0) > _HEADER_PRECISION:
+        if np.max(np.abs(moved - np.rint(moved)), initial=0.0) > HEADER_PRECISION:
             notes.append("ions have moved: VASP adds the change of the atoms' superposition")
     if n_electrons is not None and abs(density.n_electrons - n_electrons) > _ELECTRONS:
         notes.append(f"the file holds {density.n_electrons:.4f} electrons, not {n_electrons:g}")
