@@ -1,0 +1,132 @@
+"""Which sites of a crystal see which, across its periodic boundaries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+
+from mlcharge_flows.models.orbital.virtual import virtual_sites
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlcharge_flows.density.crystal import Crystal
+    from mlcharge_flows.models.orbital.config import OrbitalConfig
+
+_SAME = 1e-6
+"""A site is not its own neighbour, angstrom."""
+
+
+def neighbours(
+    lattice: np.ndarray, positions: np.ndarray, cutoff: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All pairs of sites closer than a cutoff, with every periodic image.
+
+    Parameters
+    ----------
+    lattice
+        Lattice vectors as rows, angstrom.
+    positions
+        Fractional coordinates, shape (n, 3).
+    cutoff
+        Angstrom.
+
+    Returns
+    -------
+    centres, others : numpy.ndarray
+        Indices of the two sites of each pair; both directions are there.
+    vectors : numpy.ndarray
+        From the centre to the (image of the) other site, shape (pairs, 3), angstrom.
+    """
+    cart = (positions % 1.0) @ lattice
+    reach = np.ceil(cutoff * np.linalg.norm(np.linalg.inv(lattice), axis=0)).astype(int)
+    cells = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), -1)
+    images = (cart[None] + (cells.reshape(-1, 3) @ lattice)[:, None]).reshape(-1, 3)
+    pairs = cKDTree(cart).sparse_distance_matrix(cKDTree(images), cutoff, output_type="ndarray")
+    pairs = np.sort(pairs[pairs["v"] > _SAME], order=("i", "j"))
+    centres, of_images = pairs["i"], pairs["j"]
+    return centres, of_images % len(cart), images[of_images] - cart[centres]
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Sites (ions first, then virtual ones) of one or several crystals, and their neighbours.
+
+    Parameters
+    ----------
+    species
+        Index of element or kind of virtual site, shape (sites,).
+    centres, others
+        Sites of each directed pair, shape (pairs,).
+    vectors
+        From centre to other, shape (pairs, 3), angstrom.
+    positions
+        Fractional coordinates, shape (sites, 3), double precision.
+    sizes
+        Sites of each crystal.
+    ions
+        Ions of each crystal: the first of its sites.
+    """
+
+    species: torch.Tensor
+    centres: torch.Tensor
+    others: torch.Tensor
+    vectors: torch.Tensor
+    positions: torch.Tensor
+    sizes: tuple[int, ...]
+    ions: tuple[int, ...]
+
+    @classmethod
+    def of(cls, crystal: Crystal, config: OrbitalConfig) -> Self:
+        """Graph of one crystal.
+
+        Raises
+        ------
+        ValueError
+            An element is not one of the model's.
+        """
+        if unknown := sorted(set(crystal.symbols) - set(config.elements)):
+            raise ValueError(f"the model does not know {', '.join(unknown)}")
+        species = [config.elements.index(symbol) for symbol in crystal.symbols]
+        positions, kinds = virtual_sites(crystal, config.virtual)
+        species += [len(config.elements) + kind for kind in kinds]
+        positions = np.concatenate([crystal.positions, positions])
+        centres, others, vectors = neighbours(crystal.lattice, positions, config.cutoff)
+        return cls(
+            torch.tensor(species),
+            torch.from_numpy(centres.astype(np.int64)),
+            torch.from_numpy(others.astype(np.int64)),
+            torch.from_numpy(vectors).to(torch.get_default_dtype()),
+            torch.from_numpy(positions),
+            (len(species),),
+            (len(crystal),),
+        )
+
+    @classmethod
+    def batch(cls, graphs: Sequence[Graph]) -> Self:
+        """Several crystals beside each other, without pairs between them."""
+        firsts = np.cumsum([0, *(len(graph.species) for graph in graphs)])[:-1].tolist()
+        return cls(
+            torch.cat([graph.species for graph in graphs]),
+            torch.cat([graph.centres + first for graph, first in zip(graphs, firsts, strict=True)]),
+            torch.cat([graph.others + first for graph, first in zip(graphs, firsts, strict=True)]),
+            torch.cat([graph.vectors for graph in graphs]),
+            torch.cat([graph.positions for graph in graphs]),
+            tuple(size for graph in graphs for size in graph.sizes),
+            tuple(ions for graph in graphs for ions in graph.ions),
+        )
+
+    def to(self, device: torch.device | str) -> Graph:
+        """Return the same graph on a device."""
+        names = ("species", "centres", "others", "vectors", "positions")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+    @property
+    def crystal_of_site(self) -> torch.Tensor:
+        """Index of the crystal that each site belongs to, shape (sites,)."""
+        sizes = torch.tensor(self.sizes, device=self.species.device)
+        return torch.repeat_interleave(torch.arange(len(self.sizes), device=sizes.device), sizes)

@@ -1,0 +1,185 @@
+r"""One round of message passing: what a site hears of its neighbours, and makes of it.
+
+Messages carry the direction of a neighbour and the neighbour's own features,
+
+.. math::
+    A_{ilm} = \frac{1}{\sqrt{\bar n}} \sum_j
+        u_l(r_{ij}, s_i, s_j)\, Y_{lm}(\hat r_{ij}) + v_l(r_{ij}, s_i, s_j)\, h_{jlm} ,
+
+with u, v perceptrons of the distance and the invariants s of both sites (channel index left out).
+This is linear in the angles and cheap per pair; many-body terms come from products at the sites,
+as in the atomic cluster expansion and MACE. The products are those of functions on the sphere,
+
+.. math::
+    B^{(n)}_{lm} = \int Y_{lm}(\Omega)\, \prod_{p=1}^{n} a^{(p)}(\Omega)\, d\Omega, \qquad
+    a^{(p)}(\Omega) = \sum_{lm} a^{(p)}_{lm} Y_{lm}(\Omega) ,
+
+taken by a quadrature that is exact for their degree: equivariant to rounding, without tables of
+coupling coefficients.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import pi, sqrt
+
+import numpy as np
+import torch
+from torch import nn
+
+from mlcharge_flows.density.harmonics import real_harmonics, sphere_quadrature
+from mlcharge_flows.models.orbital.degrees import DegreeLinear, degree_of_component
+
+
+def perceptron(n_in: int, n_hidden: int, n_out: int, *, depth: int = 1) -> nn.Sequential:
+    """Perceptron with SiLU between its layers."""
+    widths = [n_in, *[n_hidden] * depth]
+    layers: list[nn.Module] = []
+    for wide, narrow in pairwise(widths):
+        layers += [nn.Linear(wide, narrow), nn.SiLU()]
+    return nn.Sequential(*layers, nn.Linear(n_hidden, n_out))
+
+
+class SphereProduct(nn.Module):
+    """Products of two, three, .. functions on the sphere, channel by channel.
+
+    Parameters
+    ----------
+    lmax
+        Highest degree of factors and products.
+    n_factors
+        Most factors.
+    """
+
+    values: torch.Tensor
+    weighted: torch.Tensor
+
+    def __init__(self, lmax: int, n_factors: int) -> None:
+        super().__init__()
+        self.n_factors = n_factors
+        points, weights = sphere_quadrature(lmax * (n_factors + 1))
+        values = np.concatenate(real_harmonics(lmax, points), axis=-1) * sqrt(4 * pi)
+        for name, array in (("values", values), ("weighted", values * weights[:, None])):
+            tensor = torch.tensor(array / (4 * pi if name == "weighted" else 1))
+            self.register_buffer(name, tensor.to(torch.get_default_dtype()), persistent=False)
+
+    def forward(self, factors: torch.Tensor) -> list[torch.Tensor]:
+        """Products of the first two, the first three, .. factors.
+
+        Parameters
+        ----------
+        factors
+            Shape (sites, components, n_factors, channels).
+
+        Returns
+        -------
+        list of torch.Tensor
+            Each of shape (sites, components, channels).
+        """
+        sites, components, n_factors, channels = factors.shape
+        on_sphere = (self.values @ factors.reshape(sites, components, -1)).view(
+            sites, -1, n_factors, channels
+        )
+        product, products = on_sphere[:, :, 0], []
+        for factor in range(1, self.n_factors):
+            product = product * on_sphere[:, :, factor]
+            products.append(self.weighted.T @ product)
+        return products
+
+
+class Interaction(nn.Module):
+    """Messages from the neighbours, products at the site, and a residual update.
+
+    Parameters
+    ----------
+    lmax
+        Highest degree.
+    n_channels
+        Features per component.
+    n_radial, n_embedding, n_hidden
+        Numbers that describe a distance and an element, and width of the perceptrons.
+    n_factors
+        Factors of the products.
+    first
+        Whether sites carry nothing but their species yet.
+    """
+
+    degrees: torch.Tensor
+    mean_neighbours: torch.Tensor
+
+    def __init__(
+        self,
+        lmax: int,
+        n_channels: int,
+        n_radial: int,
+        n_embedding: int,
+        n_hidden: int,
+        n_factors: int,
+        *,
+        first: bool,
+    ) -> None:
+        super().__init__()
+        self.lmax, self.n_channels, self.n_factors, self.first = lmax, n_channels, n_factors, first
+        n_kinds, n_scalars = (1, n_embedding) if first else (2, n_channels)
+        per_degree = (lmax + 1) * n_channels
+        self.weights = perceptron(n_radial + 2 * n_scalars, n_hidden, n_kinds * per_degree, depth=2)
+        self.heard = DegreeLinear(n_channels, n_channels, lmax)
+        self.kept = None if first else DegreeLinear(n_channels, n_channels, lmax)
+        self.factors = DegreeLinear(n_channels, n_factors * n_channels, lmax)
+        self.product = SphereProduct(lmax, n_factors)
+        self.mixed = DegreeLinear(n_factors * n_channels, n_channels, lmax)
+        self.gate = perceptron(n_channels + n_embedding, n_hidden, per_degree)
+        self.scalar = perceptron(n_channels + n_embedding, n_hidden, n_channels)
+        self.register_buffer("degrees", degree_of_component(lmax), persistent=False)
+        self.register_buffer("mean_neighbours", torch.tensor(30.0))
+
+    def forward(
+        self,
+        features: torch.Tensor | None,
+        embedding: torch.Tensor,
+        radial: torch.Tensor,
+        envelope: torch.Tensor,
+        directions: torch.Tensor,
+        centres: torch.Tensor,
+        others: torch.Tensor,
+    ) -> torch.Tensor:
+        """Update the features of all sites.
+
+        Parameters
+        ----------
+        features
+            Shape (sites, components, channels); None in the first round.
+        embedding
+            Of the species of each site, shape (sites, n_embedding).
+        radial
+            Radial waves of each pair, shape (pairs, n_radial).
+        envelope
+            Smooth cutoff of each pair, shape (pairs,).
+        directions
+            Harmonics of each pair, shape (pairs, components), of mean square 1.
+        centres, others
+            Sites of each pair.
+        """
+        scalars = embedding if features is None else features[:, 0]
+        described = torch.cat([radial, scalars[centres], scalars[others]], dim=-1)
+        weights = self.weights(described) * envelope[:, None]
+        weights = weights.view(len(centres), -1, self.lmax + 1, self.n_channels)[:, :, self.degrees]
+        messages = weights[:, 0] * directions[:, :, None]
+        if features is not None:
+            messages = messages + weights[:, 1] * features[others]
+        sums = messages.new_zeros(len(embedding), *messages.shape[1:])
+        sums = sums.index_add(0, centres, messages) / self.mean_neighbours**0.5
+
+        own = self.heard(sums)
+        if self.kept is not None and features is not None:
+            own = own + self.kept(features)
+        factors = self.factors(own).unflatten(-1, (self.n_factors, self.n_channels))
+        update = self.mixed(torch.cat([own, *self.product(factors)], dim=-1))
+
+        # Gates and the perceptron of the invariants add what is not polynomial.
+        invariants = torch.cat([update[:, 0], embedding], dim=-1)
+        gates = self.gate(invariants).view(-1, self.lmax + 1, self.n_channels)[:, self.degrees]
+        update = 2 * torch.sigmoid(gates) * update
+        scalar = update[:, :1] + self.scalar(invariants)[:, None]
+        update = torch.cat([scalar, update[:, 1:]], dim=1)
+        return update if features is None else features + update

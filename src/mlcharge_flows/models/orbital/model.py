@@ -1,0 +1,104 @@
+"""The orbital model, ready to predict complete starts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from mlcharge_flows.density.superposition import superpose
+from mlcharge_flows.models.checkpoint import CheckpointError
+from mlcharge_flows.models.orbital.config import OrbitalConfig
+from mlcharge_flows.models.orbital.graph import Graph
+from mlcharge_flows.models.orbital.network import OrbitalNetwork
+from mlcharge_flows.models.orbital.plane_waves import PlaneWaves
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlcharge_flows.density.crystal import Crystal
+    from mlcharge_flows.density.density import Density
+    from mlcharge_flows.density.superposition import AtomicStart
+    from mlcharge_flows.models.card import Card
+    from mlcharge_flows.models.checkpoint import Checkpoint
+
+_DECAYED = 1e-4
+"""Waves are left out where the narrowest Gaussian's transform has decayed to this."""
+
+
+class OrbitalModel:
+    """Superposition of atoms, plus orbitals whose coefficients a network predicts.
+
+    Parameters
+    ----------
+    card
+        What the network was trained on.
+    network
+        Trained weights.
+    atoms
+        Free atom of each element.
+    """
+
+    def __init__(
+        self, card: Card, network: OrbitalNetwork, atoms: Mapping[str, AtomicStart]
+    ) -> None:
+        self.card = card
+        self.atoms = atoms
+        self.network = network.eval().requires_grad_(requires_grad=False)
+
+    @property
+    def largest_wave(self) -> float:
+        """Wave number up to which the orbitals are evaluated, 1/angstrom."""
+        narrowest = float(self.network.basis.exponents.max())
+        if self.network.scaling is not None:
+            narrowest *= 2
+        return 2 * float(np.sqrt(-np.log(_DECAYED) * narrowest))
+
+    def predict(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
+        """Predict the density of a neutral cell with its occupancies; see the protocol.
+
+        NELECT is exact because the superposition of atoms integrates to it, the predicted
+        monopoles cancel within the cell, and the wave G = 0 is not touched.
+        """
+        config = self.network.config
+        start = superpose(crystal, self.atoms, shape)
+        graph = Graph.of(crystal, config)
+        waves = PlaneWaves.of(crystal, start.shape, self.largest_wave, config.lmax)
+        with torch.inference_mode():
+            predicted = self.network(graph)[0]
+            correction = waves.on_grid(
+                waves.density(
+                    predicted.coefficients,
+                    waves.phases(graph.positions),
+                    self.network.basis,
+                    predicted.scales,
+                )
+            )
+        records = tuple(
+            record + change.double().numpy()
+            for record, change in zip(start.occupancies or (), predicted.occupancies, strict=True)
+        )
+        total = start.total + correction.double().numpy()
+        return replace(start, total=total, occupancies=records, comment=self.card.name)
+
+
+def load(checkpoint: Checkpoint) -> OrbitalModel:
+    """Build the model of a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        Its weights do not fit its card, or it lacks the free atoms.
+    """
+    card = checkpoint.card
+    if missing := sorted(set(card.elements) - set(checkpoint.atoms)):
+        raise CheckpointError(f"{card.name}: lacks the free atoms of {', '.join(missing)}")
+    network = OrbitalNetwork(OrbitalConfig.model_validate(card.config))
+    try:
+        network.load_state_dict(dict(checkpoint.weights))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{card.name}: its weights do not fit its card ({reason})") from None
+    return OrbitalModel(card, network, checkpoint.atoms)

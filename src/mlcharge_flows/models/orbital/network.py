@@ -1,0 +1,162 @@
+"""From a crystal graph to the coefficients of orbitals and the corrections of occupancies."""
+
+from __future__ import annotations
+
+from math import pi
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import nn
+
+from mlcharge_flows.models.orbital.basis import GaussianBasis
+from mlcharge_flows.models.orbital.degrees import degree_of_component, harmonics
+from mlcharge_flows.models.orbital.interaction import Interaction, perceptron
+from mlcharge_flows.models.orbital.occupancies import OccupancyHead
+
+if TYPE_CHECKING:
+    from mlcharge_flows.models.orbital.config import OrbitalConfig
+    from mlcharge_flows.models.orbital.graph import Graph
+
+_SMALLEST_SCALE, _LARGEST_SCALE = 0.5, 2.0
+"""Range of the scaling factors (SCDP, appendix)."""
+
+
+class Prediction(NamedTuple):
+    """What the network says of one crystal.
+
+    Parameters
+    ----------
+    coefficients
+        Of the Gaussians, shape (sites, (lmax + 1)^2, exponents).
+    scales
+        Factors of the exponents, shape (sites, lmax + 1, exponents), or None.
+    occupancies
+        Corrections of the records, one per ion.
+    """
+
+    coefficients: torch.Tensor
+    scales: torch.Tensor | None
+    occupancies: list[torch.Tensor]
+
+
+class OrbitalNetwork(nn.Module):
+    """Equivariant network of the orbital model.
+
+    Parameters
+    ----------
+    config
+        Its size and options.
+    """
+
+    def __init__(self, config: OrbitalConfig) -> None:
+        super().__init__()
+        self.config = config
+        lmax, n_channels, hidden = config.lmax, config.n_channels, config.n_hidden
+        self.basis = GaussianBasis(config.smallest_exponent, config.ratio, config.n_exponents, lmax)
+        self.embedding = nn.Embedding(config.n_species, config.n_embedding)
+        self.interactions = nn.ModuleList(
+            Interaction(
+                lmax,
+                n_channels,
+                config.n_radial,
+                config.n_embedding,
+                hidden,
+                config.n_factors,
+                first=round_ == 0,
+            )
+            for round_ in range(config.n_interactions)
+        )
+        # A read-out common to all elements, and a part that depends on the element smoothly.
+        shape = (config.rank + 1, lmax + 1, n_channels, config.n_exponents)
+        self.readout = nn.Parameter(0.1 * torch.randn(shape) / n_channels**0.5)
+        self.element_mix = nn.Parameter(0.3 * torch.randn(config.n_species, config.rank))
+        self.softness = perceptron(n_channels, hidden, 1)
+        self.occupancies = OccupancyHead(config.elements, config.channels, n_channels, lmax)
+        self.scaling = (
+            perceptron(n_channels, hidden, (lmax + 1) * config.n_exponents)
+            if config.scaling
+            else None
+        )
+        if self.scaling is not None:  # no scaling before any training
+            for parameter in self.scaling[-1].parameters():
+                nn.init.zeros_(parameter)
+        self.register_buffer("degrees", degree_of_component(lmax), persistent=False)
+
+    degrees: torch.Tensor
+
+    def forward(self, graph: Graph) -> list[Prediction]:
+        """Predict for all crystals of a graph."""
+        features = self.features(graph)
+        scalars = features[:, 0]
+        coefficients = self.basis.uncontracted(self._read(features, graph.species))
+        scales = None if self.scaling is None else self._scales(scalars)
+        coefficients = self._neutral(coefficients, scales, scalars, graph)
+        predictions, first = [], 0
+        for size, ions in zip(graph.sizes, graph.ions, strict=True):
+            sites, atoms = slice(first, first + size), slice(first, first + ions)
+            records = self.occupancies(features[atoms], graph.species[atoms])
+            own = None if scales is None else scales[sites]
+            predictions.append(Prediction(coefficients[sites], own, records))
+            first += size
+        return predictions
+
+    def features(self, graph: Graph) -> torch.Tensor:
+        """Features of all sites, shape (sites, (lmax + 1)^2, n_channels)."""
+        distances = graph.vectors.norm(dim=-1)
+        radial, envelope = self._radial(distances)
+        directions = harmonics(graph.vectors, self.config.lmax) * (4 * pi) ** 0.5
+        embedding = self.embedding(graph.species)
+        features: torch.Tensor | None = None
+        for interaction in self.interactions:
+            features = interaction(
+                features, embedding, radial, envelope, directions, graph.centres, graph.others
+            )
+        assert features is not None
+        return features
+
+    def _radial(self, distances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Spherical Bessel waves of order zero and the envelope of DimeNet (Gasteiger, 2020)."""
+        cutoff = self.config.cutoff
+        share = distances / cutoff
+        n = torch.arange(1, self.config.n_radial + 1, device=distances.device)
+        waves = 2 * (2 / cutoff) ** 0.5 * torch.sin(pi * n * share[:, None]) / distances[:, None]
+        envelope = 1 - 28 * share**6 + 48 * share**7 - 21 * share**8
+        return waves, envelope * (share < 1)
+
+    def _read(self, features: torch.Tensor, species: torch.Tensor) -> torch.Tensor:
+        """Coefficients of the orthonormal orbitals, shape (sites, components, exponents)."""
+        # Per element rather than per site: there are few elements in a batch.
+        kinds, of_site = species.unique(return_inverse=True)
+        own = torch.einsum("zr,rlck->zlck", self.element_mix[kinds], self.readout[1:])
+        maps = (self.readout[0] + own)[:, self.degrees]
+        return torch.einsum("smc,smck->smk", features, maps[of_site])
+
+    def _scales(self, scalars: torch.Tensor) -> torch.Tensor:
+        """Factors of the exponents, between a half and two; 1 before any training."""
+        assert self.scaling is not None
+        raw = self.scaling(scalars).unflatten(-1, (self.config.lmax + 1, self.config.n_exponents))
+        # exp(x) stays between the bounds and is 1 at 0.
+        reach = torch.tensor(_LARGEST_SCALE / _SMALLEST_SCALE).log() / 2
+        return torch.exp(reach * torch.tanh(raw))
+
+    def _neutral(
+        self,
+        coefficients: torch.Tensor,
+        scales: torch.Tensor | None,
+        scalars: torch.Tensor,
+        graph: Graph,
+    ) -> torch.Tensor:
+        """Take the net charge of each crystal off its sites, more of it where they are softer.
+
+        The correction then holds no electrons, and the sum of the free atoms' ZVAL is NELECT.
+        """
+        charges = self.basis.charges(None if scales is None else scales[:, 0])
+        charges = charges.expand(len(coefficients), -1)
+        net = (coefficients[:, 0] * charges).sum(-1)
+        soft = nn.functional.softplus(self.softness(scalars)[:, 0])
+        crystal = graph.crystal_of_site
+        zeros = net.new_zeros(len(graph.sizes))
+        share = soft / zeros.index_add(0, crystal, soft)[crystal]
+        excess = zeros.index_add(0, crystal, net)[crystal] * share
+        correction = excess[:, None] * charges / (charges**2).sum(-1, keepdim=True)
+        return torch.cat([(coefficients[:, 0] - correction)[:, None], coefficients[:, 1:]], dim=1)

@@ -1,0 +1,155 @@
+r"""The plane waves of a grid within a sphere, and the orbitals' density on them.
+
+.. math::
+    V \rho(\mathbf G) = \sum_i e^{-i \mathbf G \cdot \mathbf R_i} \sum_l (-i)^l \sum_m
+        Y_{lm}(\hat G) \sum_k c^i_{klm} F_{kl}(G) .
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import pi
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import torch
+
+from mlcharge_flows.density.fourier import frequencies
+from mlcharge_flows.models.orbital.degrees import harmonics
+
+if TYPE_CHECKING:
+    from mlcharge_flows.density.crystal import Crystal
+    from mlcharge_flows.models.orbital.basis import GaussianBasis
+
+
+@dataclass(frozen=True, eq=False)
+class PlaneWaves:
+    """Half of the sphere of plane waves of a real grid, without G = 0.
+
+    Parameters
+    ----------
+    miller
+        Integer wave vectors, shape (waves, 3).
+    index
+        Where each is in the flattened half spectrum of shape (nx, ny, nz // 2 + 1).
+    q
+        Wave numbers, shape (waves,), 1/angstrom.
+    harmonics
+        Real harmonics of their directions, shape ((lmax + 1)^2, waves).
+    multiplicity
+        2 where -G is not in the half spectrum, else 1.
+    shape
+        The grid.
+    volume
+        Of the cell, angstrom^3.
+    """
+
+    miller: torch.Tensor
+    index: torch.Tensor
+    q: torch.Tensor
+    harmonics: torch.Tensor
+    multiplicity: torch.Tensor
+    shape: tuple[int, int, int]
+    volume: float
+
+    @classmethod
+    def of(cls, crystal: Crystal, shape: tuple[int, int, int], largest: float, lmax: int) -> Self:
+        """Plane waves of a grid up to a wave number.
+
+        Waves at the Nyquist frequency of an even grid are left out, as in a superposition of
+        atoms: the two of a pair are one there, and a shifted site cannot be told.
+
+        Parameters
+        ----------
+        crystal
+            The cell.
+        shape
+            The fine grid.
+        largest
+            Radius of the sphere, 1/angstrom.
+        lmax
+            Highest degree of the harmonics.
+        """
+        nx, ny, nz = shape
+        axes = [frequencies(nx), frequencies(ny), np.arange(nz // 2 + 1)]
+        keep = [
+            np.abs(axis) <= min((n - 1) // 2, largest * length / (2 * pi))
+            for axis, n, length in zip(
+                axes, shape, np.linalg.norm(crystal.lattice, axis=1), strict=True
+            )
+        ]
+        places = np.stack(np.meshgrid(*map(np.flatnonzero, keep), indexing="ij"), -1).reshape(-1, 3)
+        miller = np.stack([axis[place] for axis, place in zip(axes, places.T, strict=True)], -1)
+        vectors = miller @ crystal.reciprocal
+        q = np.linalg.norm(vectors, axis=1)
+        inside = (q <= largest) & (q > 0)
+        places, miller, vectors, q = places[inside], miller[inside], vectors[inside], q[inside]
+        dtype = torch.get_default_dtype()
+        return cls(
+            torch.from_numpy(miller.astype(np.float64)),
+            torch.from_numpy((places[:, 0] * ny + places[:, 1]) * (nz // 2 + 1) + places[:, 2]),
+            torch.from_numpy(q).to(dtype),
+            harmonics(torch.from_numpy(vectors).to(dtype), lmax).T.contiguous(),
+            torch.from_numpy(np.where(miller[:, 2] == 0, 1.0, 2.0)).to(dtype),
+            (nx, ny, nz),
+            crystal.volume,
+        )
+
+    def to(self, device: torch.device | str) -> PlaneWaves:
+        """Return the same waves on a device."""
+        names = ("miller", "index", "q", "harmonics", "multiplicity")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+    def phases(self, positions: torch.Tensor) -> torch.Tensor:
+        """Structure factors exp(-i G R) of sites, shape (sites, waves), complex.
+
+        Parameters
+        ----------
+        positions
+            Fractional coordinates, shape (sites, 3), double precision: the phases reach hundreds
+            of turns.
+        """
+        turns = positions @ self.miller.T
+        angles = (-2 * pi * (turns - torch.round(turns))).to(self.q.dtype)
+        return torch.polar(torch.ones_like(angles), angles)
+
+    def density(
+        self,
+        coefficients: torch.Tensor,
+        phases: torch.Tensor,
+        basis: GaussianBasis,
+        scales: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Plane-wave coefficients of a density of orbitals.
+
+        Parameters
+        ----------
+        coefficients
+            Of the Gaussians, shape (sites, (lmax + 1)^2, exponents).
+        phases
+            Structure factors, see :meth:`phases`.
+        basis
+            The Gaussians.
+        scales
+            Factors of the exponents, shape (sites, lmax + 1, exponents), or None.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (waves,), complex, electrons.
+        """
+        total = torch.zeros_like(phases[0])
+        for degree in range(basis.lmax + 1):
+            components = slice(degree**2, (degree + 1) ** 2)
+            radial = basis.radial(degree, self.q, None if scales is None else scales[:, degree])
+            shells = coefficients[:, components] @ radial  # sites, components, waves
+            angular = torch.einsum("smg,mg->sg", shells, self.harmonics[components])
+            total = total + (-1j) ** degree * torch.einsum("sg,sg->g", angular.to(phases), phases)
+        return total
+
+    def on_grid(self, waves: torch.Tensor) -> torch.Tensor:
+        """Density on the grid, electrons/angstrom^3, of plane-wave coefficients in electrons."""
+        nx, ny, nz = self.shape
+        half = waves.new_zeros(nx * ny * (nz // 2 + 1)).index_put((self.index,), waves)
+        grid = torch.fft.irfftn(half.view(nx, ny, nz // 2 + 1), s=self.shape, norm="forward")
+        return grid / self.volume

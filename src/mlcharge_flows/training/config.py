@@ -1,0 +1,100 @@
+"""A training, as its YAML file describes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class ConfigError(ValueError):
+    """A training that cannot be done; one line that names the file and the key."""
+
+
+class LossConfig(BaseModel):
+    """Weights of the terms; each is relative to the superposition's error of the material."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    waves: float = Field(1.0, ge=0, description="Root mean square error of the plane waves.")
+    grid: float = Field(0.0, ge=0, description="Mean absolute error on the grid, as in the NMAE.")
+    occupancies: float = Field(0.5, ge=0, description="Mean absolute error of the occupancies.")
+    coulomb: float = Field(
+        0.0,
+        ge=0,
+        description="Wave number (1/angstrom) below which waves count more, as in the Hartree "
+        "energy: the weight is 1 + (coulomb / G)^2.",
+    )
+
+
+class TrainingConfig(BaseModel):
+    """What is trained, on what, and for how long.
+
+    Examples
+    --------
+    >>> TrainingConfig(name="demo", data="dataset.h5").epochs
+    100
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][\w.+-]*$", description="Name of the checkpoint that comes out."
+    )
+    data: Path = Field(description="Data set, relative to the YAML file.")
+    architecture: Literal["orbital"] = Field("orbital", description="Package of models/.")
+    model: dict[str, Any] = Field(
+        default_factory=dict, description="Options of the architecture, such as n_channels."
+    )
+    description: str = Field("", description="One sentence for the card.")
+    data_name: str = Field("", description="What the data set is, in words, for the card.")
+    licence: str = Field("MIT", description="Of the weights.")
+    validation_share: float = Field(
+        0.08, gt=0, lt=1, description="Of the materials, held out besides those marked so."
+    )
+    train_share: float = Field(
+        1.0, gt=0, le=1, description="Of the others, trained on: for learning curves."
+    )
+    loss: LossConfig = Field(default_factory=lambda: LossConfig())
+    largest_wave: float = Field(22.0, gt=0, description="Plane waves that are fitted, 1/angstrom.")
+    epochs: int = Field(100, ge=1, description="Passes over the data.")
+    batch_size: int = Field(8, ge=1, description="Materials per step.")
+    learning_rate: float = Field(3e-3, gt=0, description="Highest; then down as a cosine.")
+    warm_up: int = Field(100, ge=0, description="Steps of rising learning rate.")
+    weight_decay: float = Field(1e-3, ge=0, description="Of AdamW.")
+    clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
+    average: float = Field(0.998, ge=0, lt=1, description="Decay of the averaged weights (EMA).")
+    validate_every: int = Field(5, ge=1, description="Epochs between validations.")
+    patience: int = Field(
+        20, ge=1, description="Validations without a better one after which training stops."
+    )
+    seed: int = Field(0, description="Of weights and order.")
+    device: str = Field("auto", description="auto takes a GPU where there is one.")
+
+
+def read_config(path: str | Path) -> TrainingConfig:
+    """Read the YAML file of a training.
+
+    Raises
+    ------
+    ConfigError
+        It is missing, no YAML, or says what cannot be.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: no YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected keys and values, such as `data: dataset.h5`")
+    try:
+        config = TrainingConfig.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"{path}: {key}: {first['msg']}") from None
+    return config.model_copy(update={"data": path.parent / config.data})

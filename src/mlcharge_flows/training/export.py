@@ -1,0 +1,94 @@
+"""From a finished training to a checkpoint with its card."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from mlcharge_flows import __version__
+from mlcharge_flows.models.card import Card, DataCard, PawCard
+from mlcharge_flows.models.checkpoint import Checkpoint, checksum
+from mlcharge_flows.models.range import TrainingRange
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mlcharge_flows.training.config import TrainingConfig
+    from mlcharge_flows.training.record import Record
+    from mlcharge_flows.training.store import Store
+    from mlcharge_flows.training.task import Task
+
+
+def checkpoint_of(
+    task: Task,
+    config: TrainingConfig,
+    store: Store,
+    records: Sequence[Record],
+    n_validation: int,
+    errors: Mapping[str, float],
+) -> Checkpoint:
+    """Put the weights of a trained network together with all that a user must know of them.
+
+    Parameters
+    ----------
+    task
+        With the trained network.
+    config
+        Of the training.
+    store
+        The data set.
+    records
+        The materials that were trained on; they set the range of the model.
+    n_validation
+        Materials held out.
+    errors
+        On those, see :func:`mlcharge_flows.training.loop.validate`.
+    """
+    known = {symbol for record in records for symbol in record.crystal.symbols}
+    paw = {symbol: store.paw[symbol] for symbol in sorted(known)}
+    atoms = {symbol: data_set.atom for symbol, data_set in paw.items() if data_set.atom}
+    titles = [data_set.titel for data_set in paw.values()]
+    card = Card(
+        name=config.name,
+        architecture=config.architecture,
+        config=dict(task.options),
+        description=config.description,
+        data=DataCard(
+            name=config.data_name or config.data.stem,
+            train=len(records),
+            validation=n_validation,
+            sha256=checksum(store.path),
+            protocol=store.protocol,
+        ),
+        paw_family=_family(titles),
+        paw={
+            symbol: PawCard(
+                titel=data_set.titel,
+                zval=atoms[symbol].zval,
+                channels=data_set.channels,
+                q_step=float(atoms[symbol].q[1]),
+            )
+            for symbol, data_set in paw.items()
+        },
+        range=TrainingRange.of(
+            [record.crystal for record in records], [record.shape for record in records]
+        ),
+        errors={
+            "nmae_median": round(errors["nmae"], 4),
+            "nmae_mean": round(errors["nmae_mean"], 4),
+            "density_removed": round(1 - errors["density_left"], 4),
+            "occupancies_removed": round(1 - errors["occupancies_left"], 4),
+        },
+        licence=config.licence,
+        created=datetime.now(UTC).date(),
+        version=__version__,
+    )
+    return Checkpoint(card, atoms, task.network.state_dict())
+
+
+def _family(titles: Sequence[str]) -> str:
+    """What the titles have in common at their start and their end: functional and library."""
+    words = [title.split() for title in titles]
+    first = sorted({title[0] for title in words})
+    last = sorted({title[-1] for title in words if len(title) > 2})
+    return " ".join([*first, *(last if len(last) == 1 else [])])

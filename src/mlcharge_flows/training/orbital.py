@@ -1,0 +1,193 @@
+"""Training the orbital model: examples, loss and errors, all in plane waves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from mlcharge_flows.models.orbital.config import OrbitalConfig
+from mlcharge_flows.models.orbital.graph import Graph
+from mlcharge_flows.models.orbital.interaction import Interaction
+from mlcharge_flows.models.orbital.network import OrbitalNetwork
+from mlcharge_flows.models.orbital.plane_waves import PlaneWaves
+from mlcharge_flows.training.config import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlcharge_flows.models.orbital.network import Prediction
+    from mlcharge_flows.training.config import TrainingConfig
+    from mlcharge_flows.training.record import Record
+    from mlcharge_flows.training.store import Store
+
+_FLOOR = 1e-3
+"""A start that is better than this share of the occupancies is not worth improving."""
+
+
+@dataclass(frozen=True, eq=False)
+class OrbitalExample:
+    """A material as tensors.
+
+    Parameters
+    ----------
+    graph
+        Its sites.
+    waves, phases
+        Its plane waves and structure factors.
+    target
+        Converged less superposed density in plane waves, electrons, shape (waves,).
+    weight
+        Of each wave in the loss.
+    norm
+        Weighted square sum of the target.
+    change
+        The same density on the full grid, electrons/angstrom^3.
+    start_error
+        NMAE of the superposition, percent.
+    occupancies
+        Converged less atomic occupancies of all ions, one after the other.
+    occupancies_size
+        Sum of the absolute converged occupancies.
+    """
+
+    graph: Graph
+    waves: PlaneWaves
+    phases: torch.Tensor
+    target: torch.Tensor
+    weight: torch.Tensor
+    norm: torch.Tensor
+    change: torch.Tensor
+    start_error: float
+    occupancies: torch.Tensor
+    occupancies_size: float
+
+
+class OrbitalTask:
+    """The orbital network and its loss.
+
+    Parameters
+    ----------
+    config
+        The training.
+    store
+        Data set; its PAW data sets name elements and channels.
+    device
+        Where tensors live.
+
+    Raises
+    ------
+    ConfigError
+        The model's options cannot be.
+    """
+
+    def __init__(self, config: TrainingConfig, store: Store, device: torch.device) -> None:
+        elements = sorted(store.paw)
+        channels = {symbol: list(store.paw[symbol].channels) for symbol in elements}
+        try:
+            self.model = OrbitalConfig(elements=elements, channels=channels, **config.model)
+        except (ValidationError, TypeError) as error:
+            first = error.errors()[0] if isinstance(error, ValidationError) else None
+            what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
+            raise ConfigError(f"model.{what}") from None
+        self.config, self.device = config, device
+        self.network: nn.Module = OrbitalNetwork(self.model).to(device)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the architecture, for the card."""
+        return self.model.model_dump()
+
+    def example(self, record: Record) -> OrbitalExample:
+        """Turn a material into tensors, once."""
+        graph = Graph.of(record.crystal, self.model)
+        waves = PlaneWaves.of(
+            record.crystal, record.shape, self.config.largest_wave, self.model.lmax
+        )
+        difference = record.difference()
+        spectrum = torch.from_numpy(record.waves().ravel() * record.crystal.volume)
+        target = spectrum[waves.index].to(torch.complex64)
+        weight = waves.multiplicity * (1 + (self.config.loss.coulomb / waves.q) ** 2)
+        records = difference.occupancies or ()
+        converged = record.density().occupancies or ()
+        return OrbitalExample(
+            graph.to(self.device),
+            waves.to(self.device),
+            waves.phases(graph.positions).to(self.device),
+            target.to(self.device),
+            weight.to(self.device),
+            (weight * target.abs() ** 2).sum().to(self.device),
+            torch.from_numpy(difference.total.astype(np.float32)).to(self.device),
+            record.start_error,
+            torch.from_numpy(np.concatenate(records).astype(np.float32)).to(self.device),
+            float(sum(np.abs(values).sum() for values in converged)),
+        )
+
+    def calibrate(self, examples: Sequence[OrbitalExample]) -> None:
+        """Take the number of neighbours and the sizes of the occupancies from examples."""
+        network = self.network
+        assert isinstance(network, OrbitalNetwork)
+        pairs = sum(len(example.graph.centres) for example in examples)
+        sites = sum(len(example.graph.species) for example in examples)
+        for module in network.modules():
+            if isinstance(module, Interaction):
+                module.mean_neighbours.fill_(pairs / sites)
+        changes: dict[int, list[np.ndarray]] = {}
+        for example in examples:
+            species = example.graph.species[: example.graph.ions[0]].tolist()
+            lengths = [len(getattr(network.occupancies, f"block_{index}")) for index in species]
+            parts = example.occupancies.cpu().split(lengths)
+            for index, part in zip(species, parts, strict=True):
+                changes.setdefault(index, []).append(part.numpy())
+        for index, values in changes.items():
+            network.occupancies.set_scales(index, np.stack(values))
+
+    def losses(
+        self, network: nn.Module, examples: Sequence[OrbitalExample]
+    ) -> dict[str, torch.Tensor]:
+        """Terms of the loss, each relative to the superposition's error."""
+        predictions = network(Graph.batch([example.graph for example in examples]))
+        waves, grid, occupancies = [], [], []
+        for example, prediction in zip(examples, predictions, strict=True):
+            difference = self._waves(network, example, prediction) - example.target
+            square = (example.weight * (difference.real**2 + difference.imag**2)).sum()
+            waves.append(torch.sqrt(square / example.norm + 1e-8))
+            if self.config.loss.grid:
+                error = example.waves.on_grid(difference).abs().sum()
+                grid.append(error / example.change.abs().sum())
+            occupancies.append(_occupancies_left(example, prediction))
+        terms = {"waves": torch.stack(waves).mean(), "occupancies": torch.stack(occupancies).mean()}
+        if grid:
+            terms["grid"] = torch.stack(grid).mean()
+        weights = self.config.loss
+        loss = sum((getattr(weights, name) * term for name, term in terms.items()), torch.zeros(()))
+        return {"loss": loss, **terms}
+
+    def errors(self, network: nn.Module, example: OrbitalExample) -> dict[str, float]:
+        """Errors of one material on its full grid."""
+        prediction = network(example.graph)[0]
+        predicted = example.waves.on_grid(self._waves(network, example, prediction))
+        left = float((predicted - example.change).abs().sum() / example.change.abs().sum())
+        return {
+            "nmae": left * example.start_error,
+            "density_left": left,
+            "occupancies_left": float(_occupancies_left(example, prediction)),
+        }
+
+    @staticmethod
+    def _waves(network: nn.Module, example: OrbitalExample, prediction: Prediction) -> torch.Tensor:
+        assert isinstance(network, OrbitalNetwork)
+        return example.waves.density(
+            prediction.coefficients, example.phases, network.basis, prediction.scales
+        )
+
+
+def _occupancies_left(example: OrbitalExample, prediction: Prediction) -> torch.Tensor:
+    """Share of the free atoms' error of the occupancies that is left."""
+    difference = torch.cat(prediction.occupancies) - example.occupancies
+    start = example.occupancies.abs().sum() + _FLOOR * example.occupancies_size
+    return difference.abs().sum() / start

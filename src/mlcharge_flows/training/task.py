@@ -1,0 +1,49 @@
+"""What the training loop asks of an architecture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import torch
+    from torch import nn
+
+    from mlcharge_flows.training.config import TrainingConfig
+    from mlcharge_flows.training.record import Record
+    from mlcharge_flows.training.store import Store
+
+
+class Task(Protocol):
+    """An architecture being trained; each has a module of its own in this package."""
+
+    network: nn.Module
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Options of the architecture, for the card."""
+        ...
+
+    def example(self, record: Record) -> Any:
+        """Turn a material into tensors, once."""
+        ...
+
+    def calibrate(self, examples: Sequence[Any]) -> None:
+        """Take scales of input and output from the examples, before the first step."""
+        ...
+
+    def losses(self, network: nn.Module, examples: Sequence[Any]) -> dict[str, torch.Tensor]:
+        """Terms of the loss, each a mean over materials; ``loss`` is their weighted sum."""
+        ...
+
+    def errors(self, network: nn.Module, example: Any) -> dict[str, float]:
+        """Errors of one material: ``nmae`` in percent, and shares that are left of the start's."""
+        ...
+
+
+def task_of(config: TrainingConfig, store: Store, device: torch.device) -> Task:
+    """Task of the architecture that a configuration names."""
+    from mlcharge_flows.training.orbital import OrbitalTask
+
+    return {"orbital": OrbitalTask}[config.architecture](config, store, device)

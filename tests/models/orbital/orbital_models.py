@@ -1,0 +1,88 @@
+"""Small orbital models with random weights, and the crystals on which their laws are seen."""
+
+from contextlib import contextmanager
+from datetime import date
+
+import numpy as np
+import torch
+
+from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.occupancies import record_length
+from mlcharge_flows.density.superposition import AtomicStart
+from mlcharge_flows.models.card import Card, DataCard, PawCard
+from mlcharge_flows.models.orbital.config import OrbitalConfig
+from mlcharge_flows.models.orbital.model import OrbitalModel
+from mlcharge_flows.models.orbital.network import OrbitalNetwork
+from mlcharge_flows.models.range import TrainingRange
+
+CHANNELS = {"Mg": [0, 0, 1, 2], "O": [0, 0, 1, 1]}
+Q_STEP = 0.1
+TRICLINIC = np.array([[3.1, 0.2, -0.1], [0.4, 3.6, 0.3], [-0.5, 0.1, 4.0]])
+
+
+def atom(symbol):
+    zval, width = {"Mg": (2.0, 0.6), "O": (6.0, 0.4)}[symbol]
+    q = np.arange(400) * Q_STEP
+    record = np.linspace(0.1, 0.5, record_length(CHANNELS[symbol]))
+    form_factor = zval * np.exp(-((q * width) ** 2) / 2)
+    return AtomicStart(symbol, zval, q, form_factor, tuple(CHANNELS[symbol]), record)
+
+
+ATOMS = {symbol: atom(symbol) for symbol in CHANNELS}
+
+
+@contextmanager
+def precision(dtype):
+    """Everything within is made in this precision."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def network(**options):
+    """A network whose weights are large enough that every part of it matters."""
+    small = {"n_channels": 6, "n_hidden": 8, "n_embedding": 4, "n_exponents": 4, "ratio": 2.2}
+    config = OrbitalConfig(
+        elements=["Mg", "O"], channels=CHANNELS, **{"cutoff": 4.0, **small, **options}
+    )
+    torch.manual_seed(1)
+    made = OrbitalNetwork(config)
+    made.readout.data *= 20.0
+    if made.scaling is not None:
+        torch.nn.init.normal_(made.scaling[-1].weight)
+    return made
+
+
+def model(**options):
+    made = network(**options)
+    card = Card(
+        name="random",
+        architecture="orbital",
+        config=made.config.model_dump(),
+        data=DataCard(name="none", train=0, validation=0),
+        paw_family="synthetic",
+        paw={
+            symbol: PawCard(titel=symbol, zval=known.zval, channels=known.channels, q_step=Q_STEP)
+            for symbol, known in ATOMS.items()
+        },
+        range=TrainingRange(volume=(1.0, 100.0), neighbours=(0, 1000)),
+        licence="MIT",
+        created=date(2026, 1, 1),
+        version="0",
+    )
+    return OrbitalModel(card, made, ATOMS)
+
+
+def crystal(seed=3):
+    """No symmetry at all."""
+    positions = np.random.default_rng(seed).uniform(size=(3, 3))
+    return Crystal(TRICLINIC, ("Mg", "O", "O"), positions)
+
+
+def salt():
+    """Rock salt, primitive cell."""
+    lattice = 4.2 / 2 * np.array([[0.0, 1, 1], [1, 0, 1], [1, 1, 0]])
+    return Crystal(lattice, ("Mg", "O"), np.array([[0.0, 0, 0], [0.5, 0.5, 0.5]]))

@@ -1,0 +1,113 @@
+"""Orbitals in plane waves against the sum over orbitals and images in real space."""
+
+import itertools
+from math import gamma
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the models extra")
+pytest.importorskip("e3nn", reason="needs the models extra")
+
+from orbital_models import crystal, precision  # noqa: E402
+
+from mlcharge_flows.density.harmonics import real_harmonics  # noqa: E402
+from mlcharge_flows.models.orbital.basis import GaussianBasis  # noqa: E402
+from mlcharge_flows.models.orbital.plane_waves import PlaneWaves  # noqa: E402
+
+SHAPE = (20, 21, 24)
+LMAX = 3
+N_EXPONENTS = 3
+
+
+def in_real_space(crystal, coefficients, exponents):
+    """Density by the definition: every orbital of every site and its images, double precision.
+
+    `exponents` has shape (sites, lmax + 1, exponents).
+    """
+    points = np.stack(np.meshgrid(*[np.arange(n) / n for n in SHAPE], indexing="ij"), -1)
+    total = np.zeros(SHAPE)
+    for site, position in enumerate(crystal.positions):
+        for image in itertools.product(range(-3, 4), repeat=3):
+            away = (points - position - image) @ crystal.lattice
+            r = np.linalg.norm(away, axis=-1)
+            angular = real_harmonics(LMAX, away / np.maximum(r, 1e-12)[..., None])
+            for degree in range(LMAX + 1):
+                for k, alpha in enumerate(exponents[site, degree]):
+                    norm = gamma(degree + 1.5) / (2 * (2 * alpha) ** (degree + 1.5))
+                    radial = norm**-0.5 * r**degree * np.exp(-alpha * r**2)
+                    own = coefficients[site, degree**2 : (degree + 1) ** 2, k]
+                    total += radial * (angular[degree] @ own)
+    return total
+
+
+@pytest.fixture(scope="module")
+def sums():
+    """The slow reference, once for all tests: plain and with scaled exponents."""
+    random = np.random.default_rng(2)
+    ions = crystal()
+    coefficients = random.standard_normal((3, (LMAX + 1) ** 2, N_EXPONENTS))
+    coefficients[:, 0] = 0.0  # the wave G = 0 is not of the plane waves; see the next test
+    scales = random.uniform(0.7, 1.4, (3, LMAX + 1, N_EXPONENTS))
+    alpha = 0.7 * 1.8 ** np.arange(N_EXPONENTS)
+    plain = in_real_space(ions, coefficients, np.broadcast_to(alpha, scales.shape))
+    return ions, coefficients, scales, plain, in_real_space(ions, coefficients, scales * alpha)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 3e-6)])
+def test_density_agrees_with_the_real_space_sum(sums, dtype, tolerance):
+    ions, coefficients, scales, plain, scaled = sums
+    with precision(dtype):
+        basis = GaussianBasis(0.7, 1.8, N_EXPONENTS, LMAX)
+        waves = PlaneWaves.of(ions, SHAPE, 30.0, LMAX)
+        phases = waves.phases(torch.from_numpy(ions.positions))
+        given = torch.tensor(coefficients, dtype=dtype)
+        for factors, expected in ((None, plain), (torch.tensor(scales, dtype=dtype), scaled)):
+            grid = waves.on_grid(waves.density(given, phases, basis, factors))
+            # The grid's own cutoff is felt where the narrowest Gaussians have not decayed.
+            size = np.abs(expected).max()
+            assert np.abs(grid.numpy() - expected).max() < max(tolerance, 2e-6) * size
+
+
+def test_a_monopole_lacks_only_its_mean():
+    ions = crystal()
+    coefficients = np.zeros((3, (LMAX + 1) ** 2, N_EXPONENTS))
+    coefficients[:, 0] = 1.0
+    alpha = np.broadcast_to(0.7 * 1.8 ** np.arange(N_EXPONENTS), (3, LMAX + 1, N_EXPONENTS))
+    expected = in_real_space(ions, coefficients, alpha)
+    with precision(torch.float64):
+        basis = GaussianBasis(0.7, 1.8, N_EXPONENTS, LMAX)
+        waves = PlaneWaves.of(ions, SHAPE, 30.0, LMAX)
+        phases = waves.phases(torch.from_numpy(ions.positions))
+        grid = waves.on_grid(waves.density(torch.tensor(coefficients), phases, basis)).numpy()
+        charge = float(3 * basis.charges().sum())
+    np.testing.assert_allclose(grid.mean(), 0.0, atol=1e-12)
+    np.testing.assert_allclose(grid + charge / ions.volume, expected, atol=3e-6)
+
+
+def test_gradients_are_those_of_finite_differences():
+    ions = crystal()
+    with precision(torch.float64):
+        basis = GaussianBasis(0.7, 1.8, 2, 2)
+        waves = PlaneWaves.of(ions, (4, 4, 5), 30.0, 2)
+        phases = waves.phases(torch.from_numpy(ions.positions))
+        coefficients = torch.rand(3, 9, 2, requires_grad=True)
+        scales = (0.5 + torch.rand(3, 3, 2)).requires_grad_()
+
+        def density(c, s):
+            return waves.on_grid(waves.density(c, phases, basis, s))
+
+        assert torch.autograd.gradcheck(density, (coefficients, scales))
+
+
+def test_a_finer_grid_holds_the_coarser_one():
+    ions = crystal()
+    with precision(torch.float64):
+        basis = GaussianBasis(0.7, 1.8, 2, 2)
+        coefficients = torch.rand(3, 9, 2)
+        grids = []
+        for shape in ((30, 32, 34), (60, 64, 68)):
+            waves = PlaneWaves.of(ions, shape, 30.0, 2)
+            phases = waves.phases(torch.from_numpy(ions.positions))
+            grids.append(waves.on_grid(waves.density(coefficients, phases, basis)).numpy())
+    np.testing.assert_allclose(grids[1][::2, ::2, ::2], grids[0], atol=1e-6)

@@ -1,0 +1,200 @@
+"""Training: it learns, survives a kill, and says what is wrong."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+pytest.importorskip("h5py", reason="needs the train extra")
+torch = pytest.importorskip("torch", reason="needs the models extra")
+pytest.importorskip("e3nn", reason="needs the models extra")
+
+from synthetic_records import packed  # noqa: E402
+
+from mlcharge_flows.cli import app  # noqa: E402
+from mlcharge_flows.models.checkpoint import read_checkpoint  # noqa: E402
+from mlcharge_flows.models.orbital import load  # noqa: E402
+from mlcharge_flows.models.orbital.model import OrbitalModel  # noqa: E402
+from mlcharge_flows.models.orbital.network import OrbitalNetwork  # noqa: E402
+from mlcharge_flows.training import loop  # noqa: E402
+from mlcharge_flows.training.config import TrainingConfig  # noqa: E402
+from mlcharge_flows.training.loop import train  # noqa: E402
+from mlcharge_flows.training.orbital import OrbitalTask  # noqa: E402
+from mlcharge_flows.training.store import write_store  # noqa: E402
+
+SMALL = {"n_channels": 8, "n_hidden": 16, "n_embedding": 4, "lmax": 2, "cutoff": 5.0}
+OPTIONS = {
+    "model": SMALL,
+    "epochs": 4,
+    "batch_size": 2,
+    "validate_every": 1,
+    "warm_up": 2,
+    "largest_wave": 12.0,
+    "validation_share": 0.01,
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "data.h5"
+    records = [
+        packed(f"mp-{n}", seed=n, a=3.6 + 0.1 * n, split="validation" if n == 0 else "train")
+        for n in range(5)
+    ]
+    return write_store(path, records)
+
+
+def task_and_examples(store, config):
+    torch.manual_seed(config.seed)
+    task = OrbitalTask(config, store, torch.device("cpu"))
+    examples = [task.example(record) for record in store]
+    task.calibrate(examples[1:])
+    return task, (examples[1:], examples[:1])
+
+
+def config(store, **options):
+    return TrainingConfig(name="small", data=store.path, **{**OPTIONS, **options})
+
+
+def taught(task, example):
+    """The material as another network of the same kind would have it."""
+    torch.manual_seed(5)
+    teacher = OrbitalNetwork(task.model)
+    teacher.readout.data *= 10
+    with torch.no_grad():
+        prediction = teacher(example.graph)[0]
+        waves = task._waves(teacher, example, prediction)
+    return replace(
+        example,
+        target=waves,
+        norm=(example.weight * waves.abs() ** 2).sum(),
+        change=example.waves.on_grid(waves),
+        occupancies=torch.cat(prediction.occupancies),
+    )
+
+
+@pytest.mark.parametrize("option", [{}, {"scaling": True, "virtual": "bonds"}])
+def test_what_can_be_learned_is_learned(store, tmp_path, option):
+    settings = config(store, epochs=60, learning_rate=1e-2, average=0.9, model={**SMALL, **option})
+    task, (examples, _) = task_and_examples(store, settings)
+    lesson = [taught(task, examples[0])]
+    progress = train(task, (lesson, lesson), settings, tmp_path / "state.pt")
+    assert progress.rows[-1]["density_left"] < 0.3 * progress.rows[0]["density_left"]
+    assert progress.rows[-1]["occupancies_left"] < 0.3 * progress.rows[0]["occupancies_left"]
+
+
+def test_a_term_of_the_grid_equals_its_metric(store):
+    settings = config(store, loss={"grid": 1.0, "coulomb": 1.0}, largest_wave=100.0)
+    task, (examples, _) = task_and_examples(store, settings)
+    terms = task.losses(task.network, examples[:1])
+    with torch.inference_mode():
+        errors = task.errors(task.network, examples[0])
+    # The packing and the Nyquist waves are all that lie between the two.
+    assert terms["grid"].item() == pytest.approx(errors["density_left"], rel=2e-2)
+    assert terms["occupancies"].item() == pytest.approx(errors["occupancies_left"], rel=1e-5)
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_a_killed_training_goes_on_as_if_it_had_not_been(store, tmp_path):
+    weights = []
+    for kill in (None, 2):
+        settings = config(store)
+        task, examples = task_and_examples(store, settings)
+        state = tmp_path / f"{kill}.pt"
+
+        def watch(progress, kill=kill):
+            if progress.epoch == kill:
+                raise KilledError
+
+        if kill:
+            with pytest.raises(KilledError):
+                train(task, examples, settings, state, watch)
+            task, examples = task_and_examples(store, settings)
+        progress = train(task, examples, settings, state)
+        assert [row["epoch"] for row in progress.rows] == [1, 2, 3, 4]
+        weights.append(task.network.state_dict())
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, rtol=0, atol=0)
+
+
+def test_it_stops_when_validation_gets_no_better(store, tmp_path, monkeypatch):
+    scores = iter([0.5, 0.4, 0.45, 0.41, 0.42])
+    errors = ({"density_left": s, "occupancies_left": 0.0} for s in scores)
+    monkeypatch.setattr(loop, "validate", lambda *_: next(errors))
+    settings = config(store, epochs=50, patience=3)
+    task, examples = task_and_examples(store, settings)
+    progress = train(task, examples, settings, tmp_path / "state.pt")
+    assert (progress.epoch, progress.best) == (5, 0.4)
+
+
+@pytest.fixture
+def yaml_file(store, tmp_path):
+    def write(**changes):
+        path = tmp_path / "small.yaml"
+        path.write_text(
+            yaml.safe_dump({"name": "small", "data": str(store.path), **OPTIONS, **changes})
+        )
+        return str(path)
+
+    return write
+
+
+def test_the_command_writes_a_checkpoint_that_predicts(store, yaml_file, tmp_path):
+    result = CliRunner().invoke(app, ["train", yaml_file()])
+    assert result.exit_code == 0, result.output
+    checkpoint = read_checkpoint(tmp_path / "small" / "small.safetensors")
+    card = checkpoint.card
+    assert (card.data.train, card.data.validation, card.elements) == (4, 1, ("Cl", "Na"))
+    assert card.data.protocol == store.protocol
+    model = load(checkpoint)
+    assert isinstance(model, OrbitalModel)
+    record = store["mp-0"]
+    found, expected = model.predict(record.crystal, record.shape), record.density()
+    assert found.n_electrons == pytest.approx(record.n_electrons, abs=1e-6)
+    # The card's error is that of the model as it is used, apart from the packing.
+    error = 100 * np.abs(found.total - expected.total).sum() / np.abs(expected.total).sum()
+    assert error == pytest.approx(card.errors["nmae_median"], rel=2e-2)
+    with (tmp_path / "small" / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["epoch"]) for row in rows] == [1, 2, 3, 4]
+    assert (tmp_path / "small" / "curves.png").stat().st_size > 5000
+
+    again = CliRunner().invoke(app, ["train", yaml_file()])
+    assert again.exit_code == 0
+    other = CliRunner().invoke(app, ["train", yaml_file(learning_rate=1.0)])
+    assert other.exit_code == 2
+    assert "belongs to a training with other settings" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"epochs": 0}, "epochs: Input should be greater than or equal to 1"),
+        ({"data": "none.h5"}, "none.h5: there is no such file"),
+        ({"model": {"width": 3}}, "model.width: Extra inputs are not permitted"),
+        ({"model": {"elements": ["Na"]}}, "model."),
+        ({"architecture": "other"}, "architecture: Input should be"),
+    ],
+)
+def test_bad_configurations_are_one_line(yaml_file, changes, says):
+    result = CliRunner().invoke(app, ["train", yaml_file(**changes)])
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert "small.yaml" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_bad_files_are_one_line(tmp_path):
+    for name, content in (("list.yaml", "[1, 2]"), ("broken.yaml", "a: [")):
+        (tmp_path / name).write_text(content)
+        result = CliRunner().invoke(app, ["train", str(tmp_path / name)])
+        assert result.exit_code == 2
+        assert name in result.stderr
+    result = CliRunner().invoke(app, ["train", str(tmp_path / "absent.yaml")])
+    assert (result.exit_code, "cannot be read" in result.stderr) == (2, True)
