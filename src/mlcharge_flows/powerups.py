@@ -13,8 +13,12 @@ from jobflow import Flow, Job, JobOrder, Maker, OutputReference
 from jobflow.core.maker import recursive_call
 
 from mlcharge_flows.jobs.existing import FileStartMaker
+from mlcharge_flows.jobs.learned import LearnedStartMaker
 from mlcharge_flows.jobs.run import RunFromStartMaker
 from mlcharge_flows.jobs.start import StartDocument, StartMaker
+from mlcharge_flows.models.checkpoint import SUFFIX
+from mlcharge_flows.models.registry import Registry
+from mlcharge_flows.settings import Settings
 
 Work = TypeVar("Work", Flow, Job, Maker)
 Route = Literal["inline", "upstream"]
@@ -41,8 +45,9 @@ def start_from_predicted_density(
     work
         What to change; it is copied. Other power-ups can come before or after.
     start
-        What writes the start of each run; or a CHGCAR that exists; or, for the runs of one
-        structure, the document of a start or the reference to the output of a job that makes it.
+        What writes the start of each run; or ``"learned"``, the name of a model, or a checkpoint;
+        or a CHGCAR that exists; or, for the runs of one structure, the document of a start or the
+        reference to the output of a job that makes it.
     route
         ``"inline"``: the start is written in the run's own folder, just before VASP starts.
         ``"upstream"``: by a job of its own before it, which can run elsewhere, for every run whose
@@ -74,7 +79,7 @@ def start_from_predicted_density(
     'relax'
     """
     if isinstance(start, str | Path):
-        start = FileStartMaker(path=str(Path(start).absolute()))
+        start = _named(start)
     writer = start if isinstance(start, StartMaker) else None
     if route == "upstream" and writer is None:
         raise ValueError("the upstream route needs what writes the starts, not a written one")
@@ -109,6 +114,16 @@ def start_from_predicted_density(
                 raise ValueError(f"{flow.name}: no job can be put into a flow of linear order")
             flow.add_jobs(before)
     return work
+
+
+def _named(start: str | Path) -> StartMaker:
+    """Start Maker for a name; what names no model is the path of a CHGCAR."""
+    if start == "learned":
+        return LearnedStartMaker()
+    if isinstance(start, str) and start in Registry(Settings().models).paths():
+        return LearnedStartMaker(model=start)
+    path = str(Path(start).absolute())
+    return LearnedStartMaker(model=path) if path.endswith(SUFFIX) else FileStartMaker(path=path)
 
 
 def _unwrapped(maker: Any) -> Maker:

@@ -52,6 +52,10 @@ class Settings(BaseSettings):
         ),
         description="Folder for what can be made again, such as the embedded POTCAR library.",
     )
+    models: Path = Field(
+        default_factory=lambda known: known["cache"] / "models",
+        description="Folder of the models that a user has added.",
+    )
 
     @property
     def program(self) -> str:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("h5py", reason="needs the train extra")
 torch = pytest.importorskip("torch", reason="needs the models extra")
-pytest.importorskip("e3nn", reason="needs the models extra")
+pytest.importorskip("safetensors", reason="needs the models extra")
 
 from synthetic_records import packed  # noqa: E402
 
@@ -198,3 +198,30 @@ def test_bad_files_are_one_line(tmp_path):
         assert name in result.stderr
     result = CliRunner().invoke(app, ["train", str(tmp_path / "absent.yaml")])
     assert (result.exit_code, "cannot be read" in result.stderr) == (2, True)
+
+
+def test_evaluation_agrees_with_the_card(store, yaml_file, tmp_path):
+    assert CliRunner().invoke(app, ["train", yaml_file()]).exit_code == 0
+    model = tmp_path / "small" / "small.safetensors"
+    found = tmp_path / "errors.csv"
+    held_out = write_store(tmp_path / "one.h5", [store["mp-0"]])
+    arguments = ["evaluate", str(held_out.path), "--model", str(model), "--csv", str(found)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "with non-metals" in result.output
+    assert "metals only" not in result.output.replace("with non-metals", "")
+    with found.open() as file:
+        (row,) = csv.DictReader(file)
+    errors = read_checkpoint(model).card.errors
+    assert row["symbols"] == "Na Cl"
+    for name in ("density_removed", "occupancies_removed"):
+        assert float(row[name]) == pytest.approx(errors[name], abs=5e-3)
+
+
+def test_evaluation_names_what_is_wrong(store, tmp_path):
+    for data, model, says in (
+        (tmp_path / "none.h5", "x.safetensors", "none.h5: there is no such file"),
+        (store.path, "nonesuch", "there is no model 'nonesuch'"),
+    ):
+        result = CliRunner().invoke(app, ["evaluate", str(data), "--model", model])
+        assert (result.exit_code, says in result.stderr) == (2, True)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mlcharge_flows.flows.compare import CompareStartsMaker
+    from mlcharge_flows.jobs.start import StartMaker
     from mlcharge_flows.scf.comparison import Comparison
     from mlcharge_flows.structures import Material
 
@@ -26,10 +27,13 @@ def compare(
     arms: Annotated[
         str,
         typer.Option(
-            help="Starts to compare with default, which always runs: superposition, converged, "
-            "atomic-occupancies, converged-occupancies."
+            help="Starts to compare with default, which always runs: superposition, learned, "
+            "converged, and their ablations (atomic-occupancies, learned-atomic-occupancies, ..)."
         ),
     ] = "default,superposition,converged",
+    model: Annotated[
+        str, typer.Option(help="Model of the learned starts: a name or a checkpoint.")
+    ] = "orbital",
     workers: Annotated[
         int, typer.Option(min=0, help="Materials at a time; 0: one per CPU, or 1 with VASP.")
     ] = 0,
@@ -57,6 +61,8 @@ def compare(
         mlcharge compare structures.json.gz --max-atoms 6 --limit 12 --workers 4
 
         mlcharge compare cifs/ --arms superposition,converged,atomic-occupancies
+
+        mlcharge compare cifs/ --arms learned,converged --model orbital
     """
     from rich.console import Console
 
@@ -66,9 +72,9 @@ def compare(
     try:
         settings = Settings()
         settings.check()
-        from mlcharge_flows.flows.compare import CompareStartsMaker, named_starts
+        from mlcharge_flows.flows.compare import CompareStartsMaker
 
-        maker = CompareStartsMaker(starts=named_starts(arms.split(",")))
+        maker = CompareStartsMaker(starts=_starts(arms, model))
         materials, problems, n_large = _materials(structures, max_atoms, limit)
         if not problems or skip_bad:
             if not settings.potcar_library.exists():
@@ -91,6 +97,20 @@ def compare(
 
         workers = usable_cpus() if settings.embedded else 1
     _run(console, materials, maker, out, workers)
+
+
+def _starts(arms: str, model: str) -> dict[str, StartMaker]:
+    """Starts of the arms; a model that cannot be loaded is found out before anything runs."""
+    from mlcharge_flows.flows.compare import named_starts
+    from mlcharge_flows.jobs.learned import LearnedStartMaker
+    from mlcharge_flows.models.registry import Registry
+    from mlcharge_flows.settings import Settings
+
+    path = str(Path(model).absolute()) if Path(model).is_file() else model
+    starts = named_starts(arms.split(","), path)
+    if any(isinstance(start, LearnedStartMaker) for start in starts.values()):
+        Registry(Settings().models).load(path)
+    return starts
 
 
 def _materials(

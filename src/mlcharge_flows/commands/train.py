@@ -47,7 +47,7 @@ def train(
     and then [cyan]mlcharge train orbital.yaml[/cyan], and [cyan]mlcharge models add[/cyan] the
     checkpoint that it writes.
     """
-    if missing := [name for name in ("torch", "e3nn", "h5py") if find_spec(name) is None]:
+    if missing := [name for name in ("torch", "safetensors", "h5py") if find_spec(name) is None]:
         leave(f"training needs {', '.join(missing)}: pip install 'mlcharge-flows[models,train]'")
     from rich.console import Console
 

@@ -12,9 +12,11 @@ from jobflow import Flow, Job, Maker, OnMissing
 from mlcharge_flows.jobs.compare import compare
 from mlcharge_flows.jobs.count import count
 from mlcharge_flows.jobs.existing import ConvergedStartMaker
+from mlcharge_flows.jobs.learned import LearnedStartMaker
 from mlcharge_flows.jobs.protocol import ComparisonSetGenerator, protocol_hash
 from mlcharge_flows.jobs.run import RunFromStartMaker
 from mlcharge_flows.jobs.superposition import SuperpositionStartMaker
+from mlcharge_flows.models.registry import DEFAULT
 from mlcharge_flows.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,12 +35,28 @@ STARTS: dict[str, Callable[[], StartMaker]] = {
     "converged": ConvergedStartMaker,
     "atomic-occupancies": lambda: ConvergedStartMaker(occupancies="atomic"),
     "converged-occupancies": lambda: ConvergedStartMaker(grid="atomic"),
+    "learned": LearnedStartMaker,
+    "learned-atomic-occupancies": lambda: LearnedStartMaker(occupancies="atomic"),
+    "learned-occupancies": lambda: LearnedStartMaker(grid="atomic"),
+    "learned-converged-occupancies": lambda: LearnedStartMaker(occupancies="converged"),
+    "converged-learned-occupancies": lambda: LearnedStartMaker(grid="converged"),
 }
-"""Arms that can be asked for by name, beside the reference."""
+"""Arms that can be asked for by name, beside the reference.
+
+``A-B-occupancies`` is the density of A with the occupancies of B; without A it is the density of
+the atoms, but for ``atomic-occupancies``, which go with the converged one.
+"""
 
 
-def named_starts(arms: Iterable[str]) -> dict[str, StartMaker]:
+def named_starts(arms: Iterable[str], model: str = DEFAULT) -> dict[str, StartMaker]:
     """Start Makers of the named arms, without the reference, which always runs.
+
+    Parameters
+    ----------
+    arms
+        Names.
+    model
+        Name or path of the model of the learned ones.
 
     Raises
     ------
@@ -55,7 +73,11 @@ def named_starts(arms: Iterable[str]) -> dict[str, StartMaker]:
     if unknown:
         known = ", ".join([REFERENCE, *STARTS])
         raise ValueError(f"unknown arm {', '.join(map(repr, unknown))}; choose from {known}")
-    return {arm: STARTS[arm]() for arm in names if arm != REFERENCE}
+    starts = {arm: STARTS[arm]() for arm in names if arm != REFERENCE}
+    for start in starts.values():
+        if isinstance(start, LearnedStartMaker):
+            start.model = model
+    return starts
 
 
 def _static() -> BaseVaspMaker:
@@ -101,6 +123,12 @@ class CompareStartsMaker(Maker):
         return [REFERENCE, *self.starts]
 
     @property
+    def models(self) -> dict[str, str]:
+        """SHA-256 of the checkpoints behind the arms that models predict."""
+        found = {arm: start.checkpoint for arm, start in self.starts.items()}
+        return {arm: checkpoint for arm, checkpoint in found.items() if checkpoint}
+
+    @property
     def protocol(self) -> str:
         """Hash of the settings that all arms share."""
         return protocol_hash(self._compared().input_set_generator, Settings().program)
@@ -142,6 +170,7 @@ class CompareStartsMaker(Maker):
             len(structure),
             self.protocol,
             {name: counted.output for name, counted in counts.items()},
+            self.models,
         )
         jobs.append(joined)
         for job in jobs:

@@ -45,9 +45,10 @@ def finished(
 ) -> dict[str, Comparison]:
     """Comparisons in a folder that are the result of these materials under this Maker.
 
-    Results of another protocol, other arms, or another structure of the same name do not count.
+    Results of another protocol, other arms or models, or another structure of the same name do not
+    count.
     """
-    protocol, arms = maker.protocol, set(maker.arms)
+    protocol, arms, models = maker.protocol, set(maker.arms), maker.models
     found = {}
     for material in materials:
         comparison = _result(folder / material.id)
@@ -55,6 +56,7 @@ def finished(
             comparison is not None
             and comparison.protocol == protocol
             and set(comparison.arms) == arms
+            and comparison.models == models
             and _same_structure(folder / material.id, material.structure)
         ):
             found[material.id] = comparison
@@ -183,7 +185,7 @@ def _clear(folder: Path) -> None:
         raise FolderError(f"{folder}: exists and is not of a campaign; choose another --out")
     if _result(folder) is not None:
         raise FolderError(
-            f"{folder}: finished with other settings, arms, or another structure; "
+            f"{folder}: finished with other settings, arms or models, or another structure; "
             "choose another --out, or remove it"
         )
     shutil.rmtree(folder)

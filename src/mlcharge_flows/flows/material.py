@@ -72,6 +72,7 @@ def lost(material: Material, maker: CompareStartsMaker, cause: str) -> Compariso
         n_atoms=len(material.structure),
         protocol=maker.protocol,
         arms=dict.fromkeys(maker.arms, failed),
+        models=maker.models,
     )
 
 

@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     from mlcharge_flows.jobs.start import StartDocument
 
 
+def check_data(given: StartDocument, inputs: VaspInputs) -> None:
+    """Refuse a start that was predicted for other PAW data sets than the run's.
+
+    Where it was predicted there may have been no POTCAR to compare with.
+    """
+    if given.paw is None or not inputs.has_potcars():
+        return
+    for symbol, potcar in inputs.potcars.items():
+        if (titel := given.paw.get(symbol, potcar.titel)) != potcar.titel:
+            raise StartError(
+                f"{given.path}: was predicted for the PAW data set {titel}, the run has "
+                f"{potcar.titel}"
+            )
+
+
 def adapted(given: StartDocument, inputs: VaspInputs, folder: Path) -> StartDocument:
     """Copy a start that is shown to belong to the inputs; on another grid it is interpolated."""
     messages: list[str] = []

@@ -20,6 +20,7 @@ def compare(
     n_atoms: int,
     protocol: str,
     runs: Mapping[str, ScfRun | None],
+    models: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Join the runs of one material; an arm without a document is an arm that failed.
 
@@ -35,9 +36,16 @@ def compare(
         Hash of the shared settings.
     runs
         Counted run of each arm.
+    models
+        SHA-256 of the checkpoints behind the arms that models predicted.
     """
     lost = ScfRun(folder="", failure="the arm left no document")
     arms = {arm: run if run is not None else lost for arm, run in runs.items()}
     return Comparison(
-        material=material, formula=formula, n_atoms=n_atoms, protocol=protocol, arms=arms
+        material=material,
+        formula=formula,
+        n_atoms=n_atoms,
+        protocol=protocol,
+        arms=arms,
+        models=dict(models or {}),
     )

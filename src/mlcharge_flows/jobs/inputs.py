@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import tempfile
 from copy import deepcopy
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from atomate2 import SETTINGS
+from pymatgen.io.vasp import PotcarSingle
+from pymatgen.io.vasp.sets import VaspInputSet
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.settings import Settings
+from mlcharge_flows.settings import Settings, SetupError
 from mlcharge_flows.vasp.fine_grid import fft_grids
-from mlcharge_flows.vasp.potcar import Potcar, read_potcar
+from mlcharge_flows.vasp.potcar import Potcar, PotcarError, read_potcar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
     from pymatgen.core import Structure
     from pymatgen.io.vasp import VaspInput
-    from pymatgen.io.vasp.sets import VaspInputSet
+
+    from mlcharge_flows.models.scope import PawData
 
 
 class VaspInputs:
@@ -50,16 +55,49 @@ class VaspInputs:
     def __init__(self, structure: Structure, generator: VaspInputSet) -> None:
         generator = deepcopy(generator)
         # Nothing but the atomic data needs a POTCAR: a start can be placed without a licence.
-        self._take(generator.get_input_set(structure, potcar_spec=True))
-        self._whole = lambda: deepcopy(generator).get_input_set(structure)
+        made = generator.get_input_set(structure, potcar_spec=True)
+        self._take(made)
+        if type(generator).potcar is VaspInputSet.potcar:
+            symbols, functional = made["POTCAR.spec"].split(), generator.user_potcar_functional
+            self._potcars = lambda: _of_library(symbols, functional)
+        else:  # one that composes its POTCAR in a way of its own
+            self._potcars = lambda: _of_generator(structure, generator)
 
     @classmethod
     def of(cls, made: VaspInput) -> VaspInputs:
         """Inputs that a run has just made for itself, on the ground of an earlier run or not."""
         inputs = cls.__new__(cls)
         inputs._take(made)
-        inputs._whole = lambda: made
+        inputs._potcars = lambda: [p for one in made["POTCAR"] for p in _of_text(str(one))]
         return inputs
+
+    @classmethod
+    def described(
+        cls, structure: Structure, incar: Mapping[str, Any], potcar: Path | None = None
+    ) -> VaspInputs:
+        """Inputs of a run that someone else makes: a structure as in its POSCAR, and its INCAR.
+
+        Parameters
+        ----------
+        structure
+            Sites in the order of the POSCAR.
+        incar
+            What the run's INCAR says of grid and charge.
+        potcar
+            Its POTCAR, if it is at hand.
+        """
+        inputs = cls.__new__(cls)
+        inputs.structure, inputs.incar = structure, dict(incar)
+
+        def potcars() -> Iterable[Potcar]:
+            if potcar is None:
+                raise FileNotFoundError("no POTCAR was given")
+            return read_potcar(potcar)
+
+        inputs._potcars = potcars
+        return inputs
+
+    _potcars: Callable[[], Iterable[Potcar]]
 
     def _take(self, made: VaspInput) -> None:
         self.structure: Structure = made["POSCAR"].structure
@@ -83,20 +121,72 @@ class VaspInputs:
     @cached_property
     def potcars(self) -> dict[str, Potcar]:
         """PAW data set of each element."""
-        Settings().activate()
-        inputs = self._whole()
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "POTCAR"
-            path.write_text(str(inputs["POTCAR"]))
-            return {potcar.symbol: potcar for potcar in read_potcar(path)}
+        return {potcar.symbol: potcar for potcar in self._potcars()}
+
+    @cached_property
+    def paw(self) -> Mapping[str, PawData]:
+        """Electrons and channels of each element: of its POTCAR, unless set from elsewhere."""
+        return self.potcars
+
+    def has_potcars(self) -> bool:
+        """Whether POTCARs can be had here; they cannot where a start is made without a licence.
+
+        Raises
+        ------
+        PotcarError
+            There is one, and it is broken.
+        """
+        try:
+            return bool(self.potcars)
+        except PotcarError:
+            raise
+        except (SetupError, OSError, KeyError, ValueError):
+            return False
 
     @cached_property
     def channels(self) -> list[tuple[int, ...]]:
         """Projector channels of each ion."""
-        return [self.potcars[symbol].channels for symbol in self.crystal.symbols]
+        return [self.paw[symbol].channels for symbol in self.crystal.symbols]
 
     @cached_property
     def n_electrons(self) -> float:
         """NELECT: as the INCAR says, else the sum of the valence electrons."""
-        neutral = float(np.sum([self.potcars[symbol].zval for symbol in self.crystal.symbols]))
+        neutral = float(np.sum([self.paw[symbol].zval for symbol in self.crystal.symbols]))
         return float(self.incar.get("NELECT", neutral))
+
+
+class _Located(PotcarSingle):
+    """A data set that pymatgen looks for as it does for the run, but does not judge.
+
+    Its judgement compares with all data sets of VASP, whose table takes a second to load.
+    """
+
+    @classmethod
+    def from_file(cls, filename: Any) -> Any:
+        """Where it was found."""
+        return Path(filename)
+
+
+def _of_library(symbols: Iterable[str], functional: str | None) -> list[Potcar]:
+    Settings().activate()
+    paths: list[Any] = [_Located.from_symbol_and_functional(name, functional) for name in symbols]
+    return [_of_file(path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths]
+
+
+def _of_generator(structure: Structure, generator: VaspInputSet) -> tuple[Potcar, ...]:
+    Settings().activate()
+    return _of_text(str(generator.get_input_set(structure)["POTCAR"]))
+
+
+@lru_cache(maxsize=256)
+def _of_file(path: Path, mtime: int, size: int) -> Potcar:
+    (potcar,) = read_potcar(path)
+    return potcar
+
+
+@lru_cache(maxsize=64)
+def _of_text(text: str) -> tuple[Potcar, ...]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "POTCAR"
+        path.write_text(text)
+        return read_potcar(path)

@@ -15,7 +15,7 @@ from emmet.core.tasks import TaskDoc
 from jobflow import Response
 
 from mlcharge_flows.jobs.bad_start import BadStartHandler, CrashedStartHandler
-from mlcharge_flows.jobs.bring import adapted, copied, discard_leftover
+from mlcharge_flows.jobs.bring import adapted, check_data, copied, discard_leftover
 from mlcharge_flows.jobs.conclude import StartValidator, conclude
 from mlcharge_flows.jobs.inputs import VaspInputs
 from mlcharge_flows.jobs.own_start import own_start
@@ -172,6 +172,7 @@ class RunFromStartMaker(WrapperMaker):
                 return writer.write(inputs, folder, prev_dir)
             if given is None or given.path is None:
                 raise StartError((given and given.failure) or "no start was written for this run")
+            check_data(given, inputs)
             if self.icharg is None:
                 return adapted(given, inputs, folder)
             if given.grid != inputs.grid:

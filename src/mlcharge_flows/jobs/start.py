@@ -49,6 +49,11 @@ class StartDocument(BaseModel):
     grid: tuple[int, int, int] | None = Field(None, description="NGXF, NGYF, NGZF.")
     n_electrons: float | None = Field(None, description="Integral of the density.")
     occupancies: str | None = Field(None, description="Where the on-site occupancies come from.")
+    model: str | None = Field(None, description="Name of the model that predicted it.")
+    checkpoint: str | None = Field(None, description="SHA-256 of its checkpoint (of both, if two).")
+    paw: dict[str, str] | None = Field(
+        None, description="TITEL of the PAW data set of each element that the model is for."
+    )
     seconds: float = Field(0.0, description="Wall time to make and write the start, s.")
     messages: list[str] = Field(
         default_factory=list, description="What was adapted, such as the grid."
@@ -83,6 +88,11 @@ class StartMaker(Maker):
     kind: ClassVar[str] = "start"
     policy: ClassVar[str] = "atomic"
     needs_run: ClassVar[bool] = False
+
+    @property
+    def checkpoint(self) -> str | None:
+        """SHA-256 of the model's checkpoint; None for starts that no model predicts."""
+        return None
 
     @job(output_schema=StartDocument)
     def make(

@@ -17,3 +17,7 @@ class Comparison(BaseModel):
     arms: dict[str, ScfRun] = Field(
         description="By name: default, superposition, converged, learned, ..."
     )
+    models: dict[str, str] = Field(
+        default_factory=dict,
+        description="SHA-256 of the checkpoints behind the arms that models predicted.",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -44,8 +45,8 @@ def checkpoint_of(
     errors
         On those, see :func:`mlcharge_flows.training.loop.validate`.
     """
-    known = {symbol for record in records for symbol in record.crystal.symbols}
-    paw = {symbol: store.paw[symbol] for symbol in sorted(known)}
+    examples = Counter(symbol for record in records for symbol in set(record.crystal.symbols))
+    paw = {symbol: store.paw[symbol] for symbol in sorted(examples)}
     atoms = {symbol: data_set.atom for symbol, data_set in paw.items() if data_set.atom}
     titles = [data_set.titel for data_set in paw.values()]
     card = Card(
@@ -59,6 +60,7 @@ def checkpoint_of(
             validation=n_validation,
             sha256=checksum(store.path),
             protocol=store.protocol,
+            examples=dict(sorted(examples.items())),
         ),
         paw_family=_family(titles),
         paw={

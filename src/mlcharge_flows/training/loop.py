@@ -125,7 +125,10 @@ def train(
             for name, term in terms.items():
                 sums.setdefault(name, []).append(term.item())
         progress.epoch += 1
-        row: dict[str, float] = {"epoch": float(progress.epoch), "rate": float(schedule.get_last_lr()[0])}
+        row: dict[str, float] = {
+            "epoch": float(progress.epoch),
+            "rate": float(schedule.get_last_lr()[0]),
+        }
         row |= {name: float(np.mean(values)) for name, values in sums.items()}
         if progress.epoch % config.validate_every == 0 or progress.epoch == config.epochs:
             errors = validate(task, averaged.module, validation)

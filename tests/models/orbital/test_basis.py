@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the models extra")
-pytest.importorskip("e3nn", reason="needs the models extra")
 
 from orbital_models import precision  # noqa: E402
 from scipy.special import spherical_jn  # noqa: E402

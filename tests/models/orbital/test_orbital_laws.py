@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the models extra")
-pytest.importorskip("e3nn", reason="needs the models extra")
 
 from orbital_models import ATOMS, crystal, model, precision, salt  # noqa: E402
 

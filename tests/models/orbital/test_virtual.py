@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="needs the models extra")
-pytest.importorskip("e3nn", reason="needs the models extra")
 
 from orbital_models import crystal, salt
 

@@ -35,6 +35,12 @@ class OrbitalConfig(BaseModel):
     n_channels: int = Field(64, ge=1, description="Features per degree and component.")
     n_embedding: int = Field(32, ge=1, description="Numbers that describe an element.")
     n_radial: int = Field(10, ge=1, description="Radial waves that describe a distance.")
+    n_scaled: int = Field(
+        8, ge=0, description="Gaussians of the distance in units of both atoms' radii."
+    )
+    tabulated: bool = Field(
+        True, description="Whether tabulated properties of elements enter their description."
+    )
     n_hidden: int = Field(64, ge=1, description="Width of the perceptrons.")
     n_factors: int = Field(3, ge=1, le=4, description="Factors of the products on the sphere.")
     rank: int = Field(8, ge=0, description="Terms of the element-dependent part of the read-out.")

@@ -7,37 +7,38 @@ them need no change of basis. All have the parity (-1)^l of the harmonics.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-from e3nn import o3
 from torch import nn
 
+from mlcharge_flows.density.harmonics import real_harmonics
 
-def harmonics(vectors: torch.Tensor, lmax: int) -> torch.Tensor:
+
+def harmonics(vectors: np.ndarray, lmax: int) -> torch.Tensor:
     """Real spherical harmonics of all degrees up to `lmax`.
 
     Parameters
     ----------
     vectors
-        Any lengths but zero, shape (..., 3), cartesian.
+        Any lengths but zero, shape (n, 3), cartesian.
     lmax
         Highest degree.
 
     Returns
     -------
     torch.Tensor
-        Shape (..., (lmax + 1)^2), orthonormal on the sphere, m = -l..l (as
-        :func:`mlcharge_flows.density.harmonics.real_harmonics`).
+        Shape (n, (lmax + 1)^2), orthonormal on the sphere, m = -l..l; computed in double
+        precision, of torch's default type.
 
     Examples
     --------
-    >>> import torch
-    >>> round(float(harmonics(torch.tensor([0.0, 0.0, 2.0]), 1)[2]), 4)  # Y_10 along z
+    >>> import numpy as np
+    >>> round(float(harmonics(np.array([[0.0, 0.0, 2.0]]), 1)[0, 2]), 4)  # Y_10 along z
     0.4886
     """
-    # e3nn's polar axis is y: (y, z, x) in its frame gives the components in VASP's order.
-    turned = vectors[..., [1, 2, 0]]
-    degrees = list(range(lmax + 1))
-    return o3.spherical_harmonics(degrees, turned, normalize=True, normalization="integral")
+    directions = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    values = np.concatenate(real_harmonics(lmax, directions), axis=-1)
+    return torch.from_numpy(values).to(torch.get_default_dtype())
 
 
 def degree_of_component(lmax: int) -> torch.Tensor:

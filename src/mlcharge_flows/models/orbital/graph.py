@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
+from mlcharge_flows.models.orbital.degrees import harmonics
 from mlcharge_flows.models.orbital.virtual import virtual_sites
 
 if TYPE_CHECKING:
@@ -62,8 +63,10 @@ class Graph:
         Index of element or kind of virtual site, shape (sites,).
     centres, others
         Sites of each directed pair, shape (pairs,).
-    vectors
-        From centre to other, shape (pairs, 3), angstrom.
+    distances
+        Of each pair, shape (pairs,), angstrom.
+    directions
+        Real harmonics of the direction from centre to other, shape (pairs, (lmax + 1)^2).
     positions
         Fractional coordinates, shape (sites, 3), double precision.
     sizes
@@ -75,7 +78,8 @@ class Graph:
     species: torch.Tensor
     centres: torch.Tensor
     others: torch.Tensor
-    vectors: torch.Tensor
+    distances: torch.Tensor
+    directions: torch.Tensor
     positions: torch.Tensor
     sizes: tuple[int, ...]
     ions: tuple[int, ...]
@@ -100,7 +104,8 @@ class Graph:
             torch.tensor(species),
             torch.from_numpy(centres.astype(np.int64)),
             torch.from_numpy(others.astype(np.int64)),
-            torch.from_numpy(vectors).to(torch.get_default_dtype()),
+            torch.from_numpy(np.linalg.norm(vectors, axis=1)).to(torch.get_default_dtype()),
+            harmonics(vectors, config.lmax),
             torch.from_numpy(positions),
             (len(species),),
             (len(crystal),),
@@ -114,7 +119,8 @@ class Graph:
             torch.cat([graph.species for graph in graphs]),
             torch.cat([graph.centres + first for graph, first in zip(graphs, firsts, strict=True)]),
             torch.cat([graph.others + first for graph, first in zip(graphs, firsts, strict=True)]),
-            torch.cat([graph.vectors for graph in graphs]),
+            torch.cat([graph.distances for graph in graphs]),
+            torch.cat([graph.directions for graph in graphs]),
             torch.cat([graph.positions for graph in graphs]),
             tuple(size for graph in graphs for size in graph.sizes),
             tuple(ions for graph in graphs for ions in graph.ions),
@@ -122,7 +128,7 @@ class Graph:
 
     def to(self, device: torch.device | str) -> Graph:
         """Return the same graph on a device."""
-        names = ("species", "centres", "others", "vectors", "positions")
+        names = ("species", "centres", "others", "distances", "directions", "positions")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     @property

@@ -89,7 +89,7 @@ class PlaneWaves:
             torch.from_numpy(miller.astype(np.float64)),
             torch.from_numpy((places[:, 0] * ny + places[:, 1]) * (nz // 2 + 1) + places[:, 2]),
             torch.from_numpy(q).to(dtype),
-            harmonics(torch.from_numpy(vectors).to(dtype), lmax).T.contiguous(),
+            harmonics(vectors, lmax).T.contiguous(),
             torch.from_numpy(np.where(miller[:, 2] == 0, 1.0, 2.0)).to(dtype),
             (nx, ny, nz),
             crystal.volume,

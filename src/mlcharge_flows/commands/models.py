@@ -1,0 +1,146 @@
+"""``mlcharge models``: which models there are, what they know, and adding one."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer needs it at run time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlcharge_flows.commands.leave import leave
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mlcharge_flows.models.card import Card
+    from mlcharge_flows.models.registry import Registry
+
+app = typer.Typer(name="models", no_args_is_help=True)
+
+
+@app.callback()
+def _models() -> None:
+    """List, describe and add the models that predict starts."""
+
+
+@app.command("list")
+def list_models() -> None:
+    """List the models that can be named, shipped ones and your own.
+
+    [bold]Example[/bold]
+
+        mlcharge models list
+    """
+    from mlcharge_flows.models.checkpoint import read_card
+    from mlcharge_flows.models.model import ModelError
+
+    known = _registry().paths()
+    for name, path in known.items():
+        try:
+            card = read_card(path)
+        except ModelError as error:
+            typer.echo(f"{name:<20}broken: {error}")
+            continue
+        typer.echo(
+            f"{name:<20}{card.architecture}, {len(card.paw)} elements, {card.data.train} "
+            f"materials, PAW data of {card.paw_family}"
+        )
+    if not known:
+        leave("there is no model yet; add one with 'mlcharge models add FILE'", status=1)
+
+
+@app.command()
+def info(
+    model: Annotated[str, typer.Argument(help="Name of a model, or path of its checkpoint.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The whole card, as JSON.")] = False,
+) -> None:
+    """Show the card of a model: what it was trained on, what it knows, how good it is.
+
+    [bold]Examples[/bold]
+
+        mlcharge models info orbital
+
+        mlcharge models info trained/checkpoint.safetensors --json
+    """
+    from mlcharge_flows.models.checkpoint import checksum, read_card
+    from mlcharge_flows.models.model import ModelError
+
+    try:
+        path = _registry().path(model)
+        card = read_card(path)
+    except ModelError as error:
+        leave(error)
+    if as_json:
+        typer.echo(card.model_dump_json(indent=1))
+        return
+    facts = [("file", f"{path}, {path.stat().st_size / 1e6:.2f} MB"), ("sha256", checksum(path))]
+    for name, value in [*facts, *_facts(card)]:
+        typer.echo(f"{name:<16}{value}")
+
+
+@app.command()
+def add(
+    file: Annotated[Path, typer.Argument(help="The checkpoint.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a model of the same name.")
+    ] = False,
+) -> None:
+    """Add a checkpoint to your models, under the name on its card.
+
+    They are kept in the folder MLCHARGE_MODELS.
+
+    [bold]Example[/bold]
+
+        mlcharge models add trained/checkpoint.safetensors
+    """
+    from mlcharge_flows.models.model import ModelError
+
+    try:
+        added = _registry().add(file, replace)
+    except ModelError as error:
+        leave(error)
+    except OSError as error:
+        leave(f"{error.filename or file}: {error.strerror or error}")
+    typer.echo(f"added {added.stem}: {added}")
+
+
+def _registry() -> Registry:
+    from mlcharge_flows.models.registry import Registry
+    from mlcharge_flows.settings import Settings
+
+    return Registry(Settings().models)
+
+
+def _facts(card: Card) -> Iterator[tuple[str, str]]:
+    yield "name", card.name
+    if card.description:
+        yield "what", card.description
+    options = ", ".join(f"{name} {value}" for name, value in card.config.items())
+    yield "architecture", f"{card.architecture}{f' ({options})' if options else ''}"
+    predicts = "density and occupancies" if card.occupancies == "own" else "density alone"
+    yield "predicts", predicts
+    data = card.data
+    yield "trained on", f"{data.name}: {data.train} materials, {data.validation} to validate"
+    if data.sha256:
+        yield "data sha256", data.sha256
+    if data.protocol:
+        yield "protocol", data.protocol
+    yield "PAW data", card.paw_family
+    for symbol in card.elements:
+        paw = card.paw[symbol]
+        channels = "".join("spdfgh"[degree] for degree in paw.channels)
+        atom = "" if paw.q_step else ", without its free atom"
+        yield "", f"{symbol:<3}{paw.titel}: {paw.zval:g} electrons, channels {channels}{atom}"
+    known = card.range
+    yield "volume", f"{known.volume[0]:g} to {known.volume[1]:g} angstrom^3 per atom"
+    least, most = known.neighbours
+    yield "neighbours", f"{least} to {most} within {known.radius:g} angstrom"
+    if known.spacing:
+        yield "grid", f"points up to {known.spacing:g} angstrom apart"
+    for name, error in card.errors.items():
+        yield ("errors" if name == next(iter(card.errors)) else ""), f"{name} {error:g}"
+    yield "units", ", ".join(f"{name} in {unit}" for name, unit in card.units.items())
+    yield "licence", card.licence
+    if card.citation:
+        yield "cite", card.citation
+    yield "made", f"{card.created} by mlcharge_flows {card.version}"

@@ -1,0 +1,1 @@
+"""Models that predict complete starts: cards, checkpoints, and one folder per architecture."""

@@ -1,0 +1,202 @@
+"""A trained model in one safetensors file, its card inside.
+
+.. code-block:: text
+
+    metadata: card                  JSON
+    atoms.<element>.form_factor     float64, electrons on the mesh q = n * q_step (card)
+    atoms.<element>.record          float64, on-site occupancies of the free atom
+    weights.<name>                  whatever the architecture keeps
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import ValidationError
+
+from mlcharge_flows.density.superposition import AtomicStart
+from mlcharge_flows.models.card import Card
+from mlcharge_flows.models.model import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+SUFFIX = ".safetensors"
+
+
+class CheckpointError(ModelError):
+    """A file that is no whole checkpoint; the line names it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Parameters
+    ----------
+    card
+        What it is.
+    atoms
+        Free atom of each element; empty if the PAW data sets may not be passed on.
+    weights
+        Tensors of the architecture, by name.
+    """
+
+    card: Card
+    atoms: Mapping[str, AtomicStart]
+    weights: Mapping[str, Tensor]
+
+
+def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> str:
+    """Write a checkpoint, whole or not at all; equal checkpoints make equal files.
+
+    Parameters
+    ----------
+    path
+        The file.
+    checkpoint
+        What to write.
+
+    Returns
+    -------
+    str
+        SHA-256 of the file, in hexadecimal.
+
+    Raises
+    ------
+    CheckpointError
+        The atoms do not fit the card.
+    """
+    import torch
+    from safetensors.torch import save
+
+    path = Path(path)
+    _check_atoms(path, checkpoint.card, checkpoint.atoms)
+    tensors = {
+        # Tensors that share memory cannot be written: each gets its own.
+        f"weights.{name}": weight.detach().cpu().contiguous().clone()
+        for name, weight in checkpoint.weights.items()
+    }
+    for symbol, atom in checkpoint.atoms.items():
+        tensors[f"atoms.{symbol}.form_factor"] = torch.tensor(atom.form_factor, dtype=torch.float64)
+        tensors[f"atoms.{symbol}.record"] = torch.tensor(atom.record, dtype=torch.float64)
+    content = save(tensors, metadata={"card": checkpoint.card.model_dump_json()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(scratch).chmod(0o644)
+        Path(scratch).replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            Path(scratch).unlink()
+    return sha256(content).hexdigest()
+
+
+def read_card(path: str | Path) -> Card:
+    """Read the card of a checkpoint; its tensors are not touched.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing or no checkpoint.
+    """
+    path = Path(path)
+    return _card(path, _metadata(path))
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint with all its tensors.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, cut, or no checkpoint.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    card = read_card(path)
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: not a whole checkpoint ({error})") from None
+    weights = {
+        name.removeprefix("weights."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith("weights.")
+    }
+    atoms = {}
+    for symbol, paw in card.paw.items():
+        if paw.q_step is None:
+            continue
+        try:
+            form_factor = tensors[f"atoms.{symbol}.form_factor"].numpy()
+            record = tensors[f"atoms.{symbol}.record"].numpy()
+            q = np.arange(len(form_factor)) * paw.q_step
+            atoms[symbol] = AtomicStart(symbol, paw.zval, q, form_factor, paw.channels, record)
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(
+                f"{path}: the free atom of {symbol} is broken ({error})"
+            ) from None
+    return Checkpoint(card, atoms, weights)
+
+
+def checksum(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
+
+
+def _card(path: Path, metadata: dict[str, str]) -> Card:
+    if "card" not in metadata:
+        raise CheckpointError(f"{path}: has no card; not a checkpoint of mlcharge_flows")
+    try:
+        return Card.model_validate_json(metadata["card"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        raise CheckpointError(
+            f"{path}: its card cannot be read ({where}: {first['msg']}); another version of "
+            "mlcharge_flows may have written it"
+        ) from None
+
+
+def _check_atoms(path: Path, card: Card, atoms: Mapping[str, AtomicStart]) -> None:
+    for symbol in {*card.paw, *atoms}:
+        paw, atom = card.paw.get(symbol), atoms.get(symbol)
+        if paw is None:
+            raise CheckpointError(f"{path}: not written, the card knows no {symbol}")
+        if (paw.q_step is None) != (atom is None):
+            raise CheckpointError(f"{path}: not written, card or free atom of {symbol} is missing")
+        if atom is not None and (
+            (atom.zval, tuple(atom.channels)) != (paw.zval, paw.channels)
+            or not np.array_equal(atom.q, np.arange(len(atom.q)) * (paw.q_step or 0.0))
+        ):
+            raise CheckpointError(f"{path}: not written, {symbol} is another atom on its card")

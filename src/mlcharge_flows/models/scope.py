@@ -1,0 +1,146 @@
+"""What a model is asked for, against what it knows: the refusals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from mlcharge_flows.models.model import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mlcharge_flows.density.crystal import Crystal
+    from mlcharge_flows.density.superposition import AtomicStart
+    from mlcharge_flows.models.card import Card
+
+SAME_CHARGE = 1e-6
+"""Electrons by which NELECT may differ from that of neutral atoms."""
+
+
+class OutOfScopeError(ModelError):
+    """A prediction that a model refuses; one line that says why."""
+
+
+class PawData(Protocol):
+    """PAW data set of a run, such as an entry of its POTCAR."""
+
+    @property
+    def titel(self) -> str:
+        """TITEL."""
+        ...
+
+    @property
+    def zval(self) -> float:
+        """Valence electrons."""
+        ...
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """L of each projector channel."""
+        ...
+
+
+def check_scope(
+    card: Card,
+    crystal: Crystal,
+    shape: Sequence[int],
+    n_electrons: float | None = None,
+) -> None:
+    """Refuse what a model cannot know: unknown elements, charge, distances, coarse grids.
+
+    Parameters
+    ----------
+    card
+        Card of the model.
+    crystal
+        The ions.
+    shape
+        Fine grid (NGXF, NGYF, NGZF).
+    n_electrons
+        NELECT of the run; None: the cell is neutral.
+
+    Raises
+    ------
+    OutOfScopeError
+        The model will not predict.
+    """
+    if unknown := sorted(set(crystal.symbols) - set(card.paw)):
+        raise OutOfScopeError(
+            f"the model {card.name} does not know {', '.join(unknown)}; it knows "
+            f"{', '.join(card.elements)}"
+        )
+    neutral = card.n_electrons(crystal.symbols)
+    if n_electrons is not None and abs(n_electrons - neutral) > SAME_CHARGE:
+        raise OutOfScopeError(
+            f"the cell is charged (NELECT = {n_electrons:g}, the atoms have {neutral:g} "
+            f"electrons): the model {card.name} knows neutral cells only"
+        )
+    if defect := card.range.defect(crystal, shape):
+        raise OutOfScopeError(f"outside what the model {card.name} was trained on: {defect}")
+
+
+def check_paw(card: Card, run: Mapping[str, PawData]) -> None:
+    """Refuse other PAW data sets than those that a model was trained with.
+
+    Parameters
+    ----------
+    card
+        Card of the model.
+    run
+        PAW data set of each element of the run.
+
+    Raises
+    ------
+    OutOfScopeError
+        Name, electrons or channels of a data set differ.
+    """
+    for symbol, own in run.items():
+        known = card.paw[symbol]
+        for name, trained, given in (
+            ("TITEL", known.titel, own.titel),
+            ("ZVAL", known.zval, own.zval),
+            ("channels", known.channels, tuple(own.channels)),
+        ):
+            if trained != given:
+                raise _other_data(card, symbol, f"{name} is {trained}, the run's is {given}")
+
+
+def check_atoms(
+    card: Card, atoms: Mapping[str, AtomicStart], run: Mapping[str, AtomicStart]
+) -> None:
+    """Refuse other free atoms than those that a model was trained with.
+
+    Parameters
+    ----------
+    card
+        Card of the model.
+    atoms
+        Free atoms of its checkpoint; those that it lacks are not compared.
+    run
+        Free atom of each element of the run.
+
+    Raises
+    ------
+    OutOfScopeError
+        Density or occupancies of an atom differ.
+    """
+    for symbol in atoms.keys() & run.keys():
+        own, given = atoms[symbol], run[symbol]
+        for name, a, b in (
+            ("mesh", own.q, given.q),
+            ("density", own.form_factor, given.form_factor),
+            ("occupancies", own.record, given.record),
+        ):
+            if a.shape != b.shape or not np.allclose(a, b, rtol=1e-9, atol=1e-9):
+                raise _other_data(
+                    card, symbol, f"the {name} of its free atom differs, under the same TITEL"
+                )
+
+
+def _other_data(card: Card, symbol: str, difference: str) -> OutOfScopeError:
+    return OutOfScopeError(
+        f"the model {card.name} was trained with other PAW data for {symbol} "
+        f"({card.paw_family}): {difference}"
+    )

@@ -1,0 +1,295 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from atomate2.vasp.jobs.core import StaticMaker
+from jobflow import JobStore, run_locally
+from maggma.stores import MemoryStore
+from pymatgen.core import Lattice, Structure
+
+from mlcharge_flows.density.superposition import superpose
+from mlcharge_flows.flows.compare import STARTS, CompareStartsMaker, named_starts
+from mlcharge_flows.flows.local import finished
+from mlcharge_flows.flows.material import lost
+from mlcharge_flows.jobs import learned
+from mlcharge_flows.jobs.bring import check_data
+from mlcharge_flows.jobs.existing import FileStartMaker
+from mlcharge_flows.jobs.inputs import VaspInputs
+from mlcharge_flows.jobs.learned import NO_POTCAR, LearnedStartMaker
+from mlcharge_flows.jobs.predict import PredictChargeMaker
+from mlcharge_flows.jobs.protocol import ComparisonSetGenerator
+from mlcharge_flows.jobs.start import StartDocument, StartError
+from mlcharge_flows.models.registry import Registry
+from mlcharge_flows.powerups import start_from_predicted_density
+from mlcharge_flows.scf.comparison import Comparison
+from mlcharge_flows.settings import SetupError
+from mlcharge_flows.structures import Material
+from mlcharge_flows.vasp.chgcar import read_chgcar
+from mlcharge_flows.vasp.potcar import Potcar
+
+
+def potcar(atom, **changes):
+    """The POTCAR entry of a free atom."""
+    occupancies = np.zeros((4, 4))
+    occupancies[0, 0] = atom.record[0] * np.sqrt(4 * np.pi)
+    facts = {"titel": f"PAW_PBE {atom.symbol} test", "zval": atom.zval, "channels": atom.channels}
+    return Potcar(
+        symbol=atom.symbol,
+        lexch="PE",
+        enmax=300.0,
+        mass=1.0,
+        occupancies=occupancies,
+        q=atom.q,
+        form_factor=atom.form_factor,
+        **(facts | changes),
+    )
+
+
+@pytest.fixture
+def salt():
+    """MgO, its ions given in the order that no input set keeps."""
+    return Structure(Lattice.cubic(3.0), ["O", "Mg"], [[0.5, 0.5, 0.5], [0, 0, 0]])
+
+
+@pytest.fixture
+def atoms(tiny):
+    return {"Mg": tiny.atom("Mg", 2.0), "O": tiny.atom("O", 6.0)}
+
+
+@pytest.fixture
+def inputs(salt, atoms, monkeypatch):
+    potcars = {symbol: potcar(atom) for symbol, atom in atoms.items()}
+    monkeypatch.setattr(VaspInputs, "potcars", potcars)
+    return VaspInputs(salt, ComparisonSetGenerator())
+
+
+@pytest.fixture
+def trained(tiny, atoms, inputs, tmp_path):
+    """Write a checkpoint of these atoms; gives its path."""
+
+    def trained(name="tiny", **changes):
+        path = tmp_path / "models" / f"{name}.safetensors"
+        return str(tiny.write(path, atoms, [inputs.crystal], name=name, **changes))
+
+    return trained
+
+
+def refusal(inputs, tmp_path, **options):
+    with pytest.raises(StartError) as error:
+        LearnedStartMaker(**options).write(inputs, tmp_path)
+    line = str(error.value)
+    assert "\n" not in line
+    assert not (tmp_path / "CHGCAR").exists()
+    return line
+
+
+def test_a_prediction_is_written_whole(inputs, trained, tmp_path):
+    path = trained()
+    document = LearnedStartMaker(model="tiny").write(inputs, tmp_path)
+    written = read_chgcar(tmp_path / "CHGCAR")
+    assert document.comment.startswith("mlcharge learned ")
+    assert written.comment == document.comment
+    assert document.kind == document.occupancies == "learned"
+    assert document.model == "tiny"
+    assert document.checkpoint == Registry(Path()).load(path).sha256
+    assert document.paw == {"Mg": "PAW_PBE Mg test", "O": "PAW_PBE O test"}
+    assert document.messages == []
+    assert written.crystal.symbols == ("Mg", "O")
+    assert written.n_electrons == pytest.approx(8.0, abs=1e-6)
+    assert LearnedStartMaker(model=path).write(inputs, tmp_path).sha256 == document.sha256
+
+
+def test_halves_can_be_exchanged(inputs, trained, atoms, tmp_path, monkeypatch):
+    trained()
+    predicted = Registry(tmp_path / "models").load("tiny").model.predict
+    own = predicted(inputs.crystal, inputs.grid)
+    atomic = superpose(inputs.crystal, atoms, inputs.grid)
+    done = replace(own, total=own.total[::-1], occupancies=tuple(3 * r for r in own.occupancies))
+    monkeypatch.setattr(learned.ConvergedStartMaker, "density", lambda *given: done)
+    expected = {
+        "learned": (own, own),
+        "learned-atomic-occupancies": (own, atomic),
+        "learned-occupancies": (atomic, own),
+        "learned-converged-occupancies": (own, done),
+        "converged-learned-occupancies": (done, own),
+    }
+    starts = named_starts(expected, model="tiny")
+    for arm, (grid, occupancies) in expected.items():
+        density = starts[arm].density(inputs, None, [])
+        np.testing.assert_array_equal(density.total, grid.total, err_msg=arm)
+        np.testing.assert_array_equal(density.occupancies, occupancies.occupancies, err_msg=arm)
+        assert starts[arm].kind == ("learned" if arm == "learned" else "mixed")
+        assert starts[arm].needs_run == ("converged" in arm)
+
+
+def test_ablations_wait_for_the_run_that_they_need(salt):
+    maker = CompareStartsMaker(starts=named_starts([arm for arm in STARTS if "learned" in arm]))
+    jobs = {job.name: job for job in maker.make(salt).jobs}
+    reference = jobs["default count"].uuid
+    for arm in maker.starts:
+        assert (reference in jobs[f"{arm} start"].input_uuids) == ("converged" in arm), arm
+
+
+def test_occupancies_of_another_model(inputs, trained, atoms, tmp_path):
+    trained("bare", occupancies="none")
+    line = refusal(inputs, tmp_path, model="bare")
+    assert line.startswith("the model bare predicts no occupancies: take atomic ones, or ")
+    assert LearnedStartMaker(model="bare", occupancies="atomic").write(inputs, tmp_path).path
+    trained("tiny")
+    document = LearnedStartMaker(model="bare", occupancies="tiny").write(inputs, tmp_path)
+    assert document.occupancies == "learned by tiny"
+    records = read_chgcar(tmp_path / "CHGCAR").occupancies
+    assert records[1][0] == pytest.approx(1.25 * atoms["O"].record[0])
+
+
+def test_no_model(inputs, tmp_path):
+    assert refusal(inputs, tmp_path).startswith("there is no model 'orbital'; known are: none;")
+
+
+def test_unknown_elements(inputs, trained, tmp_path, monkeypatch):
+    trained()
+    other = VaspInputs(
+        Structure(Lattice.cubic(3.0), ["Ca", "O"], [[0, 0, 0], [0.5] * 3]), ComparisonSetGenerator()
+    )
+    line = refusal(other, tmp_path, model="tiny")
+    assert line == "the model tiny does not know Ca; it knows Mg, O"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"titel": "PAW_PBE O_s test"}, "TITEL is PAW_PBE O test, the run's is PAW_PBE O_s test"),
+        ({"zval": 8.0}, "ZVAL is 6.0, the run's is 8.0"),
+        ({"channels": (0, 0, 1, 2)}, "channels is (0, 0, 1, 1), the run's is (0, 0, 1, 2)"),
+        ({"q": np.arange(1000) * 0.05}, "the mesh of its free atom differs, under the same TITEL"),
+        ({"occupancies": np.eye(4)}, "the occupancies of its free atom differs"),
+    ],
+)
+def test_other_paw_data_sets(inputs, trained, atoms, tmp_path, monkeypatch, change, reason):
+    trained()
+    plain = vars(potcar(atoms["O"]))
+    other = {"Mg": potcar(atoms["Mg"]), "O": Potcar(**(plain | change))}
+    monkeypatch.setattr(VaspInputs, "potcars", other)
+    line = refusal(inputs, tmp_path, model="tiny")
+    assert line.startswith("the model tiny was trained with other PAW data for O (made for tests)")
+    assert reason in line
+
+
+def test_charged_cells(inputs, trained, tmp_path):
+    trained()
+    inputs.incar["NELECT"] = 7.0
+    line = refusal(inputs, tmp_path, model="tiny")
+    assert line.startswith("the cell is charged (NELECT = 7, the atoms have 8 electrons)")
+
+
+def test_distances_and_grids_outside_the_training(inputs, salt, trained, tmp_path):
+    trained()
+    generator = ComparisonSetGenerator()
+    wide = VaspInputs(Structure(Lattice.cubic(9.0), salt.species, salt.frac_coords), generator)
+    assert "ion 1 (Mg) is isolated" in refusal(wide, tmp_path, model="tiny")
+    near = VaspInputs(Structure(salt.lattice, salt.species, [[0.2] * 3, [0] * 3]), generator)
+    assert "ions 1 (Mg) and 2 (O) are 1.04 angstrom" in refusal(near, tmp_path, model="tiny")
+    coarse = {"NGXF": 12, "NGYF": 12, "NGZF": 12}
+    rough = VaspInputs(salt, ComparisonSetGenerator(user_incar_settings=coarse))
+    assert "the grid 12 x 12 x 12 is too coarse" in refusal(rough, tmp_path, model="tiny")
+
+
+def test_without_potcars_the_card_counts(salt, inputs, trained, tmp_path, monkeypatch):
+    trained()
+    with_potcars = LearnedStartMaker(model="tiny").write(inputs, tmp_path)
+
+    def nothing(self):
+        raise SetupError("no POTCARs here")
+
+    monkeypatch.setattr(VaspInputs, "potcars", property(nothing))
+    bare = VaspInputs(salt, ComparisonSetGenerator())
+    document = LearnedStartMaker(model="tiny").write(bare, tmp_path)
+    assert document.messages == [NO_POTCAR]
+    assert document.sha256 == with_potcars.sha256
+    assert document.paw == with_potcars.paw
+    charged = VaspInputs(salt, ComparisonSetGenerator(user_incar_settings={"NELECT": 9}))
+    with pytest.raises(StartError, match="charged"):
+        LearnedStartMaker(model="tiny").write(charged, tmp_path)
+
+
+def test_a_run_refuses_what_was_predicted_for_other_data(inputs):
+    given = StartDocument(kind="learned", path="x", paw={"Mg": "PAW_PBE Mg test"})
+    check_data(given, inputs)
+    check_data(StartDocument(kind="superposition", path="x"), inputs)
+    with pytest.raises(StartError, match="was predicted for the PAW data set PAW_PBE Mg_pv old"):
+        check_data(given.model_copy(update={"paw": {"Mg": "PAW_PBE Mg_pv old"}}), inputs)
+
+
+def test_many_structures_share_one_model(salt, inputs, trained, tiny, tmp_path):
+    trained()
+    strained = salt.copy().apply_strain(0.02)
+    empty = Structure(Lattice.cubic(20.0), ["Mg"], [[0, 0, 0]])
+    job = PredictChargeMaker(model="tiny").make_batch(
+        [salt, empty, strained], ComparisonSetGenerator()
+    )
+    store = JobStore(MemoryStore())
+    run_locally(job, log=False, store=store, create_folders=True, root_dir=tmp_path)
+    output = store.get_output(job.uuid)
+    good, bad, other = (StartDocument.model_validate(document) for document in output)
+    assert tiny.LOADS == ["tiny"]
+    assert "isolated" in bad.failure
+    assert Path(good.path).name == f"{good.sha256}.chgcar"
+    assert read_chgcar(other.path).crystal.volume == pytest.approx(27 * 1.02**3)
+
+
+def test_a_model_is_named_where_a_start_is(salt, trained, tmp_path):
+    path = trained()
+    starts = {
+        "learned": LearnedStartMaker(),
+        "tiny": LearnedStartMaker(model="tiny"),
+        path: LearnedStartMaker(model=path),
+        str(tmp_path / "CHGCAR"): FileStartMaker(path=str(tmp_path / "CHGCAR")),
+    }
+    for given, expected in starts.items():
+        assert start_from_predicted_density(StaticMaker(), given).start == expected
+
+
+def test_what_another_checkpoint_predicted_is_not_finished(salt, trained, tmp_path):
+    trained()
+    maker = CompareStartsMaker(starts=named_starts(["superposition", "learned"], "tiny"))
+    material = Material("salt", salt, tmp_path)
+    folder = tmp_path / "out" / "salt"
+    folder.mkdir(parents=True)
+    (folder / "structure.json").write_text(salt.to_json())
+    (folder / "comparison.json").write_text(lost(material, maker, "-").model_dump_json())
+    assert list(maker.models) == ["learned"]
+    assert list(finished([material], maker, tmp_path / "out")) == ["salt"]
+    trained(description="trained for longer")
+    assert finished([material], maker, tmp_path / "out") == {}
+    assert CompareStartsMaker(starts=named_starts(["learned"], "nonesuch")).models == {}
+
+
+@pytest.mark.gpaw
+def test_gpaw_vasp_reads_predictions(silicon, tiny, tmp_path):
+    pytest.importorskip("gpaw", reason="needs the gpaw extra")
+    generator = ComparisonSetGenerator(
+        user_incar_settings={"ENCUT": 200, "EDIFF": 1e-3},
+        user_kpoints_settings={"reciprocal_density": 4},
+    )
+    inputs = VaspInputs(silicon, generator)
+    data = inputs.potcars["Si"]
+    tiny.write(
+        tmp_path / "models" / "tiny.safetensors",
+        {"Si": data.atomic_start()},
+        [inputs.crystal],
+        {"Si": data.titel},
+    )
+    maker = CompareStartsMaker(
+        static_maker=StaticMaker(input_set_generator=generator),
+        starts=named_starts(["learned", "converged-learned-occupancies"], "tiny"),
+    )
+    flow = maker.make(silicon)
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    run_locally(flow, log=False, store=store, create_folders=True, root_dir=tmp_path)
+    arms = Comparison.model_validate(store.get_output(flow.jobs[-1].uuid)).arms
+    for arm in maker.starts:
+        assert arms[arm].excluded is None, arms[arm].excluded
+        assert arms[arm].started_from == "chgcar"
+    energies = [run.energy for run in arms.values()]
+    assert np.ptp(energies) < 5e-3  # a few times EDIFF

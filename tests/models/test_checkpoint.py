@@ -1,0 +1,125 @@
+import json
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.models.card import Card
+from mlcharge_flows.models.checkpoint import (
+    CheckpointError,
+    checksum,
+    read_card,
+    read_checkpoint,
+    write_checkpoint,
+)
+
+SALT = Crystal(np.eye(3) * 3.0, ("Mg", "O"), np.array([[0, 0, 0], [0.5, 0.5, 0.5]]))
+
+
+@pytest.fixture
+def checkpoint(tiny):
+    return tiny.checkpoint({"Mg": tiny.atom("Mg", 2.0), "O": tiny.atom("O", 6.0)}, [SALT])
+
+
+def refusal(path):
+    with pytest.raises(CheckpointError) as error:
+        read_checkpoint(path)
+    line = str(error.value)
+    assert line.startswith(f"{path}: ")
+    assert "\n" not in line
+    return line
+
+
+def test_what_is_read_is_what_was_written(checkpoint, tmp_path):
+    path = tmp_path / "tiny.safetensors"
+    digest = write_checkpoint(path, checkpoint)
+    again = read_checkpoint(path)
+    assert digest == checksum(path)
+    assert again.card == read_card(path) == checkpoint.card
+    for symbol, atom in checkpoint.atoms.items():
+        for name in ("q", "form_factor", "record"):
+            np.testing.assert_array_equal(getattr(again.atoms[symbol], name), getattr(atom, name))
+    assert {name: float(value) for name, value in again.weights.items()} == {
+        name: float(value) for name, value in checkpoint.weights.items()
+    }
+
+
+def test_weights_keep_their_type_and_may_share_memory(checkpoint, tmp_path):
+    whole = torch.arange(6, dtype=torch.float32, requires_grad=True)
+    weights = {"whole": whole, "part": whole[::2], "half": whole.half(), "count": torch.tensor(3)}
+    write_checkpoint(tmp_path / "a", replace(checkpoint, weights=weights))
+    again = read_checkpoint(tmp_path / "a").weights
+    assert {name: tensor.dtype for name, tensor in again.items()} == {
+        name: tensor.dtype for name, tensor in weights.items()
+    }
+    assert again["part"].tolist() == [0.0, 2.0, 4.0]
+
+
+def test_equal_checkpoints_are_equal_files(checkpoint, tmp_path):
+    turned = replace(checkpoint, weights=dict(reversed(checkpoint.weights.items())))
+    assert write_checkpoint(tmp_path / "a", checkpoint) == write_checkpoint(tmp_path / "b", turned)
+
+
+def test_atoms_may_be_left_out(checkpoint, tmp_path):
+    paw = {
+        symbol: data.model_copy(update={"q_step": None})
+        for symbol, data in checkpoint.card.paw.items()
+    }
+    card = checkpoint.card.model_copy(update={"paw": paw})
+    write_checkpoint(tmp_path / "a", replace(checkpoint, card=card, atoms={}))
+    assert read_checkpoint(tmp_path / "a").atoms == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda c, t: {"atoms": {"Mg": c.atoms["Mg"]}}, "free atom of O is missing"),
+        (lambda c, t: {"atoms": {**c.atoms, "Si": t.atom("Si", 4.0)}}, "the card knows no Si"),
+        (lambda c, t: {"atoms": {**c.atoms, "O": t.atom("O", 5.0)}}, "O is another atom"),
+        (lambda c, t: {"atoms": {**c.atoms, "O": t.atom("O", 6.0, step=0.05)}}, "O is another"),
+    ],
+)
+def test_atoms_that_are_not_on_the_card_are_not_written(checkpoint, tiny, tmp_path, change, reason):
+    with pytest.raises(CheckpointError, match=reason):
+        write_checkpoint(tmp_path / "a", replace(checkpoint, **change(checkpoint, tiny)))
+    assert not list(tmp_path.glob("*a*"))
+
+
+def test_files_that_are_no_checkpoints(checkpoint, tmp_path):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "x.safetensors"
+    assert "there is no such file" in refusal(path)
+    path.write_text("POSCAR of nothing")
+    assert "not a whole safetensors file" in refusal(path)
+    save_file({"a": torch.zeros(2)}, path)
+    assert "has no card" in refusal(path)
+    write_checkpoint(path, checkpoint)
+    path.write_bytes(path.read_bytes()[:-10])
+    assert "not a whole safetensors file" in refusal(path)
+
+
+def test_cards_of_another_version(checkpoint, tmp_path):
+    path = tmp_path / "x.safetensors"
+    write_checkpoint(path, checkpoint)
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    card = json.loads(header["__metadata__"]["card"]) | {"format": 2}
+    header["__metadata__"]["card"] = json.dumps(card)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
+    assert "its card cannot be read (format: " in refusal(path)
+    assert "another version" in refusal(path)
+
+
+def test_a_card_holds_no_nan(checkpoint):
+    facts = checkpoint.card.model_dump() | {"errors": {"nmae_median": float("nan")}}
+    with pytest.raises(ValidationError, match="finite"):
+        Card.model_validate(facts)
+    with pytest.raises(ValidationError, match="pattern"):
+        Card.model_validate(checkpoint.card.model_dump() | {"name": "../evil"})
