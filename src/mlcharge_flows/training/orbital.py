@@ -95,7 +95,9 @@ class OrbitalTask:
             what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
             raise ConfigError(f"model.{what}") from None
         self.config, self.device = config, device
-        self.network: nn.Module = OrbitalNetwork(self.model).to(device)
+        network = OrbitalNetwork(self.model)
+        network.description.set_atoms({s: d.atom for s, d in store.paw.items() if d.atom})
+        self.network: nn.Module = network.to(device)
 
     @property
     def options(self) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def network(**options):
     )
     torch.manual_seed(1)
     made = OrbitalNetwork(config)
+    made.description.set_atoms(ATOMS)
     made.readout.data *= 20.0
     if made.scaling is not None:
         torch.nn.init.normal_(made.scaling[-1].weight)

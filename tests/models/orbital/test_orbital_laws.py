@@ -19,7 +19,7 @@ SHAPE = (12, 15, 16)
 OPTIONS = [
     {},
     {"virtual": "both", "scaling": True, "lmax": 3},
-    {"n_interactions": 3, "n_factors": 2, "rank": 0},
+    {"n_interactions": 3, "n_factors": 2, "rank": 1},
 ]
 
 

@@ -78,33 +78,33 @@ class GaussianBasis(nn.Module):
         ]
         return torch.cat(parts, dim=1)
 
-    def radial(
-        self, degree: int, q: torch.Tensor, scales: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        r"""Radial part :math:`F_{kl}(G)` of the transforms.
+    def radials(self, q: torch.Tensor, scales: torch.Tensor | None = None) -> list[torch.Tensor]:
+        r"""Radial parts :math:`F_{kl}(G)` of the transforms, of all degrees.
 
         Parameters
         ----------
-        degree
-            l.
         q
             Wave numbers, shape (waves,), 1/angstrom.
         scales
-            Factors of the exponents, shape (sites, exponents), or None.
+            Factors of the exponents of one site, shape (lmax + 1, exponents), or None.
 
         Returns
         -------
-        torch.Tensor
-            Shape (exponents, waves), or (sites, exponents, waves) with scales; the unit is that
-            of a normalised orbital times a volume, angstrom^(3/2).
+        list of torch.Tensor
+            For each degree shape (exponents, waves); the unit is that of a normalised orbital
+            times a volume, angstrom^(3/2).
         """
-        exponents, norms = self.exponents, self.norms[degree]
-        if scales is not None:
-            # The norm of a transform goes as alpha^(l/2 + 3/4 - 3/2 - l).
-            norms = norms * scales ** -(degree / 2 + 0.75)
-            exponents = exponents * scales
-        decay = torch.exp(-(q**2) / (4 * exponents[..., None]))
-        return norms[..., None] * q**degree * decay
+        decay = None if scales is not None else torch.exp(-(q**2) / (4 * self.exponents[:, None]))
+        power, radials = torch.ones_like(q), []
+        for degree, norms in enumerate(self.norms):
+            own = decay
+            if scales is not None:
+                # The norm of a transform goes as alpha^(l/2 + 3/4 - 3/2 - l).
+                norms = norms * scales[degree] ** -(degree / 2 + 0.75)
+                own = torch.exp(-(q**2) / (4 * (self.exponents * scales[degree])[:, None]))
+            radials.append(norms[:, None] * power * own)
+            power = power * q
+        return radials
 
     def charges(self, scales: torch.Tensor | None = None) -> torch.Tensor:
         """Integral of each Gaussian of degree zero, shape (..., exponents)."""

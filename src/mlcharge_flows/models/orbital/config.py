@@ -43,7 +43,10 @@ class OrbitalConfig(BaseModel):
     )
     n_hidden: int = Field(64, ge=1, description="Width of the perceptrons.")
     n_factors: int = Field(3, ge=1, le=4, description="Factors of the products on the sphere.")
-    rank: int = Field(8, ge=0, description="Terms of the element-dependent part of the read-out.")
+    profiles: bool = Field(
+        True, description="Whether the densities of the free atoms describe a pair, too."
+    )
+    rank: int = Field(8, ge=1, description="Terms of the element-dependent part of the read-out.")
 
     @property
     def n_species(self) -> int:

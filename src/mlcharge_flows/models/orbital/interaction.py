@@ -96,8 +96,8 @@ class Interaction(nn.Module):
         Highest degree.
     n_channels
         Features per component.
-    n_radial, n_embedding, n_hidden
-        Numbers that describe a distance and an element, and width of the perceptrons.
+    n_pair, n_embedding, n_hidden
+        Numbers that describe a pair and an element, and width of the perceptrons.
     n_factors
         Factors of the products.
     first
@@ -111,7 +111,7 @@ class Interaction(nn.Module):
         self,
         lmax: int,
         n_channels: int,
-        n_radial: int,
+        n_pair: int,
         n_embedding: int,
         n_hidden: int,
         n_factors: int,
@@ -122,7 +122,7 @@ class Interaction(nn.Module):
         self.lmax, self.n_channels, self.n_factors, self.first = lmax, n_channels, n_factors, first
         n_kinds, n_scalars = (1, n_embedding) if first else (2, n_channels)
         per_degree = (lmax + 1) * n_channels
-        self.weights = perceptron(n_radial + 2 * n_scalars, n_hidden, n_kinds * per_degree, depth=2)
+        self.weights = perceptron(n_pair + 2 * n_scalars, n_hidden, n_kinds * per_degree, depth=2)
         self.heard = DegreeLinear(n_channels, n_channels, lmax)
         self.kept = None if first else DegreeLinear(n_channels, n_channels, lmax)
         self.factors = DegreeLinear(n_channels, n_factors * n_channels, lmax)
@@ -137,7 +137,7 @@ class Interaction(nn.Module):
         self,
         features: torch.Tensor | None,
         embedding: torch.Tensor,
-        radial: torch.Tensor,
+        pairs: torch.Tensor,
         envelope: torch.Tensor,
         directions: torch.Tensor,
         centres: torch.Tensor,
@@ -151,8 +151,8 @@ class Interaction(nn.Module):
             Shape (sites, components, channels); None in the first round.
         embedding
             Of the species of each site, shape (sites, n_embedding).
-        radial
-            Radial waves of each pair, shape (pairs, n_radial).
+        pairs
+            What describes each pair, shape (pairs, n_pair).
         envelope
             Smooth cutoff of each pair, shape (pairs,).
         directions
@@ -161,7 +161,7 @@ class Interaction(nn.Module):
             Sites of each pair.
         """
         scalars = embedding if features is None else features[:, 0]
-        described = torch.cat([radial, scalars[centres], scalars[others]], dim=-1)
+        described = torch.cat([pairs, scalars[centres], scalars[others]], dim=-1)
         weights = self.weights(described) * envelope[:, None]
         weights = weights.view(len(centres), -1, self.lmax + 1, self.n_channels)[:, :, self.degrees]
         messages = weights[:, 0] * directions[:, :, None]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.models.card import Card
     from mlcharge_flows.models.checkpoint import Checkpoint
 
-_DECAYED = 1e-4
+_DECAYED = 1e-3
 """Waves are left out where the narrowest Gaussian's transform has decayed to this."""
 
 

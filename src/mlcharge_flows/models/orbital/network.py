@@ -5,13 +5,12 @@ from __future__ import annotations
 from math import pi
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 
 from mlcharge_flows.models.orbital.basis import GaussianBasis
 from mlcharge_flows.models.orbital.degrees import degree_of_component
-from mlcharge_flows.models.orbital.elements import N_PROPERTIES, properties, radii
+from mlcharge_flows.models.orbital.description import Description
 from mlcharge_flows.models.orbital.interaction import Interaction, perceptron
 from mlcharge_flows.models.orbital.occupancies import OccupancyHead
 
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 _SMALLEST_SCALE, _LARGEST_SCALE = 0.5, 2.0
 """Range of the scaling factors (SCDP, appendix)."""
-_VIRTUAL_RADIUS = 1.0
-"""Size of a virtual site, angstrom."""
 
 
 class Prediction(NamedTuple):
@@ -57,21 +54,12 @@ class OrbitalNetwork(nn.Module):
         self.config = config
         lmax, n_channels, hidden = config.lmax, config.n_channels, config.n_hidden
         self.basis = GaussianBasis(config.smallest_exponent, config.ratio, config.n_exponents, lmax)
-        self.embedding = nn.Embedding(config.n_species, config.n_embedding)
-        self.described = (
-            nn.Linear(N_PROPERTIES, config.n_embedding, bias=False) if config.tabulated else None
-        )
-        n_virtual = config.n_species - len(config.elements)
-        known = np.vstack([properties(config.elements), np.zeros((n_virtual, N_PROPERTIES))])
-        sizes = np.concatenate([radii(config.elements), np.full(n_virtual, _VIRTUAL_RADIUS)])
-        dtype = torch.get_default_dtype()
-        self.register_buffer("properties", torch.tensor(known, dtype=dtype), persistent=False)
-        self.register_buffer("radii", torch.tensor(sizes, dtype=dtype), persistent=False)
+        self.description = Description(config)
         self.interactions = nn.ModuleList(
             Interaction(
                 lmax,
                 n_channels,
-                config.n_radial + config.n_scaled,
+                self.description.n_pair,
                 config.n_embedding,
                 hidden,
                 config.n_factors,
@@ -82,7 +70,7 @@ class OrbitalNetwork(nn.Module):
         # A read-out common to all elements, and a part that depends on the element smoothly.
         shape = (config.rank + 1, lmax + 1, n_channels, config.n_exponents)
         self.readout = nn.Parameter(0.1 * torch.randn(shape) / n_channels**0.5)
-        self.element_mix = nn.Parameter(0.3 * torch.randn(config.n_species, config.rank))
+        self.element_mix = nn.Linear(config.n_embedding, config.rank, bias=False)
         self.softness = perceptron(n_channels, hidden, 1)
         self.occupancies = OccupancyHead(config.elements, config.channels, n_channels, lmax)
         self.scaling = (
@@ -96,8 +84,6 @@ class OrbitalNetwork(nn.Module):
         self.register_buffer("degrees", degree_of_component(lmax), persistent=False)
 
     degrees: torch.Tensor
-    properties: torch.Tensor
-    radii: torch.Tensor
 
     def forward(self, graph: Graph) -> list[Prediction]:
         """Predict for all crystals of a graph."""
@@ -117,43 +103,23 @@ class OrbitalNetwork(nn.Module):
 
     def features(self, graph: Graph) -> torch.Tensor:
         """Features of all sites, shape (sites, (lmax + 1)^2, n_channels)."""
-        distances = graph.distances
-        reach = self.radii[graph.species]
-        waves, envelope = self._radial(distances)
-        scaled = self._scaled(distances / (reach[graph.centres] + reach[graph.others]))
-        radial = torch.cat([waves, scaled], dim=-1)
+        pairs, envelope = self.description.pairs(graph)
         directions = graph.directions * (4 * pi) ** 0.5
-        embedding = self.embedding(graph.species)
-        if self.described is not None:
-            embedding = embedding + self.described(self.properties)[graph.species]
+        embedding = self.description.species()[graph.species]
         features: torch.Tensor | None = None
         for interaction in self.interactions:
             features = interaction(
-                features, embedding, radial, envelope, directions, graph.centres, graph.others
+                features, embedding, pairs, envelope, directions, graph.centres, graph.others
             )
         assert features is not None
         return features
-
-    def _radial(self, distances: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Spherical Bessel waves of order zero and the envelope of DimeNet (Gasteiger, 2020)."""
-        cutoff = self.config.cutoff
-        share = distances / cutoff
-        n = torch.arange(1, self.config.n_radial + 1, device=distances.device)
-        waves = 2 * (2 / cutoff) ** 0.5 * torch.sin(pi * n * share[:, None]) / distances[:, None]
-        envelope = 1 - 28 * share**6 + 48 * share**7 - 21 * share**8
-        return waves, envelope * (share < 1)
-
-    def _scaled(self, distances: torch.Tensor) -> torch.Tensor:
-        """Gaussians of distances in units of bonds: alike for small and large atoms."""
-        centres = torch.linspace(0.6, 2.6, self.config.n_scaled, device=distances.device)
-        width = 2.0 / max(self.config.n_scaled - 1, 1)
-        return torch.exp(-(((distances[:, None] - centres) / width) ** 2))
 
     def _read(self, features: torch.Tensor, species: torch.Tensor) -> torch.Tensor:
         """Coefficients of the orthonormal orbitals, shape (sites, components, exponents)."""
         # Per element rather than per site: there are few elements in a batch.
         kinds, of_site = species.unique(return_inverse=True)
-        own = torch.einsum("zr,rlck->zlck", self.element_mix[kinds], self.readout[1:])
+        mix = self.element_mix(self.description.species()[kinds])
+        own = torch.einsum("zr,rlck->zlck", mix, self.readout[1:])
         maps = (self.readout[0] + own)[:, self.degrees]
         return torch.einsum("smc,smck->smk", features, maps[of_site])
 

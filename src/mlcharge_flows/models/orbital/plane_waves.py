@@ -18,6 +18,8 @@ from mlcharge_flows.density.fourier import frequencies
 from mlcharge_flows.models.orbital.degrees import harmonics
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.models.orbital.basis import GaussianBasis
 
@@ -138,14 +140,34 @@ class PlaneWaves:
         torch.Tensor
             Shape (waves,), complex, electrons.
         """
-        total = torch.zeros_like(phases[0])
-        for degree in range(basis.lmax + 1):
-            components = slice(degree**2, (degree + 1) ** 2)
-            radial = basis.radial(degree, self.q, None if scales is None else scales[:, degree])
-            shells = coefficients[:, components] @ radial  # sites, components, waves
-            angular = torch.einsum("smg,mg->sg", shells, self.harmonics[components])
-            total = total + (-1j) ** degree * torch.einsum("sg,sg->g", angular.to(phases), phases)
-        return total
+        if scales is None:
+            amplitudes = self._amplitudes(coefficients, basis.radials(self.q))
+        else:  # every site has radial functions of its own
+            amplitudes = torch.cat(
+                [
+                    self._amplitudes(own[None], basis.radials(self.q, factors))
+                    for own, factors in zip(coefficients, scales, strict=True)
+                ]
+            )
+        return torch.einsum("sg,sg->g", amplitudes, phases)
+
+    def _amplitudes(
+        self, coefficients: torch.Tensor, radials: Sequence[torch.Tensor]
+    ) -> torch.Tensor:
+        """Transforms of the sites' densities about themselves, shape (sites, waves), complex."""
+        # (-i)^l: even degrees make the real part, odd ones the imaginary part. One matrix product
+        # for each, over all components and exponents at once.
+        parts = []
+        for parity in (0, 1):
+            rows, columns = [], []
+            for degree in range(parity, len(radials), 2):
+                components = slice(degree**2, (degree + 1) ** 2)
+                sign = (-1) ** ((degree + parity) // 2)
+                rows.append(sign * coefficients[:, components].flatten(1))
+                table = self.harmonics[components, None] * radials[degree]
+                columns.append(table.flatten(0, 1))
+            parts.append(torch.cat(rows, dim=1) @ torch.cat(columns))
+        return torch.complex(parts[0], parts[1])
 
     def on_grid(self, waves: torch.Tensor) -> torch.Tensor:
         """Density on the grid, electrons/angstrom^3, of plane-wave coefficients in electrons."""
