@@ -25,14 +25,20 @@ from mlcharge_flows.training.loop import train  # noqa: E402
 from mlcharge_flows.training.orbital import OrbitalTask  # noqa: E402
 from mlcharge_flows.training.store import write_store  # noqa: E402
 
-SMALL = {"n_channels": 8, "n_hidden": 16, "n_embedding": 4, "lmax": 2, "cutoff": 5.0}
+SMALL = {
+    "n_channels": 8,
+    "n_hidden": 16,
+    "n_embedding": 4,
+    "lmax": 2,
+    "cutoff": 5.0,
+    "largest_wave": 12.0,
+}
 OPTIONS = {
     "model": SMALL,
     "epochs": 4,
     "batch_size": 2,
     "validate_every": 1,
     "warm_up": 2,
-    "largest_wave": 12.0,
     "validation_share": 0.01,
 }
 
@@ -87,7 +93,7 @@ def test_what_can_be_learned_is_learned(store, tmp_path, option):
 
 
 def test_a_term_of_the_grid_equals_its_metric(store):
-    settings = config(store, loss={"grid": 1.0, "coulomb": 1.0}, largest_wave=100.0)
+    settings = config(store, loss={"coulomb": 1.0}, model={**SMALL, "largest_wave": 100.0})
     task, (examples, _) = task_and_examples(store, settings)
     terms = task.losses(task.network, examples[:1])
     with torch.inference_mode():

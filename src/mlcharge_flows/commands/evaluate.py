@@ -71,8 +71,9 @@ def evaluate(
             writer.writeheader()
             writer.writerows(asdict(row) | {"symbols": " ".join(row.symbols)} for row in rows)
     shown = Table(title=f"{loaded.card.name} on {data.name}", title_justify="left")
-    for heading in ("class", "materials", "NMAE of atoms", "NMAE", "mean", "density", "occupancies"):
-        shown.add_column(heading, justify="left" if heading == "class" else "right")
+    shown.add_column("class", no_wrap=True)
+    for heading in ("n", "atoms", "model", "mean", "density", "occupancies"):
+        shown.add_column(heading, justify="right")
     for name, members in evaluation.classes(rows, loaded.card.data.examples).items():
         of = evaluation.summary(members)
         shown.add_row(
@@ -86,7 +87,8 @@ def evaluate(
         )
     console.print(shown)
     console.print(
-        "Medians, and the mean NMAE; density and occupancies: share of the error of superposed "
-        f"atoms that is removed. {evaluation.summary(rows)['seconds_median']:.3f} s per material "
+        "atoms, model: median NMAE of superposed atoms and of the prediction, mean: its mean; "
+        "density, occupancies: median share of the atoms' error that is removed. "
+        f"{evaluation.summary(rows)['seconds_median']:.3f} s per material "
         "(median)."
     )

@@ -48,10 +48,11 @@ def training_progress(
             bar.update(task, completed=progress.epoch)
             write_log(folder / "log.csv", progress.rows)
             if "density_left" in row:
+                training = row.get("grid", row["waves"])
                 draw_curves(folder / "curves.png", progress.rows)
                 bar.console.print(
                     f"epoch {progress.epoch}: left of the superposition's error: density "
-                    f"{100 * row['density_left']:.1f} % (training {100 * row['waves']:.1f} %), "
+                    f"{100 * row['density_left']:.1f} % (training {100 * training:.1f} %), "
                     f"occupancies {100 * row['occupancies_left']:.1f} % "
                     f"(training {100 * row['occupancies']:.1f} %); NMAE {row['nmae']:.3f} %"
                 )

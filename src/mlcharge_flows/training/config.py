@@ -18,9 +18,9 @@ class LossConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    waves: float = Field(1.0, ge=0, description="Root mean square error of the plane waves.")
-    grid: float = Field(0.0, ge=0, description="Mean absolute error on the grid, as in the NMAE.")
-    occupancies: float = Field(0.5, ge=0, description="Mean absolute error of the occupancies.")
+    waves: float = Field(0.0, ge=0, description="Root mean square error of the plane waves.")
+    grid: float = Field(1.0, ge=0, description="Mean absolute error on the grid, as in the NMAE.")
+    occupancies: float = Field(1.0, ge=0, description="Mean absolute error of the occupancies.")
     coulomb: float = Field(
         0.0,
         ge=0,
@@ -58,7 +58,6 @@ class TrainingConfig(BaseModel):
         1.0, gt=0, le=1, description="Of the others, trained on: for learning curves."
     )
     loss: LossConfig = Field(default_factory=lambda: LossConfig())
-    largest_wave: float = Field(22.0, gt=0, description="Plane waves that are fitted, 1/angstrom.")
     epochs: int = Field(100, ge=1, description="Passes over the data.")
     batch_size: int = Field(8, ge=1, description="Materials per step.")
     learning_rate: float = Field(3e-3, gt=0, description="Highest; then down as a cosine.")

@@ -26,7 +26,8 @@ def draw_curves(path: Path, rows: Sequence[dict[str, float]]) -> None:
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
     for name, label, style in (
-        ("waves", "density, training", "C0--"),
+        ("grid", "density, training", "C0--"),
+        ("waves", "plane waves, training", "C2--"),
         ("density_left", "density, validation", "C0-"),
         ("occupancies", "occupancies, training", "C1--"),
         ("occupancies_left", "occupancies, validation", "C1-"),

@@ -108,7 +108,7 @@ class OrbitalTask:
         """Turn a material into tensors, once."""
         graph = Graph.of(record.crystal, self.model)
         waves = PlaneWaves.of(
-            record.crystal, record.shape, self.config.largest_wave, self.model.lmax
+            record.crystal, record.shape, self.model.largest_wave, self.model.lmax
         )
         difference = record.difference()
         spectrum = torch.from_numpy(record.waves().ravel() * record.crystal.volume)

@@ -44,7 +44,14 @@ def precision(dtype):
 
 def network(**options):
     """A network whose weights are large enough that every part of it matters."""
-    small = {"n_channels": 6, "n_hidden": 8, "n_embedding": 4, "n_exponents": 4, "ratio": 2.2}
+    small = {
+        "n_channels": 6,
+        "n_hidden": 8,
+        "n_embedding": 4,
+        "n_exponents": 4,
+        "ratio": 2.2,
+        "largest_wave": 30.0,
+    }
     config = OrbitalConfig(
         elements=["Mg", "O"], channels=CHANNELS, **{"cutoff": 4.0, **small, **options}
     )

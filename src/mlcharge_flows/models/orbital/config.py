@@ -25,9 +25,12 @@ class OrbitalConfig(BaseModel):
         description="l of each projector channel, per element; the occupancies follow from them."
     )
     lmax: int = Field(4, ge=1, le=6, description="Highest degree of features and orbitals.")
-    n_exponents: int = Field(8, ge=2, le=20, description="Gaussians per degree.")
+    n_exponents: int = Field(12, ge=2, le=20, description="Gaussians per degree.")
     smallest_exponent: float = Field(0.28, gt=0, description="1/angstrom^2.")
-    ratio: float = Field(1.85, gt=1, description="Of consecutive exponents (even-tempered).")
+    ratio: float = Field(1.6, gt=1, description="Of consecutive exponents (even-tempered).")
+    largest_wave: float = Field(
+        24.0, gt=0, description="Plane waves beyond (1/angstrom) are neither fitted nor predicted."
+    )
     virtual: VirtualSites = Field("none", description="Where orbitals sit besides the ions.")
     scaling: bool = Field(False, description="Whether the network scales its exponents.")
     cutoff: float = Field(6.0, gt=0, description="Radius of the neighbourhood, angstrom.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from mlcharge_flows.density.superposition import superpose
@@ -23,10 +22,6 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.superposition import AtomicStart
     from mlcharge_flows.models.card import Card
     from mlcharge_flows.models.checkpoint import Checkpoint
-
-_DECAYED = 1e-3
-"""Waves are left out where the narrowest Gaussian's transform has decayed to this."""
-
 
 class OrbitalModel:
     """Superposition of atoms, plus orbitals whose coefficients a network predicts.
@@ -48,14 +43,6 @@ class OrbitalModel:
         self.atoms = atoms
         self.network = network.eval().requires_grad_(requires_grad=False)
 
-    @property
-    def largest_wave(self) -> float:
-        """Wave number up to which the orbitals are evaluated, 1/angstrom."""
-        narrowest = float(self.network.basis.exponents.max())
-        if self.network.scaling is not None:
-            narrowest *= 2
-        return 2 * float(np.sqrt(-np.log(_DECAYED) * narrowest))
-
     def predict(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
         """Predict the density of a neutral cell with its occupancies; see the protocol.
 
@@ -65,7 +52,7 @@ class OrbitalModel:
         config = self.network.config
         start = superpose(crystal, self.atoms, shape)
         graph = Graph.of(crystal, config)
-        waves = PlaneWaves.of(crystal, start.shape, self.largest_wave, config.lmax)
+        waves = PlaneWaves.of(crystal, start.shape, config.largest_wave, config.lmax)
         with torch.inference_mode():
             predicted = self.network(graph)[0]
             correction = waves.on_grid(

@@ -1,0 +1,18 @@
+"""ChargE3Net: an equivariant network that is asked for the density point by point."""
+
+from mlcharge_flows.models.charge3net.config import PRESETS, ChargE3NetConfig
+from mlcharge_flows.models.charge3net.model import ChargE3NetModel, load
+from mlcharge_flows.models.charge3net.network import ChargE3Net
+from mlcharge_flows.models.charge3net.point_model import PointModel
+from mlcharge_flows.models.charge3net.published import load_published, published_checkpoint
+
+__all__ = [
+    "PRESETS",
+    "ChargE3Net",
+    "ChargE3NetConfig",
+    "ChargE3NetModel",
+    "PointModel",
+    "load",
+    "load_published",
+    "published_checkpoint",
+]

@@ -1,0 +1,200 @@
+"""ChargE3Net: the density at any point from the atoms around it.
+
+T. Koker, K. Quigley, E. Taw, K. Tibbetts, L. Li, npj Computational Materials 10, 161 (2024): atoms
+hear atoms within 4 angstrom; a probe at each point hears the atoms within 4 angstrom, layer by
+layer; a linear readout of its scalars is the density. Equivariant under rotations and reflections,
+with features up to l = 4.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import torch
+from e3nn.o3 import Irreps, Linear, spherical_harmonics
+from torch import nn
+
+from mlcharge_flows.models.charge3net.convolution import Convolution, gate
+from mlcharge_flows.models.charge3net.radial import RadialBasis
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlcharge_flows.models.charge3net.config import ChargE3NetConfig
+    from mlcharge_flows.models.charge3net.graph import Edges
+
+N_SPECIES = 119
+"""Length of the one-hot code of an element: atomic numbers 0 to 118."""
+_NORMALISATION = [
+    f"{part}.basis.{name}" for part in ("atom_model", "probe_model") for name in ("mean", "inv_std")
+]
+
+
+class _Layers(nn.Module):
+    """Convolutions and gates of one kind of receiver."""
+
+    def __init__(self, senders: list[Irreps], receivers: Irreps, config: ChargE3NetConfig) -> None:
+        super().__init__()
+        self.harmonics = config.harmonics
+        self.basis = RadialBasis(config.cutoff, config.num_basis)
+        self.convolutions = nn.ModuleList()
+        self.gates = nn.ModuleList()
+        self.irreps: list[Irreps] = []
+        for layer in range(config.num_interactions):
+            nonlinearity = gate(receivers, config)
+            heard = senders[layer] if senders else receivers
+            self.convolutions.append(Convolution(heard, receivers, nonlinearity.irreps_in, config))
+            self.gates.append(nonlinearity)
+            receivers = nonlinearity.irreps_out
+            self.irreps.append(receivers)
+
+    def functions(self, edges: Edges) -> tuple[torch.Tensor, torch.Tensor]:
+        """Spherical harmonics, zero for padding, and radial functions of each edge."""
+        values = spherical_harmonics(
+            self.harmonics, edges.vectors, normalize=True, normalization="component"
+        )
+        return values * edges.present[..., None], self.basis(edges.vectors.norm(dim=-1))
+
+
+class AtomModel(_Layers):
+    """Features of the atoms after each layer.
+
+    Parameters
+    ----------
+    config
+        Size of the network.
+    """
+
+    def __init__(self, config: ChargE3NetConfig) -> None:
+        super().__init__([], Irreps(f"{N_SPECIES}x0e"), config)
+
+    def forward(self, numbers: torch.Tensor, edges: Edges) -> list[torch.Tensor]:
+        """Features after each layer, each of shape (atoms, channels).
+
+        Parameters
+        ----------
+        numbers
+            Atomic numbers.
+        edges
+            Edges into each atom.
+        """
+        harmonics, basis = self.functions(edges)
+        features = nn.functional.one_hot(numbers, N_SPECIES).to(harmonics.dtype)
+        layers = []
+        for convolution, nonlinearity in zip(self.convolutions, self.gates, strict=True):
+            features = nonlinearity(
+                convolution(features, features, edges.senders, harmonics, basis)
+            )
+            layers.append(features)
+        return layers
+
+
+class ProbeModel(_Layers):
+    """The density at probes, from the features of the atoms after each layer.
+
+    Parameters
+    ----------
+    atoms
+        Channels of the atoms after each layer.
+    config
+        Size of the network.
+    """
+
+    def __init__(self, atoms: list[Irreps], config: ChargE3NetConfig) -> None:
+        super().__init__(atoms, Irreps("0e"), config)
+        self.readout = Linear(self.irreps[-1], "0e")
+
+    def forward(self, atoms: list[torch.Tensor], edges: Edges) -> torch.Tensor:
+        """Density, electrons per cubic angstrom, shape (probes,).
+
+        Parameters
+        ----------
+        atoms
+            Features of the atoms after each layer.
+        edges
+            Edges into each probe.
+        """
+        harmonics, basis = self.functions(edges)
+        features = harmonics.new_zeros(len(edges.senders), 1)
+        for sent, convolution, nonlinearity in zip(
+            atoms, self.convolutions, self.gates, strict=True
+        ):
+            features = nonlinearity(convolution(sent, features, edges.senders, harmonics, basis))
+        return self.readout(features).squeeze(-1)
+
+
+class ChargE3Net(nn.Module):
+    """The network, of any size.
+
+    Parameters
+    ----------
+    config
+        Size of the network.
+
+    Examples
+    --------
+    >>> from mlcharge_flows.models.charge3net.config import PRESETS
+    >>> network = ChargE3Net(PRESETS["small"])
+    >>> sum(weights.numel() for weights in network.parameters())
+    118149
+    """
+
+    def __init__(self, config: ChargE3NetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.atom_model = AtomModel(config)
+        self.probe_model = ProbeModel(self.atom_model.irreps, config)
+
+    def forward(self, numbers: torch.Tensor, atoms: Edges, probes: Edges) -> torch.Tensor:
+        """Density at the probes, electrons per cubic angstrom, shape (probes,).
+
+        Parameters
+        ----------
+        numbers
+            Atomic numbers, shape (atoms,).
+        atoms, probes
+            Edges into the atoms, and into the probes.
+        """
+        return self.probe_model(self.atom_model(numbers, atoms), probes)
+
+    def learned(self) -> dict[str, torch.Tensor]:
+        """All that training determines, by name: weights and the scale of the radial basis.
+
+        Returns
+        -------
+        dict
+            What :meth:`of` takes; the names are those of the published checkpoints.
+        """
+        names = {name for name, _ in self.named_parameters()} | set(_NORMALISATION)
+        return {name: value for name, value in self.state_dict().items() if name in names}
+
+    @classmethod
+    def of(cls, config: ChargE3NetConfig, learned: Mapping[str, torch.Tensor]) -> Self:
+        """Build a network from what training determined.
+
+        Parameters
+        ----------
+        config
+            Size of the network.
+        learned
+            Tensors by name, as :meth:`learned` gives them.
+
+        Raises
+        ------
+        ValueError
+            The tensors are not those of a network of this size; says which is not.
+        """
+        network = cls(config)
+        own = network.learned()
+        for name in sorted(own.keys() | learned.keys()):
+            if name not in learned:
+                raise ValueError(f"{name} is missing")
+            if name not in own:
+                raise ValueError(f"{name} is of no part of a network of this size")
+            found, needed = tuple(learned[name].shape), tuple(own[name].shape)
+            if found != needed:
+                raise ValueError(f"{name} has shape {found}, a network of this size {needed}")
+            if not torch.isfinite(learned[name]).all():
+                raise ValueError(f"{name} is not finite")
+        network.load_state_dict(dict(learned), strict=False)
+        return network
