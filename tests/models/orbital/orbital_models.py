@@ -58,7 +58,9 @@ def network(**options):
     torch.manual_seed(1)
     made = OrbitalNetwork(config)
     made.description.set_atoms(ATOMS)
-    made.readout.data *= 20.0
+    torch.nn.init.normal_(made.readout, std=2.0 / config.n_channels**0.5)
+    for weights in made.occupancies.weights:
+        torch.nn.init.normal_(weights, std=config.n_channels**-0.5)
     if made.scaling is not None:
         torch.nn.init.normal_(made.scaling[-1].weight)
     return made

@@ -14,6 +14,7 @@ from mlcharge_flows.density.occupancies import labels, rotate  # noqa: E402
 from mlcharge_flows.density.superposition import superpose  # noqa: E402
 from mlcharge_flows.models.checkpoint import Checkpoint, CheckpointError  # noqa: E402
 from mlcharge_flows.models.orbital import load  # noqa: E402
+from mlcharge_flows.models.orbital.network import OrbitalNetwork  # noqa: E402
 
 SHAPE = (12, 15, 16)
 OPTIONS = [
@@ -118,6 +119,12 @@ def test_what_symmetry_forbids_is_zero(predict):
         change = one - other
         assert np.abs(change[(degrees > 0) & (degrees < 4)]).max() < 1e-9
         assert np.abs(change[degrees == 0]).min() > 1e-6
+
+
+def test_an_untrained_network_gives_the_superposition():
+    made = model()
+    made.network.load_state_dict(OrbitalNetwork(made.network.config).state_dict())
+    same(made.predict(crystal(), SHAPE), superpose(crystal(), ATOMS, SHAPE), tolerance=1e-12)
 
 
 def test_laws_can_fail():

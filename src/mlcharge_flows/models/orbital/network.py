@@ -67,9 +67,10 @@ class OrbitalNetwork(nn.Module):
             )
             for round_ in range(config.n_interactions)
         )
-        # A read-out common to all elements, and a part that depends on the element smoothly.
+        # A read-out common to all elements, and a part that depends on the element smoothly. Zero:
+        # before any training the density is the superposition's.
         shape = (config.rank + 1, lmax + 1, n_channels, config.n_exponents)
-        self.readout = nn.Parameter(0.1 * torch.randn(shape) / n_channels**0.5)
+        self.readout = nn.Parameter(torch.zeros(shape))
         self.element_mix = nn.Linear(config.n_embedding, config.rank, bias=False)
         self.softness = perceptron(n_channels, hidden, 1)
         self.occupancies = OccupancyHead(config.elements, config.channels, n_channels, lmax)

@@ -46,7 +46,7 @@ class OccupancyHead(nn.Module):
         self.weights = nn.ParameterList()
         for index, element in enumerate(elements):
             known = blocks(channels[element])
-            self.weights.append(nn.Parameter(torch.randn(len(known), n_channels) / n_channels**0.5))
+            self.weights.append(nn.Parameter(torch.zeros(len(known), n_channels)))
             block, component = [], []
             for place, entry in enumerate(known):
                 inside = lmax >= entry.L
