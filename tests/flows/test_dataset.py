@@ -97,11 +97,11 @@ def test_two_crystals_from_structures_to_store(structures, tmp_path):
     out = tmp_path / "out"
     words = [sys.executable, "-c", "from mlcharge_flows.cli import main; main()", "dataset"]
     words += ["build", str(structures), "--exclude", str(tmp_path / "test.json")]
-    words += ["--out", str(out), "--workers", "2"]
+    words += ["--out", str(out), "--workers", "2", "--test"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert "2 structures are excluded" in done.stdout
+    assert "1 structures are excluded" in done.stdout
     store = open_store(out / "dataset.h5")
-    assert store.splits() == {"HHe": "validation", "He": "train"}
+    assert store.splits() == {"HHe": "validation", "He": "train", "tested": "test"}
     for record in store:
         assert record.start_error > 0.1
         assert record.n_total == len(record.energies) > 4
@@ -110,10 +110,10 @@ def test_two_crystals_from_structures_to_store(structures, tmp_path):
     assert not list(out.glob("*/*/CHGCAR*"))
 
     again = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert "2 of 2 materials are finished already" in again.stdout
+    assert "3 of 3 materials are finished already" in again.stdout
     merged = dataset("merge", out, out / "dataset.h5", "--out", tmp_path / "all.h5")
     assert merged.exit_code == 0, merged.output
-    assert "2 materials" in merged.output
+    assert "3 materials" in merged.output
     info = dataset("info", tmp_path / "all.h5").output
     assert store.protocol in info
     assert "train 1, validation 1" in info

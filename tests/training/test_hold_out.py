@@ -22,3 +22,9 @@ def test_a_smaller_share_is_a_subset_and_leaves_the_validation_alone():
     assert set(sides[0][0]) < set(sides[1][0]) < set(sides[2][0])
     assert sides[0][1] == sides[1][1] == sides[2][1]
     assert 0.22 < len(sides[0][0]) / len(sides[2][0]) < 0.28
+
+
+def test_test_materials_are_on_neither_side():
+    marked = {name: "test" if name.endswith("7") else split for name, split in SPLITS.items()}
+    sides = hold_out(marked, 0.1)
+    assert not any(name.endswith("7") for side in sides for name in side)

@@ -69,7 +69,8 @@ def taught(task, example):
     """The material as another network of the same kind would have it."""
     torch.manual_seed(5)
     teacher = OrbitalNetwork(task.model)
-    teacher.readout.data *= 10
+    for weights in (teacher.readout, *teacher.occupancies.weights):
+        torch.nn.init.normal_(weights, std=0.3)
     with torch.no_grad():
         prediction = teacher(example.graph)[0]
         waves = task._waves(teacher, example, prediction)

@@ -56,6 +56,10 @@ def build(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Take only the first so many of all this.")
     ] = None,
+    test: Annotated[
+        bool,
+        typer.Option("--test", help="Take structures marked test, too: to evaluate, not to train."),
+    ] = False,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Go on without structures that cannot be used.")
     ] = False,
@@ -89,7 +93,7 @@ def build(
         settings = Settings()
         settings.check()
         maker = RecordMaker(keep_files=keep_files)
-        allowed, problems = _allowed(console, structures, exclude or [])
+        allowed, problems = _allowed(console, structures, exclude or [], test)
         chosen = [m for m in build_order(allowed) if split is None or m.split == split]
         chosen = chosen[offset::every][:limit]
         settings.activate()
@@ -111,9 +115,9 @@ def build(
 
 
 def _allowed(
-    console: Console, paths: list[str], exclude: list[str]
+    console: Console, paths: list[str], exclude: list[str], test: bool
 ) -> tuple[list[Material], list[str]]:
-    """Structures that may enter a data set; none of a test set does."""
+    """Structures that may enter a data set; of a test set only if it is to be one."""
     from mlcharge_flows.structures import read_structures
 
     console.print("Reading the structures...")
@@ -122,7 +126,7 @@ def _allowed(
     if unreadable:
         raise ValueError(f"--exclude: {unreadable[0]}")
     names = {material.id for material in forbidden}
-    allowed = [m for m in materials if m.id not in names and m.split != "test"]
+    allowed = [m for m in materials if m.id not in names and (test or m.split != "test")]
     if len(allowed) < len(materials):
         console.print(f"{len(materials) - len(allowed)} structures are excluded")
     for material in allowed:

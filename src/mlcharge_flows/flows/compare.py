@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from atomate2.vasp.jobs.core import StaticMaker
-from jobflow import Flow, Job, Maker, OnMissing
+from jobflow import Flow, Job, Maker, OnMissing, OutputReference
 
 from mlcharge_flows.jobs.compare import compare
 from mlcharge_flows.jobs.count import count
@@ -152,7 +152,8 @@ class CompareStartsMaker(Maker):
                 name=f"{name} run", maker=static, icharg=icharg, on_error="record"
             )
             run: Job = runner.make(structure, start=start.output if start else None)  # type: ignore[misc]
-            counted = count(run.output.dir_name)
+            # run.output would rebuild the schema of atomate2's task document for every run (75 ms).
+            counted = count(OutputReference(run.uuid).dir_name)
             counted.name = f"{name} count"
             counts[name] = counted
             jobs.extend([start, run, counted] if start else [run, counted])

@@ -44,9 +44,13 @@ class TrainingConfig(BaseModel):
         pattern=r"^[A-Za-z0-9][\w.+-]*$", description="Name of the checkpoint that comes out."
     )
     data: Path = Field(description="Data set, relative to the YAML file.")
-    architecture: Literal["orbital"] = Field("orbital", description="Package of models/.")
+    architecture: Literal["orbital", "charge3net", "superres"] = Field(
+        "orbital", description="Package of models/."
+    )
     model: dict[str, Any] = Field(
-        default_factory=dict, description="Options of the architecture, such as n_channels."
+        default_factory=dict,
+        description="Options of the architecture, such as n_channels; of charge3net and superres "
+        "also `preset`, which they change.",
     )
     description: str = Field("", description="One sentence for the card.")
     data_name: str = Field("", description="What the data set is, in words, for the card.")
@@ -60,6 +64,9 @@ class TrainingConfig(BaseModel):
     loss: LossConfig = Field(default_factory=lambda: LossConfig())
     epochs: int = Field(100, ge=1, description="Passes over the data.")
     batch_size: int = Field(8, ge=1, description="Materials per step.")
+    probes: int = Field(
+        200, ge=1, description="Grid points of each material and step; charge3net alone."
+    )
     learning_rate: float = Field(3e-3, gt=0, description="Highest; then down as a cosine.")
     warm_up: int = Field(100, ge=0, description="Steps of rising learning rate.")
     weight_decay: float = Field(1e-3, ge=0, description="Of AdamW.")
@@ -71,6 +78,17 @@ class TrainingConfig(BaseModel):
     )
     seed: int = Field(0, description="Of weights and order.")
     device: str = Field("auto", description="auto takes a GPU where there is one.")
+
+    @property
+    def identity(self) -> str:
+        """What must not change while a training goes on, as JSON.
+
+        The number of epochs and the patience may be changed on the way.
+        """
+        free = {"device", "patience", "data", "description"}
+        if self.architecture != "charge3net":
+            free.add("probes")
+        return self.model_dump_json(exclude=free)
 
 
 def read_config(path: str | Path) -> TrainingConfig:

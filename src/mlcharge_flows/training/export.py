@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from mlcharge_flows import __version__
 from mlcharge_flows.models.card import Card, DataCard, PawCard
@@ -14,10 +14,22 @@ from mlcharge_flows.models.range import TrainingRange
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import torch
+    from torch import nn
+
     from mlcharge_flows.training.config import TrainingConfig
     from mlcharge_flows.training.record import Record
     from mlcharge_flows.training.store import Store
     from mlcharge_flows.training.task import Task
+
+
+@runtime_checkable
+class Learned(Protocol):
+    """A network that tells its weights from the constants of the libraries that it is built of."""
+
+    def learned(self) -> Mapping[str, torch.Tensor]:
+        """All that training determines, by name."""
+        ...
 
 
 def checkpoint_of(
@@ -75,17 +87,28 @@ def checkpoint_of(
         range=TrainingRange.of(
             [record.crystal for record in records], [record.shape for record in records]
         ),
+        occupancies="own" if "occupancies_left" in errors else "none",
         errors={
             "nmae_median": round(errors["nmae"], 4),
             "nmae_mean": round(errors["nmae_mean"], 4),
-            "density_removed": round(1 - errors["density_left"], 4),
-            "occupancies_removed": round(1 - errors["occupancies_left"], 4),
+            **{
+                f"{part}_removed": round(1 - errors[f"{part}_left"], 4)
+                for part in ("density", "occupancies")
+                if f"{part}_left" in errors
+            },
         },
         licence=config.licence,
         created=datetime.now(UTC).date(),
         version=__version__,
     )
-    return Checkpoint(card, atoms, task.network.state_dict())
+    return Checkpoint(card, atoms, _weights(task.network))
+
+
+def _weights(network: nn.Module) -> Mapping[str, torch.Tensor]:
+    """What was learned: a network may say that the rest of its state are constants."""
+    if isinstance(network, Learned):
+        return network.learned()
+    return network.state_dict()
 
 
 def _family(titles: Sequence[str]) -> str:

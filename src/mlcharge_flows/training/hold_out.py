@@ -20,7 +20,8 @@ def hold_out(
     Parameters
     ----------
     splits
-        Split of each material as its source marked it; ``validation`` is kept.
+        Split of each material as its source marked it: ``validation`` is kept, ``test`` is on
+        neither side.
     validation_share
         Share of the others to be held out, too.
     train_share
@@ -40,9 +41,10 @@ def hold_out(
     validation = [
         name
         for name, split in splits.items()
-        if split == "validation" or _draw(name, "validation") < validation_share
+        if split == "validation"
+        or (split != "test" and _draw(name, "validation") < validation_share)
     ]
-    held = set(validation)
+    held = {*validation, *(name for name, split in splits.items() if split == "test")}
     train = [name for name in splits if name not in held and _draw(name, "train") < train_share]
     return train, validation
 

@@ -91,8 +91,7 @@ def train(
         optimiser, _schedule(config.warm_up, config.epochs * steps)
     )
     progress, best = Progress(), None
-    # The number of epochs and the patience may be changed on the way.
-    identity = config.model_dump_json(exclude={"device", "patience", "data", "description"})
+    identity = config.identity
     if state.exists():
         saved = torch.load(state, map_location="cpu", weights_only=True)
         if saved["identity"] != identity:
@@ -115,6 +114,8 @@ def train(
         sums: dict[str, list[float]] = {}
         for first in range(0, len(order), config.batch_size):
             batch = [training[index] for index in order[first : first + config.batch_size]]
+            # What a task draws belongs to the step, whether or not the training was interrupted.
+            torch.manual_seed(_seed(config.seed, progress.epoch, first))
             terms = task.losses(network, batch)
             optimiser.zero_grad()
             terms["loss"].backward()
@@ -133,7 +134,7 @@ def train(
         if progress.epoch % config.validate_every == 0 or progress.epoch == config.epochs:
             errors = validate(task, averaged.module, validation)
             row |= errors
-            score = errors["density_left"] + errors["occupancies_left"]
+            score = errors["density_left"] + errors.get("occupancies_left", 0.0)
             progress.stale += 1
             if score < progress.best:
                 progress.best, progress.stale = score, 0
@@ -171,6 +172,10 @@ def validate(task: Task, network: torch.nn.Module, examples: Sequence[Any]) -> d
         values = [row[name] for row in rows]
         summary[name], summary[f"{name}_mean"] = float(np.median(values)), float(np.mean(values))
     return summary
+
+
+def _seed(seed: int, epoch: int, first: int) -> int:
+    return random.Random(f"{seed} {epoch} {first}").getrandbits(63)
 
 
 def _schedule(warm_up: int, total: int) -> Callable[[int], float]:

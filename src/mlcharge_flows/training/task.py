@@ -34,16 +34,31 @@ class Task(Protocol):
         ...
 
     def losses(self, network: nn.Module, examples: Sequence[Any]) -> dict[str, torch.Tensor]:
-        """Terms of the loss, each a mean over materials; ``loss`` is their weighted sum."""
+        """Terms of the loss, each a mean over materials; ``loss`` is their weighted sum.
+
+        What is random in them comes from torch's own generator, which the loop seeds anew for every
+        step: a training that was interrupted draws the same.
+        """
         ...
 
     def errors(self, network: nn.Module, example: Any) -> dict[str, float]:
-        """Errors of one material: ``nmae`` in percent, and shares that are left of the start's."""
+        """Errors of one material: ``nmae`` in percent, and shares that are left of the start's.
+
+        These are ``density_left``, and ``occupancies_left`` if the architecture predicts any.
+        """
         ...
 
 
 def task_of(config: TrainingConfig, store: Store, device: torch.device) -> Task:
     """Task of the architecture that a configuration names."""
+    if config.architecture == "charge3net":
+        from mlcharge_flows.training.charge3net import ChargE3NetTask
+
+        return ChargE3NetTask(config, store, device)
+    if config.architecture == "superres":
+        from mlcharge_flows.training.superres import SuperResTask
+
+        return SuperResTask(config, store, device)
     from mlcharge_flows.training.orbital import OrbitalTask
 
-    return {"orbital": OrbitalTask}[config.architecture](config, store, device)
+    return OrbitalTask(config, store, device)

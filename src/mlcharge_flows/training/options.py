@@ -1,0 +1,67 @@
+"""Options of an architecture as a training names them: a preset, and what differs from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from mlcharge_flows.training.config import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlcharge_flows.training.config import TrainingConfig
+
+Options = TypeVar("Options", bound=BaseModel)
+
+
+def read_options(
+    kind: type[Options], presets: Mapping[str, Options], config: TrainingConfig
+) -> Options:
+    """Take the options of an architecture that predicts the density alone.
+
+    Parameters
+    ----------
+    kind
+        What the options are.
+    presets
+        Those with a name.
+    config
+        The training. ``model`` may name a preset beside the options that differ from it.
+
+    Raises
+    ------
+    ConfigError
+        There is no such preset or option, or the loss has terms that the architecture has not.
+
+    Examples
+    --------
+    >>> from mlcharge_flows.models.superres.config import PRESETS, SuperResConfig
+    >>> from mlcharge_flows.training.config import TrainingConfig
+    >>> config = TrainingConfig(
+    ...     name="demo", data="d.h5", model={"preset": "paper", "channels": 8}
+    ... )
+    >>> options = read_options(SuperResConfig, PRESETS, config)
+    >>> options.target, options.channels, options.blocks
+    ('density', 8, 32)
+    """
+    if others := sorted(config.loss.model_fields_set - {"grid"}):
+        raise ConfigError(
+            f"loss.{others[0]}: {config.architecture} knows no such term, its loss is the grid's "
+            "alone; remove it"
+        )
+    given = dict(config.model)
+    name = given.pop("preset", None)
+    if name is not None:
+        if name not in presets:
+            raise ConfigError(
+                f"model.preset: there is no {name!r}; choose from {', '.join(presets)}"
+            )
+        given = {**presets[name].model_dump(), **given}
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        words = [*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")]
+        raise ConfigError(f"model.{': '.join(words)}") from None

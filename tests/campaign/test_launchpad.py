@@ -1,0 +1,162 @@
+"""Submitting, counting and finding results; no worker runs here."""
+
+import threading
+from contextlib import closing
+
+import pytest
+from cluster import write_spec, write_structures
+from jobflow import JobStore, run_locally
+from maggma.stores import MemoryStore
+from mongo_server import Server
+from pymatgen.core import Lattice, Structure
+from typer.testing import CliRunner
+
+from mlcharge_flows.cli import app
+from mlcharge_flows.flows.compare import CompareStartsMaker, named_starts
+from mlcharge_flows.flows.documents import find_results, finish_times, labelled_flow
+from mlcharge_flows.flows.launchpad import LaunchPadError, open_launchpad, state, submit
+from mlcharge_flows.flows.spec import FireWorksSpec
+from mlcharge_flows.jobs.compare import compare
+from mlcharge_flows.jobs.outcome import outcome
+from mlcharge_flows.scf.run import ScfRun
+from mlcharge_flows.structures import Material
+
+pytest.importorskip("fireworks", reason="needs the fireworks extra")
+
+
+def material(name, a=3.0):
+    return Material(name, Structure(Lattice.cubic(a), ["He"], [[0, 0, 0]]), None)
+
+
+@pytest.fixture
+def maker():
+    return CompareStartsMaker(starts=named_starts(["superposition"]))
+
+
+@pytest.fixture
+def launchpad_file(tmp_path):
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        path = tmp_path / "my_launchpad.yaml"
+        path.write_text(f"host: 127.0.0.1\nport: {server.port}\nname: fireworks\n")
+        yield path
+        server.shutdown()
+
+
+@pytest.fixture
+def launchpad(launchpad_file):
+    from fireworks import LaunchPad
+
+    empty = LaunchPad.from_file(str(launchpad_file))
+    empty.reset(None, require_password=False)
+    with (
+        closing(empty.connection),
+        closing((launchpad := open_launchpad(launchpad_file)).connection),
+    ):
+        yield launchpad
+
+
+def test_a_material_is_submitted_once(launchpad, maker):
+    both = [material("a"), material("b")]
+    settings = FireWorksSpec()
+    assert submit(launchpad, "first", both[:1], maker, settings) == 1
+    seen = []
+    assert submit(launchpad, "first", both, maker, settings, seen.append) == 1
+    assert submit(launchpad, "first", both, maker, settings) == 0
+    assert seen == [1]
+    assert launchpad.workflows.count_documents({}) == 2
+    assert launchpad.fireworks.count_documents({}) == 12
+    # Another campaign is its own.
+    assert submit(launchpad, "second", both, maker, settings) == 2
+
+
+def test_a_name_stands_for_one_campaign(launchpad, maker):
+    settings = FireWorksSpec()
+    submit(launchpad, "first", [material("a")], maker, settings)
+    with pytest.raises(LaunchPadError, match="a is submitted already with another structure"):
+        submit(launchpad, "first", [material("a", 3.1)], maker, settings)
+    with pytest.raises(LaunchPadError, match="another choice of arms; choose another name"):
+        submit(launchpad, "first", [material("a")], CompareStartsMaker(), settings)
+    assert launchpad.workflows.count_documents({}) == 1
+
+
+def test_nothing_is_submitted_where_categories_do_not_fit(launchpad, maker):
+    with pytest.raises(ValueError, match="shared_files"):
+        submit(launchpad, "x", [material("a")], maker, FireWorksSpec(shared_files=False))
+    assert launchpad.workflows.count_documents({}) == 0
+
+
+def test_jobs_are_counted_by_category_and_state(launchpad, maker):
+    submit(launchpad, "first", [material("a"), material("b")], maker, FireWorksSpec())
+    found = state(launchpad, "first")
+    assert found.workflows == {"READY": 2}
+    assert found.jobs == {("gpu", "READY"): 2, ("cpu", "READY"): 2, ("cpu", "WAITING"): 8}
+    assert found.lost == []
+    assert state(launchpad, "none").workflows.total() == 0
+
+
+def test_the_launchpad_that_is_missing(tmp_path, launchpad_file):
+    with pytest.raises(LaunchPadError, match="set it up once with 'lpad reset'"):
+        open_launchpad(launchpad_file)
+    with pytest.raises(LaunchPadError, match=r"none.yaml: not a LaunchPad file"):
+        open_launchpad(tmp_path / "none.yaml")
+    nowhere = tmp_path / "nowhere.yaml"
+    nowhere.write_text("name: fireworks\n")
+    with pytest.raises(LaunchPadError, match=r"nowhere.yaml: host is missing; add it"):
+        open_launchpad(nowhere)
+    closed = tmp_path / "closed.yaml"
+    closed.write_text(
+        "host: 127.0.0.1\nport: 9\nname: x\nmongoclient_kwargs: {serverSelectionTimeoutMS: 100}\n"
+    )
+    with pytest.raises(LaunchPadError, match=r"closed.yaml: no database answers"):
+        open_launchpad(closed)
+
+
+@pytest.fixture
+def store():
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    store.connect()
+    return store
+
+
+def test_results_are_found_by_the_name_of_the_campaign(store, maker, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # an outcome leaves a file
+    run = ScfRun(folder="", n_total=9, energy=-1.0, converged=True, started_from="atoms")
+
+    def finish(name, campaign, kind, **given):
+        made = kind(name, "Si", 2, "settings", {"default": run}, **given)
+        made.metadata.update(campaign=campaign, material=name, result=True)
+        run_locally(made, store=store, log=False)
+
+    finish("b", "first", compare)
+    finish("a", "first", outcome)
+    finish("c", "second", compare)
+    finish("b", "first", compare)  # submitted twice to two LaunchPads: the newest counts
+    found = find_results(store, "first")
+    assert [result.material for result in found] == ["a", "b"]
+    assert [type(result).__name__ for result in found] == ["Outcome", "Comparison"]
+    assert found[0].arms["default"].n_total == 9
+    assert len(finish_times(store, "second")) == 1
+    assert find_results(store, "none") == []
+
+
+def test_one_job_of_a_flow_holds_its_result(maker):
+    flow = labelled_flow(material("a"), maker, "first")
+    assert {job.metadata["campaign"] for job in flow.jobs} == {"first"}
+    (result,) = (job for job in flow.jobs if job.metadata.get("result"))
+    assert result.output.uuid == flow.output.uuid
+
+
+def test_commands_without_a_job_store_say_so(tmp_path, launchpad_file, launchpad):
+    write_structures(tmp_path / "structures.json", 1)
+    spec = write_spec(tmp_path, name="first", structures="structures.json")
+
+    def campaign(*words):
+        return CliRunner().invoke(app, ["campaign", *map(str, words)])
+
+    added = campaign("submit", spec, "--launchpad", launchpad_file)
+    assert added.exit_code == 0, added.output
+    assert "first: 1 workflows added" in added.output
+    left = campaign("status", spec, "--out", tmp_path / "x", "--launchpad", launchpad_file)
+    assert left.exit_code == 2
+    assert "no job store that outlives a process" in left.stderr
