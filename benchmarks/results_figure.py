@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
 
 from mlcharge_flows.flows.local import results
 from mlcharge_flows.reports.figure import steps_figure
 from mlcharge_flows.reports.rows import tidy_rows
 from mlcharge_flows.reports.table import summary_table
 from mlcharge_flows.scf.statistics import summarize
+
+if TYPE_CHECKING:
+    from mlcharge_flows.scf.comparison import Comparison
 
 
 def main() -> None:
@@ -34,8 +39,23 @@ def main() -> None:
         change = max(abs(row.dE_meV_per_atom or 0.0) for row in mine)
         name = f"{comparison.formula} ({comparison.material})"
         print(f"| {name} | {comparison.n_atoms} | {steps} | {change:.3f} |")
+    print("\n| start | median cost, s | median cost, steps of the same material |\n|---|---:|---:|")
+    for arm in arms:
+        costs = [_cost(comparison, arm) for comparison in comparisons]
+        known = [cost for cost in costs if cost is not None]
+        if arm != summary.reference and known:
+            seconds, steps_ = (median(values) for values in zip(*known, strict=True))
+            print(f"| {arm} | {seconds:.3f} | {steps_:.3f} |")
     target.parent.mkdir(parents=True, exist_ok=True)
     steps_figure(comparisons, summary).savefig(target, dpi=150, bbox_inches="tight")
+
+
+def _cost(comparison: Comparison, arm: str) -> tuple[float, float] | None:
+    """Seconds to make and write a start, and the same in electronic steps of the run from atoms."""
+    reference, run = comparison.arms.get("default"), comparison.arms.get(arm)
+    if not (reference and run and reference.n_total and reference.wall_time) or run.failure:
+        return None
+    return run.start_time, run.start_time / (reference.wall_time / reference.n_total)
 
 
 if __name__ == "__main__":

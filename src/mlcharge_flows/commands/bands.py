@@ -1,0 +1,148 @@
+"""``mlcharge bands``: states straight from a start, beside those of the self-consistent run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlcharge_flows.commands.campaign import run_watched
+from mlcharge_flows.commands.leave import NOTHING_DONE, leave
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mlcharge_flows.flows.nonscf import CompareNonSCFMaker
+    from mlcharge_flows.scf.comparison import Comparison
+    from mlcharge_flows.scf.nonscf import NonSCFComparison
+    from mlcharge_flows.structures import Material
+
+
+def bands(
+    structures: Annotated[
+        list[str],
+        typer.Argument(help="CIF, POSCAR or JSON files (also .gz), and folders of them."),
+    ],
+    start: Annotated[
+        str,
+        typer.Option(
+            help="Density that is kept: learned, superposition, converged, .. as the arms of "
+            "compare; several with commas."
+        ),
+    ] = "learned",
+    model: Annotated[
+        str, typer.Option(help="Model of the learned starts: a name or a checkpoint.")
+    ] = "orbital",
+    line_density: Annotated[
+        float, typer.Option(min=0.5, help="K-points along lines of symmetry, per 1/angstrom.")
+    ] = 4,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Materials at a time; 0: one per CPU, or 1 with VASP.")
+    ] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of the runs and of the report.")] = Path(
+        "bands"
+    ),
+    max_atoms: Annotated[
+        int | None, typer.Option(min=1, help="Leave out structures with more atoms.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Take only the first so many structures.")
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Go on without structures that cannot be used.")
+    ] = False,
+) -> None:
+    """Compute energy, bands, gap, DOS and forces without self-consistency, and their errors.
+
+    Every structure runs self-consistently, for reference, and with the density of each start kept
+    as it is (ICHARG = 11), on the same k-points and along lines of symmetry. Finished materials
+    are not run again: after an interruption, give the same command.
+
+    [bold]Examples[/bold]
+
+        mlcharge bands Si.cif MgO.cif --start superposition --out demo
+
+        mlcharge bands structures.json.gz --start learned --model orbital --max-atoms 6 --limit 20
+    """
+    from rich.console import Console
+
+    from mlcharge_flows.commands.compare import _materials, _starts, with_data
+    from mlcharge_flows.settings import Settings, SetupError
+
+    console = Console(highlight=False)
+    try:
+        settings = Settings()
+        settings.check()
+        from mlcharge_flows.flows.nonscf import CompareNonSCFMaker
+        from mlcharge_flows.jobs.line_protocol import LineSetGenerator
+
+        maker = CompareNonSCFMaker(starts=_starts(start, model))
+        maker.lines_maker.input_set_generator = LineSetGenerator(line_density=line_density)
+        materials, problems, n_large = _materials(structures, max_atoms, limit)
+        if not problems or skip_bad:
+            if not settings.potcar_library.exists():
+                console.print("Exporting the PAW data sets, once...")
+            settings.activate()
+            materials, without = with_data(materials, maker)
+            problems += without
+    except (ValueError, SetupError) as error:
+        leave(error)
+    if not materials:
+        if n_large:
+            problems.append(f"no structure is left: --max-atoms {max_atoms} leaves out {n_large}")
+        leave(*(problems or ["there is no structure to compute"]))
+    if problems and not skip_bad:
+        leave(*problems, "nothing was run: correct this, or leave it out with --skip-bad")
+    for problem in problems:
+        console.print(f"left out: {problem}", style="yellow", markup=False)
+    if workers == 0:
+        from mlcharge_flows.flows.local import usable_cpus
+
+        workers = usable_cpus() if settings.embedded else 1
+    _run(console, materials, maker, out, workers)
+
+
+def _run(
+    console: Console,
+    materials: list[Material],
+    maker: CompareNonSCFMaker,
+    out: Path,
+    workers: int,
+) -> None:
+    from mlcharge_flows.flows.local import results
+    from mlcharge_flows.reports.nonscf_table import nonscf_rich_table
+    from mlcharge_flows.reports.nonscf_write import write_nonscf_report
+    from mlcharge_flows.scf.nonscf_statistics import summarize_nonscf
+
+    run_watched(console, materials, maker, out, workers)
+    done = [c for c in results(out) if c.protocol == maker.protocol]
+    found = [complete(out, comparison) for comparison in done]
+    try:
+        page = write_nonscf_report(found, out)
+    except OSError as error:
+        leave(f"{error.filename or out}: cannot be written ({error.strerror})")
+    console.print(nonscf_rich_table(summarize_nonscf(found)))
+    console.print(f"Report: {page.absolute()}", soft_wrap=True, markup=False)
+    if not any(comparison.errors for comparison in found):
+        leave(f"no material could be compared; see {out}/*/flow.log", status=NOTHING_DONE)
+
+
+def complete(out: Path, comparison: Comparison) -> NonSCFComparison:
+    """Add the errors of a finished material, from the folder of the job that found them.
+
+    Parameters
+    ----------
+    out
+        Campaign folder.
+    comparison
+        Counted runs of the material; it is all there is where the flow was lost.
+    """
+    from mlcharge_flows.jobs.nonscf import DOCUMENT
+    from mlcharge_flows.scf.nonscf import NonSCFComparison
+
+    try:
+        text = (out / comparison.material / "nonscf" / DOCUMENT).read_text()
+        return NonSCFComparison.model_validate_json(text)
+    except (OSError, ValueError):
+        return NonSCFComparison.model_validate(comparison.model_dump())

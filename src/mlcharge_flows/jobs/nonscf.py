@@ -1,0 +1,105 @@
+"""Joining the runs at fixed density of one material as a job."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobflow import job
+
+from mlcharge_flows.scf.nonscf import (
+    REFERENCE,
+    NonSCFComparison,
+    free_energy_difference,
+    state_errors,
+)
+from mlcharge_flows.scf.run import ScfRun
+from mlcharge_flows.scf.states import StatesError, read_states
+from mlcharge_flows.scf.statistics import energy_difference, not_counted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlcharge_flows.scf.nonscf import StateErrors
+
+DOCUMENT = "nonscf.json"
+"""The comparison of one material, in the folder of its job."""
+
+
+@job(output_schema=NonSCFComparison)
+def compare_states(
+    material: str,
+    formula: str,
+    n_atoms: int,
+    protocol: str,
+    runs: Mapping[str, ScfRun | None],
+    lines: Mapping[str, ScfRun | None],
+    models: Mapping[str, str] | None = None,
+) -> NonSCFComparison:
+    """Join the runs of one material; their states are read from their folders, never stored.
+
+    Parameters
+    ----------
+    material
+        Identifier.
+    formula
+        Reduced formula.
+    n_atoms
+        Number of ions.
+    protocol
+        Hash of the settings.
+    runs
+        Counted run of each arm: ``default`` self-consistent, the others at fixed density.
+    lines
+        Counted run of each along lines of symmetry.
+    models
+        SHA-256 of the checkpoints behind the arms that models predicted.
+    """
+    lost = ScfRun(folder="", failure="the arm left no document")
+    joined = NonSCFComparison(
+        material=material,
+        formula=formula,
+        n_atoms=n_atoms,
+        protocol=protocol,
+        arms={arm: run or lost for arm, run in runs.items()},
+        lines={arm: run or lost for arm, run in lines.items()},
+        models=dict(models or {}),
+    )
+    joined.errors = _errors(joined.arms, joined.problems, "")
+    joined.line_errors = _errors(joined.lines, joined.problems, " bands")
+    for arm, errors in joined.errors.items():
+        errors.dE_meV_per_atom = energy_difference(joined, arm, REFERENCE)
+        errors.dF_meV_per_atom = free_energy_difference(
+            joined.arms[arm], joined.arms[REFERENCE], n_atoms
+        )
+    partial = Path(f".{DOCUMENT}")
+    partial.write_text(joined.model_dump_json(indent=1) + "\n")
+    partial.replace(DOCUMENT)
+    return joined
+
+
+def _errors(
+    runs: Mapping[str, ScfRun], problems: dict[str, str], kind: str
+) -> dict[str, StateErrors]:
+    """Errors of all runs that count, if the reference does; what cannot be read is a problem."""
+    states = {}
+    for arm, run in runs.items():
+        if not_counted(run):
+            continue
+        try:
+            found = read_states(run.folder)
+            # Points along lines do not sum up to a charge, nor to a force.
+            states[arm] = replace(found, forces=None) if kind else found
+        except StatesError as error:
+            problems[f"{arm}{kind}"] = f"unreadable: {error}"
+    reference = states.pop(REFERENCE, None)
+    errors: dict[str, StateErrors] = {}
+    if reference is None:
+        return errors
+    for arm, found in states.items():
+        try:
+            errors[arm] = state_errors(found, reference)
+        except StatesError as error:
+            problems[f"{arm}{kind}"] = str(error)
+    return errors

@@ -1,0 +1,81 @@
+import csv
+import json
+
+import pytest
+
+from mlcharge_flows.reports.nonscf_table import LINES, nonscf_markdown
+from mlcharge_flows.reports.nonscf_write import write_nonscf_report
+from mlcharge_flows.scf.nonscf import NonSCFComparison, StateErrors
+from mlcharge_flows.scf.nonscf_statistics import summarize_nonscf
+from mlcharge_flows.scf.run import ScfRun
+
+READ = {"started_from": "chgcar", "start_comment": "ml", "expected_comment": "ml"}
+
+
+@pytest.fixture
+def campaign():
+    """One material that counts, one of which the run at fixed density failed."""
+
+    def material(name, failure):
+        default = ScfRun(folder="/gone", n_total=10, wall_time=8.0, started_from="atoms")
+        learned = ScfRun(folder="/gone", n_total=6, wall_time=2.0, failure=failure, **READ)
+        errors = StateErrors(
+            dE_meV_per_atom=0.25,
+            direct_gap=0.0,
+            direct_gap_reference=0.0,
+            share_bands_within=0.5,
+            share_forces_within=1.0,
+            forces_vanish=True,
+        )
+        compared = {} if failure else {"learned": errors}
+        return NonSCFComparison(
+            material=name,
+            formula="Cu",
+            n_atoms=1,
+            protocol="p",
+            arms={"default": default, "learned": learned},
+            lines={"default": default, "learned": learned},
+            errors=compared,
+            line_errors=compared,
+        )
+
+    return [material("b", "not converged: <100> steps"), material("a", None)]
+
+
+def test_three_files_that_leave_those_of_compare_alone(campaign, tmp_path):
+    page = write_nonscf_report(campaign, tmp_path)
+    assert page.name == "bands.html"
+    assert {path.name for path in tmp_path.iterdir()} == {"bands.csv", "bands.json", "bands.html"}
+    found = json.loads((tmp_path / "bands.json").read_text())
+    assert found == summarize_nonscf(campaign).model_dump(mode="json")
+
+
+def test_every_run_is_a_row(campaign, tmp_path):
+    write_nonscf_report(campaign, tmp_path)
+    with (tmp_path / "bands.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["material"], row["start"], row["failure"]) for row in rows] == [
+        ("a", "learned", ""),
+        ("b", "learned", "not converged: <100> steps"),
+    ]
+    assert rows[0]["dE_meV_per_atom"] == "0.25"
+
+
+def test_the_page_says_why_there_is_no_figure(campaign, tmp_path):
+    page = write_nonscf_report(campaign, tmp_path).read_text()
+    assert "/gone/vasprun.xml: there is no such file" in page
+    assert "b: no bands to draw beside the reference" in page
+    assert "&lt;100&gt;" in page
+
+
+def test_the_table_has_every_quantity(campaign):
+    table = nonscf_markdown(summarize_nonscf(campaign)).splitlines()
+    assert len(table) == 2 + len(LINES)
+    assert table[0] == "|  | learned |"
+    assert "| counted | 1 of 2 |" in table
+    assert "| direct gaps within 43 meV | 100 % (1 metals) |" in table
+    assert "| failures | not converged: 1 |" in table
+
+
+def test_nothing_is_a_report_too(tmp_path):
+    assert "0 materials" in write_nonscf_report([], tmp_path).read_text()
