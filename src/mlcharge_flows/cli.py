@@ -8,10 +8,16 @@ from typing import Annotated
 import typer
 
 from mlcharge_flows import __version__
+from mlcharge_flows.commands.bands import bands
+from mlcharge_flows.commands.campaign_app import app as campaign
 from mlcharge_flows.commands.compare import compare
 from mlcharge_flows.commands.dataset import app as dataset
+from mlcharge_flows.commands.evaluate import evaluate
 from mlcharge_flows.commands.inspect import inspect
+from mlcharge_flows.commands.models import app as models
+from mlcharge_flows.commands.predict import predict
 from mlcharge_flows.commands.report import report
+from mlcharge_flows.commands.train import train
 
 app = typer.Typer(
     name="mlcharge",
@@ -21,9 +27,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(compare)
+app.command()(bands)
 app.command()(report)
 app.command()(inspect)
+app.command()(predict)
+app.command()(train)
+app.command()(evaluate)
+app.add_typer(campaign)
 app.add_typer(dataset)
+app.add_typer(models)
 
 
 def _version(value: bool) -> None:
