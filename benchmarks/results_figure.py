@@ -2,8 +2,9 @@
 
 Give it the folder of ``mlcharge compare`` and the figure to write::
 
-    python benchmarks/results_figure.py FOLDER docs/figures/steps.png
+    python benchmarks/results_figure.py FOLDER docs/figures/steps.png [ARM,ARM,..]
 
+With arms, only these are drawn; the tables hold all.
 """
 
 from __future__ import annotations
@@ -47,7 +48,15 @@ def main() -> None:
             seconds, steps_ = (median(values) for values in zip(*known, strict=True))
             print(f"| {arm} | {seconds:.3f} | {steps_:.3f} |")
     target.parent.mkdir(parents=True, exist_ok=True)
-    steps_figure(comparisons, summary).savefig(target, dpi=150, bbox_inches="tight")
+    drawn = [_only(comparison, sys.argv[3:]) for comparison in comparisons]
+    steps_figure(drawn, summarize(drawn)).savefig(target, dpi=150, bbox_inches="tight")
+
+
+def _only(comparison: Comparison, wanted: list[str]) -> Comparison:
+    """Leave the arms to be drawn."""
+    chosen = {"default", *wanted[0].split(",")} if wanted else set(comparison.arms)
+    arms = {name: run for name, run in comparison.arms.items() if name in chosen}
+    return comparison.model_copy(update={"arms": arms})
 
 
 def _cost(comparison: Comparison, arm: str) -> tuple[float, float] | None:

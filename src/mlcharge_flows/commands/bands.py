@@ -67,7 +67,7 @@ def bands(
     """
     from rich.console import Console
 
-    from mlcharge_flows.commands.compare import _materials, _starts, with_data
+    from mlcharge_flows.commands.compare import materials_of, starts_of, with_data
     from mlcharge_flows.settings import Settings, SetupError
 
     console = Console(highlight=False)
@@ -77,9 +77,9 @@ def bands(
         from mlcharge_flows.flows.nonscf import CompareNonSCFMaker
         from mlcharge_flows.jobs.line_protocol import LineSetGenerator
 
-        maker = CompareNonSCFMaker(starts=_starts(start, model))
+        maker = CompareNonSCFMaker(starts=starts_of(start, model))
         maker.lines_maker.input_set_generator = LineSetGenerator(line_density=line_density)
-        materials, problems, n_large = _materials(structures, max_atoms, limit)
+        materials, problems, n_large = materials_of(structures, max_atoms, limit)
         if not problems or skip_bad:
             if not settings.potcar_library.exists():
                 console.print("Exporting the PAW data sets, once...")

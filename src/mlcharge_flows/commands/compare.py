@@ -74,8 +74,8 @@ def compare(
         settings.check()
         from mlcharge_flows.flows.compare import CompareStartsMaker
 
-        maker = CompareStartsMaker(starts=_starts(arms, model))
-        materials, problems, n_large = _materials(structures, max_atoms, limit)
+        maker = CompareStartsMaker(starts=starts_of(arms, model))
+        materials, problems, n_large = materials_of(structures, max_atoms, limit)
         if not problems or skip_bad:
             if not settings.potcar_library.exists():
                 console.print("Exporting the PAW data sets, once...")
@@ -99,7 +99,7 @@ def compare(
     _run(console, materials, maker, out, workers)
 
 
-def _starts(arms: str, model: str) -> dict[str, StartMaker]:
+def starts_of(arms: str, model: str) -> dict[str, StartMaker]:
     """Starts of the arms; a model that cannot be loaded is found out before anything runs."""
     from mlcharge_flows.flows.compare import named_starts
     from mlcharge_flows.jobs.learned import LearnedStartMaker
@@ -113,7 +113,7 @@ def _starts(arms: str, model: str) -> dict[str, StartMaker]:
     return starts
 
 
-def _materials(
+def materials_of(
     paths: list[str], max_atoms: int | None, limit: int | None
 ) -> tuple[list[Material], list[str], int]:
     """Materials, a line for each file that is unusable, and how many materials are too large."""

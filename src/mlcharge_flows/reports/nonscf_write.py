@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mlcharge_flows.reports import quantity
 from mlcharge_flows.reports.bands_figure import bands_figure
 from mlcharge_flows.reports.nonscf_table import LINES, nonscf_csv, nonscf_rows
-from mlcharge_flows.reports.write import _replace
+from mlcharge_flows.reports.write import replace_file
 from mlcharge_flows.scf.nonscf_statistics import failure, summarize_nonscf
 from mlcharge_flows.scf.states import StatesError
 
@@ -49,8 +49,8 @@ def write_nonscf_report(comparisons: Iterable[NonSCFComparison], folder: str | P
     campaign, folder = sorted(comparisons, key=lambda one: one.material), Path(folder)
     summary = summarize_nonscf(campaign)
     statistics = json.dumps(summary.model_dump(mode="json"), indent=2, allow_nan=False)
-    _replace(folder / "bands.csv", nonscf_csv(campaign))
-    _replace(folder / "bands.json", statistics + "\n")
+    replace_file(folder / "bands.csv", nonscf_csv(campaign))
+    replace_file(folder / "bands.json", statistics + "\n")
     environment = Environment(
         loader=PackageLoader("mlcharge_flows.reports", "."),
         autoescape=True,
@@ -70,7 +70,7 @@ def write_nonscf_report(comparisons: Iterable[NonSCFComparison], folder: str | P
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         version=version("mlcharge-flows"),
     )
-    _replace(folder / "bands.html", page)
+    replace_file(folder / "bands.html", page)
     return folder / "bands.html"
 
 

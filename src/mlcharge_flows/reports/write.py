@@ -49,13 +49,20 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     summary = summarize(campaign, reference)
     statistics = json.dumps(summary.model_dump(mode="json"), indent=2, allow_nan=False)
-    _replace(folder / "materials.csv", to_csv(tidy_rows(campaign, reference)))
-    _replace(folder / "summary.json", statistics + "\n")
-    _replace(folder / "report.html", render_page(campaign, summary))
+    replace_file(folder / "materials.csv", to_csv(tidy_rows(campaign, reference)))
+    replace_file(folder / "summary.json", statistics + "\n")
+    replace_file(folder / "report.html", render_page(campaign, summary))
     return folder / "report.html"
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
+    """Write a text file whole: a reader finds the old one or the new one, never a part.
+
+    Raises
+    ------
+    OSError
+        It cannot be written; the error names `path`.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.write_text(text, encoding="utf-8")
