@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import asdict
 from importlib.util import find_spec
+from math import isnan
 from pathlib import Path  # noqa: TC003 - typer needs it at run time
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,7 +84,7 @@ def evaluate(
             f"{of['nmae_median']:.3f} %",
             f"{of['nmae_mean']:.3f} %",
             f"{100 * of['density_removed']:.1f} %",
-            f"{100 * of['occupancies_removed']:.1f} %",
+            "-" if isnan(of["occupancies_removed"]) else f"{100 * of['occupancies_removed']:.1f} %",
         )
     console.print(shown)
     console.print(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - typer needs it at run time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -80,28 +80,74 @@ def info(
 
 @app.command()
 def add(
-    file: Annotated[Path, typer.Argument(help="The checkpoint.")],
+    file: Annotated[Path, typer.Argument(help="The checkpoint, or a published ChargE3Net file.")],
+    name: Annotated[
+        str | None, typer.Option("--as", help="Name of a published model; a checkpoint has one.")
+    ] = None,
+    functional: Annotated[
+        str, typer.Option(help="Which POTCARs of your library a published model is for.")
+    ] = "PBE",
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a model of the same name.")
     ] = False,
 ) -> None:
     """Add a checkpoint to your models, under the name on its card.
 
-    They are kept in the folder MLCHARGE_MODELS.
+    They are kept in the folder MLCHARGE_MODELS. A file of ChargE3Net as its authors published it
+    is converted: valence electrons and channels come from your POTCARs, and elements without one
+    are left out.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
 
         mlcharge models add trained/checkpoint.safetensors
+
+        mlcharge models add charge3net_mp.pt --as charge3net-mp
     """
+    from mlcharge_flows.models.checkpoint import SUFFIX
     from mlcharge_flows.models.model import ModelError
 
+    own = file.name.endswith(SUFFIX)
+    if own and name is not None:
+        leave(f"{file}: has its name on its card; leave out --as {name}")
+    if not own and file.is_file() and name is None:
+        leave(
+            f"{file}: not a {SUFFIX} checkpoint; if it is a published ChargE3Net file, name the "
+            "model with --as NAME"
+        )
     try:
-        added = _registry().add(file, replace)
+        if name is not None:
+            added = _add_published(file, name, functional, replace)
+        else:
+            added = _registry().add(file, replace)
     except ModelError as error:
         leave(error)
     except OSError as error:
         leave(f"{error.filename or file}: {error.strerror or error}")
     typer.echo(f"added {added.stem}: {added}")
+
+
+def _add_published(file: Path, name: str, functional: str, replace: bool) -> Path:
+    from tempfile import TemporaryDirectory
+
+    from mlcharge_flows.commands.published import EXPORTED, PotcarsMissingError, converted
+    from mlcharge_flows.models.checkpoint import SUFFIX, write_checkpoint
+    from mlcharge_flows.settings import Settings, SetupError
+    from mlcharge_flows.vasp.potcar import PotcarError
+
+    settings = Settings()
+    try:
+        checkpoint, without = converted(file, name, functional, settings)
+    except (PotcarsMissingError, PotcarError, SetupError) as error:
+        leave(error)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name}{SUFFIX}"
+        write_checkpoint(path, checkpoint)
+        added = _registry().add(path, replace)
+    if without:
+        typer.echo(f"without a POTCAR, and left out: {', '.join(without)}")
+    if settings.embedded:
+        typer.echo(f"note: {EXPORTED}")
+    return added
 
 
 def _registry() -> Registry:
@@ -115,7 +161,11 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
     yield "name", card.name
     if card.description:
         yield "what", card.description
-    options = ", ".join(f"{name} {value}" for name, value in card.config.items())
+    # Elements and their channels stand below, with the PAW data sets.
+    shown = {
+        name: value for name, value in card.config.items() if not isinstance(value, list | dict)
+    }
+    options = ", ".join(f"{name} {value}" for name, value in shown.items())
     yield "architecture", f"{card.architecture}{f' ({options})' if options else ''}"
     predicts = "density and occupancies" if card.occupancies == "own" else "density alone"
     yield "predicts", predicts

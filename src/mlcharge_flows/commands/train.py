@@ -117,10 +117,13 @@ def _train(
     checkpoint = checkpoint_of(task, config, store, records, len(sides[1]), errors)
     path = folder / f"{config.name}{SUFFIX}"
     digest = write_checkpoint(path, checkpoint)
+    removed = ", ".join(
+        f"{part} {100 * (1 - errors[f'{part}_left']):.1f} %"
+        for part in ("density", "occupancies")
+        if f"{part}_left" in errors
+    )
     console.print(
-        f"removed of the superposition's error (median of {len(sides[1])} materials): "
-        f"density {100 * (1 - errors['density_left']):.1f} %, "
-        f"occupancies {100 * (1 - errors['occupancies_left']):.1f} %; "
+        f"removed of the superposition's error (median of {len(sides[1])} materials): {removed}; "
         f"NMAE {errors['nmae']:.3f} %"
     )
     console.print(f"{path}\nsha256 {digest}", markup=False)

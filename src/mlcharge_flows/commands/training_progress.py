@@ -48,13 +48,18 @@ def training_progress(
             bar.update(task, completed=progress.epoch)
             write_log(folder / "log.csv", progress.rows)
             if "density_left" in row:
-                training = row.get("grid", row["waves"])
                 draw_curves(folder / "curves.png", progress.rows)
+                parts = [_left("density", row, "grid" if "grid" in row else "waves")]
+                if "occupancies_left" in row:
+                    parts.append(_left("occupancies", row, "occupancies"))
                 bar.console.print(
-                    f"epoch {progress.epoch}: left of the superposition's error: density "
-                    f"{100 * row['density_left']:.1f} % (training {100 * training:.1f} %), "
-                    f"occupancies {100 * row['occupancies_left']:.1f} % "
-                    f"(training {100 * row['occupancies']:.1f} %); NMAE {row['nmae']:.3f} %"
+                    f"epoch {progress.epoch}: left of the superposition's error: "
+                    f"{', '.join(parts)}; NMAE {row['nmae']:.3f} %"
                 )
 
         yield watch
+
+
+def _left(part: str, row: dict[str, float], term: str) -> str:
+    """What is left of one part of a start, after validation and in training."""
+    return f"{part} {100 * row[f'{part}_left']:.1f} % (training {100 * row[term]:.1f} %)"

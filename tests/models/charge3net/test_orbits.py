@@ -3,7 +3,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.models.charge3net.orbits import operations, representatives
+from mlcharge_flows.models.orbits import operations, representatives
 
 DIAMOND = Crystal.from_structure(
     Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.43), ["Si"], [[0, 0, 0]])

@@ -11,8 +11,8 @@ from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.models.charge3net.chunks import chunks
 from mlcharge_flows.models.charge3net.graph import Edges
 from mlcharge_flows.models.charge3net.neighbours import Surroundings
-from mlcharge_flows.models.charge3net.orbits import representatives
 from mlcharge_flows.models.charge3net.species import atomic_numbers
+from mlcharge_flows.models.orbits import representatives
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.models.card import Card
     from mlcharge_flows.models.checkpoint import Checkpoint
 
+
 class OrbitalModel:
     """Superposition of atoms, plus orbitals whose coefficients a network predicts.
 

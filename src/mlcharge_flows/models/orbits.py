@@ -43,7 +43,7 @@ def representatives(crystal: Crystal, shape: tuple[int, int, int]) -> np.ndarray
     first = np.arange(np.prod(shape))
     points = first.copy()
     for matrix, shift in operations(crystal, shape):
-        np.minimum(first, _images(matrix, shift, shape), out=first)
+        np.minimum(first, images(matrix, shift, shape), out=first)
     # Tolerances of the symmetry search may leave out a product of two operations.
     while np.any(points != first):
         points, first = first, first[first]
@@ -90,8 +90,21 @@ def operations(
     return kept
 
 
-def _images(matrix: np.ndarray, shift: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """Flat index of the image of every grid point."""
+def images(matrix: np.ndarray, shift: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Where an operation takes every grid point.
+
+    Parameters
+    ----------
+    matrix, shift
+        As :func:`operations` gives them.
+    shape
+        Points along each lattice vector.
+
+    Returns
+    -------
+    numpy.ndarray
+        Flat index of the image of each point, in C order.
+    """
     axes = np.ix_(*(np.arange(n) for n in shape))
     image = np.zeros(shape, dtype=np.int64)
     for row, offset, n in zip(matrix, shift, shape, strict=True):

@@ -1,0 +1,16 @@
+"""A residual network that sees the superposition of atoms as a periodic image."""
+
+from mlcharge_flows.models.superres.config import PRESETS, SuperResConfig
+from mlcharge_flows.models.superres.model import SuperResModel, load
+from mlcharge_flows.models.superres.network import SuperResNetwork
+from mlcharge_flows.models.superres.symmetry import Asymmetry, asymmetry
+
+__all__ = [
+    "PRESETS",
+    "Asymmetry",
+    "SuperResConfig",
+    "SuperResModel",
+    "SuperResNetwork",
+    "asymmetry",
+    "load",
+]

@@ -1,0 +1,56 @@
+"""Image networks of no training, and free atoms of no element, for the tests of this folder."""
+
+from datetime import date
+
+import numpy as np
+import torch
+
+from mlcharge_flows import __version__
+from mlcharge_flows.density.superposition import AtomicStart
+from mlcharge_flows.models.card import Card, DataCard, PawCard
+from mlcharge_flows.models.range import TrainingRange
+from mlcharge_flows.models.superres import SuperResConfig, SuperResNetwork
+
+VARIANTS = {
+    "difference": {},
+    "difference twice": {"upscale": 2},
+    "density": {"target": "density", "voxel": False},
+    "density twice": {"target": "density", "upscale": 2, "kernel": 5},
+}
+
+
+def atom(symbol, zval, width):
+    q = np.arange(400) * 0.1
+    return AtomicStart(symbol, zval, q, zval * np.exp(-width * q**2), (0, 0), np.zeros(3))
+
+
+ATOMS = {"Na": atom("Na", 7.0, 0.1), "Cl": atom("Cl", 6.0, 0.06)}
+
+
+def network_of(**options):
+    torch.manual_seed(3)
+    config = {"spacing": 0.5, "channels": 4, "blocks": 2, "kernel_ends": 3, **options}
+    network = SuperResNetwork(SuperResConfig(**config)).double().eval()
+    network.last.reset_parameters()  # a fresh network corrects nothing
+    network.output_scale.fill_(0.05)
+    return network
+
+
+def card_of(network, **changes):
+    facts = {
+        "name": "image",
+        "architecture": "superres",
+        "config": network.config.model_dump(),
+        "data": DataCard(name="none", train=0, validation=0),
+        "paw_family": "made for tests",
+        "paw": {
+            s: PawCard(titel=s, zval=a.zval, channels=a.channels, q_step=float(a.q[1]))
+            for s, a in ATOMS.items()
+        },
+        "occupancies": "none",
+        "range": TrainingRange(volume=(10, 30), neighbours=(10, 60)),
+        "licence": "MIT",
+        "created": date(2026, 1, 1),
+        "version": __version__,
+    }
+    return Card(**(facts | changes))

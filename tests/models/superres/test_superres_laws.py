@@ -1,0 +1,158 @@
+"""Laws of the image network: electrons, translations, supercells, symmetries."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from image_models import ATOMS, VARIANTS, card_of, network_of
+
+from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.superposition import superpose
+from mlcharge_flows.models.superres import SuperResModel, asymmetry
+from mlcharge_flows.models.superres.image import Image, seen_shape
+from mlcharge_flows.models.superres.network import PixelShuffle
+from mlcharge_flows.models.superres.relabelling import RELABELLINGS
+from mlcharge_flows.models.superres.symmetry import symmetrised
+
+VARIANT = pytest.mark.parametrize("variant", VARIANTS)
+
+
+def model_of(variant, symmetrise=None):
+    network = network_of(**VARIANTS[variant])
+    return SuperResModel(card_of(network), network, ATOMS, symmetrise)
+
+
+@VARIANT
+def test_the_number_of_electrons_is_exact(variant, oblique):
+    model = model_of(variant)
+    model.network.float()
+    for shape in ((24, 28, 36), (17, 21, 25), (10, 12, 14)):
+        predicted = model.predict(oblique, shape)
+        assert predicted.n_electrons == pytest.approx(19.0, abs=1e-10)
+        start = superpose(oblique, ATOMS, shape)
+        assert np.abs(predicted.total - start.total).sum() > 1e-3 * np.abs(start.total).sum()
+
+
+@VARIANT
+def test_the_network_keeps_electrons_on_its_own_grid(variant, oblique):
+    network = network_of(**VARIANTS[variant])
+    image = Image.of(oblique, ATOMS, network.config).to(dtype=torch.float64)
+    with torch.inference_mode():
+        density = network(image)
+    assert density.shape == image.start.shape
+    assert density.mean().item() == pytest.approx(image.start.mean().item(), rel=1e-12)
+    if network.config.target == "density":
+        assert density.min() >= 0
+
+
+@VARIANT
+def test_translations_by_steps_of_the_grid_are_exact(variant, oblique):
+    model = model_of(variant)
+    shape = tuple(4 * n for n in seen_shape(oblique, model.network.config))
+    steps = np.array([1, -2, 3])
+    moved = replace(oblique, positions=oblique.positions + 4 * steps / shape)
+    expected = np.roll(model.predict(oblique, shape).total, 4 * steps, axis=(0, 1, 2))
+    # The image is in single precision, whatever the network.
+    np.testing.assert_allclose(model.predict(moved, shape).total, expected, atol=2e-6)
+
+
+@VARIANT
+def test_a_supercell_is_its_cell_over_and_over(variant, oblique):
+    model = model_of(variant)
+    n = np.array(seen_shape(oblique, model.network.config))
+    # Lattice vectors of whole steps: the supercell gets the same points.
+    lengths = np.linalg.norm(oblique.lattice, axis=1)
+    step = model.network.config.seen_spacing
+    cell = replace(oblique, lattice=oblique.lattice * (n * step / lengths)[:, None])
+    copies = np.concatenate([cell.positions + np.array([0, 0, k]) for k in range(3)])
+    supercell = Crystal(cell.lattice * [[1], [1], [3]], cell.symbols * 3, copies / [1, 1, 3])
+    shape = 3 * n
+    expected = np.tile(model.predict(cell, tuple(shape)).total, (1, 1, 3))
+    found = model.predict(supercell, (shape[0], shape[1], 3 * shape[2])).total
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_waves_beyond_the_grid_are_those_of_the_superposition(oblique):
+    model = model_of("difference")
+    shape = (30, 36, 48)
+    correction = model.predict(oblique, shape).total - superpose(oblique, ATOMS, shape).total
+    waves = np.abs(np.fft.fftn(correction))
+    seen = seen_shape(oblique, model.network.config)
+    waves_of = [np.abs(np.fft.fftfreq(n) * n) for n in shape]
+    inside = np.ix_(*(wave <= n / 2 for wave, n in zip(waves_of, seen, strict=True)))
+    outside = waves.copy()
+    outside[inside] = 0
+    assert outside.max() < 1e-10 * waves.max()
+
+
+@VARIANT
+def test_the_grid_of_the_run_does_not_change_what_is_learned(variant, oblique):
+    """The correction is one function; runs with other ENCUT see it on other grids."""
+    model = model_of(variant)
+    seen = []
+    for shape in ((24, 28, 36), (48, 56, 72)):
+        correction = model.predict(oblique, shape).total - superpose(oblique, ATOMS, shape).total
+        seen.append(correction)
+    np.testing.assert_allclose(seen[1][::2, ::2, ::2], seen[0], atol=1e-9)
+
+
+def test_relabelled_images_are_images_of_relabelled_crystals(oblique):
+    config = network_of().config
+    image = Image.of(oblique, ATOMS, config)
+    for relabelling in RELABELLINGS[1::5]:
+        expected = Image.of(relabelling.of_crystal(oblique), ATOMS, config)
+        found = image.relabelled(relabelling)
+        torch.testing.assert_close(found.seen, expected.seen, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(found.metric, expected.metric)
+    assert image.relabelled(RELABELLINGS[0]).seen.equal(image.seen)
+
+
+def test_what_is_broken_is_measured_and_can_be_mended(rutile):
+    shape = (24, 24, 16)
+    found = asymmetry(model_of("difference"), rutile, shape)
+    assert found.operations == 15
+    assert found.crystal > 1e-3
+    assert found.axes > 1e-3
+    mended = asymmetry(model_of("difference", symmetrise=True), rutile, shape)
+    assert mended.operations == 15
+    # What is left is the superposition's, of the waves at the corners of the grid.
+    assert mended.crystal < 1e-6
+    assert mended.axes < found.axes
+    assert model_of("difference", symmetrise=True).predict(rutile, shape).n_electrons == (
+        pytest.approx(38.0, abs=1e-10)
+    )
+
+
+def test_a_model_without_a_network_breaks_no_symmetry(rutile):
+    class Atoms:
+        card = card_of(network_of())
+
+        def predict(self, crystal, shape):
+            return superpose(crystal, ATOMS, shape)
+
+    found = asymmetry(Atoms(), rutile, (24, 24, 16))
+    assert (found.crystal, found.axes) == (
+        pytest.approx(0, abs=1e-9),
+        pytest.approx(0, abs=1e-9),
+    )
+
+
+def test_the_symmetric_part_is_that_of_all_operations(rutile):
+    values = np.random.default_rng(0).standard_normal((12, 12, 8))
+    once = symmetrised(values, rutile)
+    np.testing.assert_allclose(symmetrised(once, rutile), once, atol=1e-12)
+    assert once.mean() == pytest.approx(values.mean(), abs=1e-12)
+    # The screw axis: a quarter turn about z through the middle of an edge, and half of c.
+    x, y, z = (np.arange(n) for n in (12, 12, 8))
+    screw = once[np.ix_((-y + 6) % 12, (x + 6) % 12, (z + 4) % 8)].transpose(1, 0, 2)
+    np.testing.assert_allclose(screw, once, atol=1e-12)
+
+
+def test_pixels_are_shuffled_into_octants():
+    values = torch.arange(2 * 16 * 3 * 2 * 1).reshape(2, 16, 3, 2, 1)
+    found = PixelShuffle()(values)
+    assert found.shape == (2, 2, 6, 4, 2)
+    for c, x, y, z in np.ndindex(2, 6, 4, 2):
+        feature = 8 * c + 4 * (x % 2) + 2 * (y % 2) + z % 2
+        assert found[1, c, x, y, z] == values[1, feature, x // 2, y // 2, z // 2]
