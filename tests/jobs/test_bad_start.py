@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from atomate2.vasp.jobs.core import StaticMaker
-from conftest import POLLING
 from pymatgen.io.vasp import Incar
 
+from conftest import POLLING
 from mlcharge_flows.jobs.bad_start import BadStartHandler, CrashedStartHandler
 from mlcharge_flows.jobs.conclude import KEPT
 from mlcharge_flows.jobs.count import count

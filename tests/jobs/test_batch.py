@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 from atomate2.vasp.jobs.core import StaticMaker
-from conftest import CHEAP, POLLING
 from jobflow import Flow
 
+from conftest import CHEAP, POLLING
 from mlcharge_flows.jobs.batch import StartBatchMaker
 from mlcharge_flows.jobs.protocol import ComparisonSetGenerator
 from mlcharge_flows.jobs.record import StartRecord

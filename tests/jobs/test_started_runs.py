@@ -15,11 +15,11 @@ from atomate2.vasp.powerups import (
     update_vasp_custodian_handlers,
     update_vasp_input_generators,
 )
-from conftest import CHEAP, POLLING
 from custodian.vasp.handlers import VaspErrorHandler
 from jobflow import Flow
 from pymatgen.io.vasp import Incar
 
+from conftest import CHEAP, POLLING
 from mlcharge_flows.jobs import bring
 from mlcharge_flows.jobs.conclude import KEPT
 from mlcharge_flows.jobs.existing import FileStartMaker
