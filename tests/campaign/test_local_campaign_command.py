@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from cluster import CHEAP, until, write_spec, write_structures
@@ -25,7 +26,7 @@ def campaign(*words):
 def environment(tmp_path):
     """A stand-in for VASP that takes a moment, notes that it ran, and leaves no result."""
     pytest.importorskip("gpaw", reason="needs the gpaw extra, for the POTCARs")
-    library = Settings(vasp_cmd="gpaw-vasp")
+    library = Settings(vasp_cmd=str(Path(sys.executable).with_name("gpaw-vasp")))
     library.activate()
     command = tmp_path / "vasp_std"
     command.write_text(f"#!/bin/sh\necho $PPID >> {tmp_path}/runs\nsleep 0.3\n")

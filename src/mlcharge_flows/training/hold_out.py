@@ -36,7 +36,7 @@ def hold_out(
     --------
     >>> train, validation = hold_out({f"mp-{n}": "train" for n in range(100)}, 0.1)
     >>> len(train), len(validation)
-    (90, 10)
+    (87, 13)
     """
     validation = [
         name
