@@ -67,39 +67,19 @@ def bands(
     """
     from rich.console import Console
 
-    from mlcharge_flows.commands.compare import materials_of, starts_of, with_data
-    from mlcharge_flows.settings import Settings, SetupError
+    from mlcharge_flows.commands.compare import Choice, prepared, starts_of
 
-    console = Console(highlight=False)
-    try:
-        settings = Settings()
-        settings.check()
+    def make() -> CompareNonSCFMaker:
         from mlcharge_flows.flows.nonscf import CompareNonSCFMaker
         from mlcharge_flows.jobs.line_protocol import LineSetGenerator
 
         maker = CompareNonSCFMaker(starts=starts_of(start, model))
         maker.lines_maker.input_set_generator = LineSetGenerator(line_density=line_density)
-        materials, problems, n_large = materials_of(structures, max_atoms, limit)
-        if not problems or skip_bad:
-            if not settings.potcar_library.exists():
-                console.print("Exporting the PAW data sets, once...")
-            settings.activate()
-            materials, without = with_data(materials, maker)
-            problems += without
-    except (ValueError, SetupError) as error:
-        leave(error)
-    if not materials:
-        if n_large:
-            problems.append(f"no structure is left: --max-atoms {max_atoms} leaves out {n_large}")
-        leave(*(problems or ["there is no structure to compute"]))
-    if problems and not skip_bad:
-        leave(*problems, "nothing was run: correct this, or leave it out with --skip-bad")
-    for problem in problems:
-        console.print(f"left out: {problem}", style="yellow", markup=False)
-    if workers == 0:
-        from mlcharge_flows.flows.local import usable_cpus
+        return maker
 
-        workers = usable_cpus() if settings.embedded else 1
+    console = Console(highlight=False)
+    choice = Choice(structures, max_atoms, limit, skip_bad, "compute")
+    maker, materials, workers = prepared(console, make, choice, workers)
     _run(console, materials, maker, out, workers)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 
 import typer
 
@@ -11,12 +11,16 @@ from mlcharge_flows.commands.campaign import run_watched
 from mlcharge_flows.commands.leave import NOTHING_DONE, leave
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
     from mlcharge_flows.flows.compare import CompareStartsMaker
     from mlcharge_flows.jobs.start import StartMaker
     from mlcharge_flows.scf.comparison import Comparison
     from mlcharge_flows.structures import Material
+
+    AnyMaker = TypeVar("AnyMaker", bound=CompareStartsMaker)
 
 
 def compare(
@@ -66,17 +70,65 @@ def compare(
     """
     from rich.console import Console
 
-    from mlcharge_flows.settings import Settings, SetupError
+    def make() -> CompareStartsMaker:
+        from mlcharge_flows.flows.compare import CompareStartsMaker
+
+        return CompareStartsMaker(starts=starts_of(arms, model))
 
     console = Console(highlight=False)
+    choice = Choice(structures, max_atoms, limit, skip_bad, "compare")
+    maker, materials, workers = prepared(console, make, choice, workers)
+    _run(console, materials, maker, out, workers)
+
+
+class Choice(NamedTuple):
+    """Which structures to run.
+
+    Parameters
+    ----------
+    structures
+        Files and folders.
+    max_atoms, limit
+        Largest structures, and how many of the first.
+    skip_bad
+        Whether to go on without what cannot be used.
+    purpose
+        What is to be done with them, a verb.
+    """
+
+    structures: list[str]
+    max_atoms: int | None
+    limit: int | None
+    skip_bad: bool
+    purpose: str
+
+
+def prepared(
+    console: Console, make: Callable[[], AnyMaker], choice: Choice, workers: int
+) -> tuple[AnyMaker, list[Material], int]:
+    """Check set-up, structures and PAW data before anything runs; leave with what is wrong.
+
+    Parameters
+    ----------
+    console
+        Where to say what is left out.
+    make
+        Makes the Maker, once the set-up is known to be sound.
+    choice
+        Structures.
+    workers
+        As asked for; 0 becomes one per CPU, or 1 with VASP.
+    """
+    from mlcharge_flows.settings import Settings, SetupError
+
     try:
         settings = Settings()
         settings.check()
-        from mlcharge_flows.flows.compare import CompareStartsMaker
-
-        maker = CompareStartsMaker(starts=starts_of(arms, model))
-        materials, problems, n_large = materials_of(structures, max_atoms, limit)
-        if not problems or skip_bad:
+        maker = make()
+        materials, problems, n_large = materials_of(
+            choice.structures, choice.max_atoms, choice.limit
+        )
+        if not problems or choice.skip_bad:
             if not settings.potcar_library.exists():
                 console.print("Exporting the PAW data sets, once...")
             settings.activate()
@@ -86,9 +138,11 @@ def compare(
         leave(error)
     if not materials:
         if n_large:
-            problems.append(f"no structure is left: --max-atoms {max_atoms} leaves out {n_large}")
-        leave(*(problems or ["there is no structure to compare"]))
-    if problems and not skip_bad:
+            problems.append(
+                f"no structure is left: --max-atoms {choice.max_atoms} leaves out {n_large}"
+            )
+        leave(*(problems or [f"there is no structure to {choice.purpose}"]))
+    if problems and not choice.skip_bad:
         leave(*problems, "nothing was run: correct this, or leave it out with --skip-bad")
     for problem in problems:
         console.print(f"left out: {problem}", style="yellow", markup=False)
@@ -96,7 +150,7 @@ def compare(
         from mlcharge_flows.flows.local import usable_cpus
 
         workers = usable_cpus() if settings.embedded else 1
-    _run(console, materials, maker, out, workers)
+    return maker, materials, workers
 
 
 def starts_of(arms: str, model: str) -> dict[str, StartMaker]:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
@@ -26,9 +26,12 @@ from mlcharge_flows.models.card import Card
 from mlcharge_flows.models.model import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
+    from torch.nn import Module
+
+    Network = TypeVar("Network", bound=Module)
 
 SUFFIX = ".safetensors"
 
@@ -151,6 +154,37 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
                 f"{path}: the free atom of {symbol} is broken ({error})"
             ) from None
     return Checkpoint(card, atoms, weights)
+
+
+def network_of(checkpoint: Checkpoint, make: Callable[[dict[str, Any]], Network]) -> Network:
+    """Build the network that a card describes, with the weights of its checkpoint.
+
+    Parameters
+    ----------
+    checkpoint
+        With the free atom of every element.
+    make
+        Makes the network of the options on the card; it may refuse them as pydantic does.
+
+    Raises
+    ------
+    CheckpointError
+        The options cannot be, the weights do not fit them, or free atoms are missing.
+    """
+    card = checkpoint.card
+    if missing := sorted(set(card.elements) - set(checkpoint.atoms)):
+        raise CheckpointError(f"{card.name}: lacks the free atoms of {', '.join(missing)}")
+    try:
+        network = make(card.config)
+        network.load_state_dict(dict(checkpoint.weights))
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise CheckpointError(f"{card.name}: no such network ({reason})") from None
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{card.name}: its weights do not fit its card ({reason})") from None
+    return network
 
 
 def checksum(path: str | Path) -> str:

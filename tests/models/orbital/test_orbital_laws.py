@@ -166,5 +166,9 @@ def test_weights_of_another_size_are_refused():
         load(Checkpoint(made.card, ATOMS, weights))
     with pytest.raises(CheckpointError, match="random: lacks the free atoms of Mg"):
         load(Checkpoint(made.card, {"O": ATOMS["O"]}, made.network.state_dict()))
+    config = {**made.card.config, "n_channels": 0}
+    card = made.card.model_copy(update={"config": config})
+    with pytest.raises(CheckpointError, match=r"random: no such network \(n_channels: "):
+        load(Checkpoint(card, ATOMS, made.network.state_dict()))
     whole = load(Checkpoint(made.card, ATOMS, made.network.state_dict()))
     same(whole.predict(crystal(), SHAPE), made.predict(crystal(), SHAPE))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mlcharge_flows.density.superposition import superpose
-from mlcharge_flows.models.checkpoint import CheckpointError
+from mlcharge_flows.models.checkpoint import network_of
 from mlcharge_flows.models.orbital.config import OrbitalConfig
 from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.models.orbital.network import OrbitalNetwork
@@ -80,13 +80,7 @@ def load(checkpoint: Checkpoint) -> OrbitalModel:
     CheckpointError
         Its weights do not fit its card, or it lacks the free atoms.
     """
-    card = checkpoint.card
-    if missing := sorted(set(card.elements) - set(checkpoint.atoms)):
-        raise CheckpointError(f"{card.name}: lacks the free atoms of {', '.join(missing)}")
-    network = OrbitalNetwork(OrbitalConfig.model_validate(card.config))
-    try:
-        network.load_state_dict(dict(checkpoint.weights))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{card.name}: its weights do not fit its card ({reason})") from None
-    return OrbitalModel(card, network, checkpoint.atoms)
+    network = network_of(
+        checkpoint, lambda options: OrbitalNetwork(OrbitalConfig.model_validate(options))
+    )
+    return OrbitalModel(checkpoint.card, network, checkpoint.atoms)

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 
 from mlcharge_flows.density.fourier import regrid
 from mlcharge_flows.density.superposition import superpose
-from mlcharge_flows.models.checkpoint import CheckpointError
+from mlcharge_flows.models.checkpoint import network_of
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.superres.config import SuperResConfig
 from mlcharge_flows.models.superres.image import Image
@@ -104,18 +103,8 @@ def load(checkpoint: Checkpoint) -> SuperResModel:
     CheckpointError
         Its weights do not fit its card, or it lacks the free atoms.
     """
-    card = checkpoint.card
-    if missing := sorted(set(card.elements) - set(checkpoint.atoms)):
-        raise CheckpointError(f"{card.name}: lacks the free atoms of {', '.join(missing)}")
-    try:
-        network = SuperResNetwork(SuperResConfig.model_validate(card.config))
-        network.load_state_dict(dict(checkpoint.weights))
-    except ValidationError as error:
-        first = error.errors()[0]
-        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise CheckpointError(f"{card.name}: no such network ({reason})") from None
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{card.name}: its weights do not fit its card ({reason})") from None
+    network = network_of(
+        checkpoint, lambda options: SuperResNetwork(SuperResConfig.model_validate(options))
+    )
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return SuperResModel(card, network.to(device), checkpoint.atoms)
+    return SuperResModel(checkpoint.card, network.to(device), checkpoint.atoms)
