@@ -39,8 +39,15 @@ def test_a_worker_is_killed_and_every_material_is_reported_once(cluster, tmp_pat
     kill_all(victim)
 
     # Its run is called lost when nothing was heard of it for a while, and given to another.
-    until(lambda: str(lost["fw_id"]) in cluster.command("lpad", "detect_lostruns", "--time", "5"))
-    cluster.command("lpad", "detect_lostruns", "--time", "5", "--rerun")
+    ours = json.dumps({"fw_id": lost["fw_id"]})
+    words = ["detect_lostruns", "--time", 5, "--rerun", "--query", ours]
+    given_up = {"launch_id": lost["launch_id"], "state": "FIZZLED"}
+
+    def rerun():
+        cluster.command("lpad", *words)
+        return launchpad.launches.count_documents(given_up)
+
+    until(rerun, seconds=60)
     finished = {"metadata.campaign": "twelve", "state": "COMPLETED"}
     until(lambda: launchpad.workflows.count_documents(finished) == MATERIALS)
 
