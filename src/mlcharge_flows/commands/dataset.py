@@ -60,6 +60,9 @@ def build(
         bool,
         typer.Option("--test", help="Take structures marked test, too: to evaluate, not to train."),
     ] = False,
+    gamma: Annotated[
+        bool, typer.Option("--gamma", help="Gamma point alone: molecules in boxes.")
+    ] = False,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Go on without structures that cannot be used.")
     ] = False,
@@ -80,7 +83,10 @@ def build(
         mlcharge dataset build train.json.gz --exclude test.json.gz --out data --limit 1000
 
         mlcharge dataset build train.json.gz --every 2 --offset 1 --out second-machine
+
+        mlcharge dataset build molecules.json --gamma --out molecules
     """
+    from pymatgen.io.vasp import Kpoints
     from rich.console import Console
 
     from mlcharge_flows.commands.compare import with_data
@@ -93,6 +99,9 @@ def build(
         settings = Settings()
         settings.check()
         maker = RecordMaker(keep_files=keep_files)
+        if gamma:
+            inputs = maker.static_maker.input_set_generator
+            inputs.user_kpoints_settings = Kpoints()  # type: ignore[assignment]  # either is taken
         allowed, problems = _allowed(console, structures, exclude or [], test)
         chosen = [m for m in build_order(allowed) if split is None or m.split == split]
         chosen = chosen[offset::every][:limit]

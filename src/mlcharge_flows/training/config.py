@@ -8,6 +8,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mlcharge_flows.models.checkpoint import checksum
+
 
 class ConfigError(ValueError):
     """A training that cannot be done; one line that names the file and the key."""
@@ -44,13 +46,18 @@ class TrainingConfig(BaseModel):
         pattern=r"^[A-Za-z0-9][\w.+-]*$", description="Name of the checkpoint that comes out."
     )
     data: Path = Field(description="Data set, relative to the YAML file.")
-    architecture: Literal["orbital", "charge3net", "superres"] = Field(
+    architecture: Literal["orbital", "charge3net", "superres", "scdp"] = Field(
         "orbital", description="Package of models/."
     )
     model: dict[str, Any] = Field(
         default_factory=dict,
-        description="Options of the architecture, such as n_channels; of charge3net and superres "
-        "also `preset`, which they change.",
+        description="Options of the architecture, such as n_channels; of charge3net, superres and "
+        "scdp also `preset`, which they change.",
+    )
+    start_from: Path | None = Field(
+        None,
+        description="Checkpoint whose weights the training begins with, relative to the YAML file: "
+        "that of an earlier stage.",
     )
     description: str = Field("", description="One sentence for the card.")
     data_name: str = Field("", description="What the data set is, in words, for the card.")
@@ -83,12 +90,16 @@ class TrainingConfig(BaseModel):
     def identity(self) -> str:
         """What must not change while a training goes on, as JSON.
 
-        The number of epochs and the patience may be changed on the way.
+        With the checksum of the checkpoint that it began with. The number of epochs and the
+        patience may be changed on the way.
         """
-        free = {"device", "patience", "data", "description"}
+        free = {"device", "patience", "data", "description", "start_from"}
         if self.architecture != "charge3net":
             free.add("probes")
-        return self.model_dump_json(exclude=free)
+        settings = self.model_dump_json(exclude=free)
+        if self.start_from is None:
+            return settings
+        return f"{settings} {checksum(self.start_from)}"
 
 
 def read_config(path: str | Path) -> TrainingConfig:
@@ -114,4 +125,12 @@ def read_config(path: str | Path) -> TrainingConfig:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise ConfigError(f"{path}: {key}: {first['msg']}") from None
-    return config.model_copy(update={"data": path.parent / config.data})
+    found = {"data": path.parent / config.data}
+    if config.start_from is not None:
+        found["start_from"] = path.parent / config.start_from
+        if not found["start_from"].is_file():
+            raise ConfigError(
+                f"{path}: start_from: there is no {found['start_from']}; train the earlier stage "
+                "first"
+            )
+    return config.model_copy(update=found)

@@ -13,6 +13,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from mlcharge_flows.training.config import ConfigError
+from mlcharge_flows.training.stage import take_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,11 +78,12 @@ def train(
     Raises
     ------
     ConfigError
-        The state is of another training.
+        The state is of another training; there are no weights to begin with.
     """
     training, validation = examples
     steps = math.ceil(len(training) / config.batch_size)
     network = task.network
+    take_weights(network, config)
     torch.manual_seed(config.seed)
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay

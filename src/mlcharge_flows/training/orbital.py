@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from mlcharge_flows.models.orbital.config import OrbitalConfig
@@ -15,16 +14,20 @@ from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.models.orbital.interaction import Interaction
 from mlcharge_flows.models.orbital.network import OrbitalNetwork
 from mlcharge_flows.models.orbital.plane_waves import PlaneWaves
-from mlcharge_flows.training.config import ConfigError
+from mlcharge_flows.training.config import LossConfig
+from mlcharge_flows.training.options import read_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mlcharge_flows.models.orbital.config import SiteConfig
     from mlcharge_flows.models.orbital.network import Prediction
     from mlcharge_flows.training.config import TrainingConfig
     from mlcharge_flows.training.record import Record
     from mlcharge_flows.training.store import Store
 
+TERMS = tuple(LossConfig.model_fields)
+"""Of the loss: a model of orbitals knows all of them."""
 _FLOOR = 1e-3
 """A start that is better than this share of the occupancies is not worth improving."""
 
@@ -88,16 +91,18 @@ class OrbitalTask:
     def __init__(self, config: TrainingConfig, store: Store, device: torch.device) -> None:
         elements = sorted(store.paw)
         channels = {symbol: list(store.paw[symbol].channels) for symbol in elements}
-        try:
-            self.model = OrbitalConfig(elements=elements, channels=channels, **config.model)
-        except (ValidationError, TypeError) as error:
-            first = error.errors()[0] if isinstance(error, ValidationError) else None
-            what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
-            raise ConfigError(f"model.{what}") from None
+        self.model, network = self._made(config, elements, channels)
         self.config, self.device = config, device
-        network = OrbitalNetwork(self.model)
         network.description.set_atoms({s: d.atom for s, d in store.paw.items() if d.atom})
         self.network: nn.Module = network.to(device)
+
+    @staticmethod
+    def _made(
+        config: TrainingConfig, elements: list[str], channels: dict[str, list[int]]
+    ) -> tuple[SiteConfig, OrbitalNetwork]:
+        """Options of the architecture and its network."""
+        model = read_options(OrbitalConfig, {}, config, TERMS, elements=elements, channels=channels)
+        return model, OrbitalNetwork(model)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -106,9 +111,10 @@ class OrbitalTask:
 
     def example(self, record: Record) -> OrbitalExample:
         """Turn a material into tensors, once."""
-        graph = Graph.of(record.crystal, self.model)
+        network = self._network(self.network)
+        graph = network.graph(record.crystal)
         waves = PlaneWaves.of(
-            record.crystal, record.shape, self.model.largest_wave, self.model.lmax
+            record.crystal, record.shape, network.config.largest_wave, network.basis.lmax
         )
         difference = record.difference()
         spectrum = torch.from_numpy(record.waves().ravel() * record.crystal.volume)
@@ -131,8 +137,7 @@ class OrbitalTask:
 
     def calibrate(self, examples: Sequence[OrbitalExample]) -> None:
         """Take the number of neighbours and the sizes of the occupancies from examples."""
-        network = self.network
-        assert isinstance(network, OrbitalNetwork)
+        network = self._network(self.network)
         pairs = sum(len(example.graph.centres) for example in examples)
         sites = sum(len(example.graph.species) for example in examples)
         for module in network.modules():
@@ -180,12 +185,19 @@ class OrbitalTask:
             "occupancies_left": float(_occupancies_left(example, prediction)),
         }
 
-    @staticmethod
-    def _waves(network: nn.Module, example: OrbitalExample, prediction: Prediction) -> torch.Tensor:
-        assert isinstance(network, OrbitalNetwork)
+    @classmethod
+    def _waves(
+        cls, network: nn.Module, example: OrbitalExample, prediction: Prediction
+    ) -> torch.Tensor:
+        basis = cls._network(network).basis.of(example.graph.species)
         return example.waves.density(
-            prediction.coefficients, example.phases, network.basis, prediction.scales
+            prediction.coefficients, example.phases, basis, prediction.scales
         )
+
+    @staticmethod
+    def _network(network: nn.Module) -> OrbitalNetwork:
+        assert isinstance(network, OrbitalNetwork)
+        return network
 
 
 def _occupancies_left(example: OrbitalExample, prediction: Prediction) -> torch.Tensor:

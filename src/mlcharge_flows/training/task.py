@@ -59,6 +59,10 @@ def task_of(config: TrainingConfig, store: Store, device: torch.device) -> Task:
         from mlcharge_flows.training.superres import SuperResTask
 
         return SuperResTask(config, store, device)
+    if config.architecture == "scdp":
+        from mlcharge_flows.training.scdp import ScdpTask
+
+        return ScdpTask(config, store, device)
     from mlcharge_flows.training.orbital import OrbitalTask
 
     return OrbitalTask(config, store, device)

@@ -17,10 +17,47 @@ over periodic images is needed. Two normalised Gaussians of one degree overlap b
 from __future__ import annotations
 
 from math import gamma, pi
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class SiteOrbitals(Protocol):
+    """The orbitals of given sites."""
+
+    def uncontracted(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """Coefficients of the Gaussians from those that a network learns."""
+        ...
+
+    def radials_of_sites(
+        self, q: torch.Tensor, scales: torch.Tensor | None
+    ) -> Iterator[tuple[slice | torch.Tensor, list[torch.Tensor]]]:
+        """Sites that share their radial functions, and these at wave numbers `q`.
+
+        For each degree shape (exponents, waves). Every site comes once, in any order. With
+        `scales`, shape (sites, degrees, exponents), each has radial functions of its own.
+        """
+        ...
+
+    def charges(self, scales: torch.Tensor | None = None) -> torch.Tensor:
+        """Integral of each Gaussian of degree zero, shape (sites or 1, exponents)."""
+        ...
+
+
+class Basis(Protocol):
+    """The orbitals of all species."""
+
+    lmax: int
+    n_exponents: int
+
+    def of(self, species: torch.Tensor) -> SiteOrbitals:
+        """Orbitals of sites, each of a species."""
+        ...
 
 
 class GaussianBasis(nn.Module):
@@ -48,7 +85,7 @@ class GaussianBasis(nn.Module):
     def __init__(self, smallest_exponent: float, ratio: float, n_exponents: int, lmax: int) -> None:
         super().__init__()
         alpha = smallest_exponent * ratio ** np.arange(n_exponents)
-        self.lmax = lmax
+        self.lmax, self.n_exponents = lmax, n_exponents
         norms, mixtures = [], []
         overlap = 2 * np.sqrt(np.outer(alpha, alpha)) / np.add.outer(alpha, alpha)
         for degree in range(lmax + 1):
@@ -63,6 +100,10 @@ class GaussianBasis(nn.Module):
                 torch.tensor(np.array(numbers), dtype=torch.get_default_dtype()),
                 persistent=False,
             )
+
+    def of(self, species: torch.Tensor) -> GaussianBasis:
+        """Orbitals of sites: the same on all."""
+        return self
 
     def uncontracted(self, coefficients: torch.Tensor) -> torch.Tensor:
         """Coefficients of the Gaussians from those of the orthonormal orbitals.
@@ -105,6 +146,16 @@ class GaussianBasis(nn.Module):
             radials.append(norms[:, None] * power * own)
             power = power * q
         return radials
+
+    def radials_of_sites(
+        self, q: torch.Tensor, scales: torch.Tensor | None
+    ) -> Iterator[tuple[slice, list[torch.Tensor]]]:
+        """Sites that share their radial functions, and these; see :class:`SiteOrbitals`."""
+        if scales is None:
+            yield slice(None), self.radials(q)
+        else:
+            for site, factors in enumerate(scales):
+                yield slice(site, site + 1), self.radials(q, factors)
 
     def charges(self, scales: torch.Tensor | None = None) -> torch.Tensor:
         """Integral of each Gaussian of degree zero, shape (..., exponents)."""

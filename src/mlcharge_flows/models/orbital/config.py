@@ -1,4 +1,4 @@
-"""Size and options of the orbital model."""
+"""Size and options of the models whose densities are orbitals on sites."""
 
 from __future__ import annotations
 
@@ -9,14 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 VirtualSites = Literal["none", "bonds", "interstitials", "both"]
 
 
-class OrbitalConfig(BaseModel):
-    """What decides the shapes of the weights of :class:`.network.OrbitalNetwork`.
-
-    Examples
-    --------
-    >>> OrbitalConfig(elements=["Mg", "O"], channels={"Mg": [0, 0, 1], "O": [0, 0, 1, 1]}).lmax
-    4
-    """
+class SiteConfig(BaseModel):
+    """What the networks of all such models have in common."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -24,10 +18,7 @@ class OrbitalConfig(BaseModel):
     channels: dict[str, list[int]] = Field(
         description="l of each projector channel, per element; the occupancies follow from them."
     )
-    lmax: int = Field(4, ge=1, le=6, description="Highest degree of features and orbitals.")
-    n_exponents: int = Field(12, ge=2, le=20, description="Gaussians per degree.")
-    smallest_exponent: float = Field(0.28, gt=0, description="1/angstrom^2.")
-    ratio: float = Field(1.6, gt=1, description="Of consecutive exponents (even-tempered).")
+    lmax: int = Field(4, ge=1, le=6, description="Highest degree of the features.")
     largest_wave: float = Field(
         24.0, gt=0, description="Plane waves beyond (1/angstrom) are neither fitted nor predicted."
     )
@@ -55,3 +46,18 @@ class OrbitalConfig(BaseModel):
     def n_species(self) -> int:
         """Elements, and one species for each kind of virtual site."""
         return len(self.elements) + {"none": 0, "both": 2}.get(self.virtual, 1)
+
+
+class OrbitalConfig(SiteConfig):
+    """What decides the shapes of the weights of :class:`.network.OrbitalNetwork`.
+
+    Examples
+    --------
+    >>> OrbitalConfig(elements=["Mg", "O"], channels={"Mg": [0, 0, 1], "O": [0, 0, 1, 1]}).lmax
+    4
+    """
+
+    lmax: int = Field(4, ge=1, le=6, description="Highest degree of features and orbitals.")
+    n_exponents: int = Field(12, ge=2, le=20, description="Gaussians per degree.")
+    smallest_exponent: float = Field(0.28, gt=0, description="1/angstrom^2.")
+    ratio: float = Field(1.6, gt=1, description="Of consecutive exponents (even-tempered).")

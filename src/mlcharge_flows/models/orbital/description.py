@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlcharge_flows.density.superposition import AtomicStart
-    from mlcharge_flows.models.orbital.config import OrbitalConfig
+    from mlcharge_flows.models.orbital.config import SiteConfig
     from mlcharge_flows.models.orbital.graph import Graph
 
 _APART = 0.1
@@ -45,7 +45,7 @@ class Description(nn.Module):
     radii: torch.Tensor
     profiles: torch.Tensor
 
-    def __init__(self, config: OrbitalConfig) -> None:
+    def __init__(self, config: SiteConfig) -> None:
         super().__init__()
         self.config = config
         self.learned = nn.Embedding(config.n_species, config.n_embedding)

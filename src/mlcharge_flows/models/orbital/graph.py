@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlcharge_flows.density.crystal import Crystal
-    from mlcharge_flows.models.orbital.config import OrbitalConfig
+    from mlcharge_flows.models.orbital.config import SiteConfig
 
 _SAME = 1e-6
 """A site is not its own neighbour, angstrom."""
@@ -85,21 +85,53 @@ class Graph:
     ions: tuple[int, ...]
 
     @classmethod
-    def of(cls, crystal: Crystal, config: OrbitalConfig) -> Self:
-        """Graph of one crystal.
+    def of(cls, crystal: Crystal, config: SiteConfig) -> Self:
+        """Graph of one crystal, across its boundaries.
 
         Raises
         ------
         ValueError
             An element is not one of the model's.
         """
-        if unknown := sorted(set(crystal.symbols) - set(config.elements)):
-            raise ValueError(f"the model does not know {', '.join(unknown)}")
-        species = [config.elements.index(symbol) for symbol in crystal.symbols]
         positions, kinds = virtual_sites(crystal, config.virtual)
-        species += [len(config.elements) + kind for kind in kinds]
         positions = np.concatenate([crystal.positions, positions])
-        centres, others, vectors = neighbours(crystal.lattice, positions, config.cutoff)
+        pairs = neighbours(crystal.lattice, positions, config.cutoff)
+        return cls.joining(crystal.symbols, kinds, positions, pairs, config)
+
+    @classmethod
+    def joining(
+        cls,
+        symbols: Sequence[str],
+        kinds: Sequence[int],
+        positions: np.ndarray,
+        pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
+        config: SiteConfig,
+    ) -> Self:
+        """Graph of sites and pairs that are known.
+
+        Parameters
+        ----------
+        symbols
+            Element of each ion.
+        kinds
+            Kind of each virtual site.
+        positions
+            Fractional coordinates of ions and virtual sites, shape (sites, 3).
+        pairs
+            As :func:`neighbours` gives them.
+        config
+            Its elements are the species.
+
+        Raises
+        ------
+        ValueError
+            An element is not one of the model's.
+        """
+        if unknown := sorted(set(symbols) - set(config.elements)):
+            raise ValueError(f"the model does not know {', '.join(unknown)}")
+        species = [config.elements.index(symbol) for symbol in symbols]
+        species += [len(config.elements) + kind for kind in kinds]
+        centres, others, vectors = pairs
         return cls(
             torch.tensor(species),
             torch.from_numpy(centres.astype(np.int64)),
@@ -108,7 +140,7 @@ class Graph:
             harmonics(vectors, config.lmax),
             torch.from_numpy(positions),
             (len(species),),
-            (len(crystal),),
+            (len(symbols),),
         )
 
     @classmethod

@@ -46,22 +46,28 @@ class SphereProduct(nn.Module):
     Parameters
     ----------
     lmax
-        Highest degree of factors and products.
+        Highest degree of the factors.
     n_factors
         Most factors.
+    lmax_out
+        Highest degree of the products; that of the factors if not given.
     """
 
     values: torch.Tensor
     weighted: torch.Tensor
 
-    def __init__(self, lmax: int, n_factors: int) -> None:
+    def __init__(self, lmax: int, n_factors: int, lmax_out: int | None = None) -> None:
         super().__init__()
         self.n_factors = n_factors
-        points, weights = sphere_quadrature(lmax * (n_factors + 1))
-        values = np.concatenate(real_harmonics(lmax, points), axis=-1) * sqrt(4 * pi)
-        for name, array in (("values", values), ("weighted", values * weights[:, None])):
-            tensor = torch.tensor(array / (4 * pi if name == "weighted" else 1))
-            self.register_buffer(name, tensor.to(torch.get_default_dtype()), persistent=False)
+        lmax_out = lmax if lmax_out is None else lmax_out
+        points, weights = sphere_quadrature(lmax * n_factors + lmax_out)
+        highest = max(lmax, lmax_out)
+        all_ = np.concatenate(real_harmonics(highest, points), axis=-1) * sqrt(4 * pi)
+        values, products = all_[:, : (lmax + 1) ** 2], all_[:, : (lmax_out + 1) ** 2]
+        weighted = products * weights[:, None] / (4 * pi)
+        for name, array in (("values", values), ("weighted", weighted)):
+            tensor = torch.tensor(array, dtype=torch.get_default_dtype())
+            self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, factors: torch.Tensor) -> list[torch.Tensor]:
         """Products of the first two, the first three, .. factors.
@@ -74,7 +80,7 @@ class SphereProduct(nn.Module):
         Returns
         -------
         list of torch.Tensor
-            Each of shape (sites, components, channels).
+            Each of shape (sites, components of the products, channels).
         """
         sites, components, n_factors, channels = factors.shape
         on_sphere = (self.values @ factors.reshape(sites, components, -1)).view(

@@ -10,7 +10,6 @@ import torch
 from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.models.checkpoint import network_of
 from mlcharge_flows.models.orbital.config import OrbitalConfig
-from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.models.orbital.network import OrbitalNetwork
 from mlcharge_flows.models.orbital.plane_waves import PlaneWaves
 
@@ -50,17 +49,17 @@ class OrbitalModel:
         NELECT is exact because the superposition of atoms integrates to it, the predicted
         monopoles cancel within the cell, and the wave G = 0 is not touched.
         """
-        config = self.network.config
+        network = self.network
         start = superpose(crystal, self.atoms, shape)
-        graph = Graph.of(crystal, config)
-        waves = PlaneWaves.of(crystal, start.shape, config.largest_wave, config.lmax)
+        graph = network.graph(crystal)
+        waves = PlaneWaves.of(crystal, start.shape, network.config.largest_wave, network.basis.lmax)
         with torch.inference_mode():
-            predicted = self.network(graph)[0]
+            predicted = network(graph)[0]
             correction = waves.on_grid(
                 waves.density(
                     predicted.coefficients,
                     waves.phases(graph.positions),
-                    self.network.basis,
+                    network.basis.of(graph.species),
                     predicted.scales,
                 )
             )

@@ -9,14 +9,17 @@ import torch
 from torch import nn
 
 from mlcharge_flows.models.orbital.basis import GaussianBasis
+from mlcharge_flows.models.orbital.config import OrbitalConfig
 from mlcharge_flows.models.orbital.degrees import degree_of_component
 from mlcharge_flows.models.orbital.description import Description
+from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.models.orbital.interaction import Interaction, perceptron
 from mlcharge_flows.models.orbital.occupancies import OccupancyHead
 
 if TYPE_CHECKING:
-    from mlcharge_flows.models.orbital.config import OrbitalConfig
-    from mlcharge_flows.models.orbital.graph import Graph
+    from mlcharge_flows.density.crystal import Crystal
+    from mlcharge_flows.models.orbital.basis import Basis, SiteOrbitals
+    from mlcharge_flows.models.orbital.config import SiteConfig
 
 _SMALLEST_SCALE, _LARGEST_SCALE = 0.5, 2.0
 """Range of the scaling factors (SCDP, appendix)."""
@@ -47,13 +50,23 @@ class OrbitalNetwork(nn.Module):
     ----------
     config
         Its size and options.
+    basis
+        The orbitals; if not given, those of an :class:`OrbitalConfig`, the same on all sites.
     """
 
-    def __init__(self, config: OrbitalConfig) -> None:
+    basis: Basis
+
+    def __init__(self, config: SiteConfig, basis: Basis | None = None) -> None:
         super().__init__()
         self.config = config
         lmax, n_channels, hidden = config.lmax, config.n_channels, config.n_hidden
-        self.basis = GaussianBasis(config.smallest_exponent, config.ratio, config.n_exponents, lmax)
+        if basis is None:
+            assert isinstance(config, OrbitalConfig)
+            self.basis = GaussianBasis(
+                config.smallest_exponent, config.ratio, config.n_exponents, lmax
+            )
+        else:
+            self.basis = basis
         self.description = Description(config)
         self.interactions = nn.ModuleList(
             Interaction(
@@ -69,30 +82,40 @@ class OrbitalNetwork(nn.Module):
         )
         # A read-out common to all elements, and a part that depends on the element smoothly. Zero:
         # before any training the density is the superposition's.
-        shape = (config.rank + 1, lmax + 1, n_channels, config.n_exponents)
+        degree, n_exponents = self.basis.lmax, self.basis.n_exponents
+        shape = (config.rank + 1, degree + 1, n_channels, n_exponents)
         self.readout = nn.Parameter(torch.zeros(shape))
         self.element_mix = nn.Linear(config.n_embedding, config.rank, bias=False)
         self.softness = perceptron(n_channels, hidden, 1)
-        self.occupancies = OccupancyHead(config.elements, config.channels, n_channels, lmax)
+        self.occupancies = OccupancyHead(config.elements, config.channels, n_channels, degree)
         self.scaling = (
-            perceptron(n_channels, hidden, (lmax + 1) * config.n_exponents)
-            if config.scaling
-            else None
+            perceptron(n_channels, hidden, (degree + 1) * n_exponents) if config.scaling else None
         )
         if self.scaling is not None:  # no scaling before any training
             for parameter in self.scaling[-1].parameters():
                 nn.init.zeros_(parameter)
-        self.register_buffer("degrees", degree_of_component(lmax), persistent=False)
+        self.register_buffer("degrees", degree_of_component(degree), persistent=False)
 
     degrees: torch.Tensor
+
+    def graph(self, crystal: Crystal) -> Graph:
+        """Sites of a crystal as this network sees them.
+
+        Raises
+        ------
+        ValueError
+            It cannot be seen by this network.
+        """
+        return Graph.of(crystal, self.config)
 
     def forward(self, graph: Graph) -> list[Prediction]:
         """Predict for all crystals of a graph."""
         features = self.features(graph)
         scalars = features[:, 0]
-        coefficients = self.basis.uncontracted(self._read(features, graph.species))
-        scales = None if self.scaling is None else self._scales(scalars)
-        coefficients = self._neutral(coefficients, scales, scalars, graph)
+        basis = self.basis.of(graph.species)
+        coefficients = basis.uncontracted(self._read(features, graph.species))
+        scales = None if self.scaling is None else self.scales(self.scaling(scalars))
+        coefficients = self._neutral(coefficients, scales, scalars, graph, basis)
         predictions, first = [], 0
         for size, ions in zip(graph.sizes, graph.ions, strict=True):
             sites, atoms = slice(first, first + size), slice(first, first + ions)
@@ -103,7 +126,10 @@ class OrbitalNetwork(nn.Module):
         return predictions
 
     def features(self, graph: Graph) -> torch.Tensor:
-        """Features of all sites, shape (sites, (lmax + 1)^2, n_channels)."""
+        """Features of all sites, of the degrees of the orbitals.
+
+        Shape (sites, (lmax + 1)^2, n_channels).
+        """
         pairs, envelope = self.description.pairs(graph)
         directions = graph.directions * (4 * pi) ** 0.5
         embedding = self.description.species()[graph.species]
@@ -124,13 +150,22 @@ class OrbitalNetwork(nn.Module):
         maps = (self.readout[0] + own)[:, self.degrees]
         return torch.einsum("smc,smck->smk", features, maps[of_site])
 
-    def _scales(self, scalars: torch.Tensor) -> torch.Tensor:
-        """Factors of the exponents, between a half and two; 1 before any training."""
-        assert self.scaling is not None
-        raw = self.scaling(scalars).unflatten(-1, (self.config.lmax + 1, self.config.n_exponents))
+    def scales(self, raw: torch.Tensor) -> torch.Tensor:
+        """Factors of the exponents, between a half and two; 1 before any training.
+
+        Parameters
+        ----------
+        raw
+            Any numbers, shape (sites, degrees * exponents).
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (sites, degrees, exponents).
+        """
         # exp(x) stays between the bounds and is 1 at 0.
         reach = torch.tensor(_LARGEST_SCALE / _SMALLEST_SCALE).log() / 2
-        return torch.exp(reach * torch.tanh(raw))
+        return torch.exp(reach * torch.tanh(raw.unflatten(-1, (-1, self.basis.n_exponents))))
 
     def _neutral(
         self,
@@ -138,12 +173,13 @@ class OrbitalNetwork(nn.Module):
         scales: torch.Tensor | None,
         scalars: torch.Tensor,
         graph: Graph,
+        basis: SiteOrbitals,
     ) -> torch.Tensor:
         """Take the net charge of each crystal off its sites, more of it where they are softer.
 
         The correction then holds no electrons, and the sum of the free atoms' ZVAL is NELECT.
         """
-        charges = self.basis.charges(None if scales is None else scales[:, 0])
+        charges = basis.charges(None if scales is None else scales[:, 0])
         charges = charges.expand(len(coefficients), -1)
         net = (coefficients[:, 0] * charges).sum(-1)
         soft = nn.functional.softplus(self.softness(scalars)[:, 0])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlcharge_flows.density.crystal import Crystal
-    from mlcharge_flows.models.orbital.basis import GaussianBasis
+    from mlcharge_flows.models.orbital.basis import SiteOrbitals
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +119,7 @@ class PlaneWaves:
         self,
         coefficients: torch.Tensor,
         phases: torch.Tensor,
-        basis: GaussianBasis,
+        basis: SiteOrbitals,
         scales: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Plane-wave coefficients of a density of orbitals.
@@ -127,29 +127,24 @@ class PlaneWaves:
         Parameters
         ----------
         coefficients
-            Of the Gaussians, shape (sites, (lmax + 1)^2, exponents).
+            Of the Gaussians, shape (sites, components, exponents).
         phases
             Structure factors, see :meth:`phases`.
         basis
-            The Gaussians.
+            The Gaussians of these sites.
         scales
-            Factors of the exponents, shape (sites, lmax + 1, exponents), or None.
+            Factors of the exponents, shape (sites, degrees, exponents), or None.
 
         Returns
         -------
         torch.Tensor
             Shape (waves,), complex, electrons.
         """
-        if scales is None:
-            amplitudes = self._amplitudes(coefficients, basis.radials(self.q))
-        else:  # every site has radial functions of its own
-            amplitudes = torch.cat(
-                [
-                    self._amplitudes(own[None], basis.radials(self.q, factors))
-                    for own, factors in zip(coefficients, scales, strict=True)
-                ]
-            )
-        return torch.einsum("sg,sg->g", amplitudes, phases)
+        waves = []
+        for sites, radials in basis.radials_of_sites(self.q, scales):
+            amplitudes = self._amplitudes(coefficients[sites], radials)
+            waves.append(torch.einsum("sg,sg->g", amplitudes, phases[sites]))
+        return torch.stack(waves).sum(0) if len(waves) > 1 else waves[0]
 
     def _amplitudes(
         self, coefficients: torch.Tensor, radials: Sequence[torch.Tensor]
@@ -163,7 +158,8 @@ class PlaneWaves:
             for degree in range(parity, len(radials), 2):
                 components = slice(degree**2, (degree + 1) ** 2)
                 sign = (-1) ** ((degree + parity) // 2)
-                rows.append(sign * coefficients[:, components].flatten(1))
+                known = coefficients[:, components, : len(radials[degree])]
+                rows.append(sign * known.flatten(1))
                 table = self.harmonics[components, None] * radials[degree]
                 columns.append(table.flatten(0, 1))
             parts.append(torch.cat(rows, dim=1) @ torch.cat(columns))

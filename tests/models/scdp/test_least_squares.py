@@ -1,0 +1,95 @@
+"""The ablation of the paper, of the basis alone: densities of real molecules, no network."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the models extra")
+pytest.importorskip("h5py", reason="needs the train extra")
+pytest.importorskip("basis_set_exchange", reason="needs the train extra")
+
+from mlcharge_flows.models.orbital.plane_waves import PlaneWaves  # noqa: E402
+from mlcharge_flows.models.scdp import ScdpConfig, ScdpNetwork  # noqa: E402
+from mlcharge_flows.models.scdp.least_squares import least_squares  # noqa: E402
+from mlcharge_flows.training.store import open_store  # noqa: E402
+
+MOLECULES = Path(__file__).parents[3] / "test_files" / "molecules" / "molecules.h5"
+LARGEST = 16.0
+"""Fewer waves than the model has: a test in seconds. benchmarks/scdp_basis.py takes them all."""
+
+
+@pytest.fixture(autouse=True)
+def double():
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+def problem(name, **options):
+    record = open_store(MOLECULES)[name]
+    elements = sorted(record.paw)
+    channels = {symbol: list(record.paw[symbol].channels) for symbol in elements}
+    network = ScdpNetwork(
+        ScdpConfig(
+            elements=elements,
+            channels=channels,
+            largest_wave=LARGEST,
+            n_channels=1,
+            lmax=1,
+            **options,
+        )
+    )
+    waves = PlaneWaves.of(record.crystal, record.shape, LARGEST, network.basis.lmax)
+    spectrum = np.fft.rfftn(record.density().total, norm="forward") * record.crystal.volume
+    target = torch.from_numpy(spectrum.ravel())[waves.index]
+    return network, network.graph(record.crystal), waves, target
+
+
+def left(name, steps=0, **options):
+    return least_squares(*problem(name, **options), scaling_steps=steps).left
+
+
+@pytest.mark.parametrize("name", ["HF", "N2"])
+def test_the_ordering_of_the_paper(name):
+    plain, virtual = (
+        [left(name, ratio=ratio, virtual=kind) for ratio in (2.0, 1.5, 1.3)]
+        for kind in ("none", "bonds")
+    )
+    scaled = [left(name, ratio=2.0, virtual=kind, steps=8) for kind in ("none", "bonds")]
+    for errors in (plain, virtual):  # smaller ratios
+        assert errors[0] > errors[1] > errors[2]
+    for without, with_ in zip(plain, virtual, strict=True):  # orbitals on bonds
+        assert with_ < without
+    assert scaled[0] < 0.95 * plain[0]  # scaling factors
+    assert scaled[1] < 0.95 * virtual[0]
+    assert 0.5 * plain[0] > virtual[2] > 0
+
+
+def test_no_density_of_the_basis_is_nearer():
+    network, graph, waves, target = problem("HF", ratio=2.0)
+    best = least_squares(network, graph, waves, target)
+    norm = (waves.multiplicity * target.abs() ** 2).sum().sqrt()
+
+    def distance(density):
+        return float((waves.multiplicity * (density - target).abs() ** 2).sum().sqrt() / norm)
+
+    assert distance(best.waves) == pytest.approx(best.left)
+    basis, phases = network.basis.of(graph.species), waves.phases(graph.positions)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        shape = (len(graph.species), (network.basis.lmax + 1) ** 2, network.basis.n_exponents)
+        other = waves.density(basis.uncontracted(torch.randn(shape)), phases, basis)
+        other = other / other.abs().max() * target.abs().max()
+        for step in (1e-4, -1e-4):
+            assert distance(best.waves + step * other) > best.left
+
+
+def test_what_the_basis_holds_is_found():
+    network, graph, waves, _ = problem("HF", ratio=2.0)
+    basis, phases = network.basis.of(graph.species), waves.phases(graph.positions)
+    torch.manual_seed(0)
+    shape = (len(graph.species), (network.basis.lmax + 1) ** 2, network.basis.n_exponents)
+    target = waves.density(basis.uncontracted(torch.randn(shape)), phases, basis)
+    assert least_squares(network, graph, waves, target).left < 1e-5
