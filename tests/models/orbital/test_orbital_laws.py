@@ -53,6 +53,21 @@ def test_the_network_matters(predict):
         assert np.abs(one - other).max() > 1e-3
 
 
+@pytest.mark.parametrize("options", OPTIONS, ids=identity)
+def test_the_occupancies_are_those_of_the_density(options):
+    """Whoever predicted it: its own density gets its own occupancies, atoms keep theirs."""
+    with precision(torch.float64):
+        made = model(**options)
+        found = made.predict(crystal(), SHAPE)
+        start = superpose(crystal(), ATOMS, SHAPE)
+        same(made.complete(replace(found, occupancies=None)), found)
+        same(made.complete(replace(start, occupancies=None)), start)
+        half = replace(found, total=(found.total + start.total) / 2)
+        pairs = zip(found.occupancies, start.occupancies, strict=True)
+        records = tuple((one + other) / 2 for one, other in pairs)
+        same(made.complete(half), replace(half, occupancies=records))
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_turning_or_mirroring_the_crystal_turns_the_occupancies(predict, sign):
     rotation = orthogonal(4, sign)

@@ -15,7 +15,7 @@ from mlcharge_flows.models.orbital.network import OrbitalNetwork
 from mlcharge_flows.models.orbital.plane_waves import PlaneWaves
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.density import Density
@@ -54,22 +54,36 @@ class OrbitalModel:
         start = superpose(crystal, self.atoms, shape)
         graph = Graph.of(crystal, config)
         waves = PlaneWaves.of(crystal, start.shape, config.largest_wave, config.lmax)
+        phases = waves.phases(graph.positions)
         with torch.inference_mode():
-            predicted = self.network(graph)[0]
-            correction = waves.on_grid(
-                waves.density(
-                    predicted.coefficients,
-                    waves.phases(graph.positions),
-                    self.network.basis,
-                    predicted.scales,
-                )
-            )
-        records = tuple(
-            record + change.double().numpy()
-            for record, change in zip(start.occupancies or (), predicted.occupancies, strict=True)
-        )
+            prediction = self.network(graph)[0]
+            density = self.network.density(prediction, waves, phases)
+            changes = self.network.records(density, prediction.species, waves, phases)
+            correction = waves.on_grid(density)
         total = start.total + correction.double().numpy()
-        return replace(start, total=total, occupancies=records, comment=self.card.name)
+        start = _changed(start, changes)
+        return replace(start, total=total, comment=self.card.name)
+
+    def complete(self, density: Density) -> Density:
+        """Give a density, whoever predicted it, the occupancies that belong to it."""
+        config, crystal = self.network.config, density.crystal
+        start = superpose(crystal, self.atoms, density.shape)
+        waves = PlaneWaves.of(crystal, density.shape, config.largest_wave, config.lmax)
+        change = torch.fft.rfftn(torch.from_numpy(density.total - start.total), norm="forward")
+        species = torch.tensor([config.elements.index(symbol) for symbol in crystal.symbols])
+        with torch.inference_mode():
+            phases = waves.phases(torch.from_numpy(crystal.positions))
+            correction = (change.flatten()[waves.index] * crystal.volume).to(phases.dtype)
+            changes = self.network.records(correction, species, waves, phases)
+        return replace(density, occupancies=_changed(start, changes).occupancies)
+
+
+def _changed(start: Density, changes: Sequence[torch.Tensor]) -> Density:
+    """Add the corrections of the records to a superposition of atoms."""
+    pairs = zip(start.occupancies or (), changes, strict=True)
+    return replace(
+        start, occupancies=tuple(record + change.double().numpy() for record, change in pairs)
+    )
 
 
 def load(checkpoint: Checkpoint) -> OrbitalModel:

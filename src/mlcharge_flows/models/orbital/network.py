@@ -1,4 +1,4 @@
-"""From a crystal graph to the coefficients of orbitals and the corrections of occupancies."""
+"""From a crystal graph to the coefficients of orbitals; from those to a complete start."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from mlcharge_flows.models.orbital.basis import GaussianBasis
 from mlcharge_flows.models.orbital.degrees import degree_of_component
 from mlcharge_flows.models.orbital.description import Description
 from mlcharge_flows.models.orbital.interaction import Interaction, perceptron
-from mlcharge_flows.models.orbital.occupancies import OccupancyHead
+from mlcharge_flows.models.orbital.occupancies import OccupancyResponse
 
 if TYPE_CHECKING:
     from mlcharge_flows.models.orbital.config import OrbitalConfig
     from mlcharge_flows.models.orbital.graph import Graph
+    from mlcharge_flows.models.orbital.plane_waves import PlaneWaves
 
 _SMALLEST_SCALE, _LARGEST_SCALE = 0.5, 2.0
 """Range of the scaling factors (SCDP, appendix)."""
@@ -31,13 +32,13 @@ class Prediction(NamedTuple):
         Of the Gaussians, shape (sites, (lmax + 1)^2, exponents).
     scales
         Factors of the exponents, shape (sites, lmax + 1, exponents), or None.
-    occupancies
-        Corrections of the records, one per ion.
+    species
+        Element of each ion.
     """
 
     coefficients: torch.Tensor
     scales: torch.Tensor | None
-    occupancies: list[torch.Tensor]
+    species: torch.Tensor
 
 
 class OrbitalNetwork(nn.Module):
@@ -73,7 +74,9 @@ class OrbitalNetwork(nn.Module):
         self.readout = nn.Parameter(torch.zeros(shape))
         self.element_mix = nn.Linear(config.n_embedding, config.rank, bias=False)
         self.softness = perceptron(n_channels, hidden, 1)
-        self.occupancies = OccupancyHead(config.elements, config.channels, n_channels, lmax)
+        self.occupancies = OccupancyResponse(
+            config.elements, config.channels, lmax, config.n_exponents
+        )
         self.scaling = (
             perceptron(n_channels, hidden, (lmax + 1) * config.n_exponents)
             if config.scaling
@@ -96,11 +99,42 @@ class OrbitalNetwork(nn.Module):
         predictions, first = [], 0
         for size, ions in zip(graph.sizes, graph.ions, strict=True):
             sites, atoms = slice(first, first + size), slice(first, first + ions)
-            records = self.occupancies(features[atoms], graph.species[atoms])
             own = None if scales is None else scales[sites]
-            predictions.append(Prediction(coefficients[sites], own, records))
+            predictions.append(Prediction(coefficients[sites], own, graph.species[atoms]))
             first += size
         return predictions
+
+    def density(
+        self, prediction: Prediction, waves: PlaneWaves, phases: torch.Tensor
+    ) -> torch.Tensor:
+        """Correction of the superposed density of one crystal: plane waves, complex, electrons."""
+        return waves.density(prediction.coefficients, phases, self.basis, prediction.scales)
+
+    def records(
+        self,
+        density: torch.Tensor,
+        species: torch.Tensor,
+        waves: PlaneWaves,
+        phases: torch.Tensor,
+    ) -> list[torch.Tensor]:
+        """Corrections of the occupancies that belong to a correction of the density.
+
+        Parameters
+        ----------
+        density
+            Plane waves of the correction, whoever predicted it, complex, electrons.
+        species
+            Element of each ion.
+        waves, phases
+            The plane waves, and the structure factors of the ions (more sites may follow).
+
+        Returns
+        -------
+        list of torch.Tensor
+            One record per ion.
+        """
+        around = waves.projections(density, phases[: len(species)], self.basis)
+        return self.occupancies(self.basis.uncontracted(around), species)
 
     def features(self, graph: Graph) -> torch.Tensor:
         """Features of all sites, shape (sites, (lmax + 1)^2, n_channels)."""

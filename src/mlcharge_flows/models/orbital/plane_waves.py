@@ -18,8 +18,6 @@ from mlcharge_flows.density.fourier import frequencies
 from mlcharge_flows.models.orbital.degrees import harmonics
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.models.orbital.basis import GaussianBasis
 
@@ -141,33 +139,81 @@ class PlaneWaves:
             Shape (waves,), complex, electrons.
         """
         if scales is None:
-            amplitudes = self._amplitudes(coefficients, basis.radials(self.q))
+            amplitudes = self._amplitudes(coefficients, self.tables(basis))
         else:  # every site has radial functions of its own
             amplitudes = torch.cat(
                 [
-                    self._amplitudes(own[None], basis.radials(self.q, factors))
+                    self._amplitudes(own[None], self.tables(basis, factors))
                     for own, factors in zip(coefficients, scales, strict=True)
                 ]
             )
         return torch.einsum("sg,sg->g", amplitudes, phases)
 
+    def projections(
+        self, density: torch.Tensor, phases: torch.Tensor, basis: GaussianBasis
+    ) -> torch.Tensor:
+        """Overlaps of the Gaussians of sites with a density: the adjoint of :meth:`density`.
+
+        Parameters
+        ----------
+        density
+            Plane-wave coefficients, shape (waves,), complex, electrons.
+        phases
+            Structure factors of the sites.
+        basis
+            The Gaussians.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (sites, (lmax + 1)^2, exponents), electrons/angstrom^(3/2).
+        """
+        around = phases.conj() * (density * self.multiplicity / self.volume)
+        even, odd = (
+            part @ table.T
+            for part, table in zip((around.real, around.imag), self.tables(basis), strict=True)
+        )
+        parts, first = [], [0, 0]
+        for degree in range(basis.lmax + 1):
+            size = (2 * degree + 1) * len(basis.exponents)
+            start, source = first[degree % 2], (even, odd)[degree % 2]
+            parts.append(source[:, start : start + size].unflatten(1, (2 * degree + 1, -1)))
+            first[degree % 2] += size
+        return torch.cat(parts, dim=1)
+
+    def tables(
+        self, basis: GaussianBasis, scales: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Transforms of all Gaussians of a site, of the even and of the odd degrees.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            Shapes (components * exponents, waves): the real parts of the even degrees, the
+            imaginary parts of the odd ones, as (-i)^l makes them.
+        """
+        radials = basis.radials(self.q, scales)
+        even: list[torch.Tensor] = []
+        odd: list[torch.Tensor] = []
+        for degree, radial in enumerate(radials):
+            components = slice(degree**2, (degree + 1) ** 2)
+            sign = (-1) ** ((degree + 1) // 2)
+            table = (sign * self.harmonics[components, None]) * radial
+            (odd if degree % 2 else even).append(table.flatten(0, 1))
+        return torch.cat(even), torch.cat(odd)
+
+    @staticmethod
     def _amplitudes(
-        self, coefficients: torch.Tensor, radials: Sequence[torch.Tensor]
+        coefficients: torch.Tensor, tables: tuple[torch.Tensor, torch.Tensor]
     ) -> torch.Tensor:
         """Transforms of the sites' densities about themselves, shape (sites, waves), complex."""
-        # (-i)^l: even degrees make the real part, odd ones the imaginary part. One matrix product
-        # for each, over all components and exponents at once.
-        parts = []
-        for parity in (0, 1):
-            rows, columns = [], []
-            for degree in range(parity, len(radials), 2):
-                components = slice(degree**2, (degree + 1) ** 2)
-                sign = (-1) ** ((degree + parity) // 2)
-                rows.append(sign * coefficients[:, components].flatten(1))
-                table = self.harmonics[components, None] * radials[degree]
-                columns.append(table.flatten(0, 1))
-            parts.append(torch.cat(rows, dim=1) @ torch.cat(columns))
-        return torch.complex(parts[0], parts[1])
+        degrees = range(round(coefficients.shape[1] ** 0.5))
+        blocks = [coefficients[:, l**2 : (l + 1) ** 2].flatten(1) for l in degrees]
+        # One matrix product for each parity, over all components and exponents at once.
+        real, imaginary = (
+            torch.cat(blocks[parity::2], dim=1) @ table for parity, table in enumerate(tables)
+        )
+        return torch.complex(real, imaginary)
 
     def on_grid(self, waves: torch.Tensor) -> torch.Tensor:
         """Density on the grid, electrons/angstrom^3, of plane-wave coefficients in electrons."""
