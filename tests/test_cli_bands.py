@@ -6,7 +6,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from mlcharge_flows import settings
-from mlcharge_flows.commands.bands import complete
+from mlcharge_flows.commands.nonscf_report import complete
 from mlcharge_flows.flows import local
 from mlcharge_flows.jobs.nonscf import DOCUMENT
 from mlcharge_flows.scf.comparison import Comparison
@@ -84,6 +84,12 @@ def test_finished_materials_are_reported_not_run_again(nothing_runs, helium, tmp
     assert "1 of 1" in first.output
     assert Path(out / "bands.html").is_file()
     assert "1 of 1 materials are finished already" in mlcharge(*words).output
+    page = Path(out / "bands.html")
+    page.unlink()
+    again = mlcharge("report", out)
+    assert again.exit_code == 0, again.output
+    assert page.is_file()
+    assert not (out / "report.html").exists()
     (line,) = refused(*words, "--line-density", 9)
     assert "finished with other settings" in line
 

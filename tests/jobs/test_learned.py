@@ -143,6 +143,29 @@ def test_occupancies_of_another_model(inputs, trained, atoms, tmp_path):
     assert records[1][0] == pytest.approx(1.25 * atoms["O"].record[0])
 
 
+def test_occupancies_that_belong_to_a_density(inputs, trained, tmp_path, monkeypatch):
+    """A model that completes densities looks at the one that is written, not at its own."""
+    trained("bare", occupancies="none")
+    trained("tiny")
+    model = Registry(tmp_path / "models").load("tiny").model
+
+    seen = []
+
+    def complete(self, density):
+        seen.append(density)
+        predicted = self.predict(density.crystal, density.shape)
+        return replace(density, occupancies=predicted.occupancies)
+
+    monkeypatch.setattr(type(model), "complete", complete, raising=False)
+    maker = LearnedStartMaker(model="bare", occupancies="tiny")
+    found = maker.density(inputs, None, [])
+    assert len(seen) == 1
+    np.testing.assert_array_equal(found.total, seen[0].total)
+    assert maker.policy == "learned by tiny"
+    LearnedStartMaker(model="tiny", grid="atomic").density(inputs, None, [])
+    assert len(seen) == 1
+
+
 def test_no_model(inputs, tmp_path):
     assert refusal(inputs, tmp_path).startswith("there is no model 'orbital'; known are: none;")
 

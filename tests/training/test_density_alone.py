@@ -189,7 +189,7 @@ def test_the_command_writes_a_checkpoint_that_predicts(store, tmp_path, architec
         ({"model": {"preset": "huge"}}, r"model\.preset: there is no 'huge'; choose from"),
         ({"model": {"width": 3}}, r"model\.width: Extra inputs are not permitted"),
         ({"loss": {"coulomb": 1.0}}, r"loss\.coulomb: .* knows no such term"),
-        ({"loss": {"occupancies": 0.0}}, r"loss\.occupancies: .* knows no such term"),
+        ({"loss": {"waves": 1.0}}, r"loss\.waves: .* knows no such term"),
     ],
 )
 def test_what_cannot_be_trained_is_one_line(store, architecture, options, says):

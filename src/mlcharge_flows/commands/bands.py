@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mlcharge_flows.flows.nonscf import CompareNonSCFMaker
-    from mlcharge_flows.scf.comparison import Comparison
-    from mlcharge_flows.scf.nonscf import NonSCFComparison
     from mlcharge_flows.structures import Material
 
 
@@ -90,39 +88,10 @@ def _run(
     out: Path,
     workers: int,
 ) -> None:
+    from mlcharge_flows.commands.nonscf_report import show_nonscf_report
     from mlcharge_flows.flows.local import results
-    from mlcharge_flows.reports.nonscf_table import nonscf_rich_table
-    from mlcharge_flows.reports.nonscf_write import write_nonscf_report
-    from mlcharge_flows.scf.nonscf_statistics import summarize_nonscf
 
     run_watched(console, materials, maker, out, workers)
     done = [c for c in results(out) if c.protocol == maker.protocol]
-    found = [complete(out, comparison) for comparison in done]
-    try:
-        page = write_nonscf_report(found, out)
-    except OSError as error:
-        leave(f"{error.filename or out}: cannot be written ({error.strerror})")
-    console.print(nonscf_rich_table(summarize_nonscf(found)))
-    console.print(f"Report: {page.absolute()}", soft_wrap=True, markup=False)
-    if not any(comparison.errors for comparison in found):
+    if not show_nonscf_report(console, done, out):
         leave(f"no material could be compared; see {out}/*/flow.log", status=NOTHING_DONE)
-
-
-def complete(out: Path, comparison: Comparison) -> NonSCFComparison:
-    """Add the errors of a finished material, from the folder of the job that found them.
-
-    Parameters
-    ----------
-    out
-        Campaign folder.
-    comparison
-        Counted runs of the material; it is all there is where the flow was lost.
-    """
-    from mlcharge_flows.jobs.nonscf import DOCUMENT
-    from mlcharge_flows.scf.nonscf import NonSCFComparison
-
-    try:
-        text = (out / comparison.material / "nonscf" / DOCUMENT).read_text()
-        return NonSCFComparison.model_validate_json(text)
-    except (OSError, ValueError):
-        return NonSCFComparison.model_validate(comparison.model_dump())

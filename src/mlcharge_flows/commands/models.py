@@ -189,6 +189,11 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
         yield "grid", f"points up to {known.spacing:g} angstrom apart"
     for name, error in card.errors.items():
         yield ("errors" if name == next(iter(card.errors)) else ""), f"{name} {error:g}"
+    if took := card.training:
+        yield (
+            "training",
+            f"{took.epochs} epochs, {took.hours:g} h on {took.device} ({took.threads})",
+        )
     yield "units", ", ".join(f"{name} in {unit}" for name, unit in card.units.items())
     yield "licence", card.licence
     if card.citation:

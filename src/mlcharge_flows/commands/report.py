@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="Folder that compare wrote, finished or not.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder that compare or bands wrote, finished or not.")
+    ],
 ) -> None:
     """Write the report of what is finished in a folder; nothing is run.
 
@@ -26,20 +28,28 @@ def report(
     """
     from rich.console import Console
 
+    from mlcharge_flows.commands.nonscf_report import of_bands, show_nonscf_report
     from mlcharge_flows.flows.local import results
 
     if not folder.is_dir():
         leave(f"{folder}: there is no such folder")
     comparisons = results(folder)
     if not comparisons:
-        leave(f"{folder}: no material is finished in it; is it the --out of mlcharge compare?")
+        leave(
+            f"{folder}: no material is finished in it; is it the --out of mlcharge compare or "
+            "bands?"
+        )
     protocols = {comparison.protocol for comparison in comparisons}
     if len(protocols) > 1:
         leave(
             f"{folder}: its materials were run with {len(protocols)} different settings, "
             "which cannot be compared; keep them in separate folders"
         )
-    show_report(Console(highlight=False), comparisons, folder)
+    console = Console(highlight=False)
+    if of_bands(folder, comparisons):
+        show_nonscf_report(console, comparisons, folder)
+    else:
+        show_report(console, comparisons, folder)
 
 
 def show_report(console: Console, comparisons: list[Comparison], folder: Path) -> None:

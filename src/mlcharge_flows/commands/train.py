@@ -86,6 +86,7 @@ def _train(
     from rich.progress import track
 
     from mlcharge_flows.commands.training_progress import training_progress
+    from mlcharge_flows.models.card import TrainingCard
     from mlcharge_flows.models.checkpoint import SUFFIX, write_checkpoint
     from mlcharge_flows.training.export import checkpoint_of
     from mlcharge_flows.training.loop import train as run
@@ -112,9 +113,15 @@ def _train(
     n_parameters = sum(parameter.numel() for parameter in task.network.parameters())
     console.print(f"{n_parameters:,} parameters on {device}; results go to {folder}", markup=False)
     with training_progress(console, config.epochs, folder) as watch:
-        run(task, (sides[0], sides[1]), config, folder / "state.pt", watch)
+        progress = run(task, (sides[0], sides[1]), config, folder / "state.pt", watch)
     errors = validate(task, task.network, sides[1])
-    checkpoint = checkpoint_of(task, config, store, records, len(sides[1]), errors)
+    training = TrainingCard(
+        epochs=progress.epoch,
+        hours=round(sum(row["seconds"] for row in progress.rows) / 3600, 3),
+        device=device.type,
+        threads=torch.get_num_threads(),
+    )
+    checkpoint = checkpoint_of(task, config, store, records, len(sides[1]), errors, training)
     path = folder / f"{config.name}{SUFFIX}"
     digest = write_checkpoint(path, checkpoint)
     removed = ", ".join(

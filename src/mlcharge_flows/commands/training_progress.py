@@ -49,17 +49,15 @@ def training_progress(
             write_log(folder / "log.csv", progress.rows)
             if "density_left" in row:
                 draw_curves(folder / "curves.png", progress.rows)
-                parts = [_left("density", row, "grid" if "grid" in row else "waves")]
+                training = row["grid" if "grid" in row else "waves"]
+                left = (
+                    f"density {100 * row['density_left']:.1f} % (training {100 * training:.1f} %)"
+                )
                 if "occupancies_left" in row:
-                    parts.append(_left("occupancies", row, "occupancies"))
+                    left += f", occupancies {100 * row['occupancies_left']:.1f} %"
                 bar.console.print(
                     f"epoch {progress.epoch}: left of the superposition's error: "
-                    f"{', '.join(parts)}; NMAE {row['nmae']:.3f} %"
+                    f"{left}; NMAE {row['nmae']:.3f} %"
                 )
 
         yield watch
-
-
-def _left(part: str, row: dict[str, float], term: str) -> str:
-    """What is left of one part of a start, after validation and in training."""
-    return f"{part} {100 * row[f'{part}_left']:.1f} % (training {100 * row[term]:.1f} %)"

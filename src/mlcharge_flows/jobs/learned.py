@@ -10,7 +10,7 @@ from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.jobs.existing import ConvergedStartMaker
 from mlcharge_flows.jobs.start import StartError, StartMaker
 from mlcharge_flows.jobs.superposition import superposed
-from mlcharge_flows.models.model import ModelError
+from mlcharge_flows.models.model import CompletesDensities, ModelError
 from mlcharge_flows.models.registry import DEFAULT, LoadedModel, Registry
 from mlcharge_flows.models.scope import check_atoms, check_paw, check_scope
 from mlcharge_flows.settings import Settings
@@ -40,7 +40,8 @@ class LearnedStartMaker(StartMaker):
         Density on the grid: ``"learned"``, ``"atomic"`` or ``"converged"``.
     occupancies
         On-site occupancies: ``"learned"``, ``"atomic"``, ``"converged"``, or the name or path of
-        another model that predicts them.
+        another model. A model that completes densities gives the grid's density those that belong
+        to it; of others, and with an atomic grid, it is those that go with its own prediction.
     """
 
     name: str = "learned start"
@@ -119,16 +120,20 @@ class _Halves:
     def joined(self) -> Density:
         """Density of one source with the occupancies of another, or the same."""
         grid, occupancies = self._maker.grid, self._maker.occupancies
-        if occupancies not in ("atomic", "converged"):
-            card = self._predictor(occupancies).card
-            if card.occupancies == "none":
-                raise StartError(
-                    f"the model {card.name} predicts no occupancies: take atomic ones, or those "
-                    "of a model that does"
-                )
+        if occupancies in ("atomic", "converged"):
+            return replace(self._of(grid), occupancies=self._of(occupancies).occupancies)
+        predictor = self._predictor(occupancies)
+        if predictor.card.occupancies == "none":
+            raise StartError(
+                f"the model {predictor.card.name} predicts no occupancies: take atomic ones, or "
+                "those of a model that does"
+            )
         density = self._of(grid)
         if grid == occupancies:
             return density
+        if grid != "atomic" and isinstance(predictor.model, CompletesDensities):
+            self._check(predictor)
+            return predictor.model.complete(density)
         return replace(density, occupancies=self._of(occupancies).occupancies)
 
     def _of(self, source: str) -> Density:

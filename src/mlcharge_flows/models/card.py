@@ -45,6 +45,17 @@ class DataCard(BaseModel):
     )
 
 
+class TrainingCard(BaseModel):
+    """What a training took."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    epochs: int = Field(ge=0, description="Passes over the data.")
+    hours: float = Field(ge=0, description="Wall time of all epochs, validations included.")
+    device: str = Field(description="Such as cpu or cuda.")
+    threads: int = Field(ge=1, description="Of the processor.")
+
+
 class Card(BaseModel):
     """Card of a checkpoint, kept as JSON in the file itself.
 
@@ -93,6 +104,7 @@ class Card(BaseModel):
         description="On the validation set, such as nmae_median and nmae_mean (percent), "
         "density_removed and occupancies_removed (shares of the superposition's error).",
     )
+    training: TrainingCard | None = Field(None, description="What it took, if known.")
     licence: str = Field(description="Of the weights, as an SPDX identifier.")
     citation: str = Field("", description="What to cite.")
     created: date = Field(description="Day of training.")

@@ -47,3 +47,18 @@ class DensityModel(Protocol):
             electrons; with one occupancy record per ion, unless ``card.occupancies`` is ``"none"``.
         """
         ...
+
+
+@runtime_checkable
+class CompletesDensities(Protocol):
+    """A model that knows which occupancies belong to a density, whoever predicted it."""
+
+    def complete(self, density: Density) -> Density:
+        """Give a density of known ions the occupancies that belong to it.
+
+        Parameters
+        ----------
+        density
+            The total on the grid; occupancies that it has are not looked at.
+        """
+        ...

@@ -22,7 +22,6 @@ class LossConfig(BaseModel):
 
     waves: float = Field(0.0, ge=0, description="Root mean square error of the plane waves.")
     grid: float = Field(1.0, ge=0, description="Mean absolute error on the grid, as in the NMAE.")
-    occupancies: float = Field(1.0, ge=0, description="Mean absolute error of the occupancies.")
     coulomb: float = Field(
         0.0,
         ge=0,

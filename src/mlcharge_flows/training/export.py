@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from mlcharge_flows.models.card import TrainingCard
     from mlcharge_flows.training.config import TrainingConfig
     from mlcharge_flows.training.record import Record
     from mlcharge_flows.training.store import Store
@@ -39,6 +40,7 @@ def checkpoint_of(
     records: Sequence[Record],
     n_validation: int,
     errors: Mapping[str, float],
+    training: TrainingCard,
 ) -> Checkpoint:
     """Put the weights of a trained network together with all that a user must know of them.
 
@@ -56,6 +58,8 @@ def checkpoint_of(
         Materials held out.
     errors
         On those, see :func:`mlcharge_flows.training.loop.validate`.
+    training
+        What it took.
     """
     examples = Counter(symbol for record in records for symbol in set(record.crystal.symbols))
     paw = {symbol: store.paw[symbol] for symbol in sorted(examples)}
@@ -97,6 +101,7 @@ def checkpoint_of(
                 if f"{part}_left" in errors
             },
         },
+        training=training,
         licence=config.licence,
         created=datetime.now(UTC).date(),
         version=__version__,

@@ -29,7 +29,6 @@ def draw_curves(path: Path, rows: Sequence[dict[str, float]]) -> None:
         ("grid", "density, training", "C0--"),
         ("waves", "plane waves, training", "C2--"),
         ("density_left", "density, validation", "C0-"),
-        ("occupancies", "occupancies, training", "C1--"),
         ("occupancies_left", "occupancies, validation", "C1-"),
     ):
         points = [(row["epoch"], 100 * row[name]) for row in rows if name in row]

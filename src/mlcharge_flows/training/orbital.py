@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlcharge_flows.models.orbital.config import SiteConfig
-    from mlcharge_flows.models.orbital.network import Prediction
     from mlcharge_flows.training.config import TrainingConfig
     from mlcharge_flows.training.record import Record
     from mlcharge_flows.training.store import Store
@@ -136,38 +135,42 @@ class OrbitalTask:
         )
 
     def calibrate(self, examples: Sequence[OrbitalExample]) -> None:
-        """Take the number of neighbours and the sizes of the occupancies from examples."""
+        """Take the number of neighbours and the response of the occupancies from examples."""
         network = self._network(self.network)
         pairs = sum(len(example.graph.centres) for example in examples)
         sites = sum(len(example.graph.species) for example in examples)
         for module in network.modules():
             if isinstance(module, Interaction):
                 module.mean_neighbours.fill_(pairs / sites)
-        changes: dict[int, list[np.ndarray]] = {}
+        known: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
         for example in examples:
-            species = example.graph.species[: example.graph.ions[0]].tolist()
-            lengths = [len(getattr(network.occupancies, f"block_{index}")) for index in species]
-            parts = example.occupancies.cpu().split(lengths)
-            for index, part in zip(species, parts, strict=True):
-                changes.setdefault(index, []).append(part.numpy())
-        for index, values in changes.items():
-            network.occupancies.set_scales(index, np.stack(values))
+            n_ions = example.graph.ions[0]
+            species = example.graph.species[:n_ions].tolist()
+            seen = network.occupancies.seen(example.target, example.waves, example.phases[:n_ions])
+            lengths = [network.occupancies.record_length(index) for index in species]
+            parts = example.occupancies.split(lengths)
+            for index, *pair in zip(species, seen, parts, strict=True):
+                known.setdefault(index, []).append(tuple(pair))
+        for index, pairs_of in known.items():
+            seen, changes = map(torch.stack, zip(*pairs_of, strict=True))
+            network.occupancies.fit(index, seen, changes)
 
     def losses(
         self, network: nn.Module, examples: Sequence[OrbitalExample]
     ) -> dict[str, torch.Tensor]:
         """Terms of the loss, each relative to the superposition's error."""
+        network = self._network(network)
         predictions = network(Graph.batch([example.graph for example in examples]))
-        waves, grid, occupancies = [], [], []
+        waves, grid = [], []
         for example, prediction in zip(examples, predictions, strict=True):
-            difference = self._waves(network, example, prediction) - example.target
+            density = network.density(prediction, example.waves, example.phases)
+            difference = density - example.target
             square = (example.weight * (difference.real**2 + difference.imag**2)).sum()
             waves.append(torch.sqrt(square / example.norm + 1e-8))
             if self.config.loss.grid:
                 error = example.waves.on_grid(difference).abs().sum()
                 grid.append(error / example.change.abs().sum())
-            occupancies.append(_occupancies_left(example, prediction))
-        terms = {"waves": torch.stack(waves).mean(), "occupancies": torch.stack(occupancies).mean()}
+        terms = {"waves": torch.stack(waves).mean()}
         if grid:
             terms["grid"] = torch.stack(grid).mean()
         weights = self.config.loss
@@ -176,23 +179,17 @@ class OrbitalTask:
 
     def errors(self, network: nn.Module, example: OrbitalExample) -> dict[str, float]:
         """Errors of one material on its full grid."""
-        prediction = network(example.graph)[0]
-        predicted = example.waves.on_grid(self._waves(network, example, prediction))
+        network = self._network(network)
+        prediction, waves, phases = network(example.graph)[0], example.waves, example.phases
+        density = network.density(prediction, waves, phases)
+        records = network.records(density, prediction.ions, waves, phases)
+        predicted = waves.on_grid(density)
         left = float((predicted - example.change).abs().sum() / example.change.abs().sum())
         return {
             "nmae": left * example.start_error,
             "density_left": left,
-            "occupancies_left": float(_occupancies_left(example, prediction)),
+            "occupancies_left": float(_occupancies_left(example, records)),
         }
-
-    @classmethod
-    def _waves(
-        cls, network: nn.Module, example: OrbitalExample, prediction: Prediction
-    ) -> torch.Tensor:
-        basis = cls._network(network).basis.of(example.graph.species)
-        return example.waves.density(
-            prediction.coefficients, example.phases, basis, prediction.scales
-        )
 
     @staticmethod
     def _network(network: nn.Module) -> OrbitalNetwork:
@@ -200,8 +197,8 @@ class OrbitalTask:
         return network
 
 
-def _occupancies_left(example: OrbitalExample, prediction: Prediction) -> torch.Tensor:
+def _occupancies_left(example: OrbitalExample, records: Sequence[torch.Tensor]) -> torch.Tensor:
     """Share of the free atoms' error of the occupancies that is left."""
-    difference = torch.cat(prediction.occupancies) - example.occupancies
+    difference = torch.cat(list(records)) - example.occupancies
     start = example.occupancies.abs().sum() + _FLOOR * example.occupancies_size
     return difference.abs().sum() / start

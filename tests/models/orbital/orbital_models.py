@@ -59,8 +59,8 @@ def network(**options):
     made = OrbitalNetwork(config)
     made.description.set_atoms(ATOMS)
     torch.nn.init.normal_(made.readout, std=2.0 / config.n_channels**0.5)
-    for weights in made.occupancies.weights:
-        torch.nn.init.normal_(weights, std=config.n_channels**-0.5)
+    for index in range(len(CHANNELS)):
+        torch.nn.init.normal_(getattr(made.occupancies, f"response_{index}")[:-1])
     if made.scaling is not None:
         torch.nn.init.normal_(made.scaling[-1].weight)
     return made

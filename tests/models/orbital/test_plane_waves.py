@@ -110,3 +110,35 @@ def test_a_finer_grid_holds_the_coarser_one():
             phases = waves.phases(torch.from_numpy(ions.positions))
             grids.append(waves.on_grid(waves.density(coefficients, phases, basis)).numpy())
     np.testing.assert_allclose(grids[1][::2, ::2, ::2], grids[0], atol=1e-6)
+
+
+def test_projections_are_the_adjoint_of_the_density():
+    """Their overlap with any coefficients is the integral of both densities over the cell."""
+    ions = crystal()
+    with precision(torch.float64):
+        basis = GaussianBasis(0.7, 1.8, 2, LMAX)
+        waves = PlaneWaves.of(ions, SHAPE, 30.0, LMAX)
+        phases = waves.phases(torch.from_numpy(ions.positions))
+        one, other = torch.randn(2, 3, (LMAX + 1) ** 2, 2)
+        densities = [waves.density(c, phases, basis) for c in (one, other)]
+        grids = [waves.on_grid(density) for density in densities]
+        integral = (grids[0] * grids[1]).mean() * ions.volume
+        overlap = (other * waves.projections(densities[0], phases, basis)).sum()
+        torch.testing.assert_close(overlap, integral)
+
+
+def test_a_projection_is_the_integral_with_the_orbital():
+    ions = crystal()
+    alpha = 0.7 * 1.8 ** np.arange(N_EXPONENTS)
+    broad = np.broadcast_to(alpha, (3, LMAX + 1, N_EXPONENTS))
+    coefficients = np.zeros((3, (LMAX + 1) ** 2, N_EXPONENTS))
+    coefficients[1, 7, 2] = 1.0  # one orbital with its images
+    orbital = in_real_space(ions, coefficients, broad)
+    with precision(torch.float64):
+        basis = GaussianBasis(0.7, 1.8, N_EXPONENTS, LMAX)
+        waves = PlaneWaves.of(ions, SHAPE, 30.0, LMAX)
+        phases = waves.phases(torch.from_numpy(ions.positions))
+        density = waves.density(torch.randn(3, (LMAX + 1) ** 2, N_EXPONENTS), phases, basis)
+        expected = (orbital * waves.on_grid(density).numpy()).mean() * ions.volume
+        found = waves.projections(density, phases, basis)[1, 7, 2].item()
+    assert found == pytest.approx(expected, rel=1e-5)

@@ -50,7 +50,8 @@ def network(**options):
     made = ScdpNetwork(config)
     made.description.set_atoms(ATOMS)
     torch.nn.init.normal_(made.readout, std=2.0 / config.n_channels**0.5)
-    for weights in made.occupancies.weights:
+    for index in range(len(config.elements)):
+        weights = getattr(made.occupancies, f"response_{index}")[:-1]
         torch.nn.init.normal_(weights, std=config.n_channels**-0.5)
     if made.scaling is not None:
         torch.nn.init.normal_(made.scaling[-1].weight)

@@ -143,8 +143,6 @@ def test_electrons_are_exact(predict):
 def test_an_untrained_network_gives_the_superposition():
     made = model(scaling=True, virtual="bonds")
     torch.nn.init.zeros_(made.network.readout)
-    for weights in made.network.occupancies.weights:
-        torch.nn.init.zeros_(weights)
     molecule = boxed(placed())
     same(made.predict(molecule, SHAPE), superpose(molecule, ATOMS, SHAPE), tolerance=1e-12)
 

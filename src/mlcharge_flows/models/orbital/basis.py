@@ -108,6 +108,9 @@ class GaussianBasis(nn.Module):
     def uncontracted(self, coefficients: torch.Tensor) -> torch.Tensor:
         """Coefficients of the Gaussians from those of the orthonormal orbitals.
 
+        The mixing is symmetric: the same map takes overlaps with the Gaussians to overlaps with
+        the orthonormal orbitals.
+
         Parameters
         ----------
         coefficients

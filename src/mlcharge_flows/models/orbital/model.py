@@ -14,7 +14,7 @@ from mlcharge_flows.models.orbital.network import OrbitalNetwork
 from mlcharge_flows.models.orbital.plane_waves import PlaneWaves
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.density import Density
@@ -53,22 +53,38 @@ class OrbitalModel:
         start = superpose(crystal, self.atoms, shape)
         graph = network.graph(crystal)
         waves = PlaneWaves.of(crystal, start.shape, network.config.largest_wave, network.basis.lmax)
+        phases = waves.phases(graph.positions)
         with torch.inference_mode():
-            predicted = network(graph)[0]
-            correction = waves.on_grid(
-                waves.density(
-                    predicted.coefficients,
-                    waves.phases(graph.positions),
-                    network.basis.of(graph.species),
-                    predicted.scales,
-                )
-            )
-        records = tuple(
-            record + change.double().numpy()
-            for record, change in zip(start.occupancies or (), predicted.occupancies, strict=True)
-        )
+            prediction = network(graph)[0]
+            density = network.density(prediction, waves, phases)
+            changes = network.records(density, prediction.ions, waves, phases)
+            correction = waves.on_grid(density)
         total = start.total + correction.double().numpy()
-        return replace(start, total=total, occupancies=records, comment=self.card.name)
+        start = _changed(start, changes)
+        return replace(start, total=total, comment=self.card.name)
+
+    def complete(self, density: Density) -> Density:
+        """Give a density, whoever predicted it, the occupancies that belong to it."""
+        network, crystal = self.network, density.crystal
+        start = superpose(crystal, self.atoms, density.shape)
+        waves = PlaneWaves.of(
+            crystal, density.shape, network.config.largest_wave, network.basis.lmax
+        )
+        change = torch.fft.rfftn(torch.from_numpy(density.total - start.total), norm="forward")
+        ions = torch.tensor([network.config.elements.index(symbol) for symbol in crystal.symbols])
+        with torch.inference_mode():
+            phases = waves.phases(torch.from_numpy(crystal.positions))
+            correction = (change.flatten()[waves.index] * crystal.volume).to(phases.dtype)
+            changes = network.records(correction, ions, waves, phases)
+        return replace(density, occupancies=_changed(start, changes).occupancies)
+
+
+def _changed(start: Density, changes: Sequence[torch.Tensor]) -> Density:
+    """Add the corrections of the records to a superposition of atoms."""
+    pairs = zip(start.occupancies or (), changes, strict=True)
+    return replace(
+        start, occupancies=tuple(record + change.double().numpy() for record, change in pairs)
+    )
 
 
 def load(checkpoint: Checkpoint) -> OrbitalModel:

@@ -1,4 +1,4 @@
-"""From a crystal graph to the coefficients of orbitals and the corrections of occupancies."""
+"""From a crystal graph to the coefficients of orbitals; from those to a complete start."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from mlcharge_flows.models.orbital.degrees import degree_of_component
 from mlcharge_flows.models.orbital.description import Description
 from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.models.orbital.interaction import Interaction, perceptron
-from mlcharge_flows.models.orbital.occupancies import OccupancyHead
+from mlcharge_flows.models.orbital.occupancies import OccupancyResponse
 
 if TYPE_CHECKING:
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.models.orbital.basis import Basis, SiteOrbitals
     from mlcharge_flows.models.orbital.config import SiteConfig
+    from mlcharge_flows.models.orbital.plane_waves import PlaneWaves
 
 _SMALLEST_SCALE, _LARGEST_SCALE = 0.5, 2.0
 """Range of the scaling factors (SCDP, appendix)."""
@@ -34,13 +35,21 @@ class Prediction(NamedTuple):
         Of the Gaussians, shape (sites, (lmax + 1)^2, exponents).
     scales
         Factors of the exponents, shape (sites, lmax + 1, exponents), or None.
-    occupancies
-        Corrections of the records, one per ion.
+    species
+        Of the sites.
+    n_ions
+        Sites that are ions; they come first.
     """
 
     coefficients: torch.Tensor
     scales: torch.Tensor | None
-    occupancies: list[torch.Tensor]
+    species: torch.Tensor
+    n_ions: int
+
+    @property
+    def ions(self) -> torch.Tensor:
+        """Element of each ion."""
+        return self.species[: self.n_ions]
 
 
 class OrbitalNetwork(nn.Module):
@@ -87,7 +96,7 @@ class OrbitalNetwork(nn.Module):
         self.readout = nn.Parameter(torch.zeros(shape))
         self.element_mix = nn.Linear(config.n_embedding, config.rank, bias=False)
         self.softness = perceptron(n_channels, hidden, 1)
-        self.occupancies = OccupancyHead(config.elements, config.channels, n_channels, degree)
+        self.occupancies = OccupancyResponse(config.elements, config.channels, degree)
         self.scaling = (
             perceptron(n_channels, hidden, (degree + 1) * n_exponents) if config.scaling else None
         )
@@ -118,12 +127,43 @@ class OrbitalNetwork(nn.Module):
         coefficients = self._neutral(coefficients, scales, scalars, graph, basis)
         predictions, first = [], 0
         for size, ions in zip(graph.sizes, graph.ions, strict=True):
-            sites, atoms = slice(first, first + size), slice(first, first + ions)
-            records = self.occupancies(features[atoms], graph.species[atoms])
+            sites = slice(first, first + size)
             own = None if scales is None else scales[sites]
-            predictions.append(Prediction(coefficients[sites], own, records))
+            predictions.append(Prediction(coefficients[sites], own, graph.species[sites], ions))
             first += size
         return predictions
+
+    def density(
+        self, prediction: Prediction, waves: PlaneWaves, phases: torch.Tensor
+    ) -> torch.Tensor:
+        """Correction of the superposed density of one crystal: plane waves, complex, electrons."""
+        orbitals = self.basis.of(prediction.species)
+        return waves.density(prediction.coefficients, phases, orbitals, prediction.scales)
+
+    def records(
+        self,
+        density: torch.Tensor,
+        ions: torch.Tensor,
+        waves: PlaneWaves,
+        phases: torch.Tensor,
+    ) -> list[torch.Tensor]:
+        """Corrections of the occupancies that belong to a correction of the density.
+
+        Parameters
+        ----------
+        density
+            Plane waves of the correction, whoever predicted it, complex, electrons.
+        ions
+            Element of each ion.
+        waves, phases
+            The plane waves, and the structure factors of the ions (more sites may follow).
+
+        Returns
+        -------
+        list of torch.Tensor
+            One record per ion.
+        """
+        return self.occupancies(self.occupancies.seen(density, waves, phases[: len(ions)]), ions)
 
     def features(self, graph: Graph) -> torch.Tensor:
         """Features of all sites, of the degrees of the orbitals.

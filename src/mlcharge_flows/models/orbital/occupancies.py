@@ -1,28 +1,45 @@
-"""The correction of the on-site occupancies, read from a site's features.
+r"""The on-site occupancies that belong to a density on the grid.
 
-The record of an ion is a direct sum of blocks (channel pair and L), each of 2L+1 components that
-rotate as the features of degree L do. A block is a linear map of those features, with weights of
-its own element: which projector is which differs from one PAW data set to the next.
+Within the augmentation spheres the occupancies and the density on the grid describe the same
+electrons, so the change of the one follows from the change of the other. To first order, for every
+block (channel pair and L) of the record of an ion,
+
+.. math::
+    \Delta\rho_{ab,LM} = \sum_k R_{ab,Lk} \langle \Phi_{kLM} | \Delta\rho \rangle ,
+
+where :math:`\Phi` are orthonormalised Gaussians on the ion and R belongs to its PAW data set
+alone. R is a ridge regression over converged runs. Since both halves of a start then carry one
+error, a self-consistent cycle has no quarrel of the two to settle first (docs/decisions.md has the
+measurement): occupancies that a network predicts on their own are no worse as numbers, but a
+converged density with them takes as long as a superposition of atoms.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import nn
 
 from mlcharge_flows.density.occupancies import blocks
+from mlcharge_flows.models.orbital.basis import GaussianBasis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mlcharge_flows.models.orbital.plane_waves import PlaneWaves
 
-class OccupancyHead(nn.Module):
-    """Occupancy corrections of all ions.
+RIDGE = 1e-4
+"""Damping of the regression, relative to the mean square of its inputs."""
 
-    Blocks of a degree that the features do not have stay as in the free atom: with VASP's
+SMALLEST_EXPONENT, RATIO, N_EXPONENTS, LMAX = 0.28, 1.6, 12, 4
+"""The Gaussians that look at a density: 1/angstrom^2, even-tempered, up to that degree."""
+
+
+class OccupancyResponse(nn.Module):
+    """Linear response of the occupancies to the density, without trained parameters.
+
+    Blocks of a degree that the Gaussians do not have stay as in the free atom: with VASP's
     f channels these are L = 6, which LMAXMIX = 4 drops anyway.
 
     Parameters
@@ -31,22 +48,23 @@ class OccupancyHead(nn.Module):
         In the order of the species.
     channels
         l of each projector channel, per element.
-    n_channels, lmax
-        Of the features.
+    lmax
+        Highest degree of the plane waves' harmonics: Gaussians beyond it are left out.
     """
 
     def __init__(
         self,
         elements: Sequence[str],
         channels: Mapping[str, Sequence[int]],
-        n_channels: int,
         lmax: int,
     ) -> None:
         super().__init__()
-        self.weights = nn.ParameterList()
+        lmax = min(lmax, LMAX)
+        self.probes = GaussianBasis(SMALLEST_EXPONENT, RATIO, N_EXPONENTS, lmax)
         for index, element in enumerate(elements):
             known = blocks(channels[element])
-            self.weights.append(nn.Parameter(torch.zeros(len(known), n_channels)))
+            # The last row stands for the blocks that stay.
+            self.register_buffer(f"response_{index}", torch.zeros(len(known) + 1, N_EXPONENTS))
             block, component = [], []
             for place, entry in enumerate(known):
                 inside = lmax >= entry.L
@@ -55,34 +73,59 @@ class OccupancyHead(nn.Module):
                 component += [first + (m if inside else 0) for m in range(2 * entry.L + 1)]
             self.register_buffer(f"block_{index}", torch.tensor(block), persistent=False)
             self.register_buffer(f"component_{index}", torch.tensor(component), persistent=False)
-            # How much a block changes in solids, so that all blocks learn at the same pace; the
-            # last entry stands for those that are not learned.
-            scale = torch.cat([torch.full((len(known),), 0.1), torch.zeros(1)])
-            self.register_buffer(f"scale_{index}", scale)
 
-    def set_scales(self, species: int, changes: np.ndarray) -> None:
-        """Take the typical size of each block from a training set.
+    def record_length(self, species: int) -> int:
+        """Occupancies of an ion of an element."""
+        return len(getattr(self, f"block_{species}"))
+
+    def seen(self, density: torch.Tensor, waves: PlaneWaves, phases: torch.Tensor) -> torch.Tensor:
+        """What the Gaussians on ions see of a density.
+
+        Parameters
+        ----------
+        density
+            Plane waves of its change from the free atoms, complex, electrons.
+        waves, phases
+            The plane waves, and the structure factors of the ions.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (ions, components, exponents).
+        """
+        return self.probes.uncontracted(waves.projections(density, phases, self.probes))
+
+    @torch.no_grad()
+    def fit(self, species: int, seen: torch.Tensor, changes: torch.Tensor) -> None:
+        """Take the response of an element from converged densities.
 
         Parameters
         ----------
         species
             Index of the element.
+        seen
+            Of the change of the density, see :meth:`seen`.
         changes
-            Differences from the free atom, shape (ions, record).
+            Of their records from the free atom, shape (ions, record).
         """
-        block = getattr(self, f"block_{species}")
-        scale = getattr(self, f"scale_{species}")
-        for place in range(len(scale) - 1):
-            if len(values := changes[:, (block == place).numpy()].ravel()):
-                scale[place] = max(float(np.sqrt(np.mean(values**2))), 1e-4)
+        block, component = getattr(self, f"block_{species}"), getattr(self, f"component_{species}")
+        response = getattr(self, f"response_{species}")
+        for place in range(len(response) - 1):
+            here = block == place
+            known = seen[:, component[here]].double().flatten(0, 1)
+            gram = known.T @ known
+            if (size := gram.trace() / len(gram)) > 0:
+                damping = RIDGE * size * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+                wanted = changes[:, here].double().flatten()
+                response[place] = torch.linalg.solve(gram + damping, known.T @ wanted)
 
-    def forward(self, features: torch.Tensor, species: torch.Tensor) -> list[torch.Tensor]:
+    def forward(self, seen: torch.Tensor, species: torch.Tensor) -> list[torch.Tensor]:
         """Correction of the record of each ion.
 
         Parameters
         ----------
-        features
-            Of the ions, shape (ions, components, channels).
+        seen
+            Of the change of the density, see :meth:`seen`.
         species
             Element of each ion.
 
@@ -91,15 +134,8 @@ class OccupancyHead(nn.Module):
         list of torch.Tensor
             One record per ion, in electrons.
         """
-        records: list[torch.Tensor] = [features.new_empty(0)] * len(species)
-        for index in species.unique().tolist():
-            ions = (species == index).nonzero()[:, 0]
-            block = getattr(self, f"block_{index}")
-            weights = torch.cat(
-                [self.weights[index], self.weights[index].new_zeros(1, features.shape[-1])]
-            )
-            weights = weights * getattr(self, f"scale_{index}")[:, None]
-            chosen = features[ions][:, getattr(self, f"component_{index}")]
-            for ion, record in zip(ions.tolist(), (chosen * weights[block]).sum(-1), strict=True):
-                records[ion] = record
+        records = []
+        for around, index in zip(seen, species.tolist(), strict=True):
+            maps = getattr(self, f"response_{index}")[getattr(self, f"block_{index}")]
+            records.append((around[getattr(self, f"component_{index}")] * maps).sum(-1))
         return records

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlcharge_flows.density.crystal import Crystal
-    from mlcharge_flows.models.orbital.basis import SiteOrbitals
+    from mlcharge_flows.models.orbital.basis import GaussianBasis, SiteOrbitals
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +145,34 @@ class PlaneWaves:
             amplitudes = self._amplitudes(coefficients[sites], radials)
             waves.append(torch.einsum("sg,sg->g", amplitudes, phases[sites]))
         return torch.stack(waves).sum(0) if len(waves) > 1 else waves[0]
+
+    def projections(
+        self, density: torch.Tensor, phases: torch.Tensor, basis: GaussianBasis
+    ) -> torch.Tensor:
+        """Overlaps of Gaussians on sites with a density: the adjoint of :meth:`density`.
+
+        Parameters
+        ----------
+        density
+            Plane-wave coefficients, shape (waves,), complex, electrons.
+        phases
+            Structure factors of the sites.
+        basis
+            The Gaussians, the same on all sites, of degrees that :attr:`harmonics` reaches.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (sites, (lmax + 1)^2, exponents), electrons/angstrom^(3/2).
+        """
+        around = phases.conj() * (density * self.multiplicity / self.volume)
+        parts = []
+        for degree, radial in enumerate(basis.radials(self.q)):
+            angular = self.harmonics[degree**2 : (degree + 1) ** 2]
+            table = (angular[:, None] * radial).flatten(0, 1)
+            overlaps = (around * 1j**degree).real @ table.T
+            parts.append(overlaps.unflatten(1, (2 * degree + 1, -1)))
+        return torch.cat(parts, dim=1)
 
     def _amplitudes(
         self, coefficients: torch.Tensor, radials: Sequence[torch.Tensor]

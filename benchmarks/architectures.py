@@ -1,0 +1,168 @@
+r"""Architectures side by side: errors, cost and saved steps, as one Markdown table and a plot.
+
+Give it a data set that none of the models has seen (``mlcharge dataset build ... --test``), the
+models, and for each model that was compared the folder of ``mlcharge compare``::
+
+    python benchmarks/architectures.py TEST.h5 orbital charge3net.safetensors \
+        --compare orbital=data/orbital charge3net=data/charge3net --figure pareto.png
+
+Models without occupancies take those that ``orbital`` assigns to their density (column
+`occupancies`). Saved steps are the mean reductions of the arms `learned` and
+`learned-atomic-occupancies`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.progress import track
+
+from mlcharge_flows.density.metrics import error_removed, nmae
+from mlcharge_flows.flows.local import results
+from mlcharge_flows.models.checkpoint import read_checkpoint
+from mlcharge_flows.models.registry import DEFAULT, Registry
+from mlcharge_flows.models.scope import check_scope
+from mlcharge_flows.scf.statistics import summarize
+from mlcharge_flows.settings import Settings
+from mlcharge_flows.training.store import open_store
+
+if TYPE_CHECKING:
+    from mlcharge_flows.models.registry import LoadedModel
+    from mlcharge_flows.training.record import Record
+
+ARMS = ("learned", "learned-atomic-occupancies")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model."""
+
+    name: str
+    architecture: str
+    parameters: int
+    training: str
+    materials: int
+    nmae: float
+    density: float
+    occupancies: float
+    seconds: float
+    microseconds: float
+    saved: tuple[str, ...]
+
+
+def main() -> None:
+    """Print the table, save the plot."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--compare", nargs="*", default=[], metavar="MODEL=FOLDER")
+    parser.add_argument("--figure", type=Path)
+    given = parser.parse_args()
+    registry = Registry(Settings().models)
+    folders = dict(entry.split("=", 1) for entry in given.compare)
+    loaded = {name: registry.load(name) for name in given.models}
+    helper = loaded.get(DEFAULT) or registry.load(DEFAULT)
+    records = [record for record in open_store(given.data) if _known(record, loaded.values())]
+    print(f"{len(records)} materials of {given.data.name} that every model knows\n")
+    rows = [
+        _row(name, model, helper, records, registry.path(name), folders.get(name))
+        for name, model in loaded.items()
+    ]
+    heads = ["model", "parameters", "trained", "NMAE", "density", "occupancies", "s / material"]
+    heads += ["us / point", *(f"saved, {arm}" for arm in ARMS)]
+    print("| " + " | ".join(heads) + " |\n|---" + "|---:" * (len(heads) - 1) + "|")
+    for row in rows:
+        cells = [f"{row.name} ({row.architecture})", f"{row.parameters:,}", row.training]
+        cells += [
+            f"{row.nmae:.2f} %",
+            f"{100 * row.density:.1f} %",
+            f"{100 * row.occupancies:.1f} %",
+        ]
+        cells += [f"{row.seconds:.3f}", f"{row.microseconds:.1f}", *row.saved]
+        print("| " + " | ".join(cells) + " |")
+    if given.figure is not None:
+        _plot(rows, given.figure)
+
+
+def _known(record: Record, models: object) -> bool:
+    try:
+        for model in models:  # type: ignore[attr-defined]
+            check_scope(model.card, record.crystal, record.shape)
+    except ValueError:
+        return False
+    return record.start() is not None
+
+
+def _row(
+    name: str,
+    loaded: LoadedModel,
+    helper: LoadedModel,
+    records: list[Record],
+    path: Path,
+    folder: str | None,
+) -> Row:
+    errors, removed, seconds = [], [], []
+    loaded.model.predict(records[0].crystal, records[0].shape)  # what is made once is not counted
+    for record in track(records, f"predicting with {name}"):
+        began = perf_counter()
+        predicted = loaded.model.predict(record.crystal, record.shape)
+        if predicted.occupancies is None:
+            predicted = helper.model.complete(predicted)  # type: ignore[attr-defined]
+        seconds.append(perf_counter() - began)
+        start, reference = record.start(), record.density()
+        errors.append(nmae(predicted.total, reference.total))
+        removed.append(error_removed(predicted, start, reference))
+    points = [float(np.prod(record.shape)) for record in records]
+    density, occupancies = (median(part) for part in zip(*removed, strict=True))
+    took = loaded.card.training
+    summary = summarize(results(Path(folder))) if folder else None
+    saved = ["-" if summary is None else _saved(summary.arms.get(arm)) for arm in ARMS]
+    return Row(
+        name=loaded.card.name,
+        architecture=loaded.card.architecture,
+        parameters=sum(weights.numel() for weights in read_checkpoint(path).weights.values()),
+        training=f"{60 * took.hours:.0f} min, {took.epochs} epochs" if took else "-",
+        materials=len(records),
+        nmae=median(errors),
+        density=density,
+        occupancies=occupancies,
+        seconds=median(seconds),
+        microseconds=1e6 * median(s / n for s, n in zip(seconds, points, strict=True)),
+        saved=tuple(saved),
+    )
+
+
+def _saved(arm: object) -> str:
+    mean = getattr(arm, "mean_reduction", None)
+    return "-" if mean is None else f"{100 * mean:.1f} %"
+
+
+def _plot(rows: list[Row], target: Path) -> None:
+    """Error left against cost: below and to the left is better."""
+    figure = Figure(figsize=(6.0, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for row in rows:
+        axes.plot(row.seconds, 100 * (1 - row.density), "o")
+        axes.annotate(
+            row.name, (row.seconds, 100 * (1 - row.density)), (5, 5), textcoords="offset points"
+        )
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="seconds per material",
+        ylabel="superposition's density error left (%)",
+    )
+    axes.grid(visible=True, which="both", alpha=0.3)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target, dpi=150)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""What the occupancies take from the density around an ion."""
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the models extra")
+
+from mlcharge_flows.density.occupancies import record_length  # noqa: E402
+from mlcharge_flows.models.orbital.occupancies import N_EXPONENTS, OccupancyResponse  # noqa: E402
+
+CHANNELS = {"O": (0, 0, 1, 1), "Ce": (0, 3)}
+LMAX, N_IONS = 2, 90
+
+
+def response():
+    torch.manual_seed(4)
+    return OccupancyResponse(list(CHANNELS), CHANNELS, LMAX)
+
+
+def projections():
+    return torch.randn(N_IONS, (LMAX + 1) ** 2, N_EXPONENTS)
+
+
+def test_nothing_changes_before_any_fit():
+    records = response()(projections(), torch.zeros(N_IONS, dtype=torch.long))
+    assert {len(record) for record in records} == {record_length(CHANNELS["O"])}
+    assert not any(record.any() for record in records)
+
+
+@pytest.mark.parametrize("species", [0, 1])
+def test_a_linear_response_is_found(species):
+    """Records that follow from the density linearly are learned from examples alone."""
+    teacher, pupil = response(), response()
+    torch.nn.init.normal_(getattr(teacher, f"response_{species}")[:-1])
+    of = torch.full((N_IONS,), species)
+    seen, unseen = projections(), projections()
+    pupil.fit(species, seen, torch.stack(teacher(seen, of)))
+    expected, found = (torch.stack(head(unseen, of)) for head in (teacher, pupil))
+    assert expected.norm() > 1
+    assert (found - expected).norm() < 1e-3 * expected.norm()
+
+
+def test_degrees_beyond_the_orbitals_stay():
+    pupil = response()
+    changes = torch.ones(N_IONS, record_length(CHANNELS["Ce"]))
+    pupil.fit(1, projections(), changes)
+    (record, *_) = pupil(projections(), torch.ones(N_IONS, dtype=torch.long))
+    beyond = pupil.block_1 == len(pupil.response_1) - 1
+    assert beyond.any()
+    assert not record[beyond].any()
+    assert record[~beyond].any()
+
+
+def test_ions_without_change_around_them_teach_nothing():
+    pupil = response()
+    pupil.fit(0, torch.zeros_like(projections()), torch.ones(N_IONS, record_length(CHANNELS["O"])))
+    assert not pupil.response_0.any()
