@@ -27,6 +27,7 @@ from rich.progress import track
 from mlcharge_flows.density.metrics import error_removed, nmae
 from mlcharge_flows.flows.local import results
 from mlcharge_flows.models.checkpoint import read_checkpoint
+from mlcharge_flows.models.model import CompletesDensities
 from mlcharge_flows.models.registry import DEFAULT, Registry
 from mlcharge_flows.models.scope import check_scope
 from mlcharge_flows.scf.statistics import summarize
@@ -34,7 +35,10 @@ from mlcharge_flows.settings import Settings
 from mlcharge_flows.training.store import open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mlcharge_flows.models.registry import LoadedModel
+    from mlcharge_flows.scf.summary import ArmSummary
     from mlcharge_flows.training.record import Record
 
 ARMS = ("learned", "learned-atomic-occupancies")
@@ -48,7 +52,6 @@ class Row:
     architecture: str
     parameters: int
     training: str
-    materials: int
     nmae: float
     density: float
     occupancies: float
@@ -59,7 +62,7 @@ class Row:
 
 def main() -> None:
     """Print the table, save the plot."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("models", nargs="+")
     parser.add_argument("--compare", nargs="*", default=[], metavar="MODEL=FOLDER")
@@ -68,7 +71,8 @@ def main() -> None:
     registry = Registry(Settings().models)
     folders = dict(entry.split("=", 1) for entry in given.compare)
     loaded = {name: registry.load(name) for name in given.models}
-    helper = loaded.get(DEFAULT) or registry.load(DEFAULT)
+    helper = registry.load(DEFAULT).model
+    assert isinstance(helper, CompletesDensities)
     records = [record for record in open_store(given.data) if _known(record, loaded.values())]
     print(f"{len(records)} materials of {given.data.name} that every model knows\n")
     rows = [
@@ -91,9 +95,9 @@ def main() -> None:
         _plot(rows, given.figure)
 
 
-def _known(record: Record, models: object) -> bool:
+def _known(record: Record, models: Iterable[LoadedModel]) -> bool:
     try:
-        for model in models:  # type: ignore[attr-defined]
+        for model in models:
             check_scope(model.card, record.crystal, record.shape)
     except ValueError:
         return False
@@ -103,7 +107,7 @@ def _known(record: Record, models: object) -> bool:
 def _row(
     name: str,
     loaded: LoadedModel,
-    helper: LoadedModel,
+    helper: CompletesDensities,
     records: list[Record],
     path: Path,
     folder: str | None,
@@ -114,7 +118,7 @@ def _row(
         began = perf_counter()
         predicted = loaded.model.predict(record.crystal, record.shape)
         if predicted.occupancies is None:
-            predicted = helper.model.complete(predicted)  # type: ignore[attr-defined]
+            predicted = helper.complete(predicted)
         seconds.append(perf_counter() - began)
         start, reference = record.start(), record.density()
         errors.append(nmae(predicted.total, reference.total))
@@ -129,7 +133,6 @@ def _row(
         architecture=loaded.card.architecture,
         parameters=sum(weights.numel() for weights in read_checkpoint(path).weights.values()),
         training=f"{60 * took.hours:.0f} min, {took.epochs} epochs" if took else "-",
-        materials=len(records),
         nmae=median(errors),
         density=density,
         occupancies=occupancies,
@@ -139,8 +142,8 @@ def _row(
     )
 
 
-def _saved(arm: object) -> str:
-    mean = getattr(arm, "mean_reduction", None)
+def _saved(arm: ArmSummary | None) -> str:
+    mean = None if arm is None else arm.mean_reduction
     return "-" if mean is None else f"{100 * mean:.1f} %"
 
 
