@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atoms
 from ase.units import Ha
-from gpaw.dft import Parameters, Symmetry
+from gpaw.dft import Parameters
 from gpaw.mpi import world
 from gpaw.new.calculation import DFT
 
 from mlcharge_flows.gpaw_vasp.plane_waves import count_plane_waves
 from mlcharge_flows.gpaw_vasp.refusal import Refusal
 from mlcharge_flows.gpaw_vasp.result import ElectronicStep
+from mlcharge_flows.gpaw_vasp.symmetry import symmetric_grid, symmetry
 from mlcharge_flows.gpaw_vasp.transfer import Transfer
 
 if TYPE_CHECKING:
@@ -71,11 +72,6 @@ def occupations(ismear: int, sigma: float) -> dict:
     return {"name": "methfessel-paxton", "order": ismear, "width": sigma}
 
 
-def symmetry(isym: int, symprec: float) -> Symmetry:
-    """GPAW's use of symmetry for ISYM: none at all (-1), time reversal only (0), or full."""
-    return Symmetry(point_group=isym > 0, time_reversal=isym >= 0, tolerance=max(symprec, 1e-5))
-
-
 @contextmanager
 def _gpaw_setup() -> Iterator[None]:
     """Turn what GPAW says of an input that it cannot set up into one line."""
@@ -109,16 +105,17 @@ class KohnSham:
         atoms = Atoms(
             crystal.symbols, cell=crystal.lattice, scaled_positions=crystal.positions, pbc=True
         )
+        symmetries = symmetry(settings.isym, settings.symprec)
         parameters = Parameters(
             mode={"name": "pw", "ecut": settings.encut},
             xc="PBE",
             kpts=inputs.kpoints.sampling(),  # type: ignore[arg-type]
-            gpts=inputs.grids.coarse,
+            gpts=symmetric_grid(inputs.grids.coarse, symmetries.build(atoms).rotation_scc),
             nbands=settings.nbands,
             occupations=occupations(settings.ismear, settings.sigma),
             eigensolver=EIGENSOLVER,
             mixer=mixer(settings, crystal),
-            symmetry=symmetry(settings.isym, settings.symprec),
+            symmetry=symmetries,
             # Densities stay whole on every process: k-points are what MPI shares out.
             parallel={"domain": 1, "band": 1},
         )

@@ -1,0 +1,67 @@
+"""Densities of centred lattices, whose symmetry the grid of VASP need not have."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gpaw", reason="needs the gpaw extra")
+
+from pymatgen.core import Lattice, Structure
+from pymatgen.io.vasp.inputs import Kpoints
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+from mlcharge_flows.gpaw_vasp.execute import execute
+from mlcharge_flows.gpaw_vasp.symmetry import symmetric_grid
+from mlcharge_flows.vasp.chgcar import read_chgcar
+
+A, C = 2.6, 5.6
+
+
+@pytest.fixture
+def tetragonal():
+    """A body-centred cell by two edges and half the diagonal: a turn mixes the third with them."""
+    lattice = Lattice([[A, 0, 0], [0, A, 0], [A / 2, A / 2, C / 2]])
+    return Structure(lattice, ["He", "Be"], [[0, 0, 0], [0.5, 0.5, 0.0]])
+
+
+def rotations(structure):
+    operations = SpacegroupAnalyzer(structure).get_symmetry_operations()
+    return np.rint([operation.rotation_matrix for operation in operations]).astype(int)
+
+
+def asymmetry(structure, total):
+    """Largest difference of plane waves that the space group makes equal, over the largest."""
+    waves = np.fft.fftn(total) / total.size
+    miller = np.stack(np.meshgrid(*[range(-3, 4)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    worst = 0.0
+    for operation in SpacegroupAnalyzer(structure).get_symmetry_operations():
+        turned = miller @ np.rint(operation.rotation_matrix).astype(int)
+        kept = np.all(np.abs(turned) < np.array(total.shape) / 2, axis=1)
+        phase = np.exp(2j * np.pi * miller @ operation.translation_vector)
+        difference = waves[tuple(miller.T)] * phase - waves[tuple(turned.T)]
+        worst = max(worst, np.abs(difference[kept]).max())
+    return worst / np.abs(waves.ravel()[1:]).max()
+
+
+def test_mixed_vectors_are_divided_alike(tetragonal):
+    assert symmetric_grid((16, 16, 20), rotations(tetragonal)) == (20, 20, 20)
+    straight = Structure(Lattice.tetragonal(A, C), ["He"], [[0, 0, 0]])
+    assert symmetric_grid((16, 16, 20), rotations(straight)) == (16, 16, 20)
+    assert symmetric_grid((12, 14, 16), np.eye(3, dtype=int)[None]) == (12, 14, 16)
+
+
+@pytest.mark.gpaw
+def test_a_converged_density_has_the_symmetry_of_the_crystal(run_folder, tetragonal):
+    runs = {}
+    for isym in (2, -1):
+        kpoints = Kpoints.gamma_automatic((3, 3, 3))
+        folder = run_folder(
+            "HeBe", f"isym{isym}", kpoints, tetragonal, ISYM=isym, ENCUT=250, EDIFF=1e-7
+        )
+        runs[isym] = execute(folder), read_chgcar(folder / "CHGCAR")
+    (symmetric, density), (free, expected) = runs.values()
+    assert len(set(density.shape)) > 1  # VASP's grid lacks the four-fold axis
+    assert len(symmetric.kpoints) < len(free.kpoints)
+    assert asymmetry(tetragonal, density.total) < 1e-3
+    assert symmetric.steps[-1].energy_zero == pytest.approx(free.steps[-1].energy_zero, abs=2e-3)
+    change = np.abs(density.total - expected.total).sum()
+    assert change < 5e-3 * np.abs(expected.total).sum()
