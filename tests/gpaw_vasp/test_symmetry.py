@@ -5,11 +5,14 @@ import pytest
 
 pytest.importorskip("gpaw", reason="needs the gpaw extra")
 
+from gpaw.dft import Symmetry
+from gpaw.new.symmetry import SymmetryAnalysisBug
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.vasp.inputs import Kpoints
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from mlcharge_flows.gpaw_vasp.execute import execute
+from mlcharge_flows.gpaw_vasp.refusal import Refusal
 from mlcharge_flows.gpaw_vasp.symmetry import symmetric_grid
 from mlcharge_flows.vasp.chgcar import read_chgcar
 
@@ -47,6 +50,16 @@ def test_mixed_vectors_are_divided_alike(tetragonal):
     straight = Structure(Lattice.tetragonal(A, C), ["He"], [[0, 0, 0]])
     assert symmetric_grid((16, 16, 20), rotations(straight)) == (16, 16, 20)
     assert symmetric_grid((12, 14, 16), np.eye(3, dtype=int)[None]) == (12, 14, 16)
+
+
+def test_rotations_that_are_no_group_are_one_line(run_folder, tetragonal, monkeypatch):
+    def build(*given, **options):
+        raise SymmetryAnalysisBug("Sorry!")
+
+    monkeypatch.setattr(Symmetry, "build", build)
+    folder = run_folder("HeBe", "no-group", Kpoints.gamma_automatic((1, 1, 1)), tetragonal)
+    with pytest.raises(Refusal, match=r"POSCAR: .* no group; standardise the cell, or set ISYM"):
+        execute(folder)
 
 
 @pytest.mark.gpaw

@@ -19,6 +19,7 @@ from ase.units import Ha
 from gpaw.dft import Parameters
 from gpaw.mpi import world
 from gpaw.new.calculation import DFT
+from gpaw.new.symmetry import SymmetryAnalysisBug
 
 from mlcharge_flows.gpaw_vasp.plane_waves import count_plane_waves
 from mlcharge_flows.gpaw_vasp.refusal import Refusal
@@ -79,6 +80,11 @@ def _gpaw_setup() -> Iterator[None]:
         warnings.simplefilter("ignore")
         try:
             yield
+        except SymmetryAnalysisBug:
+            raise Refusal(
+                "POSCAR: the rotations found within SYMPREC are no group; standardise the cell, or "
+                "set ISYM = 0 or another SYMPREC in INCAR"
+            ) from None
         except (ValueError, FileNotFoundError, RuntimeError, np.linalg.LinAlgError) as error:
             reason = (str(error).strip().splitlines() or [repr(error)])[0]
             raise Refusal(f"GPAW refuses this input: {reason}") from error
@@ -106,11 +112,13 @@ class KohnSham:
             crystal.symbols, cell=crystal.lattice, scaled_positions=crystal.positions, pbc=True
         )
         symmetries = symmetry(settings.isym, settings.symprec)
+        with _gpaw_setup():
+            rotations = symmetries.build(atoms).rotation_scc
         parameters = Parameters(
             mode={"name": "pw", "ecut": settings.encut},
             xc="PBE",
             kpts=inputs.kpoints.sampling(),  # type: ignore[arg-type]
-            gpts=symmetric_grid(inputs.grids.coarse, symmetries.build(atoms).rotation_scc),
+            gpts=symmetric_grid(inputs.grids.coarse, rotations),
             nbands=settings.nbands,
             occupations=occupations(settings.ismear, settings.sigma),
             eigensolver=EIGENSOLVER,
