@@ -75,7 +75,7 @@ def taught(task, example):
     with torch.no_grad():
         prediction = teacher(example.graph)[0]
         waves = teacher.density(prediction, example.waves, example.phases)
-        records = teacher.records(waves, prediction.species, example.waves, example.phases)
+        records = teacher.records(waves, prediction.ions, example.waves, example.phases)
     return replace(
         example,
         target=waves,
