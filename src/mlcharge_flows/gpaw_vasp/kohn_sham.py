@@ -106,34 +106,18 @@ class KohnSham:
 
     def __init__(self, inputs: Inputs):
         self.inputs = inputs
-        settings = inputs.settings
-        crystal = inputs.crystal
-        atoms = Atoms(
+        crystal, grid = inputs.crystal, inputs.grids.coarse
+        self.atoms = Atoms(
             crystal.symbols, cell=crystal.lattice, scaled_positions=crystal.positions, pbc=True
         )
-        symmetries = symmetry(settings.isym, settings.symprec)
         with _gpaw_setup():
-            rotations = symmetries.build(atoms).rotation_scc
-        parameters = Parameters(
-            mode={"name": "pw", "ecut": settings.encut},
-            xc="PBE",
-            kpts=inputs.kpoints.sampling(),  # type: ignore[arg-type]
-            gpts=symmetric_grid(inputs.grids.coarse, rotations),
-            nbands=settings.nbands,
-            occupations=occupations(settings.ismear, settings.sigma),
-            eigensolver=EIGENSOLVER,
-            mixer=mixer(settings, crystal),
-            symmetry=symmetries,
-            # Densities stay whole on every process: k-points are what MPI shares out.
-            parallel={"domain": 1, "band": 1},
-        )
-        with _gpaw_setup():
-            self.builder = parameters.dft_component_builder(atoms, log=None, comm=world)
+            self._build(grid)
+            symmetric = symmetric_grid(grid, self.builder.ibz.symmetries.rotation_scc)
+            if symmetric != grid:
+                self._build(symmetric)
             self._check_bands()
             self.basis = self.builder.create_basis_set()
             self.density = self.builder.density_from_superposition(self.basis)
-        self.parameters = parameters
-        self.atoms = atoms
         self.transfer = Transfer(
             crystal,
             self.builder.setups,
@@ -145,6 +129,24 @@ class KohnSham:
         self.converged = False
         #: Band energy of the present orbitals in the present potential, hartree.
         self.expected_band_energy: float | None = None
+
+    def _build(self, grid: tuple[int, int, int]) -> None:
+        """Set GPAW up with a coarse grid."""
+        inputs, settings = self.inputs, self.inputs.settings
+        self.parameters = Parameters(
+            mode={"name": "pw", "ecut": settings.encut},
+            xc="PBE",
+            kpts=inputs.kpoints.sampling(),  # type: ignore[arg-type]
+            gpts=grid,
+            nbands=settings.nbands,
+            occupations=occupations(settings.ismear, settings.sigma),
+            eigensolver=EIGENSOLVER,
+            mixer=mixer(settings, inputs.crystal),
+            symmetry=symmetry(settings.isym, settings.symprec),
+            # Densities stay whole on every process: k-points are what MPI shares out.
+            parallel={"domain": 1, "band": 1},
+        )
+        self.builder = self.parameters.dft_component_builder(self.atoms, log=None, comm=world)
 
     def _check_bands(self) -> None:
         """Make sure that there are plane waves enough for the bands at every k-point."""
