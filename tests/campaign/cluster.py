@@ -59,9 +59,10 @@ class Cluster:
         self.launchpad_file = folder / "my_launchpad.yaml"
         self.launchpad_file.write_text(yaml.safe_dump({**server, "name": "fireworks"}))
         # A run is lost when its worker has not been heard of: workers speak every second here.
-        (folder / "FW_config.yaml").write_text(
-            yaml.safe_dump({"PING_TIME_SECS": 1, "LAUNCHPAD_LOC": str(self.launchpad_file)})
-        )
+        # A lock that a dead worker left is broken after seconds, not minutes.
+        settings = {"PING_TIME_SECS": 1, "LAUNCHPAD_LOC": str(self.launchpad_file)}
+        settings |= {"WFLOCK_EXPIRATION_SECS": 10, "WFLOCK_EXPIRATION_KILL": True}
+        (folder / "FW_config.yaml").write_text(yaml.safe_dump(settings))
         store = {**server, "database": "jobflow"}
         docs = {**store, "type": "MongoStore", "collection_name": "outputs"}
         blobs = {**store, "type": "GridFSStore", "collection_name": "blobs"}

@@ -89,8 +89,8 @@ class TrainingConfig(BaseModel):
     def identity(self) -> str:
         """What must not change while a training goes on, as JSON.
 
-        With the checksum of the checkpoint that it began with. The number of epochs and the
-        patience may be changed on the way.
+        With the checksum of the checkpoint that it began with. The patience may be changed on the
+        way; the number of epochs may not, because the learning rate follows from it.
         """
         free = {"device", "patience", "data", "description", "start_from"}
         if self.architecture != "charge3net":
