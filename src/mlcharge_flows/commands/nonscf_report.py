@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlcharge_flows.commands.leave import leave
+from mlcharge_flows.commands.report import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,10 +65,7 @@ def show_nonscf_report(console: Console, comparisons: Iterable[Comparison], fold
     from mlcharge_flows.scf.nonscf_statistics import summarize_nonscf
 
     found = [complete(folder, comparison) for comparison in comparisons]
-    try:
-        page = write_nonscf_report(found, folder)
-    except OSError as error:
-        leave(f"{error.filename or folder}: cannot be written ({error.strerror})")
+    page = written(write_nonscf_report, found, folder)
     console.print(nonscf_rich_table(summarize_nonscf(found)))
     console.print(f"Report: {page.absolute()}", soft_wrap=True, markup=False)
     return any(comparison.errors for comparison in found)

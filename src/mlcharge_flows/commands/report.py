@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - typer needs it at run time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlcharge_flows.commands.leave import leave
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
     from mlcharge_flows.scf.comparison import Comparison
@@ -68,9 +70,24 @@ def show_report(console: Console, comparisons: list[Comparison], folder: Path) -
     from mlcharge_flows.reports.write import write_report
     from mlcharge_flows.scf.statistics import summarize
 
-    try:
-        page = write_report(comparisons, folder)
-    except OSError as error:
-        leave(f"{error.filename or folder}: cannot be written ({error.strerror})")
+    page = written(write_report, comparisons, folder)
     console.print(rich_table(summarize(comparisons)))
     console.print(f"Report: {page.absolute()}", soft_wrap=True, markup=False)
+
+
+def written(write: Callable[[list[Any], Path], Path], found: list[Any], folder: Path) -> Path:
+    """Write report files; what the file system refuses is one line.
+
+    Parameters
+    ----------
+    write
+        Writes into a folder and gives the page.
+    found
+        What to report.
+    folder
+        Where to write.
+    """
+    try:
+        return write(found, folder)
+    except OSError as error:
+        leave(f"{error.filename or folder}: cannot be written ({error.strerror})")

@@ -120,20 +120,20 @@ class _Halves:
     def joined(self) -> Density:
         """Density of one source with the occupancies of another, or the same."""
         grid, occupancies = self._maker.grid, self._maker.occupancies
-        if occupancies in ("atomic", "converged"):
-            return replace(self._of(grid), occupancies=self._of(occupancies).occupancies)
-        predictor = self._predictor(occupancies)
-        if predictor.card.occupancies == "none":
+        named = occupancies not in ("atomic", "converged")
+        if named and self._predictor(occupancies).card.occupancies == "none":
             raise StartError(
-                f"the model {predictor.card.name} predicts no occupancies: take atomic ones, or "
-                "those of a model that does"
+                f"the model {self._predictor(occupancies).card.name} predicts no occupancies: take "
+                "atomic ones, or those of a model that does"
             )
         density = self._of(grid)
         if grid == occupancies:
             return density
-        if grid != "atomic" and isinstance(predictor.model, CompletesDensities):
-            self._check(predictor)
-            return predictor.model.complete(density)
+        if named and grid != "atomic":
+            predictor = self._predictor(occupancies)
+            if isinstance(predictor.model, CompletesDensities):
+                self._check(predictor)
+                return predictor.model.complete(density)
         return replace(density, occupancies=self._of(occupancies).occupancies)
 
     def _of(self, source: str) -> Density:

@@ -19,12 +19,7 @@ LARGEST = 16.0
 """Fewer waves than the model has: a test in seconds. benchmarks/scdp_basis.py takes them all."""
 
 
-@pytest.fixture(autouse=True)
-def double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def problem(name, **options):

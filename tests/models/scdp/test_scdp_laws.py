@@ -29,12 +29,7 @@ OPTIONS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 @pytest.fixture(params=OPTIONS, ids=["plain", "virtual", "scaled"])

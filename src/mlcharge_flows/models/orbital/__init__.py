@@ -1,4 +1,4 @@
-"""Gaussian orbitals on sites, with coefficients and occupancies from an equivariant network."""
+"""Gaussian orbitals whose coefficients a network predicts, and the occupancies they imply."""
 
 from mlcharge_flows.models.orbital.config import OrbitalConfig
 from mlcharge_flows.models.orbital.model import OrbitalModel, load
