@@ -5,15 +5,17 @@ import pytest
 
 pytest.importorskip("gpaw", reason="needs the gpaw extra")
 
+from ase import Atoms
 from gpaw.dft import Symmetry
 from gpaw.new.symmetry import SymmetryAnalysisBug
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.vasp.inputs import Kpoints
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
+from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.gpaw_vasp.execute import execute
 from mlcharge_flows.gpaw_vasp.refusal import Refusal
-from mlcharge_flows.gpaw_vasp.symmetry import symmetric_grid
+from mlcharge_flows.gpaw_vasp.symmetry import symmetric_grid, symmetry
 from mlcharge_flows.vasp.chgcar import read_chgcar
 
 A, C = 2.6, 5.6
@@ -60,6 +62,32 @@ def test_rotations_that_are_no_group_are_one_line(run_folder, tetragonal, monkey
     folder = run_folder("HeBe", "no-group", Kpoints.gamma_automatic((1, 1, 1)), tetragonal)
     with pytest.raises(Refusal, match=r"POSCAR: .* no group; standardise the cell, or set ISYM"):
         execute(folder)
+
+
+def test_rotations_that_half_hold_are_taken_together():
+    """Positions a little off: some rotations hold within SYMPREC, products of them do not."""
+    lattice = Lattice.from_parameters(3.57957, 3.57957, 3.91353, 117.2151, 117.2151, 90.0)
+    for noise in np.random.default_rng(0).normal(scale=4e-6, size=(20, 4, 3)):
+        crystal = Crystal(
+            lattice.matrix + noise[:3], ("Ca", "N"), [[0, 0, 0], [0.5, 0.5, 0] + noise[3]]
+        )
+        found = symmetry(crystal, isym=2, symprec=1e-5)
+        atoms = Atoms(
+            crystal.symbols, cell=crystal.lattice, scaled_positions=crystal.positions, pbc=True
+        )
+        group = found.build(atoms)  # refuses what is no group
+        assert len(group) == len(found.rotations)
+        for rotation, atom_map in zip(group.rotation_scc, group.atommap_sa, strict=True):
+            apart = crystal.positions @ rotation - crystal.positions[atom_map]
+            assert np.abs(apart - apart.round()).max() < 1e-4
+        assert len(symmetry(crystal, isym=0, symprec=1e-5).rotations) == 1
+
+
+def test_rotations_of_a_skewed_cell_are_all_found():
+    """A long basis of a cubic lattice, where rotations hold numbers beyond 1."""
+    skewed = [[1, 0, 0], [3, 1, 0], [0, 2, 1]]
+    crystal = Crystal(np.array(skewed) * 4.0, ("He",), np.zeros((1, 3)))
+    assert len(symmetry(crystal, isym=2, symprec=1e-5).rotations) == 48
 
 
 @pytest.mark.gpaw

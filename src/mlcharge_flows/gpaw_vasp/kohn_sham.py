@@ -106,15 +106,12 @@ class KohnSham:
 
     def __init__(self, inputs: Inputs):
         self.inputs = inputs
-        crystal, grid = inputs.crystal, inputs.grids.coarse
+        crystal = inputs.crystal
         self.atoms = Atoms(
             crystal.symbols, cell=crystal.lattice, scaled_positions=crystal.positions, pbc=True
         )
         with _gpaw_setup():
-            self._build(grid)
-            symmetric = symmetric_grid(grid, self.builder.ibz.symmetries.rotation_scc)
-            if symmetric != grid:
-                self._build(symmetric)
+            self._build()
             self._check_bands()
             self.basis = self.builder.create_basis_set()
             self.density = self.builder.density_from_superposition(self.basis)
@@ -130,19 +127,20 @@ class KohnSham:
         #: Band energy of the present orbitals in the present potential, hartree.
         self.expected_band_energy: float | None = None
 
-    def _build(self, grid: tuple[int, int, int]) -> None:
-        """Set GPAW up with a coarse grid."""
+    def _build(self) -> None:
+        """Set GPAW up, on a coarse grid that keeps the symmetry."""
         inputs, settings = self.inputs, self.inputs.settings
+        rotations = symmetry(inputs.crystal, settings.isym, settings.symprec)
         self.parameters = Parameters(
             mode={"name": "pw", "ecut": settings.encut},
             xc="PBE",
             kpts=inputs.kpoints.sampling(),  # type: ignore[arg-type]
-            gpts=grid,
+            gpts=symmetric_grid(inputs.grids.coarse, rotations.rotations),
             nbands=settings.nbands,
             occupations=occupations(settings.ismear, settings.sigma),
             eigensolver=EIGENSOLVER,
             mixer=mixer(settings, inputs.crystal),
-            symmetry=symmetry(settings.isym, settings.symprec),
+            symmetry=rotations,
             # Densities stay whole on every process: k-points are what MPI shares out.
             parallel={"domain": 1, "band": 1},
         )
