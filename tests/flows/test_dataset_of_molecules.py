@@ -12,7 +12,7 @@ pytest.importorskip("h5py", reason="needs the train extra")
 pytest.importorskip("ase", reason="needs the gpaw extra")
 
 from mlcharge_flows.cli import app
-from mlcharge_flows.commands import dataset as command
+from mlcharge_flows.commands import compare, dataset
 from mlcharge_flows.structures import read_structures
 
 SCRIPT = Path(__file__).parents[2] / "workflows" / "train_scdp" / "molecules.py"
@@ -44,6 +44,8 @@ def test_without_names_there_are_enough_for_two_splits(tmp_path):
     splits = [molecule.split for molecule in everything]
     assert splits.count("train") >= 60
     assert splits.count("test") >= 10
+    tested = make(tmp_path, "--split", "test")
+    assert [m.id for m in tested] == [m.id for m in everything if m.split == "test"]
     radical = subprocess.run([sys.executable, SCRIPT, "CH3"], capture_output=True, check=False)
     assert radical.returncode == 2
     assert b"unpaired electrons" in radical.stderr
@@ -54,13 +56,16 @@ def test_gamma_is_another_protocol(tmp_path, monkeypatch):
     pytest.importorskip("gpaw", reason="needs the gpaw extra")
     (hydrogen,) = make(tmp_path, "H2")
     makers = []
-    monkeypatch.setattr(command, "_run", lambda *given: makers.append(given[2]))
-    for words in ([], ["--gamma"]):
-        arguments = ["dataset", "build", str(tmp_path / "molecules.json"), "--test", *words]
-        result = CliRunner().invoke(app, arguments)
-        assert result.exit_code == 0, result.output
-    dense, gamma = makers
+    monkeypatch.setattr(dataset, "_run", lambda *given: makers.append(given[2]))
+    monkeypatch.setattr(compare, "_run", lambda *given: makers.append(given[2]))
+    molecules = str(tmp_path / "molecules.json")
+    for command in (["dataset", "build", molecules, "--test"], ["compare", molecules]):
+        for words in ([], ["--gamma"]):
+            result = CliRunner().invoke(app, [*command, *words])
+            assert result.exit_code == 0, result.output
+    dense, gamma, compared_dense, compared_gamma = makers
     assert dense.protocol != gamma.protocol
+    assert [dense.protocol, gamma.protocol] == [compared_dense.protocol, compared_gamma.protocol]
     inputs = [
         maker.static_maker.input_set_generator.get_input_set(hydrogen.structure, potcar_spec=True)
         for maker in (dense, gamma)

@@ -20,6 +20,7 @@ from mlcharge_flows.jobs.learned import NO_POTCAR, LearnedStartMaker
 from mlcharge_flows.jobs.predict import PredictChargeMaker
 from mlcharge_flows.jobs.protocol import ComparisonSetGenerator
 from mlcharge_flows.jobs.start import StartDocument, StartError
+from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.registry import Registry
 from mlcharge_flows.powerups import start_from_predicted_density
 from mlcharge_flows.scf.comparison import Comparison
@@ -134,7 +135,10 @@ def test_ablations_wait_for_the_run_that_they_need(salt):
 def test_occupancies_of_another_model(inputs, trained, atoms, tmp_path):
     trained("bare", occupancies="none")
     line = refusal(inputs, tmp_path, model="bare")
-    assert line.startswith("the model bare predicts no occupancies: take atomic ones, or ")
+    assert line == (
+        "the model bare predicts no occupancies: take those of a model that does (orbital), "
+        "element-mean or atomic ones"
+    )
     assert LearnedStartMaker(model="bare", occupancies="atomic").write(inputs, tmp_path).path
     trained("tiny")
     document = LearnedStartMaker(model="bare", occupancies="tiny").write(inputs, tmp_path)
@@ -157,6 +161,7 @@ def test_occupancies_that_belong_to_a_density(inputs, trained, tmp_path, monkeyp
         return replace(density, occupancies=predicted.occupancies)
 
     monkeypatch.setattr(type(model), "complete", complete, raising=False)
+    monkeypatch.setattr(type(model), "with_element_means", tripled, raising=False)
     maker = LearnedStartMaker(model="bare", occupancies="tiny")
     found = maker.density(inputs, None, [])
     assert len(seen) == 1
@@ -164,6 +169,64 @@ def test_occupancies_that_belong_to_a_density(inputs, trained, tmp_path, monkeyp
     assert maker.policy == "learned by tiny"
     LearnedStartMaker(model="tiny", grid="atomic").density(inputs, None, [])
     assert len(seen) == 1
+
+
+def tripled(model, density):
+    """Stands in for the means of elements."""
+    predicted = model.predict(density.crystal, density.shape)
+    return replace(density, occupancies=tuple(3 * record for record in predicted.occupancies))
+
+
+def test_means_of_the_elements(inputs, trained, tmp_path, monkeypatch):
+    """Those of the model itself, or of the default one if the model has no occupancies."""
+    path, default = trained("bare", occupancies="none"), trained("orbital")
+    line = refusal(inputs, tmp_path, model="orbital", occupancies="element-mean")
+    assert line == "the model orbital knows no means of elements"
+    registry = Registry(tmp_path / "models")
+    model = registry.load("orbital").model
+    monkeypatch.setattr(type(model), "complete", tripled, raising=False)
+    monkeypatch.setattr(type(model), "with_element_means", tripled, raising=False)
+    own = model.predict(inputs.crystal, inputs.grid)
+    for name, checkpoints in ((path, [path, default]), ("orbital", [default])):
+        maker = LearnedStartMaker(model=name, occupancies="element-mean")
+        document = maker.write(inputs, tmp_path)
+        assert document.occupancies == "element-mean"
+        assert document.checkpoint == "+".join(registry.checksum(file) for file in checkpoints)
+        (magnesium, _) = maker.density(inputs, None, []).occupancies
+        np.testing.assert_array_equal(magnesium, 3 * own.occupancies[0])
+
+
+def test_occupancies_of_a_file(inputs, trained, tmp_path):
+    """Such as the CHGCAR of an earlier run of the same crystal, after any small change."""
+    bare, path = trained("bare", occupancies="none"), trained()
+    earlier = tmp_path / "earlier"
+    earlier.mkdir()
+    written = LearnedStartMaker(model=path).write(inputs, earlier)
+    maker = LearnedStartMaker(model=bare, occupancies=str(earlier / "CHGCAR"))
+    document = maker.write(inputs, tmp_path)
+    assert (document.kind, document.occupancies) == ("mixed", "from file")
+    assert document.checkpoint == Registry(Path()).checksum(bare)
+    found, expected = (read_chgcar(Path(file.path)) for file in (document, written))
+    np.testing.assert_array_equal(found.occupancies, expected.occupancies)
+    other = VaspInputs(
+        Structure(Lattice.cubic(3.4), ["Mg", "O"], [[0, 0, 0], [0.5] * 3]), ComparisonSetGenerator()
+    )
+    with pytest.raises(StartError, match="another structure"):
+        maker.density(other, None, [])
+
+
+def test_a_comparison_names_the_source_of_the_occupancies(trained, salt):
+    trained("bare", occupancies="none")
+    trained("tiny")
+    starts = named_starts(["learned", "learned-atomic-occupancies"], "bare", "tiny")
+    assert [start.policy for start in starts.values()] == ["learned by tiny", "atomic"]
+    for start in starts.values():
+        start.check()
+    with pytest.raises(ValueError, match="an arm of their own, learned-converged-occupancies"):
+        named_starts(["learned"], "bare", "converged")
+    for names in ({"model": "nonesuch"}, {"model": "bare", "occupancies": "nonesuch"}):
+        with pytest.raises(ModelError, match="there is no model 'nonesuch'"):
+            LearnedStartMaker(**names).check()
 
 
 def test_no_model(inputs, tmp_path):

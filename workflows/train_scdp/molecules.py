@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="names of the G2 collection; all if none")
     parser.add_argument("--vacuum", type=float, default=5.0, help="between copies, angstrom")
     parser.add_argument("--max-atoms", type=int, default=9, help="of a molecule, without names")
+    parser.add_argument("--split", choices=("train", "test"), help="only these")
     parser.add_argument("--out", type=Path, default=Path("molecules.json"))
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.names if name not in g2.names]:
@@ -63,6 +64,8 @@ def main() -> None:
     entries = []
     for name in names:
         atoms = g2[name]
+        if arguments.split not in (None, split(name)):
+            continue
         if not closed_shell(atoms):
             if arguments.names:
                 parser.error(f"{name} has unpaired electrons, the runs are not spin-polarised")

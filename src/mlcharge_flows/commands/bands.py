@@ -32,6 +32,13 @@ def bands(
     model: Annotated[
         str, typer.Option(help="Model of the learned starts: a name or a checkpoint.")
     ] = "orbital",
+    occupancies: Annotated[
+        str,
+        typer.Option(
+            help="Of the learned starts: learned, element-mean, the name of another model, or a "
+            "CHGCAR."
+        ),
+    ] = "learned",
     line_density: Annotated[
         float, typer.Option(min=0.5, help="K-points along lines of symmetry, per 1/angstrom.")
     ] = 4,
@@ -71,7 +78,7 @@ def bands(
         from mlcharge_flows.flows.nonscf import CompareNonSCFMaker
         from mlcharge_flows.jobs.line_protocol import LineSetGenerator
 
-        maker = CompareNonSCFMaker(starts=starts_of(start, model))
+        maker = CompareNonSCFMaker(starts=starts_of(start, model, occupancies))
         maker.lines_maker.input_set_generator = LineSetGenerator(line_density=line_density)
         return maker
 

@@ -38,6 +38,13 @@ def compare(
     model: Annotated[
         str, typer.Option(help="Model of the learned starts: a name or a checkpoint.")
     ] = "orbital",
+    occupancies: Annotated[
+        str,
+        typer.Option(
+            help="Of the learned starts: learned, element-mean, the name of another model, or a "
+            "CHGCAR."
+        ),
+    ] = "learned",
     workers: Annotated[
         int, typer.Option(min=0, help="Materials at a time; 0: one per CPU, or 1 with VASP.")
     ] = 0,
@@ -50,6 +57,9 @@ def compare(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Take only the first so many structures.")
     ] = None,
+    gamma: Annotated[
+        bool, typer.Option("--gamma", help="Gamma point alone: molecules in boxes.")
+    ] = False,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Go on without structures that cannot be used.")
     ] = False,
@@ -67,13 +77,19 @@ def compare(
         mlcharge compare cifs/ --arms superposition,converged,atomic-occupancies
 
         mlcharge compare cifs/ --arms learned,converged --model orbital
+
+        mlcharge compare cifs/ --arms learned --model charge3net-mp --occupancies orbital
+
+        mlcharge compare molecules.json --gamma --arms learned --model molecules.safetensors
     """
     from rich.console import Console
 
     def make() -> CompareStartsMaker:
-        from mlcharge_flows.flows.compare import CompareStartsMaker
+        from mlcharge_flows.flows.compare import CompareStartsMaker, compared_static
 
-        return CompareStartsMaker(starts=starts_of(arms, model))
+        return CompareStartsMaker(
+            static_maker=compared_static(gamma=gamma), starts=starts_of(arms, model, occupancies)
+        )
 
     console = Console(highlight=False)
     choice = Choice(structures, max_atoms, limit, skip_bad, "compare")
@@ -153,17 +169,20 @@ def prepared(
     return maker, materials, workers
 
 
-def starts_of(arms: str, model: str) -> dict[str, StartMaker]:
+def starts_of(arms: str, model: str, occupancies: str) -> dict[str, StartMaker]:
     """Starts of the arms; a model that cannot be loaded is found out before anything runs."""
     from mlcharge_flows.flows.compare import named_starts
     from mlcharge_flows.jobs.learned import LearnedStartMaker
-    from mlcharge_flows.models.registry import Registry
-    from mlcharge_flows.settings import Settings
 
-    path = str(Path(model).absolute()) if Path(model).is_file() else model
-    starts = named_starts(arms.split(","), path)
-    if any(isinstance(start, LearnedStartMaker) for start in starts.values()):
-        Registry(Settings().models).load(path)
+    # Jobs run in folders of their own.
+    model, occupancies = (
+        str(Path(name).absolute()) if Path(name).is_file() else name
+        for name in (model, occupancies)
+    )
+    starts = named_starts(arms.split(","), model, occupancies)
+    for start in starts.values():
+        if isinstance(start, LearnedStartMaker):
+            start.check()
     return starts
 
 

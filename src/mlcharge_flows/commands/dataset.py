@@ -86,11 +86,11 @@ def build(
 
         mlcharge dataset build molecules.json --gamma --out molecules
     """
-    from pymatgen.io.vasp import Kpoints
     from rich.console import Console
 
     from mlcharge_flows.commands.compare import with_data
     from mlcharge_flows.flows.build_order import build_order
+    from mlcharge_flows.flows.compare import compared_static
     from mlcharge_flows.flows.dataset import RecordMaker
     from mlcharge_flows.settings import Settings, SetupError
 
@@ -98,10 +98,7 @@ def build(
     try:
         settings = Settings()
         settings.check()
-        maker = RecordMaker(keep_files=keep_files)
-        if gamma:
-            inputs = maker.static_maker.input_set_generator
-            inputs.user_kpoints_settings = Kpoints()  # type: ignore[assignment]  # either is taken
+        maker = RecordMaker(static_maker=compared_static(gamma=gamma), keep_files=keep_files)
         allowed, problems = _allowed(console, structures, exclude or [], test)
         chosen = [m for m in build_order(allowed) if split is None or m.split == split]
         chosen = chosen[offset::every][:limit]

@@ -37,7 +37,8 @@ def predict(
     ] = None,
     model: Annotated[str, typer.Option(help="Name of a model, or a checkpoint.")] = "orbital",
     occupancies: Annotated[
-        str, typer.Option(help="learned, atomic, or the name of another model.")
+        str,
+        typer.Option(help="learned, atomic, element-mean, the name of another model, or a CHGCAR."),
     ] = "learned",
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("predicted"),
     skip_bad: Annotated[
@@ -60,19 +61,17 @@ def predict(
 
     from mlcharge_flows.jobs.learned import LearnedStartMaker
     from mlcharge_flows.models.model import ModelError
-    from mlcharge_flows.models.registry import Registry
-    from mlcharge_flows.settings import Settings
     from mlcharge_flows.structures import read_structures
 
     if "converged" in occupancies.split():
-        leave("--occupancies: converged ones need a run; choose learned, atomic, or a model")
+        leave("--occupancies: converged ones need a run; give its CHGCAR, or the name of a model")
     tags = _tags(incar, encut, prec)
     if potcar is not None and not potcar.is_file():
         leave(f"{potcar}: there is no such file")
     console = Console(highlight=False)
     maker = LearnedStartMaker(model=model, occupancies=occupancies)
     try:
-        Registry(Settings().models).load(model)
+        maker.check()
     except ModelError as error:
         leave(error)
     materials, problems = read_structures(structures)

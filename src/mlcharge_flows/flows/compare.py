@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from atomate2.vasp.jobs.core import StaticMaker
 from jobflow import Flow, Job, Maker, OnMissing, OutputReference
+from pymatgen.io.vasp import Kpoints
 
 from mlcharge_flows.jobs.compare import compare
 from mlcharge_flows.jobs.count import count
@@ -37,6 +38,7 @@ STARTS: dict[str, Callable[[], StartMaker]] = {
     "converged-occupancies": lambda: ConvergedStartMaker(grid="atomic"),
     "learned": LearnedStartMaker,
     "learned-atomic-occupancies": lambda: LearnedStartMaker(occupancies="atomic"),
+    "learned-element-mean-occupancies": lambda: LearnedStartMaker(occupancies="element-mean"),
     "learned-occupancies": lambda: LearnedStartMaker(grid="atomic"),
     "learned-converged-occupancies": lambda: LearnedStartMaker(occupancies="converged"),
     "converged-learned-occupancies": lambda: LearnedStartMaker(grid="converged"),
@@ -48,7 +50,9 @@ the atoms, but for ``atomic-occupancies``, which go with the converged one.
 """
 
 
-def named_starts(arms: Iterable[str], model: str = DEFAULT) -> dict[str, StartMaker]:
+def named_starts(
+    arms: Iterable[str], model: str = DEFAULT, occupancies: str = "learned"
+) -> dict[str, StartMaker]:
     """Start Makers of the named arms, without the reference, which always runs.
 
     Parameters
@@ -57,11 +61,14 @@ def named_starts(arms: Iterable[str], model: str = DEFAULT) -> dict[str, StartMa
         Names.
     model
         Name or path of the model of the learned ones.
+    occupancies
+        Where learned occupancies come from, see :class:`.learned.LearnedStartMaker`; of a model of
+        the density alone, another one's.
 
     Raises
     ------
     ValueError
-        An arm is unknown.
+        An arm is unknown, or has its occupancies in its name.
 
     Examples
     --------
@@ -73,15 +80,30 @@ def named_starts(arms: Iterable[str], model: str = DEFAULT) -> dict[str, StartMa
     if unknown:
         known = ", ".join([REFERENCE, *STARTS])
         raise ValueError(f"unknown arm {', '.join(map(repr, unknown))}; choose from {known}")
+    if occupancies in ("atomic", "converged"):
+        arm = f"learned-{occupancies}-occupancies"
+        raise ValueError(f"{occupancies} occupancies have an arm of their own, {arm}")
     starts = {arm: STARTS[arm]() for arm in names if arm != REFERENCE}
     for start in starts.values():
         if isinstance(start, LearnedStartMaker):
             start.model = model
+            if start.occupancies == "learned":
+                start.occupancies = occupancies
     return starts
 
 
-def _static() -> BaseVaspMaker:
-    return StaticMaker(input_set_generator=ComparisonSetGenerator())
+def compared_static(*, gamma: bool = False) -> BaseVaspMaker:
+    """Run that is compared by default.
+
+    Parameters
+    ----------
+    gamma
+        At the Gamma point alone: for molecules in boxes.
+    """
+    maker = StaticMaker(input_set_generator=ComparisonSetGenerator())
+    if gamma:
+        maker.input_set_generator.user_kpoints_settings = Kpoints()  # type: ignore[assignment]
+    return maker
 
 
 def _starts() -> dict[str, StartMaker]:
@@ -114,7 +136,7 @@ class CompareStartsMaker(Maker):
     """
 
     name: str = "compare starts"
-    static_maker: BaseVaspMaker = field(default_factory=_static)
+    static_maker: BaseVaspMaker = field(default_factory=compared_static)
     starts: dict[str, StartMaker] = field(default_factory=_starts)
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +23,7 @@ from mlcharge_flows.jobs.existing import FileStartMaker
 from mlcharge_flows.jobs.learned import LearnedStartMaker
 from mlcharge_flows.jobs.protocol import ComparisonSetGenerator
 from mlcharge_flows.models.model import ModelError
-from mlcharge_flows.models.registry import Registry
-from mlcharge_flows.settings import Settings
+from mlcharge_flows.models.registry import DEFAULT
 
 if TYPE_CHECKING:
     from mlcharge_flows.flows.spec import CampaignSpec
@@ -59,7 +57,7 @@ def campaign_maker(spec: CampaignSpec) -> CompareStartsMaker:
                 f"maker: {spec.maker} is not one VASP run, which is what 'compare' compares; "
                 "give a static Maker, or 'workflow: static'"
             )
-        return CompareStartsMaker(static_maker=work, starts=_named("arms", spec.arms, spec.model))
+        return CompareStartsMaker(static_maker=work, starts=_named("arms", spec.arms, spec))
     starts = _start(spec)
     needy = [name for name, start in starts.items() if start.needs_run]
     if needy:
@@ -75,33 +73,23 @@ def _start(spec: CampaignSpec) -> dict[str, StartMaker]:
         raise SpecError("start: a run from atoms needs no campaign of starts; name a start")
     if spec.start_is_file:
         return {"file": FileStartMaker(path=spec.start)}
-    return _named("start", [spec.start], spec.model)
+    return _named("start", [spec.start], spec)
 
 
-def _named(key: str, names: list[str], model: str | None) -> dict[str, StartMaker]:
+def _named(key: str, names: list[str], spec: CampaignSpec) -> dict[str, StartMaker]:
     """Starts by name, those that use a model with the model that the user chose."""
     try:
-        starts = named_starts(names)
+        starts = named_starts(names, spec.model or DEFAULT, spec.occupancies)
     except (ValueError, OSError, ImportError) as error:
         raise SpecError(f"{key}: {error}") from None
-    if model is None:
-        return _loadable(starts)
-    users = [s for s in starts.values() if "model" in {field.name for field in fields(s)}]
-    if not users:
+    users = [start for start in starts.values() if isinstance(start, LearnedStartMaker)]
+    if spec.model is not None and not users:
         raise SpecError(f"model: none of {', '.join(names)} uses a model; leave it out")
-    for start in users:
-        start.model = model  # type: ignore[attr-defined]
-    return _loadable(starts)
-
-
-def _loadable(starts: dict[str, StartMaker]) -> dict[str, StartMaker]:
-    """The same starts; a model that cannot be loaded is found out before anything runs."""
-    for start in starts.values():
-        if isinstance(start, LearnedStartMaker):
-            try:
-                Registry(Settings().models).load(start.model)
-            except (ModelError, OSError) as error:
-                raise SpecError(f"model: {' '.join(str(error).split())}") from None
+    for start in users:  # what cannot be loaded is found out before anything runs
+        try:
+            start.check()
+        except (ModelError, OSError) as error:
+            raise SpecError(f"model: {' '.join(str(error).split())}") from None
     return starts
 
 

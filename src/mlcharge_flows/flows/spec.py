@@ -106,6 +106,11 @@ class CampaignSpec(_Strict):
         description="static, bands: the start, or the path of a CHGCAR.",
     )
     model: str | None = Field(None, description="Model of the learned starts: a name or a path.")
+    occupancies: str = Field(
+        "learned",
+        description="Of the learned starts: learned, element-mean, the name of another model, or "
+        "the path of a CHGCAR.",
+    )
     maker: str | None = Field(
         None,
         description="Import path of an atomate2 Maker to use instead of this package's settings, "
@@ -179,6 +184,8 @@ def read_spec(path: Path) -> CampaignSpec:
         spec.start = str(folder / spec.start)
     if spec.model is not None and (folder / spec.model).is_file():
         spec.model = str(folder / spec.model)
+    if (folder / spec.occupancies).is_file():
+        spec.occupancies = str(folder / spec.occupancies)
     return spec
 
 

@@ -34,6 +34,7 @@ def count(run_dir: str | None) -> ScfRun:
         expected_comment=start.comment if start else None,
         start_time=start.seconds if start else 0.0,
     )
+    run.occupancies = start.occupancies if start else None
     if start and start.failure:
         run.failure = f"no start: {start.failure}"
     elif record and record.failure:

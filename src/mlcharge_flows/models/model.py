@@ -62,3 +62,13 @@ class CompletesDensities(Protocol):
             The total on the grid; occupancies that it has are not looked at.
         """
         ...
+
+    def with_element_means(self, density: Density) -> Density:
+        """Give a density the mean occupancies that the ions of its elements had in training.
+
+        Parameters
+        ----------
+        density
+            The total on the grid; occupancies that it has are not looked at.
+        """
+        ...

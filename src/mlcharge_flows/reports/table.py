@@ -30,6 +30,11 @@ COLUMNS = (
         lambda arm: f"{arm.n_materials} of {arm.n_attempted}",
     ),
     Column(
+        "occupancies",
+        "where the on-site occupancies of the starts came from",
+        lambda arm: ", ".join(arm.occupancies) or NOTHING,
+    ),
+    Column(
         "median steps",
         "median n_total of the reference and of this arm, over the same materials",
         lambda arm: (

@@ -57,6 +57,11 @@ class ScfRun(BaseModel):
     expected_comment: str | None = Field(
         None, description="Comment line of the CHGCAR that was given to the run."
     )
+    occupancies: str | None = Field(
+        None,
+        description="Policy that the on-site occupancies of that CHGCAR came by: learned, atomic, "
+        "element-mean, from file, learned by another model, ..",
+    )
     warnings: list[str] = Field(
         default_factory=list, description="Messages about a CHGCAR that was not, or badly, read."
     )

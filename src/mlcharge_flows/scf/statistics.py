@@ -106,6 +106,7 @@ def _summarize_arm(campaign: Sequence[Comparison], arm: str, reference: str) -> 
         n_unpaired=len(runs) - len(causes) - len(pairs),
         n_fell_back=sum(run.fell_back for run in runs),
         failures=dict(Counter(cause.partition(":")[0] for cause in causes).most_common()),
+        occupancies=sorted({run.occupancies for run in runs if run.occupancies}),
         median_n_total=steps,
         median_n_total_reference=steps_reference,
         ratio_of_medians=1 - steps / steps_reference if steps and steps_reference else None,

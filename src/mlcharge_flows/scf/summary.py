@@ -26,6 +26,9 @@ class ArmSummary(BaseModel):
     failures: dict[str, int] = Field(
         default_factory=dict, description="Runs that do not count, by cause; sums to n_failed."
     )
+    occupancies: list[str] = Field(
+        default_factory=list, description="Policies that the occupancies of the starts came by."
+    )
 
     median_n_total: float | None = Field(None, description="Median electronic steps.")
     median_n_total_reference: float | None = Field(

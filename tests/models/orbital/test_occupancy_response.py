@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the models extra")
 
-from mlcharge_flows.density.occupancies import record_length  # noqa: E402
+from mlcharge_flows.density.occupancies import blocks, record_length  # noqa: E402
 from mlcharge_flows.models.orbital.occupancies import N_EXPONENTS, OccupancyResponse  # noqa: E402
 
 CHANNELS = {"O": (0, 0, 1, 1), "Ce": (0, 3)}
@@ -54,3 +54,17 @@ def test_ions_without_change_around_them_teach_nothing():
     pupil = response()
     pupil.fit(0, torch.zeros_like(projections()), torch.ones(N_IONS, record_length(CHANNELS["O"])))
     assert not pupil.response_0.any()
+
+
+@pytest.mark.parametrize("species", [0, 1])
+def test_the_mean_of_an_element_is_spherical(species):
+    """Only what does not turn with the crystal has a mean over its orientations."""
+    pupil, channels = response(), list(CHANNELS.values())[species]
+    changes = torch.randn(N_IONS, record_length(channels)) + 2
+    pupil.fit(species, projections(), changes)
+    first, other = pupil.means(torch.tensor([species, species]))
+    assert torch.equal(first, other)
+    entries = [entry.L == 0 for entry in blocks(channels) for _ in range(2 * entry.L + 1)]
+    spherical = torch.tensor(entries)
+    torch.testing.assert_close(first[spherical], changes[:, spherical].mean(0))
+    assert not first[~spherical].any()

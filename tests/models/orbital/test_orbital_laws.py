@@ -68,6 +68,19 @@ def test_the_occupancies_are_those_of_the_density(options):
         same(made.complete(half), replace(half, occupancies=records))
 
 
+def test_means_of_elements_look_at_no_density():
+    made = model()
+    for index in range(len(ATOMS)):
+        torch.nn.init.normal_(getattr(made.network.occupancies, f"mean_{index}"))
+    found = made.predict(crystal(), SHAPE)
+    completed = made.with_element_means(found)
+    np.testing.assert_array_equal(completed.total, found.total)
+    magnesium, oxygen, other_oxygen = completed.occupancies
+    np.testing.assert_array_equal(oxygen, other_oxygen)
+    expected = ATOMS["Mg"].record + made.network.occupancies.mean_0.double().numpy()
+    np.testing.assert_array_equal(magnesium, expected)
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_turning_or_mirroring_the_crystal_turns_the_occupancies(predict, sign):
     rotation = orthogonal(4, sign)

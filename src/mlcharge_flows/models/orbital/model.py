@@ -71,12 +71,22 @@ class OrbitalModel:
             crystal, density.shape, network.config.largest_wave, network.basis.lmax
         )
         change = torch.fft.rfftn(torch.from_numpy(density.total - start.total), norm="forward")
-        ions = torch.tensor([network.config.elements.index(symbol) for symbol in crystal.symbols])
+        ions = self._species(crystal)
         with torch.inference_mode():
             phases = waves.phases(torch.from_numpy(crystal.positions))
             correction = (change.flatten()[waves.index] * crystal.volume).to(phases.dtype)
             changes = network.records(correction, ions, waves, phases)
         return replace(density, occupancies=_changed(start, changes).occupancies)
+
+    def with_element_means(self, density: Density) -> Density:
+        """Give a density the mean converged occupancies of its elements."""
+        start = superpose(density.crystal, self.atoms, density.shape)
+        changes = self.network.occupancies.means(self._species(density.crystal))
+        return replace(density, occupancies=_changed(start, changes).occupancies)
+
+    def _species(self, crystal: Crystal) -> torch.Tensor:
+        elements = self.network.config.elements
+        return torch.tensor([elements.index(symbol) for symbol in crystal.symbols])
 
 
 def _changed(start: Density, changes: Sequence[torch.Tensor]) -> Density:

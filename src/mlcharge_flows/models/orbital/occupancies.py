@@ -65,6 +65,7 @@ class OccupancyResponse(nn.Module):
             known = blocks(channels[element])
             # The last row stands for the blocks that stay.
             self.register_buffer(f"response_{index}", torch.zeros(len(known) + 1, N_EXPONENTS))
+            self.register_buffer(f"mean_{index}", torch.zeros(sum(2 * e.L + 1 for e in known)))
             block, component = [], []
             for place, entry in enumerate(known):
                 inside = lmax >= entry.L
@@ -97,7 +98,7 @@ class OccupancyResponse(nn.Module):
 
     @torch.no_grad()
     def fit(self, species: int, seen: torch.Tensor, changes: torch.Tensor) -> None:
-        """Take the response of an element from converged densities.
+        """Take the response of an element, and its mean change, from converged densities.
 
         Parameters
         ----------
@@ -109,15 +110,32 @@ class OccupancyResponse(nn.Module):
             Of their records from the free atom, shape (ions, record).
         """
         block, component = getattr(self, f"block_{species}"), getattr(self, f"component_{species}")
-        response = getattr(self, f"response_{species}")
+        response, mean = getattr(self, f"response_{species}"), getattr(self, f"mean_{species}")
         for place in range(len(response) - 1):
             here = block == place
+            if here.sum() == 1:  # L = 0: of all others the mean over orientations is zero
+                mean[here] = changes[:, here].mean()
             known = seen[:, component[here]].double().flatten(0, 1)
             gram = known.T @ known
             if (size := gram.trace() / len(gram)) > 0:
                 damping = RIDGE * size * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
                 wanted = changes[:, here].double().flatten()
                 response[place] = torch.linalg.solve(gram + damping, known.T @ wanted)
+
+    def means(self, species: torch.Tensor) -> list[torch.Tensor]:
+        """Mean correction of the record over all ions of the same element that were fitted.
+
+        Parameters
+        ----------
+        species
+            Element of each ion.
+
+        Returns
+        -------
+        list of torch.Tensor
+            One record per ion, in electrons; only its spherical part is not zero.
+        """
+        return [getattr(self, f"mean_{index}") for index in species.tolist()]
 
     def forward(self, seen: torch.Tensor, species: torch.Tensor) -> list[torch.Tensor]:
         """Correction of the record of each ion.
