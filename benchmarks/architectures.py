@@ -4,11 +4,11 @@ Give it a data set that none of the models has seen (``mlcharge dataset build ..
 models, and for each model that was compared the folder of ``mlcharge compare``::
 
     python benchmarks/architectures.py TEST.h5 orbital charge3net.safetensors \
-        --compare orbital=data/orbital charge3net=data/charge3net --figure pareto.png
+        --compare orbital=data/orbital charge3net.safetensors=data/charge3net --figure pareto.png
 
-Models without occupancies take those that ``orbital`` assigns to their density (column
-`occupancies`). Saved steps are the mean reductions of the arms `learned` and
-`learned-atomic-occupancies`.
+Models without occupancies take those that ``orbital``, or the model given with ``--occupancies``,
+assigns to their density (column `occupancies`). Saved steps are the mean reductions of the arms
+`learned` and `learned-atomic-occupancies`.
 """
 
 from __future__ import annotations
@@ -66,12 +66,13 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("models", nargs="+")
     parser.add_argument("--compare", nargs="*", default=[], metavar="MODEL=FOLDER")
+    parser.add_argument("--occupancies", default=DEFAULT, metavar="MODEL")
     parser.add_argument("--figure", type=Path)
     given = parser.parse_args()
     registry = Registry(Settings().models)
     folders = dict(entry.split("=", 1) for entry in given.compare)
     loaded = {name: registry.load(name) for name in given.models}
-    helper = registry.load(DEFAULT).model
+    helper = registry.load(given.occupancies).model
     assert isinstance(helper, CompletesDensities)
     records = [record for record in open_store(given.data) if _known(record, loaded.values())]
     print(f"{len(records)} materials of {given.data.name} that every model knows\n")
