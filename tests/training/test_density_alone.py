@@ -16,6 +16,7 @@ from synthetic_records import packed  # noqa: E402
 
 from mlcharge_flows.cli import app  # noqa: E402
 from mlcharge_flows.density.fourier import regrid  # noqa: E402
+from mlcharge_flows.models.charge3net.config import DIFFERENCE  # noqa: E402
 from mlcharge_flows.models.checkpoint import read_checkpoint  # noqa: E402
 from mlcharge_flows.models.registry import Registry  # noqa: E402
 from mlcharge_flows.training.config import ConfigError, TrainingConfig  # noqa: E402
@@ -23,8 +24,10 @@ from mlcharge_flows.training.loop import train  # noqa: E402
 from mlcharge_flows.training.store import write_store  # noqa: E402
 from mlcharge_flows.training.task import task_of  # noqa: E402
 
+SMALL = {"preset": "small", "mul": 12, "lmax": 1, "num_basis": 6}
 MODELS = {
-    "charge3net": {"preset": "small", "mul": 12, "lmax": 1, "num_basis": 6},
+    "charge3net": SMALL,
+    "charge3net-difference": {**SMALL, "target": "difference"},
     "superres": {"preset": "small", "channels": 4, "blocks": 1, "kernel_ends": 3, "spacing": 0.45},
 }
 OPTIONS = {
@@ -35,7 +38,7 @@ OPTIONS = {
     "validation_share": 0.01,
     "probes": 40,
 }
-ARCHITECTURE = pytest.mark.parametrize("architecture", MODELS)
+ARCHITECTURE = pytest.mark.parametrize("model", MODELS)
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +51,13 @@ def store(tmp_path_factory):
     return write_store(path, records)
 
 
-def config(store, architecture, **options):
-    given = {"model": MODELS[architecture], **OPTIONS, **options}
-    return TrainingConfig(name="small", data=store.path, architecture=architecture, **given)
+def architecture(model):
+    return model.partition("-")[0]
+
+
+def config(store, model, /, **options):
+    given = {"model": MODELS[model], **OPTIONS, **options}
+    return TrainingConfig(name="small", data=store.path, architecture=architecture(model), **given)
 
 
 def task_and_examples(store, settings):
@@ -61,8 +68,13 @@ def task_and_examples(store, settings):
     return task, (examples[1:], examples[:1])
 
 
-def learnable(example):
-    """An image whose change is one that its surroundings tell: the superposition smoothed."""
+def learnable(example, model):
+    """A change that the surroundings tell: the superposition smoothed, or a share of it."""
+    if model == "charge3net":
+        return example
+    if model == "charge3net-difference":
+        density = 1.2 * example.start
+        return replace(example, density=density, change=float(0.2 * example.start.mean()))
     start = example.image.start
     neighbours = [start.roll(step, axis) for step in (1, -1) for axis in (2, 3, 4)]
     target = 0.2 * (torch.stack(neighbours).mean(0) - start)
@@ -71,11 +83,11 @@ def learnable(example):
 
 
 @ARCHITECTURE
-def test_what_can_be_learned_is_learned(store, tmp_path, architecture):
+def test_what_can_be_learned_is_learned(store, tmp_path, model):
     options = {"epochs": 30, "validate_every": 30, "learning_rate": 2e-2, "average": 0.5}
-    settings = config(store, architecture, **options)
+    settings = config(store, model, **options)
     task, (examples, _) = task_and_examples(store, settings)
-    shown = [learnable(examples[0]) if architecture == "superres" else examples[0]]
+    shown = [learnable(examples[0], model)]
     task.calibrate(shown)
     progress = train(task, (shown, shown), settings, tmp_path / "state.pt")
     terms = [row["grid"] for row in progress.rows]
@@ -88,10 +100,10 @@ class KilledError(Exception):
 
 
 @ARCHITECTURE
-def test_a_killed_training_goes_on_as_if_it_had_not_been(store, tmp_path, architecture):
+def test_a_killed_training_goes_on_as_if_it_had_not_been(store, tmp_path, model):
     weights = []
     for kill in (None, 1):
-        settings = config(store, architecture)
+        settings = config(store, model)
         task, examples = task_and_examples(store, settings)
         state = tmp_path / f"{kill}.pt"
 
@@ -111,9 +123,9 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(store, tmp_path, archit
 
 
 @ARCHITECTURE
-def test_steps_differ_in_what_they_draw(store, architecture):
-    task, (examples, _) = task_and_examples(store, config(store, architecture))
-    if architecture == "superres":
+def test_steps_differ_in_what_they_draw(store, model):
+    task, (examples, _) = task_and_examples(store, config(store, model))
+    if model == "superres":
         task.network.last.reset_parameters()  # a fresh network corrects nothing
     losses = []
     for seed in (0, 0, 1, 2):
@@ -124,8 +136,9 @@ def test_steps_differ_in_what_they_draw(store, architecture):
     assert len(set(losses)) == 3
 
 
-def test_probes_estimate_the_error_of_the_grid(store):
-    settings = config(store, "charge3net", probes=20_000)
+@pytest.mark.parametrize("model", ["charge3net", "charge3net-difference"])
+def test_probes_estimate_the_error_of_the_grid(store, model):
+    settings = config(store, model, probes=20_000)
     task, (examples, _) = task_and_examples(store, settings)
     (example,) = examples[:1]
     from mlcharge_flows.models.charge3net.field import DensityField
@@ -134,6 +147,8 @@ def test_probes_estimate_the_error_of_the_grid(store):
         loss = task.losses(task.network, [example])["grid"].item()
         task.network.eval()
         grid = DensityField(task.network, example.crystal).on_grid(example.density.shape)
+    if model == "charge3net-difference":
+        grid = example.start + DIFFERENCE * grid
     expected = np.abs(grid - example.density).mean() / example.change
     assert loss == pytest.approx(expected, rel=0.03)
 
@@ -148,18 +163,18 @@ def test_a_fresh_network_leaves_all_of_the_superpositions_error(store):
 
 
 @ARCHITECTURE
-def test_the_command_writes_a_checkpoint_that_predicts(store, tmp_path, architecture):
+def test_the_command_writes_a_checkpoint_that_predicts(store, tmp_path, model):
     path = tmp_path / "small.yaml"
     # Before it learns anything, a network may predict no electrons at all.
     options = OPTIONS | {"epochs": 15, "validate_every": 15, "learning_rate": 3e-2, "average": 0.5}
-    options |= {"architecture": architecture, "model": MODELS[architecture]}
+    options |= {"architecture": architecture(model), "model": MODELS[model]}
     path.write_text(yaml.safe_dump({"name": "small", "data": str(store.path), **options}))
     result = CliRunner().invoke(app, ["train", str(path)])
     assert result.exit_code == 0, result.output
     assert "occupancies" not in result.output
     folder = tmp_path / "small"
     card = read_checkpoint(folder / "small.safetensors").card
-    assert (card.architecture, card.occupancies) == (architecture, "none")
+    assert (card.architecture, card.occupancies) == (architecture(model), "none")
     assert "occupancies_removed" not in card.errors
     assert (folder / "curves.png").stat().st_size > 5000
 
@@ -192,9 +207,9 @@ def test_the_command_writes_a_checkpoint_that_predicts(store, tmp_path, architec
         ({"loss": {"waves": 1.0}}, r"loss\.waves: .* knows no such term"),
     ],
 )
-def test_what_cannot_be_trained_is_one_line(store, architecture, options, says):
+def test_what_cannot_be_trained_is_one_line(store, model, options, says):
     with pytest.raises(ConfigError, match=says):
-        task_of(config(store, architecture, **options), store, torch.device("cpu"))
+        task_of(config(store, model, **options), store, torch.device("cpu"))
 
 
 def test_an_orbital_training_from_before_goes_on():

@@ -1,7 +1,8 @@
 """Training ChargE3Net: random grid points of every step, mean absolute error.
 
 The loss is that of the paper (L1), but relative to the error of the superposition of the same
-material, as for the other architectures.
+material, as for the other architectures. With ``target: difference`` the network learns what the
+superposition lacks; the paper's learns the density.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from mlcharge_flows.models.charge3net.config import PRESETS, ChargE3NetConfig
+from mlcharge_flows.models.charge3net.config import DIFFERENCE, PRESETS, ChargE3NetConfig
 from mlcharge_flows.models.charge3net.field import DensityField
 from mlcharge_flows.models.charge3net.graph import Edges
+from mlcharge_flows.models.charge3net.model import density_of
 from mlcharge_flows.models.charge3net.neighbours import Surroundings
 from mlcharge_flows.models.charge3net.network import ChargE3Net
 from mlcharge_flows.models.charge3net.species import atomic_numbers
@@ -47,8 +49,10 @@ class ChargE3NetExample:
         Edges into each atom.
     density
         Converged density on the fine grid, electrons/angstrom^3.
+    start
+        Superposition of atoms on the same points, if the network corrects it.
     change
-        Mean over the grid of how far the superposition is from it.
+        Mean over the grid of how far the superposition is from the density.
     start_error
         NMAE of the superposition, percent.
     """
@@ -58,6 +62,7 @@ class ChargE3NetExample:
     numbers: torch.Tensor
     edges: Edges
     density: np.ndarray
+    start: np.ndarray | None
     change: float
     start_error: float
 
@@ -94,13 +99,16 @@ class ChargE3NetTask:
         """Find the atoms around atoms, once."""
         crystal = record.crystal
         surroundings = Surroundings(crystal, self.model.cutoff)
+        density, change = record.density().total, record.difference().total
+        corrects = self.model.target == "difference"
         return ChargE3NetExample(
             crystal,
             surroundings,
             torch.as_tensor(atomic_numbers(crystal.symbols), device=self.device),
             Edges.of(surroundings.of_atoms(), device=self.device),
-            record.density().total.astype(np.float32),
-            float(np.abs(record.difference().total).mean()),
+            density.astype(np.float32),
+            (density - change).astype(np.float32) if corrects else None,
+            float(np.abs(change).mean()),
             record.start_error,
         )
 
@@ -123,8 +131,12 @@ class ChargE3NetTask:
         for example, points, values in zip(
             examples, drawn, predicted.split(self.config.probes), strict=True
         ):
-            expected = torch.from_numpy(example.density.ravel()[points]).to(self.device)
-            shares.append((values - expected).abs().mean() / example.change)
+            expected = example.density.ravel()[points]
+            if example.start is not None:
+                expected = expected - example.start.ravel()[points]
+                values = DIFFERENCE * values
+            error = values - torch.from_numpy(expected).to(self.device)
+            shares.append(error.abs().mean() / example.change)
         grid = torch.stack(shares).mean()
         return {"loss": self.config.loss.grid * grid, "grid": grid}
 
@@ -132,7 +144,8 @@ class ChargE3NetTask:
         """Errors of one material on its full grid, scaled to NELECT as the model predicts it."""
         assert isinstance(network, ChargE3Net)
         nx, ny, nz = example.density.shape
-        predicted = DensityField(network, example.crystal).on_grid((nx, ny, nz))
+        output = DensityField(network, example.crystal).on_grid((nx, ny, nz))
+        predicted = density_of(output, example.start)
         electrons = predicted.sum()
         # Before any training there may be none to scale, and the model would refuse to predict.
         if electrons > 0:

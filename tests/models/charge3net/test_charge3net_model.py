@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -6,6 +7,8 @@ import torch
 
 from mlcharge_flows.models.card import Card, DataCard, PawCard
 from mlcharge_flows.models.charge3net import load
+from mlcharge_flows.models.charge3net.config import DIFFERENCE
+from mlcharge_flows.models.charge3net.model import density_of
 from mlcharge_flows.models.checkpoint import Checkpoint, CheckpointError
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.range import TrainingRange
@@ -63,6 +66,27 @@ def test_what_is_no_density_is_refused(checkpoint, oblique):
         model.points.network.probe_model.readout.weight *= -1
     with pytest.raises(ModelError, match="not trained for this crystal"):
         model.predict(oblique, SHAPE)
+
+
+def test_electrons_of_a_difference_come_from_the_superposition():
+    """In proportion to it: none come into vacuum, and a difference without any is kept."""
+    rng = np.random.default_rng(0)
+    start, output = rng.uniform(size=(2, *SHAPE))
+    start[0] = 0  # vacuum
+    output[0] = 0
+    density = density_of(output, start)
+    assert density.sum() == pytest.approx(start.sum())
+    assert not density[0].any()
+    np.testing.assert_allclose(
+        density_of(output - output.mean(), start) - start, DIFFERENCE * (output - output.mean())
+    )
+
+
+def test_a_difference_needs_the_free_atoms(checkpoint):
+    config = {**checkpoint.card.config, "target": "difference"}
+    card = checkpoint.card.model_copy(update={"config": config})
+    with pytest.raises(CheckpointError, match="lacks free atoms to correct"):
+        load(replace(checkpoint, card=card))
 
 
 def test_weights_that_do_not_fit_the_card_are_refused(checkpoint):

@@ -31,6 +31,11 @@ class ChargE3NetConfig(BaseModel):
         500, ge=1, description="Components per parity, spread evenly over l = 0 to lmax."
     )
     lmax: int = Field(4, ge=0, le=8, description="Largest angular momentum.")
+    target: Literal["density", "difference"] = Field(
+        "density",
+        description="What the network gives at a point: the density, as published, or its "
+        "difference from the superposition of atoms, which takes far less training.",
+    )
     cutoff: float = Field(4.0, gt=0, description="Radius of the neighbourhood, angstrom.")
     basis: Literal["gaussian"] = Field("gaussian", description="Radial functions.")
     num_basis: int = Field(20, ge=2, description="Radial functions between 0 and the cutoff.")
@@ -62,6 +67,9 @@ class ChargE3NetConfig(BaseModel):
         """Spherical harmonics of an edge."""
         return Irreps.spherical_harmonics(self.lmax)
 
+
+DIFFERENCE = 0.05
+"""Unit of the network's output where it is a difference, electrons/angstrom^3: about its size."""
 
 PRESETS = {
     "published": ChargE3NetConfig(),

@@ -8,16 +8,18 @@ import numpy as np
 import torch
 
 from mlcharge_flows.density.density import Density
-from mlcharge_flows.models.charge3net.config import size_of
+from mlcharge_flows.density.superposition import superpose
+from mlcharge_flows.models.charge3net.config import DIFFERENCE, size_of
 from mlcharge_flows.models.charge3net.network import ChargE3Net
 from mlcharge_flows.models.charge3net.point_model import PointModel
 from mlcharge_flows.models.checkpoint import CheckpointError
 from mlcharge_flows.models.model import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from mlcharge_flows.density.crystal import Crystal
+    from mlcharge_flows.density.superposition import AtomicStart
     from mlcharge_flows.models.card import Card
     from mlcharge_flows.models.checkpoint import Checkpoint
 
@@ -31,10 +33,14 @@ class ChargE3NetModel:
         What the network was trained on.
     points
         The network.
+    atoms
+        Free atom of each element; not needed by a network that gives the density itself.
     """
 
-    def __init__(self, card: Card, points: PointModel) -> None:
-        self.card, self.points = card, points
+    def __init__(
+        self, card: Card, points: PointModel, atoms: Mapping[str, AtomicStart] | None = None
+    ) -> None:
+        self.card, self.points, self.atoms = card, points, atoms or {}
 
     def predict(
         self,
@@ -44,8 +50,7 @@ class ChargE3NetModel:
     ) -> Density:
         """Predict the density of a neutral cell, without occupancies; see the protocol.
 
-        The network's output is scaled to NELECT. A constant shift would correct the number of
-        electrons, but no wave that has a Hartree energy, and would put electrons into vacuum.
+        NELECT is exact, see :func:`density_of`.
 
         Parameters
         ----------
@@ -61,7 +66,11 @@ class ChargE3NetModel:
         ModelError
             The network's output is no density.
         """
-        total = self.points.field(crystal).on_grid(shape, progress)
+        output = self.points.field(crystal).on_grid(shape, progress)
+        start = None
+        if self.points.network.config.target == "difference":
+            start = superpose(crystal, self.atoms, shape).total
+        total = density_of(output, start)
         predicted = Density(crystal, total, comment=self.card.name)
         if not (np.isfinite(predicted.n_electrons) and predicted.n_electrons > 0):
             raise ModelError(
@@ -71,13 +80,33 @@ class ChargE3NetModel:
         return predicted.scaled_to(self.card.n_electrons(crystal.symbols))
 
 
+def density_of(output: np.ndarray, start: np.ndarray | None) -> np.ndarray:
+    """Density that the network's output on a grid stands for, electrons/angstrom^3.
+
+    A density is to be scaled to NELECT. A constant shift would correct the number of electrons,
+    but no wave that has a Hartree energy, and would put electrons into vacuum. Of a difference,
+    the electrons that it holds too many are taken from the superposition in proportion.
+
+    Parameters
+    ----------
+    output
+        On all points of the grid.
+    start
+        Superposition of atoms on the same points, if the output is the difference from it.
+    """
+    if start is None:
+        return output
+    change = DIFFERENCE * output
+    return start * (1 - change.sum() / start.sum()) + change
+
+
 def load(checkpoint: Checkpoint) -> ChargE3NetModel:
     """Build the model of a checkpoint, on a GPU where there is one.
 
     Raises
     ------
     CheckpointError
-        Its weights do not fit its card.
+        Its weights do not fit its card, or it lacks the free atoms that it corrects.
     """
     card = checkpoint.card
     try:
@@ -85,4 +114,7 @@ def load(checkpoint: Checkpoint) -> ChargE3NetModel:
     except ValueError as error:
         raise CheckpointError(f"{card.name}: its weights do not fit its card ({error})") from None
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return ChargE3NetModel(card, PointModel(network.to(device)))
+    model = ChargE3NetModel(card, PointModel(network.to(device)), checkpoint.atoms)
+    if network.config.target == "difference" and not card.paw.keys() <= checkpoint.atoms.keys():
+        raise CheckpointError(f"{card.name}: lacks free atoms to correct")
+    return model
