@@ -1,10 +1,12 @@
 r"""Architectures side by side: errors, cost and saved steps, as one Markdown table and a plot.
 
 Give it a data set that none of the models has seen (``mlcharge dataset build ... --test``), the
-models, and for each model that was compared the folder of ``mlcharge compare``::
+models, and the folder of a comparison of the same::
 
+    mlcharge compare STRUCTURES --arms learned,learned-atomic-occupancies \
+        --model orbital,charge3net.safetensors --occupancies orbital --out COMPARED
     python benchmarks/architectures.py TEST.h5 orbital charge3net.safetensors \
-        --compare orbital=data/orbital charge3net.safetensors=data/charge3net --figure pareto.png
+        --compare COMPARED --figure pareto.png
 
 Models without occupancies take those that ``orbital``, or the model given with ``--occupancies``,
 assigns to their density (column `occupancies`). Saved steps are the mean reductions of the arms
@@ -26,7 +28,7 @@ from rich.progress import track
 
 from mlcharge_flows.density.metrics import error_removed, nmae
 from mlcharge_flows.flows.local import results
-from mlcharge_flows.models.checkpoint import read_checkpoint
+from mlcharge_flows.models.checkpoint import SUFFIX, read_checkpoint
 from mlcharge_flows.models.model import CompletesDensities
 from mlcharge_flows.models.registry import DEFAULT, Registry
 from mlcharge_flows.models.scope import check_scope
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from mlcharge_flows.models.registry import LoadedModel
-    from mlcharge_flows.scf.summary import ArmSummary
+    from mlcharge_flows.scf.summary import ArmSummary, Summary
     from mlcharge_flows.training.record import Record
 
 ARMS = ("learned", "learned-atomic-occupancies")
@@ -65,20 +67,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("models", nargs="+")
-    parser.add_argument("--compare", nargs="*", default=[], metavar="MODEL=FOLDER")
+    parser.add_argument("--compare", type=Path, metavar="FOLDER")
     parser.add_argument("--occupancies", default=DEFAULT, metavar="MODEL")
     parser.add_argument("--figure", type=Path)
     given = parser.parse_args()
     registry = Registry(Settings().models)
-    folders = dict(entry.split("=", 1) for entry in given.compare)
+    summary = summarize(results(given.compare)) if given.compare else None
     loaded = {name: registry.load(name) for name in given.models}
     helper = registry.load(given.occupancies).model
     assert isinstance(helper, CompletesDensities)
     records = [record for record in open_store(given.data) if _known(record, loaded.values())]
     print(f"{len(records)} materials of {given.data.name} that every model knows\n")
     rows = [
-        _row(name, model, helper, records, registry.path(name), folders.get(name))
-        for name, model in loaded.items()
+        _row(model, helper, records, registry.path(name), summary) for name, model in loaded.items()
     ]
     heads = ["model", "parameters", "trained", "NMAE", "density", "occupancies", "s / material"]
     heads += ["us / point", *(f"saved, {arm}" for arm in ARMS)]
@@ -106,16 +107,15 @@ def _known(record: Record, models: Iterable[LoadedModel]) -> bool:
 
 
 def _row(
-    name: str,
     loaded: LoadedModel,
     helper: CompletesDensities,
     records: list[Record],
     path: Path,
-    folder: str | None,
+    summary: Summary | None,
 ) -> Row:
     errors, removed, seconds = [], [], []
     loaded.model.predict(records[0].crystal, records[0].shape)  # what is made once is not counted
-    for record in track(records, f"predicting with {name}"):
+    for record in track(records, f"predicting with {loaded.card.name}"):
         began = perf_counter()
         predicted = loaded.model.predict(record.crystal, record.shape)
         if predicted.occupancies is None:
@@ -127,8 +127,9 @@ def _row(
     points = [float(np.prod(record.shape)) for record in records]
     density, occupancies = (median(part) for part in zip(*removed, strict=True))
     took = loaded.card.training
-    summary = summarize(results(Path(folder))) if folder else None
-    saved = ["-" if summary is None else _saved(summary.arms.get(arm)) for arm in ARMS]
+    name = path.name.removesuffix(SUFFIX)
+    arms = {} if summary is None else summary.arms
+    saved = [_saved(arms.get(f"{arm}@{name}")) for arm in ARMS]
     return Row(
         name=loaded.card.name,
         architecture=loaded.card.architecture,

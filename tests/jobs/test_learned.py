@@ -8,6 +8,7 @@ from jobflow import JobStore, run_locally
 from maggma.stores import MemoryStore
 from pymatgen.core import Lattice, Structure
 
+from mlcharge_flows.commands.compare import starts_of
 from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.flows.compare import STARTS, CompareStartsMaker, named_starts
 from mlcharge_flows.flows.local import finished
@@ -227,6 +228,29 @@ def test_a_comparison_names_the_source_of_the_occupancies(trained, salt):
     for names in ({"model": "nonesuch"}, {"model": "bare", "occupancies": "nonesuch"}):
         with pytest.raises(ModelError, match="there is no model 'nonesuch'"):
             LearnedStartMaker(**names).check()
+
+
+def test_models_side_by_side(trained, tmp_path, monkeypatch):
+    """Each has its own arms, all paired with the same runs from atoms and from the ceiling."""
+    trained("first")
+    other = trained("second")
+    arms = "learned,learned-atomic-occupancies,converged"
+    starts = starts_of(arms, f"first, {other}", "first")
+    assert list(starts) == [
+        "learned@first",
+        "learned-atomic-occupancies@first",
+        "converged",
+        "learned@second",
+        "learned-atomic-occupancies@second",
+    ]
+    assert [starts[f"learned@{name}"].model for name in ("first", "second")] == ["first", other]
+    assert list(starts_of(arms, "first", "learned")) == arms.split(",")
+    monkeypatch.chdir(Path(other).parent)
+    assert starts_of("learned", "second.safetensors", "learned")["learned"].model == other
+    with pytest.raises(ValueError, match="two are called second"):
+        starts_of(arms, "second,second.safetensors", "learned")
+    with pytest.raises(ModelError, match="there is no model 'third'"):
+        starts_of(arms, "first,third", "learned")
 
 
 def test_no_model(inputs, tmp_path):

@@ -30,7 +30,8 @@ def bands(
         ),
     ] = "learned",
     model: Annotated[
-        str, typer.Option(help="Model of the learned starts: a name or a checkpoint.")
+        str,
+        typer.Option(help="Model of the learned starts, or several with commas, as for compare."),
     ] = "orbital",
     occupancies: Annotated[
         str,

@@ -36,7 +36,11 @@ def compare(
         ),
     ] = "default,superposition,converged",
     model: Annotated[
-        str, typer.Option(help="Model of the learned starts: a name or a checkpoint.")
+        str,
+        typer.Option(
+            help="Model of the learned starts: a name or a checkpoint; of several with commas each "
+            "has its own arms, such as learned@superres."
+        ),
     ] = "orbital",
     occupancies: Annotated[
         str,
@@ -78,7 +82,7 @@ def compare(
 
         mlcharge compare cifs/ --arms learned,converged --model orbital
 
-        mlcharge compare cifs/ --arms learned --model charge3net-mp --occupancies orbital
+        mlcharge compare cifs/ --arms learned --model orbital,charge3net-mp --occupancies orbital
 
         mlcharge compare molecules.json --gamma --arms learned --model molecules.safetensors
     """
@@ -169,21 +173,38 @@ def prepared(
     return maker, materials, workers
 
 
-def starts_of(arms: str, model: str, occupancies: str) -> dict[str, StartMaker]:
-    """Starts of the arms; a model that cannot be loaded is found out before anything runs."""
+def starts_of(arms: str, models: str, occupancies: str) -> dict[str, StartMaker]:
+    """Starts of the arms, as the options name them, with commas.
+
+    Of several models, each has arms of its own, such as ``learned@superres``. A model that cannot
+    be loaded is found out before anything runs.
+    """
     from mlcharge_flows.flows.compare import named_starts
     from mlcharge_flows.jobs.learned import LearnedStartMaker
+    from mlcharge_flows.models.checkpoint import SUFFIX
 
-    # Jobs run in folders of their own.
-    model, occupancies = (
-        str(Path(name).absolute()) if Path(name).is_file() else name
-        for name in (model, occupancies)
-    )
-    starts = named_starts(arms.split(","), model, occupancies)
-    for start in starts.values():
-        if isinstance(start, LearnedStartMaker):
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    if not names:
+        raise ValueError("--model: give at least one, such as orbital")
+    starts: dict[str, StartMaker] = {}
+    for name in names:
+        for arm, start in named_starts(
+            arms.split(","), _absolute(name), _absolute(occupancies)
+        ).items():
+            if not isinstance(start, LearnedStartMaker):
+                starts[arm] = start
+                continue
             start.check()
+            suffix = f"@{Path(name).name.removesuffix(SUFFIX)}" if len(names) > 1 else ""
+            if arm + suffix in starts:
+                raise ValueError(f"--model: two are called {suffix[1:]}; rename a file")
+            starts[arm + suffix] = start
     return starts
+
+
+def _absolute(name: str) -> str:
+    """The same file for jobs, which run in folders of their own; other names as they are."""
+    return str(Path(name).absolute()) if Path(name).is_file() else name
 
 
 def materials_of(
