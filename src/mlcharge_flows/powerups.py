@@ -13,12 +13,11 @@ from jobflow import Flow, Job, JobOrder, Maker, OutputReference
 from jobflow.core.maker import recursive_call
 
 from mlcharge_flows.jobs.existing import FileStartMaker
+from mlcharge_flows.jobs.known_models import known_models
 from mlcharge_flows.jobs.learned import LearnedStartMaker
 from mlcharge_flows.jobs.run import RunFromStartMaker
 from mlcharge_flows.jobs.start import StartDocument, StartMaker
 from mlcharge_flows.models.checkpoint import SUFFIX
-from mlcharge_flows.models.registry import Registry
-from mlcharge_flows.settings import Settings
 
 Work = TypeVar("Work", Flow, Job, Maker)
 Route = Literal["inline", "upstream"]
@@ -120,7 +119,7 @@ def _named(start: str | Path) -> StartMaker:
     """Start Maker for a name; what names no model is the path of a CHGCAR."""
     if start == "learned":
         return LearnedStartMaker()
-    if isinstance(start, str) and start in Registry(Settings().models).paths():
+    if isinstance(start, str) and start in known_models().paths():
         return LearnedStartMaker(model=start)
     path = str(Path(start).absolute())
     return LearnedStartMaker(model=path) if path.endswith(SUFFIX) else FileStartMaker(path=path)

@@ -41,10 +41,9 @@ def evaluate(
     from rich.progress import track
     from rich.table import Table
 
+    from mlcharge_flows.jobs.known_models import known_models
     from mlcharge_flows.models.model import ModelError
-    from mlcharge_flows.models.registry import Registry
     from mlcharge_flows.models.scope import check_scope
-    from mlcharge_flows.settings import Settings
     from mlcharge_flows.training import evaluation
     from mlcharge_flows.training.store import StoreError, open_store
 
@@ -52,7 +51,7 @@ def evaluate(
     rows: list[MaterialErrors] = []
     try:
         store = open_store(data)
-        loaded = Registry(Settings().models).load(model)
+        loaded = known_models().load(model)
         refused = []
         for record in track(store, "predicting", total=len(store), console=console):
             try:

@@ -151,10 +151,9 @@ def _add_published(file: Path, name: str, functional: str, replace: bool) -> Pat
 
 
 def _registry() -> Registry:
-    from mlcharge_flows.models.registry import Registry
-    from mlcharge_flows.settings import Settings
+    from mlcharge_flows.jobs.known_models import known_models
 
-    return Registry(Settings().models)
+    return known_models()
 
 
 def _facts(card: Card) -> Iterator[tuple[str, str]]:

@@ -9,22 +9,18 @@ from typing import TYPE_CHECKING, Literal
 
 from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.jobs.existing import ConvergedStartMaker, fitted
+from mlcharge_flows.jobs.known_models import known_models
+from mlcharge_flows.jobs.occupancy_source import ELEMENT_MEAN, OccupancySource
 from mlcharge_flows.jobs.start import StartError, StartMaker
 from mlcharge_flows.jobs.superposition import superposed
-from mlcharge_flows.models.checkpoint import SUFFIX, read_card
 from mlcharge_flows.models.model import CompletesDensities, ModelError
-from mlcharge_flows.models.registry import DEFAULT, LoadedModel, Registry
+from mlcharge_flows.models.registry import DEFAULT, LoadedModel
 from mlcharge_flows.models.scope import check_atoms, check_paw, check_scope
-from mlcharge_flows.settings import Settings
 
 if TYPE_CHECKING:
     from mlcharge_flows.density.density import Density
     from mlcharge_flows.jobs.inputs import VaspInputs
     from mlcharge_flows.jobs.start import StartDocument
-
-OWN = ("learned", "atomic", "converged")
-"""Sources of occupancies that need no second model and no file."""
-ELEMENT_MEAN = "element-mean"
 
 NO_POTCAR = "no POTCAR here: whether the run has the model's PAW data sets is not checked"
 
@@ -56,19 +52,19 @@ class LearnedStartMaker(StartMaker):
     occupancies: str = "learned"
 
     @property
+    def source(self) -> OccupancySource:
+        """Where the occupancies come from."""
+        return OccupancySource.of(self.occupancies, self.model)
+
+    @property
     def kind(self) -> str:  # type: ignore[override]
         """Learned, or mixed where a half is not."""
-        exchanged = self.occupancies in ("atomic", "converged") or _is_chgcar(self.occupancies)
-        return "mixed" if exchanged or self.grid != "learned" else "learned"
+        return "learned" if self.grid == "learned" and self.source.is_learned else "mixed"
 
     @property
     def policy(self) -> str:  # type: ignore[override]
-        """Where the occupancies come from."""
-        if self.occupancies in (*OWN, ELEMENT_MEAN):
-            return self.occupancies
-        if _is_chgcar(self.occupancies):
-            return "from file"
-        return f"learned by {Path(self.occupancies).name.removesuffix(SUFFIX)}"
+        """Where the occupancies come from, in words."""
+        return self.source.policy
 
     @property
     def needs_run(self) -> bool:  # type: ignore[override]
@@ -78,13 +74,10 @@ class LearnedStartMaker(StartMaker):
     @property
     def checkpoint(self) -> str | None:
         """SHA-256 of the model's checkpoint, or of both; None where a model is not to be had."""
-        names = [self.model]
+        models = known_models()
         try:
-            if self.occupancies == ELEMENT_MEAN:
-                names.append(_with_occupancies(self.model))
-            elif self.occupancies not in OWN and not _is_chgcar(self.occupancies):
-                names.append(self.occupancies)
-            return "+".join(_registry().checksum(name) for name in dict.fromkeys(names))
+            names = [self.model, *([self.source.model()] if self.source.is_learned else [])]
+            return "+".join(dict.fromkeys(models.checksum(name) for name in names))
         except ModelError:
             return None
 
@@ -96,26 +89,16 @@ class LearnedStartMaker(StartMaker):
         ModelError
             There is no such model, it cannot be loaded, or it has no occupancies to give.
         """
-        loaded = _load(self.model)
-        if self.occupancies == ELEMENT_MEAN:
-            loaded = _load(_with_occupancies(self.model))
-            if not isinstance(loaded.model, CompletesDensities):
-                raise ModelError(f"the model {loaded.card.name} knows no means of elements")
-        elif not _is_chgcar(self.occupancies) and self.occupancies not in ("atomic", "converged"):
-            if self.occupancies != "learned":
-                loaded = _load(self.occupancies)
-            if loaded.card.occupancies == "none":
-                raise ModelError(
-                    f"the model {loaded.card.name} predicts no occupancies: take those of a model "
-                    f"that does ({DEFAULT}), {ELEMENT_MEAN} or atomic ones"
-                )
+        known_models().load(self.model)
+        self.source.check()
 
     def write(
         self, inputs: VaspInputs, folder: Path, prev_dir: str | Path | None = None
     ) -> StartDocument:
         """Write the CHGCAR into a folder, and say which checkpoint it is from."""
         document = super().write(inputs, folder, prev_dir)
-        document.model, document.checkpoint = _load(self.model).card.name, self.checkpoint
+        document.model = known_models().load(self.model).card.name
+        document.checkpoint = self.checkpoint
         document.paw = {symbol: inputs.paw[symbol].titel for symbol in set(inputs.crystal.symbols)}
         return document
 
@@ -149,51 +132,50 @@ class _Halves:
         self._maker, self._inputs, self._messages = maker, inputs, messages
         self._prev_dir = prev_dir
         maker.check()
-        self._loaded = _load(maker.model)
+        self._loaded = known_models().load(maker.model)
         self._check(self._loaded)
 
     def joined(self) -> Density:
         """Density of one source with the occupancies of another, or the same."""
-        grid, occupancies = self._maker.grid, self._maker.occupancies
-        if occupancies == ELEMENT_MEAN:
-            return self._with_element_means(self._of(grid))
-        if _is_chgcar(occupancies):
-            file = fitted(Path(occupancies), self._inputs, self._messages)
-            return replace(self._of(grid), occupancies=file.occupancies)
-        density = self._of(grid)
-        if grid == occupancies:
-            return density
-        if occupancies not in ("atomic", "converged") and grid != "atomic":
-            predictor = self._predictor(occupancies)
-            if isinstance(predictor.model, CompletesDensities):
-                self._check(predictor)
-                return predictor.model.complete(density)
-        return replace(density, occupancies=self._of(occupancies).occupancies)
+        density = {
+            "learned": lambda: self._own,
+            "atomic": lambda: self._atomic,
+            "converged": lambda: self._converged,
+        }[self._maker.grid]()
+        source = self._maker.source
+        match source.kind:
+            case "atomic":
+                given = self._atomic
+            case "converged":
+                given = self._converged
+            case "file":
+                given = fitted(Path(source.name), self._inputs, self._messages)
+            case _:
+                given = self._learned(density, source)
+        return replace(density, occupancies=given.occupancies)
 
-    def _with_element_means(self, density: Density) -> Density:
-        predictor = _load(_with_occupancies(self._maker.model))
-        if predictor is not self._loaded:
+    def _learned(self, density: Density, source: OccupancySource) -> Density:
+        """Any density with the occupancies that a model gives to this one."""
+        predictor = known_models().load(source.model())
+        own = predictor is self._loaded
+        if not own:
             self._check(predictor)
-        assert isinstance(predictor.model, CompletesDensities)
-        return predictor.model.with_element_means(density)
-
-    def _of(self, source: str) -> Density:
-        if source == "atomic":
-            return self._atomic
-        if source == "converged":
-            return ConvergedStartMaker().density(self._inputs, self._prev_dir, self._messages)
-        predictor = self._predictor(source)
-        if predictor is self._loaded:
+        if isinstance(predictor.model, CompletesDensities):
+            if source.kind == ELEMENT_MEAN:
+                return predictor.model.with_element_means(density)
+            if self._maker.grid == "converged" or (self._maker.grid == "learned" and not own):
+                return predictor.model.complete(density)
+        if own:
             return self._own
-        self._check(predictor)
         return predictor.model.predict(self._inputs.crystal, self._inputs.grid)
-
-    def _predictor(self, source: str) -> LoadedModel:
-        return self._loaded if source == "learned" else _load(source)
 
     @cached_property
     def _own(self) -> Density:
         return self._loaded.model.predict(self._inputs.crystal, self._inputs.grid)
+
+    @cached_property
+    def _converged(self) -> Density:
+        return ConvergedStartMaker().density(self._inputs, self._prev_dir, self._messages)
 
     @cached_property
     def _atomic(self) -> Density:
@@ -217,21 +199,3 @@ class _Halves:
             run = {symbol: potcar.atomic_start() for symbol, potcar in inputs.potcars.items()}
             check_atoms(card, loaded.atoms, run)
         check_scope(card, inputs.crystal, inputs.grid, inputs.n_electrons)
-
-
-def _is_chgcar(occupancies: str) -> bool:
-    """Whether the name of a source of occupancies is a file that is no checkpoint."""
-    return not occupancies.endswith(SUFFIX) and Path(occupancies).is_file()
-
-
-def _with_occupancies(model: str) -> str:
-    """Name of the model itself if it knows occupancies, else of the default one."""
-    return DEFAULT if read_card(_registry().path(model)).occupancies == "none" else model
-
-
-def _registry() -> Registry:
-    return Registry(Settings().models)
-
-
-def _load(name: str) -> LoadedModel:
-    return _registry().load(name)

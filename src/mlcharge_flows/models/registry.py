@@ -113,6 +113,16 @@ class Registry:
         stamp = path.stat()
         return _load(path, stamp.st_mtime_ns, stamp.st_size)
 
+    def card(self, name: str | Path = DEFAULT) -> Card:
+        """Card of a model; its weights are not read.
+
+        Raises
+        ------
+        ModelError
+            There is no such model, or its file is no checkpoint.
+        """
+        return read_card(self.path(name))
+
     def checksum(self, name: str | Path = DEFAULT) -> str:
         """SHA-256 of the checkpoint of a model, in hexadecimal; nothing of it is loaded.
 
