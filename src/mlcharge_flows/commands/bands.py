@@ -9,6 +9,15 @@ import typer
 
 from mlcharge_flows.commands.campaign import run_watched
 from mlcharge_flows.commands.leave import NOTHING_DONE, leave
+from mlcharge_flows.commands.options import (  # noqa: TC001 - typer needs them at run time
+    Limit,
+    MaxAtoms,
+    Models,
+    Occupancies,
+    SkipBad,
+    Structures,
+    Workers,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,10 +27,7 @@ if TYPE_CHECKING:
 
 
 def bands(
-    structures: Annotated[
-        list[str],
-        typer.Argument(help="CIF, POSCAR or JSON files (also .gz), and folders of them."),
-    ],
+    structures: Structures,
     start: Annotated[
         str,
         typer.Option(
@@ -29,35 +35,18 @@ def bands(
             "compare; several with commas."
         ),
     ] = "learned",
-    model: Annotated[
-        str,
-        typer.Option(help="Model of the learned starts, or several with commas, as for compare."),
-    ] = "orbital",
-    occupancies: Annotated[
-        str,
-        typer.Option(
-            help="Of the learned starts: learned, element-mean, the name of another model, or a "
-            "CHGCAR."
-        ),
-    ] = "learned",
+    model: Models = "orbital",
+    occupancies: Occupancies = "learned",
     line_density: Annotated[
         float, typer.Option(min=0.5, help="K-points along lines of symmetry, per 1/angstrom.")
     ] = 4,
-    workers: Annotated[
-        int, typer.Option(min=0, help="Materials at a time; 0: one per CPU, or 1 with VASP.")
-    ] = 0,
+    workers: Workers = 0,
     out: Annotated[Path, typer.Option(help="Folder of the runs and of the report.")] = Path(
         "bands"
     ),
-    max_atoms: Annotated[
-        int | None, typer.Option(min=1, help="Leave out structures with more atoms.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Take only the first so many structures.")
-    ] = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Go on without structures that cannot be used.")
-    ] = False,
+    max_atoms: MaxAtoms = None,
+    limit: Limit = None,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Compute energy, bands, gap, DOS and forces without self-consistency, and their errors.
 

@@ -9,6 +9,16 @@ import typer
 
 from mlcharge_flows.commands.campaign import run_watched
 from mlcharge_flows.commands.leave import NOTHING_DONE, leave
+from mlcharge_flows.commands.options import (  # noqa: TC001 - typer needs them at run time
+    Gamma,
+    Limit,
+    MaxAtoms,
+    Models,
+    Occupancies,
+    SkipBad,
+    Structures,
+    Workers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,10 +34,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    structures: Annotated[
-        list[str],
-        typer.Argument(help="CIF, POSCAR or JSON files (also .gz), and folders of them."),
-    ],
+    structures: Structures,
     arms: Annotated[
         str,
         typer.Option(
@@ -35,38 +42,16 @@ def compare(
             "converged, and their ablations (atomic-occupancies, learned-atomic-occupancies, ..)."
         ),
     ] = "default,superposition,converged",
-    model: Annotated[
-        str,
-        typer.Option(
-            help="Model of the learned starts: a name or a checkpoint; of several with commas each "
-            "has its own arms, such as learned@superres."
-        ),
-    ] = "orbital",
-    occupancies: Annotated[
-        str,
-        typer.Option(
-            help="Of the learned starts: learned, element-mean, the name of another model, or a "
-            "CHGCAR."
-        ),
-    ] = "learned",
-    workers: Annotated[
-        int, typer.Option(min=0, help="Materials at a time; 0: one per CPU, or 1 with VASP.")
-    ] = 0,
+    model: Models = "orbital",
+    occupancies: Occupancies = "learned",
+    workers: Workers = 0,
     out: Annotated[Path, typer.Option(help="Folder of the runs and of the report.")] = Path(
         "comparison"
     ),
-    max_atoms: Annotated[
-        int | None, typer.Option(min=1, help="Leave out structures with more atoms.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Take only the first so many structures.")
-    ] = None,
-    gamma: Annotated[
-        bool, typer.Option("--gamma", help="Gamma point alone: molecules in boxes.")
-    ] = False,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Go on without structures that cannot be used.")
-    ] = False,
+    max_atoms: MaxAtoms = None,
+    limit: Limit = None,
+    gamma: Gamma = False,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Compare how many electronic steps each start takes, for every structure.
 

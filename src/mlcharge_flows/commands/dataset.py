@@ -10,6 +10,13 @@ import typer
 
 from mlcharge_flows.commands.campaign import run_watched
 from mlcharge_flows.commands.leave import NOTHING_DONE, leave
+from mlcharge_flows.commands.options import (  # noqa: TC001 - typer needs them at run time
+    Gamma,
+    Limit,
+    SkipBad,
+    Structures,
+    Workers,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,16 +39,11 @@ def _dataset() -> None:
 
 @app.command()
 def build(
-    structures: Annotated[
-        list[str],
-        typer.Argument(help="CIF, POSCAR or JSON files (also .gz), and folders of them."),
-    ],
+    structures: Structures,
     out: Annotated[Path, typer.Option(help="Folder of the runs and of dataset.h5.")] = Path(
         "dataset"
     ),
-    workers: Annotated[
-        int, typer.Option(min=0, help="Materials at a time; 0: one per CPU, or 1 with VASP.")
-    ] = 0,
+    workers: Workers = 0,
     exclude: Annotated[
         list[str] | None,
         typer.Option(help="Structures whose identifiers never enter, such as a test set."),
@@ -53,19 +55,13 @@ def build(
         int, typer.Option(min=1, help="Take every so many, to share the work of machines.")
     ] = 1,
     offset: Annotated[int, typer.Option(min=0, help="The first of them: 0, 1, ..")] = 0,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Take only the first so many of all this.")
-    ] = None,
+    limit: Limit = None,
     test: Annotated[
         bool,
         typer.Option("--test", help="Take structures marked test, too: to evaluate, not to train."),
     ] = False,
-    gamma: Annotated[
-        bool, typer.Option("--gamma", help="Gamma point alone: molecules in boxes.")
-    ] = False,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Go on without structures that cannot be used.")
-    ] = False,
+    gamma: Gamma = False,
+    skip_bad: SkipBad = False,
     again: Annotated[
         bool, typer.Option("--again", help="Run those that failed before once more.")
     ] = False,

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlcharge_flows.commands.leave import NOTHING_DONE, leave
+from mlcharge_flows.commands.options import (  # noqa: TC001 - typer needs them at run time
+    SkipBad,
+    Structures,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,10 +24,7 @@ DOCUMENT = "start.json"
 
 
 def predict(
-    structures: Annotated[
-        list[str],
-        typer.Argument(help="CIF, POSCAR or JSON files (also .gz), and folders of them."),
-    ],
+    structures: Structures,
     incar: Annotated[
         Path | None, typer.Option(help="INCAR of the runs: the grid, and that they are neutral.")
     ] = None,
@@ -41,9 +42,7 @@ def predict(
         typer.Option(help="learned, atomic, element-mean, the name of another model, or a CHGCAR."),
     ] = "learned",
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("predicted"),
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Go on without structures that cannot be used.")
-    ] = False,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Predict the converged density of structures: a CHGCAR to start from with ICHARG = 1.
 
