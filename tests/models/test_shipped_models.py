@@ -1,0 +1,65 @@
+"""The checkpoints in the package: each can be loaded, and knows where atoms send electrons."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs the models extra")
+pytest.importorskip("safetensors", reason="needs the models extra")
+
+from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.superposition import superpose
+from mlcharge_flows.models.checkpoint import read_checkpoint
+from mlcharge_flows.models.model import CompletesDensities
+from mlcharge_flows.models.registry import SHIPPED, Registry
+from mlcharge_flows.models.scope import check_scope
+
+NAMES = ("charge3net", "orbital", "superres")
+SHAPE = (32, 32, 32)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return Registry(tmp_path_factory.mktemp("none"))
+
+
+@pytest.fixture(scope="module")
+def silicon():
+    """Two atoms, the bond between them at (1/8, 1/8, 1/8), the hole between four at (1/2, ..)."""
+    lattice = 5.43 / 2 * np.array([[0.0, 1, 1], [1, 0, 1], [1, 1, 0]])
+    return Crystal(lattice, ("Si", "Si"), np.array([[0.0, 0, 0], [0.25, 0.25, 0.25]]))
+
+
+def test_these_and_no_others_are_shipped(models):
+    assert tuple(sorted(models.paths())) == NAMES
+    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 20e6
+    for name in NAMES:
+        card = models.card(name)
+        assert card.name == name
+        assert card.licence == "MIT"
+        assert card.errors["density_removed"] > 0
+        assert card.training.hours < 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_electrons_of_silicon_leave_the_holes(models, silicon, name):
+    loaded = models.load(name)
+    check_scope(loaded.card, silicon, SHAPE)
+    density = loaded.model.predict(silicon, SHAPE)
+    assert density.n_electrons == pytest.approx(8, abs=1e-6)
+    start = superpose(silicon, read_checkpoint(models.path(name)).atoms, SHAPE)
+    bond, hole = (tuple(np.array(SHAPE) // part) for part in (8, 2))
+    assert density.total[hole] < 0.9 * start.total[hole]
+    if name != "superres":  # too small for bonds
+        assert density.total[bond] > 1.05 * start.total[bond]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_density_can_be_completed(models, silicon, name):
+    orbital = models.load("orbital").model
+    assert isinstance(orbital, CompletesDensities)
+    density = models.load(name).model.predict(silicon, SHAPE)
+    start = superpose(silicon, orbital.atoms, SHAPE)
+    for complete in (orbital.complete, orbital.with_element_means):
+        records = complete(density).occupancies
+        for record, atomic in zip(records, start.occupancies, strict=True):
+            assert 0.01 < np.abs(record - atomic).max() < 1
