@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,7 @@ from mlcharge_flows.vasp.outcar import read_outcar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from mlcharge_flows.gpaw_vasp.result import Run
 
@@ -360,22 +360,6 @@ def test_no_half_written_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         write_outputs(tmp_path, run)
     left = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert left == {name: before[name] for name in ("CONTCAR", "EIGENVAL", "DOSCAR", "IBZKPT")}
-
-
-def test_a_failed_replacement_leaves_the_old_file_and_no_litter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target = tmp_path / "OUTCAR"
-    target.write_text("whole")
-
-    def full_disk(*_: object) -> None:
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        outputs.write_whole(target, "new")
-    assert target.read_text() == "whole"
-    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_outputs_of_an_earlier_run_are_cleared(tmp_path: Path) -> None:

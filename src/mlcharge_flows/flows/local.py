@@ -22,6 +22,7 @@ from pymatgen.core import Structure
 from mlcharge_flows.flows.material import lost, run_material
 from mlcharge_flows.flows.processes import join_parent, stop_workers
 from mlcharge_flows.scf.comparison import Comparison
+from mlcharge_flows.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -195,9 +196,7 @@ def _keep(folder: Path, material: Material, comparison: Comparison) -> None:
     """Write the result so that a reader finds all of it or nothing."""
     target = folder / material.id / RESULT
     target.parent.mkdir(exist_ok=True)
-    scratch = target.with_suffix(".tmp")
-    scratch.write_text(comparison.model_dump_json(indent=1) + "\n")
-    scratch.replace(target)
+    write_whole(target, comparison.model_dump_json(indent=1) + "\n")
 
 
 def _result(folder: Path) -> Comparison | None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pymatgen.core import Structure
 
 from mlcharge_flows.jobs.task_inputs import INCAR, KPOINTS, POTCAR
+from mlcharge_flows.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -214,6 +215,5 @@ def write_structures(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
     import gzip
 
     text = json.dumps({"structures": list(entries)}).encode()
-    partial = path.with_name(f".{path.name}")
-    partial.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from gpaw import setup_paths
 from pymatgen.core import Element
 
 from mlcharge_flows.gpaw_vasp.potcar import compressed, potcar_text
+from mlcharge_flows.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,9 +79,8 @@ def fill_library(folder: Path, progress: Callable[[str, int, int], None] | None 
         for name in sorted(names):
             for family in FAMILIES:
                 target = folder / family / f"POTCAR.{name}.gz"
-                temporary = target.with_name(f".{target.name}.{os.getpid()}")
-                temporary.write_bytes(content)
-                temporary.replace(target)
+                with whole_file(target) as partial:
+                    partial.write_bytes(content)
         if progress is not None:
             progress(element, done, len(symbols))
     return len(symbols)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from mlcharge_flows.gpaw_vasp.eigenval import eigenval
 from mlcharge_flows.gpaw_vasp.ibzkpt import MESHES, ibzkpt
 from mlcharge_flows.gpaw_vasp.outcar import outcar
 from mlcharge_flows.gpaw_vasp.vasprun_xml import vasprun_xml
+from mlcharge_flows.whole_file import write_whole
 
 if TYPE_CHECKING:
     from mlcharge_flows.gpaw_vasp.result import Run
@@ -56,22 +56,3 @@ def write_outputs(folder: str | Path, run: Run) -> None:
         write_whole(folder / "IBZKPT", ibzkpt(run))
     write_whole(folder / "OUTCAR", outcar(run))
     write_whole(folder / "vasprun.xml", vasprun_xml(run))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Put ``text`` at ``path`` in one step: no reader ever sees a part of it.
-
-    Parameters
-    ----------
-    path
-        The file to make or to replace.
-    text
-        Its content.
-    """
-    # No VASP file name inside: readers that search folders by name would take it for one.
-    partial = path.with_name(f".{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from mlcharge_flows.jobs.conclude import is_start
 from mlcharge_flows.jobs.existing import fitted
 from mlcharge_flows.jobs.record import StartRecord
 from mlcharge_flows.jobs.start import StartError, write_start
+from mlcharge_flows.whole_file import whole_file
 
 if TYPE_CHECKING:
     from mlcharge_flows.jobs.inputs import VaspInputs
@@ -46,12 +47,10 @@ def adapted(given: StartDocument, inputs: VaspInputs, folder: Path) -> StartDocu
 def copied(given: StartDocument, folder: Path) -> StartDocument:
     """Copy a start as it is."""
     source, target = Path(str(given.path)), folder / "CHGCAR"
-    partial = folder / ".CHGCAR.partial"
     try:
-        shutil.copyfile(source, partial)
-        partial.replace(target)
+        with whole_file(target) as partial:
+            shutil.copyfile(source, partial)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise StartError(f"{source}: cannot be copied ({error.strerror or error})") from None
     return given
 

@@ -11,6 +11,7 @@ from monty.os.path import zpath
 from pydantic import BaseModel, Field
 
 from mlcharge_flows.jobs.start import StartDocument  # noqa: TC001, pydantic needs it
+from mlcharge_flows.whole_file import write_whole
 
 RECORD = "mlcharge.json"
 
@@ -56,9 +57,7 @@ class StartRecord(BaseModel):
 
     def write(self, folder: Path) -> None:
         """Write the record into a run folder, whole or not at all."""
-        partial = folder / ".mlcharge.partial"
-        partial.write_text(self.model_dump_json(indent=1) + "\n")
-        partial.replace(folder / RECORD)
+        write_whole(folder / RECORD, self.model_dump_json(indent=1) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> StartRecord | None:

@@ -10,9 +10,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +21,7 @@ from pydantic import ValidationError
 from mlcharge_flows.density.superposition import AtomicStart
 from mlcharge_flows.models.card import Card
 from mlcharge_flows.models.model import ModelError
+from mlcharge_flows.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -94,15 +92,8 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> str:
         tensors[f"atoms.{symbol}.record"] = torch.tensor(atom.record, dtype=torch.float64)
     content = save(tensors, metadata={"card": checkpoint.card.model_dump_json()})
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(scratch).chmod(0o644)
-        Path(scratch).replace(path)
-    finally:
-        with suppress(FileNotFoundError):
-            Path(scratch).unlink()
+    with whole_file(path) as partial:
+        partial.write_bytes(content)
     return sha256(content).hexdigest()
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlcharge_flows.models.checkpoint import SUFFIX, checksum, read_card, read_checkpoint
 from mlcharge_flows.models.model import DensityModel, ModelError
+from mlcharge_flows.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,9 +160,8 @@ class Registry:
                 f"{target}: there is another model of this name; replace it with --replace"
             )
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.partial")
-        shutil.copyfile(file, partial)
-        partial.replace(target)
+        with whole_file(target) as partial:
+            shutil.copyfile(file, partial)
         return target
 
 

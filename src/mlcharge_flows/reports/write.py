@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcharge_flows.reports.page import render_page
 from mlcharge_flows.reports.rows import tidy_rows, to_csv
 from mlcharge_flows.scf.statistics import summarize
+from mlcharge_flows.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,26 +48,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     summary = summarize(campaign, reference)
     statistics = json.dumps(summary.model_dump(mode="json"), indent=2, allow_nan=False)
-    replace_file(folder / "materials.csv", to_csv(tidy_rows(campaign, reference)))
-    replace_file(folder / "summary.json", statistics + "\n")
-    replace_file(folder / "report.html", render_page(campaign, summary))
+    write_whole(folder / "materials.csv", to_csv(tidy_rows(campaign, reference)))
+    write_whole(folder / "summary.json", statistics + "\n")
+    write_whole(folder / "report.html", render_page(campaign, summary))
     return folder / "report.html"
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a text file whole: a reader finds the old one or the new one, never a part.
-
-    Raises
-    ------
-    OSError
-        It cannot be written; the error names `path`.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:  # the user knows nothing of the partial file
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()

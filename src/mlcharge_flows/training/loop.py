@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from mlcharge_flows.training.config import ConfigError
 from mlcharge_flows.training.stage import take_weights
+from mlcharge_flows.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -203,6 +204,5 @@ def _average(
 
 
 def _save(path: Path, content: dict[str, Any]) -> None:
-    scratch = path.with_name(f"{path.name}.tmp")
-    torch.save(content, scratch)
-    scratch.replace(path)
+    with whole_file(path) as partial:
+        torch.save(content, partial)

@@ -17,9 +17,6 @@ too. A file is written beside its place and moved there when it is whole.
 
 from __future__ import annotations
 
-import os
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +28,7 @@ from mlcharge_flows.density.superposition import AtomicStart
 from mlcharge_flows.training.paw_data_set import PawDataSet
 from mlcharge_flows.training.quantised import Quantised
 from mlcharge_flows.training.record import Origin, Record
+from mlcharge_flows.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -132,25 +130,20 @@ def write_store(path: str | Path, records: Iterable[Record]) -> Store:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        with h5py.File(scratch, "w", libver=("v110", "v110")) as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["version"] = VERSION
-            file.create_group("paw")
-            file.create_group("materials")
-            paw: dict[str, PawDataSet] = {}
-            for record in records:
-                _check(file, record, paw)
-                _write_record(file["materials"], record)
-            if len(file["materials"]) == 0:
-                raise StoreError(f"{path}: there is nothing to write")
-        Path(scratch).chmod(0o644)
-        Path(scratch).replace(path)
-    finally:
-        with suppress(FileNotFoundError):
-            Path(scratch).unlink()
+    with (
+        whole_file(path) as partial,
+        h5py.File(partial, "w", libver=("v110", "v110")) as file,
+    ):
+        file.attrs["format"] = FORMAT
+        file.attrs["version"] = VERSION
+        file.create_group("paw")
+        file.create_group("materials")
+        paw: dict[str, PawDataSet] = {}
+        for record in records:
+            _check(file, record, paw)
+            _write_record(file["materials"], record)
+        if len(file["materials"]) == 0:
+            raise StoreError(f"{path}: there is nothing to write")
     return Store(path)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -14,8 +12,10 @@ from mlcharge_flows.vasp.chgcar_errors import ChgcarError
 from mlcharge_flows.vasp.chgcar_header import format_header, parse_header
 from mlcharge_flows.vasp.fortran_floats import format_e
 from mlcharge_flows.vasp.grid_writing import grid_text
+from mlcharge_flows.whole_file import whole_file
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Sequence
 
     from mlcharge_flows.density.density import Density
@@ -47,16 +47,8 @@ def write_chgcar(path: str | os.PathLike[str], density: Density) -> None:
         arrays += [magnetisation.grid, magnetisation.moments, *(magnetisation.occupancies or ())]
     if not all(np.all(np.isfinite(array)) for array in arrays):
         raise ChgcarError(f"{path}: not written, the density holds NaN or infinite values")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            _write_pieces(file, density, compressed=path.name.endswith(".gz"))
-        partial.replace(path)
-    except OSError as error:  # the caller knows nothing of the partial file
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+    with whole_file(path) as partial, partial.open("wb") as file:
+        _write_pieces(file, density, compressed=path.name.endswith(".gz"))
 
 
 def _write_pieces(file: BinaryIO, density: Density, compressed: bool) -> None:
