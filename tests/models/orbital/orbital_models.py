@@ -61,6 +61,7 @@ def network(**options):
     torch.nn.init.normal_(made.readout, std=2.0 / config.n_channels**0.5)
     for index in range(len(CHANNELS)):
         torch.nn.init.normal_(getattr(made.occupancies, f"response_{index}")[:-1])
+        getattr(made.occupancies, f"largest_{index}").fill_(1e3)
     if made.scaling is not None:
         torch.nn.init.normal_(made.scaling[-1].weight)
     return made

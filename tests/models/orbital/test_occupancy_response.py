@@ -68,3 +68,12 @@ def test_the_mean_of_an_element_is_spherical(species):
     spherical = torch.tensor(entries)
     torch.testing.assert_close(first[spherical], changes[:, spherical].mean(0))
     assert not first[~spherical].any()
+
+
+def test_changes_are_measured_by_the_largest_that_was_fitted():
+    pupil = response()
+    changes = torch.randn(N_IONS, record_length(CHANNELS["O"]))
+    pupil.fit(0, projections(), changes)
+    excesses = [pupil.excess(0, change) for change in changes]
+    assert max(excesses) == pytest.approx(1.0)
+    assert pupil.excess(0, -3 * changes[7]) == pytest.approx(3 * excesses[7])

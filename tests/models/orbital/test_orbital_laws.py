@@ -13,6 +13,7 @@ from mlcharge_flows.density.crystal import Crystal  # noqa: E402
 from mlcharge_flows.density.occupancies import labels, rotate  # noqa: E402
 from mlcharge_flows.density.superposition import superpose  # noqa: E402
 from mlcharge_flows.models.checkpoint import Checkpoint, CheckpointError  # noqa: E402
+from mlcharge_flows.models.model import ModelError  # noqa: E402
 from mlcharge_flows.models.orbital import load  # noqa: E402
 from mlcharge_flows.models.orbital.network import OrbitalNetwork  # noqa: E402
 
@@ -66,6 +67,23 @@ def test_the_occupancies_are_those_of_the_density(options):
         pairs = zip(found.occupancies, start.occupancies, strict=True)
         records = tuple((one + other) / 2 for one, other in pairs)
         same(made.complete(half), replace(half, occupancies=records))
+
+
+def test_a_density_that_is_none_of_a_crystal_gets_no_occupancies():
+    """One that is far from any in training beside a nucleus would end in no sound state."""
+    made = model()
+    found = made.predict(crystal(), SHAPE)
+    start = superpose(crystal(), ATOMS, SHAPE)
+    ion = 1  # oxygen
+    change = np.abs(found.occupancies[ion] - start.occupancies[ion]).max()
+    made.network.occupancies.largest_1.fill_(change / 2.5)
+    refusal = r"random: the density around ion [23] \(O\) is none of a crystal: .* [2-9]\.\d times"
+    with pytest.raises(ModelError, match=refusal):
+        made.complete(found)
+    with pytest.raises(ModelError, match=refusal):
+        made.predict(crystal(), SHAPE)
+    half = replace(found, total=start.total + 0.2 * (found.total - start.total))
+    assert made.complete(half).occupancies
 
 
 def test_means_of_elements_look_at_no_density():

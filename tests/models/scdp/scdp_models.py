@@ -51,6 +51,7 @@ def network(**options):
     made.description.set_atoms(ATOMS)
     torch.nn.init.normal_(made.readout, std=2.0 / config.n_channels**0.5)
     for index in range(len(config.elements)):
+        getattr(made.occupancies, f"largest_{index}").fill_(1e3)
         weights = getattr(made.occupancies, f"response_{index}")[:-1]
         torch.nn.init.normal_(weights, std=config.n_channels**-0.5)
     if made.scaling is not None:

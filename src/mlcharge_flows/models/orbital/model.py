@@ -9,8 +9,10 @@ import torch
 
 from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.models.checkpoint import network_of
+from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.orbital.config import OrbitalConfig
 from mlcharge_flows.models.orbital.network import OrbitalNetwork
+from mlcharge_flows.models.orbital.occupancies import BEYOND
 from mlcharge_flows.models.orbital.plane_waves import PlaneWaves
 
 if TYPE_CHECKING:
@@ -60,11 +62,17 @@ class OrbitalModel:
             changes = network.records(density, prediction.ions, waves, phases)
             correction = waves.on_grid(density)
         total = start.total + correction.double().numpy()
-        start = _changed(start, changes)
+        start = self._changed(start, changes)
         return replace(start, total=total, comment=self.card.name)
 
     def complete(self, density: Density) -> Density:
-        """Give a density, whoever predicted it, the occupancies that belong to it."""
+        """Give a density, whoever predicted it, the occupancies that belong to it.
+
+        Raises
+        ------
+        ModelError
+            They would change more than those of any ion that it was trained on.
+        """
         network, crystal = self.network, density.crystal
         start = superpose(crystal, self.atoms, density.shape)
         waves = PlaneWaves.of(
@@ -76,25 +84,32 @@ class OrbitalModel:
             phases = waves.phases(torch.from_numpy(crystal.positions))
             correction = (change.flatten()[waves.index] * crystal.volume).to(phases.dtype)
             changes = network.records(correction, ions, waves, phases)
-        return replace(density, occupancies=_changed(start, changes).occupancies)
+        return replace(density, occupancies=self._changed(start, changes).occupancies)
 
     def with_element_means(self, density: Density) -> Density:
         """Give a density the mean converged occupancies of its elements."""
         start = superpose(density.crystal, self.atoms, density.shape)
         changes = self.network.occupancies.means(self._species(density.crystal))
-        return replace(density, occupancies=_changed(start, changes).occupancies)
+        return replace(density, occupancies=self._changed(start, changes).occupancies)
 
     def _species(self, crystal: Crystal) -> torch.Tensor:
         elements = self.network.config.elements
         return torch.tensor([elements.index(symbol) for symbol in crystal.symbols])
 
-
-def _changed(start: Density, changes: Sequence[torch.Tensor]) -> Density:
-    """Add the corrections of the records to a superposition of atoms."""
-    pairs = zip(start.occupancies or (), changes, strict=True)
-    return replace(
-        start, occupancies=tuple(record + change.double().numpy() for record, change in pairs)
-    )
+    def _changed(self, start: Density, changes: Sequence[torch.Tensor]) -> Density:
+        """Add corrections to the records of a superposition of atoms."""
+        species = self._species(start.crystal).tolist()
+        for ion, (index, change) in enumerate(zip(species, changes, strict=True)):
+            if (excess := self.network.occupancies.excess(index, change)) > BEYOND:
+                raise ModelError(
+                    f"{self.card.name}: the density around ion {ion + 1} "
+                    f"({start.crystal.symbols[ion]}) is none of a crystal: its occupancies would "
+                    f"change {excess:.1f} times as much as any in training"
+                )
+        pairs = zip(start.occupancies or (), changes, strict=True)
+        return replace(
+            start, occupancies=tuple(record + change.double().numpy() for record, change in pairs)
+        )
 
 
 def load(checkpoint: Checkpoint) -> OrbitalModel:

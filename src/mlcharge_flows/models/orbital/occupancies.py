@@ -36,6 +36,10 @@ SMALLEST_EXPONENT, RATIO, N_EXPONENTS, LMAX = 0.28, 1.6, 12, 4
 """The Gaussians that look at a density: 1/angstrom^2, even-tempered, up to that degree."""
 
 
+BEYOND = 2.0
+"""Changes larger than so many times the largest in training are those of no sound density."""
+
+
 class OccupancyResponse(nn.Module):
     """Linear response of the occupancies to the density, without trained parameters.
 
@@ -66,6 +70,7 @@ class OccupancyResponse(nn.Module):
             # The last row stands for the blocks that stay.
             self.register_buffer(f"response_{index}", torch.zeros(len(known) + 1, N_EXPONENTS))
             self.register_buffer(f"mean_{index}", torch.zeros(sum(2 * e.L + 1 for e in known)))
+            self.register_buffer(f"largest_{index}", torch.zeros(()))
             block, component = [], []
             for place, entry in enumerate(known):
                 inside = lmax >= entry.L
@@ -98,7 +103,7 @@ class OccupancyResponse(nn.Module):
 
     @torch.no_grad()
     def fit(self, species: int, seen: torch.Tensor, changes: torch.Tensor) -> None:
-        """Take the response of an element, and its mean change, from converged densities.
+        """Take an element's response, mean and largest change from converged densities.
 
         Parameters
         ----------
@@ -111,6 +116,7 @@ class OccupancyResponse(nn.Module):
         """
         block, component = getattr(self, f"block_{species}"), getattr(self, f"component_{species}")
         response, mean = getattr(self, f"response_{species}"), getattr(self, f"mean_{species}")
+        getattr(self, f"largest_{species}").fill_(changes.abs().max())
         for place in range(len(response) - 1):
             here = block == place
             if here.sum() == 1:  # L = 0: of all others the mean over orientations is zero
@@ -136,6 +142,21 @@ class OccupancyResponse(nn.Module):
             One record per ion, in electrons; only its spherical part is not zero.
         """
         return [getattr(self, f"mean_{index}") for index in species.tolist()]
+
+    def excess(self, species: int, change: torch.Tensor) -> float:
+        """How many times larger a change of an ion's record is than any that was fitted.
+
+        A response to errors close to a nucleus, which no converged density has, can be so large
+        that the cycle ends in another, unphysical state of the PAW data set.
+
+        Parameters
+        ----------
+        species
+            Element of the ion.
+        change
+            Of its record.
+        """
+        return float(change.abs().max() / getattr(self, f"largest_{species}"))
 
     def forward(self, seen: torch.Tensor, species: torch.Tensor) -> list[torch.Tensor]:
         """Correction of the record of each ion.
