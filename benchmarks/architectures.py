@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from rich.progress import track
 
 from mlcharge_flows.density.metrics import error_removed, nmae
@@ -43,6 +44,11 @@ if TYPE_CHECKING:
     from mlcharge_flows.scf.summary import ArmSummary, Summary
     from mlcharge_flows.training.record import Record
 
+_BESIDE_AXIS = {
+    "xycoords": ("axes fraction", "data"),
+    "textcoords": "offset points",
+    "color": "0.4",
+}
 ARMS = ("learned", "learned-atomic-occupancies")
 
 
@@ -153,18 +159,31 @@ def _plot(rows: list[Row], target: Path) -> None:
     """Error left against cost: below and to the left is better."""
     figure = Figure(figsize=(6.0, 4.0), layout="constrained")
     axes = figure.subplots()
+    axes.axhline(100, color="0.5", linestyle="--")
+    axes.annotate("superposition of atoms", (0.02, 100), (0, 4), **_BESIDE_AXIS)
     for row in rows:
-        axes.plot(row.seconds, 100 * (1 - row.density), "o")
+        place = row.seconds, 100 * (1 - row.density)
+        (points,) = axes.plot(*place, "o")
         axes.annotate(
-            row.name, (row.seconds, 100 * (1 - row.density)), (5, 5), textcoords="offset points"
+            row.name,
+            place,
+            (0, -14),
+            textcoords="offset points",
+            ha="center",
+            color=points.get_color(),
         )
     axes.set(
         xscale="log",
         yscale="log",
-        xlabel="seconds per material",
-        ylabel="superposition's density error left (%)",
+        xlabel="seconds per material (one core)",
+        ylabel="density error of the superposition left (%)",
     )
-    axes.grid(visible=True, which="both", alpha=0.3)
+    axes.margins(0.2)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
+    axes.grid(visible=True, alpha=0.3)
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, dpi=150)
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from mlcharge_flows.models.model import DensityModel
     from mlcharge_flows.training.record import Record
 
-FEW = 60
-"""An element with fewer training materials counts as one with few examples."""
+RARE = 0.25
+"""Share of the elements, those with the fewest training materials, that counts as rare."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,9 @@ def classes(
         "4 or more elements": lambda elements: len(elements) > 3,
     }
     if examples:
-        name = f"an element with fewer than {FEW} examples"
-        rules[name] = lambda elements: min(examples.get(e, 0) for e in elements) < FEW
+        few = int(np.quantile(list(examples.values()), RARE))
+        name = f"an element with at most {few} examples"
+        rules[name] = lambda elements: min(examples.get(e, 0) for e in elements) <= few
     rows = list(rows)
     sorted_ = {
         name: [row for row in rows if rule(set(row.symbols))] for name, rule in rules.items()
