@@ -107,7 +107,7 @@ def summary_table(summary: Summary) -> str:
     --------
     >>> from mlcharge_flows.scf.statistics import summarize
     >>> print(summary_table(summarize([])).splitlines()[0][:40])
-    | arm | counted | median steps | ratio o
+    | arm | counted | occupancies | median s
     """
     lines = [
         _markdown(["arm", *(column.head.replace("|", "\\|") for column in COLUMNS)]),
