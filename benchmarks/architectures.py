@@ -16,7 +16,9 @@ assigns to their density (column `occupancies`). Saved steps are the mean reduct
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from dataclasses import dataclass
+from math import isnan, nan
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -29,12 +31,12 @@ from rich.progress import track
 
 from mlcharge_flows.density.metrics import error_removed, nmae
 from mlcharge_flows.flows.local import results
+from mlcharge_flows.jobs.known_models import known_models
 from mlcharge_flows.models.checkpoint import SUFFIX, read_checkpoint
-from mlcharge_flows.models.model import CompletesDensities
-from mlcharge_flows.models.registry import DEFAULT, Registry
+from mlcharge_flows.models.model import CompletesDensities, ModelError
+from mlcharge_flows.models.registry import DEFAULT
 from mlcharge_flows.models.scope import check_scope
 from mlcharge_flows.scf.statistics import summarize
-from mlcharge_flows.settings import Settings
 from mlcharge_flows.training.store import open_store
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ def main() -> None:
     parser.add_argument("--occupancies", default=DEFAULT, metavar="MODEL")
     parser.add_argument("--figure", type=Path)
     given = parser.parse_args()
-    registry = Registry(Settings().models)
+    registry = known_models()
     summary = summarize(results(given.compare)) if given.compare else None
     loaded = {name: registry.load(name) for name in given.models}
     helper = registry.load(given.occupancies).model
@@ -95,7 +97,7 @@ def main() -> None:
         cells += [
             f"{row.nmae:.2f} %",
             f"{100 * row.density:.1f} %",
-            f"{100 * row.occupancies:.1f} %",
+            "-" if isnan(row.occupancies) else f"{100 * row.occupancies:.1f} %",
         ]
         cells += [f"{row.seconds:.3f}", f"{row.microseconds:.1f}", *row.saved]
         print("| " + " | ".join(cells) + " |")
@@ -125,17 +127,22 @@ def _row(
         began = perf_counter()
         predicted = loaded.model.predict(record.crystal, record.shape)
         if predicted.occupancies is None:
-            predicted = helper.complete(predicted)
+            with suppress(ModelError):  # far from any crystal's: only the density is judged
+                predicted = helper.complete(predicted)
         seconds.append(perf_counter() - began)
         start, reference = record.start(), record.density()
         errors.append(nmae(predicted.total, reference.total))
         removed.append(error_removed(predicted, start, reference))
     points = [float(np.prod(record.shape)) for record in records]
-    density, occupancies = (median(part) for part in zip(*removed, strict=True))
+    density, occupancies = (
+        median([share for share in part if not isnan(share)] or [nan])
+        for part in zip(*removed, strict=True)
+    )
     took = loaded.card.training
     name = path.name.removesuffix(SUFFIX)
     arms = {} if summary is None else summary.arms
-    saved = [_saved(arms.get(f"{arm}@{name}")) for arm in ARMS]
+    # A comparison of one model alone does not name it.
+    saved = [_saved(arms.get(f"{arm}@{name}", arms.get(arm))) for arm in ARMS]
     return Row(
         name=loaded.card.name,
         architecture=loaded.card.architecture,

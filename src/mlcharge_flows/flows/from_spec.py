@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from atomate2.vasp.flows.core import BandStructureMaker
 from atomate2.vasp.jobs.base import BaseVaspMaker
-from atomate2.vasp.jobs.core import NonSCFMaker, StaticMaker
+from atomate2.vasp.jobs.core import NonSCFMaker
 from atomate2.vasp.powerups import (
     update_user_incar_settings,
     update_user_kpoints_settings,
@@ -16,7 +16,12 @@ from atomate2.vasp.powerups import (
 from atomate2.vasp.sets.core import NonSCFSetGenerator
 from jobflow import Maker
 
-from mlcharge_flows.flows.compare import REFERENCE, CompareStartsMaker, named_starts
+from mlcharge_flows.flows.compare import (
+    REFERENCE,
+    CompareStartsMaker,
+    compared_static,
+    named_starts,
+)
 from mlcharge_flows.flows.spec import SpecError
 from mlcharge_flows.flows.started import StartedWorkflowMaker
 from mlcharge_flows.jobs.existing import FileStartMaker
@@ -96,7 +101,7 @@ def _named(key: str, names: list[str], spec: CampaignSpec) -> dict[str, StartMak
 def _workflow(spec: CampaignSpec) -> Maker:
     if spec.maker is not None:
         return _imported(spec.maker)
-    static = StaticMaker(input_set_generator=ComparisonSetGenerator())
+    static = compared_static()
     if spec.workflow != "bands":
         return static
     own = ComparisonSetGenerator()
