@@ -114,6 +114,8 @@ def test_two_crystals_from_structures_to_store(structures, tmp_path):
     merged = dataset("merge", out, out / "dataset.h5", "--out", tmp_path / "all.h5")
     assert merged.exit_code == 0, merged.output
     assert "3 materials" in merged.output
+    fewer = dataset("merge", out, "--without", "He", "--out", tmp_path / "fewer.h5")
+    assert "2 materials" in fewer.output
     info = dataset("info", tmp_path / "all.h5").output
     assert store.protocol in info
     assert "train 1, validation 1" in info

@@ -49,6 +49,7 @@ def test_merging_does_not_depend_on_the_order(tmp_path):
     ]
     assert all(fingerprints == merged[0] for fingerprints in merged)
     assert open_store(tmp_path / "all.h5").ids == ("a", "b", "twice")
+    assert merge(files, tmp_path / "some.h5", without=["twice", "c"]).ids == ("a", "b")
 
 
 def test_a_store_merges_into_itself(tmp_path):

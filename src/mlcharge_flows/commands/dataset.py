@@ -19,6 +19,8 @@ from mlcharge_flows.commands.options import (  # noqa: TC001 - typer needs them 
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from mlcharge_flows.flows.dataset import RecordMaker
@@ -164,6 +166,9 @@ def _run(
 def merge(
     sources: Annotated[list[Path], typer.Argument(help="Data sets, and folders that build wrote.")],
     out: Annotated[Path, typer.Option(help="File to write.")] = Path(DATASET),
+    without: Annotated[
+        list[str] | None, typer.Option(help="Leave this material out; may be given several times.")
+    ] = None,
 ) -> None:
     """Join data sets to one; refused if they are of different settings or PAW data sets.
 
@@ -173,10 +178,10 @@ def merge(
 
         mlcharge dataset merge first/dataset.h5 second-machine --out all.h5
     """
-    _join(sources, out)
+    _join(sources, out, without or [])
 
 
-def _join(sources: list[Path], out: Path) -> None:
+def _join(sources: list[Path], out: Path, without: Sequence[str] = ()) -> None:
     from mlcharge_flows.flows.dataset import records
     from mlcharge_flows.training.store import StoreError
     from mlcharge_flows.training.store import merge as join
@@ -188,7 +193,7 @@ def _join(sources: list[Path], out: Path) -> None:
             leave(f"{source}: there is no record in this folder")
         files += found
     try:
-        store = join(files, out)
+        store = join(files, out, without)
     except StoreError as error:
         leave(error)
     except OSError as error:

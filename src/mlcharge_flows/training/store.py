@@ -31,7 +31,7 @@ from mlcharge_flows.training.record import Origin, Record
 from mlcharge_flows.whole_file import whole_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
 FORMAT = "mlcharge data set"
 VERSION = 1
@@ -147,7 +147,9 @@ def write_store(path: str | Path, records: Iterable[Record]) -> Store:
     return Store(path)
 
 
-def merge(sources: Iterable[str | Path], path: str | Path) -> Store:
+def merge(
+    sources: Iterable[str | Path], path: str | Path, without: Container[str] = ()
+) -> Store:
     """Join stores to one, sorted by identifier; the order of the sources does not matter.
 
     Parameters
@@ -156,6 +158,8 @@ def merge(sources: Iterable[str | Path], path: str | Path) -> Store:
         Files; materials that several of them hold are taken once.
     path
         File to write; may be one of the sources.
+    without
+        Identifiers to leave out.
 
     Raises
     ------
@@ -165,6 +169,8 @@ def merge(sources: Iterable[str | Path], path: str | Path) -> Store:
     chosen: dict[str, Store] = {}
     for store in map(Store, dict.fromkeys(map(str, sources))):
         for name in store.ids:
+            if name in without:
+                continue
             if name in chosen:
                 chosen[name] = _one_of(chosen[name], store, name)
             else:

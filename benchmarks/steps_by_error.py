@@ -1,0 +1,114 @@
+"""How many steps a start takes when it has less of its error: what a better model would save.
+
+Give it the folder of a comparison with the arms superposition, learned and converged, whose CHGCARs
+are still there, and a folder for the runs::
+
+    python benchmarks/steps_by_error.py data/learned data/steps_by_error
+
+Every crystal is started from its converged density and occupancies plus a share of the error of
+the learned start (1, 0.5, 0.25), or of the superposition of atoms (0.15, 0.075). Prints a Markdown
+table: what is left of the superposition's error (L1 norms, medians), and the steps. Finished runs
+are not run again.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, median
+from typing import TYPE_CHECKING
+
+from rich.progress import track
+
+from mlcharge_flows.density.metrics import error_removed
+from mlcharge_flows.flows.local import results
+from mlcharge_flows.scf.count import count_run
+from mlcharge_flows.settings import Settings
+from mlcharge_flows.vasp.chgcar import ChgcarDensity, read_chgcar, write_chgcar
+
+if TYPE_CHECKING:
+    import numpy as np
+
+STARTS = (
+    ("learned", 1.0),
+    ("learned", 0.5),
+    ("learned", 0.25),
+    ("superposition", 0.15),
+    ("superposition", 0.075),
+)
+INPUTS = ("INCAR", "KPOINTS", "POSCAR", "POTCAR")
+
+
+def main() -> None:
+    """Run what is missing and print the table."""
+    compared, out = Path(sys.argv[1]), Path(sys.argv[2])
+    settings = Settings()
+    settings.activate()
+    rows: dict[tuple[str, float], list[tuple[float, float, int, int]]] = {}
+    for comparison in track(results(compared), "crystals"):
+        folder = compared / comparison.material
+        converged, learned, superposition = (
+            read_chgcar(folder / f"{arm}-start" / "CHGCAR")
+            for arm in ("converged", "learned", "superposition")
+        )
+        from_atoms = comparison.arms["default"].n_total
+        for kind, share in STARTS:
+            far = learned if kind == "learned" else superposition
+            start = between(converged, far, share)
+            run = out / comparison.material / f"{kind}-{share}"
+            if not (run / "OSZICAR").is_file():
+                prepare(run, folder / "converged-run", start)
+                with (run / "vasp.out").open("w") as said:
+                    subprocess.run(shlex.split(settings.vasp_cmd), cwd=run, stdout=said, check=True)
+            counted = count_run(run)
+            if counted.failure or counted.n_total is None or from_atoms is None:
+                print(f"{run}: left out ({counted.failure})", file=sys.stderr)
+                continue
+            removed = error_removed(start, superposition, converged)
+            left = (1 - removed[0], 1 - removed[1])
+            rows.setdefault((kind, share), []).append((*left, counted.n_total, from_atoms))
+    print(
+        "| error of | share of it | density left | occupancies left | crystals | median steps "
+        "| ratio of medians | mean reduction |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    for (kind, share), found in rows.items():
+        density, occupancies, steps, atoms = (list(column) for column in zip(*found, strict=True))
+        saved = mean(1 - mine / theirs for mine, theirs in zip(steps, atoms, strict=True))
+        print(
+            f"| {kind} | {share:g} | {median(density):.1%} | {median(occupancies):.1%} "
+            f"| {len(found)} | {median(atoms):g} → {median(steps):g} "
+            f"| {1 - median(steps) / median(atoms):.1%} | {saved:.1%} |"
+        )
+
+
+def between(near: ChgcarDensity, far: ChgcarDensity, share: float) -> ChgcarDensity:
+    """Go a share of the way from one start to another, density and occupancies alike."""
+
+    def mixed(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return one + share * (other - one)
+
+    pairs = zip(near.occupancies or (), far.occupancies or (), strict=True)
+    return replace(
+        near,
+        total=mixed(near.total, far.total),
+        occupancies=tuple(mixed(one, other) for one, other in pairs),
+    )
+
+
+def prepare(run: Path, model: Path, start: ChgcarDensity) -> None:
+    """Make a run folder with the inputs of a finished run and the start."""
+    run.mkdir(parents=True, exist_ok=True)
+    for name in INPUTS:
+        packed = model / f"{name}.gz"
+        content = gzip.decompress(packed.read_bytes()) if packed.exists() else None
+        (run / name).write_bytes(content or (model / name).read_bytes())
+    write_chgcar(run / "CHGCAR", start)
+
+
+if __name__ == "__main__":
+    main()
