@@ -147,9 +147,7 @@ def write_store(path: str | Path, records: Iterable[Record]) -> Store:
     return Store(path)
 
 
-def merge(
-    sources: Iterable[str | Path], path: str | Path, without: Container[str] = ()
-) -> Store:
+def merge(sources: Iterable[str | Path], path: str | Path, without: Container[str] = ()) -> Store:
     """Join stores to one, sorted by identifier; the order of the sources does not matter.
 
     Parameters
