@@ -13,7 +13,6 @@ are not run again.
 
 from __future__ import annotations
 
-import gzip
 import shlex
 import subprocess
 import sys
@@ -22,6 +21,8 @@ from pathlib import Path
 from statistics import mean, median
 from typing import TYPE_CHECKING
 
+from monty.io import zopen
+from monty.os.path import zpath
 from rich.progress import track
 
 from mlcharge_flows.density.metrics import error_removed
@@ -60,7 +61,7 @@ def main() -> None:
             far = learned if kind == "learned" else superposition
             start = between(converged, far, share)
             run = out / comparison.material / f"{kind}-{share}"
-            if not (run / "OSZICAR").is_file():
+            if count_run(run).failure:
                 prepare(run, folder / "converged-run", start)
                 with (run / "vasp.out").open("w") as said:
                     subprocess.run(shlex.split(settings.vasp_cmd), cwd=run, stdout=said, check=True)
@@ -104,9 +105,8 @@ def prepare(run: Path, model: Path, start: ChgcarDensity) -> None:
     """Make a run folder with the inputs of a finished run and the start."""
     run.mkdir(parents=True, exist_ok=True)
     for name in INPUTS:
-        packed = model / f"{name}.gz"
-        content = gzip.decompress(packed.read_bytes()) if packed.exists() else None
-        (run / name).write_bytes(content or (model / name).read_bytes())
+        with zopen(zpath(str(model / name)), "rb") as file:
+            (run / name).write_bytes(file.read())
     write_chgcar(run / "CHGCAR", start)
 
 
