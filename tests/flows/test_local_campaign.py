@@ -9,7 +9,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from mlcharge_flows.flows import local
-from mlcharge_flows.flows.compare import CompareStartsMaker
+from mlcharge_flows.flows.compare import CompareStartsMaker, compared_static
 from mlcharge_flows.flows.local import FolderError, finished, results, run_locally
 from mlcharge_flows.flows.material import lost
 from mlcharge_flows.structures import Material
@@ -69,8 +69,10 @@ def test_results_of_something_else_are_never_replaced(tmp_path, maker):
     run_locally([material("a")], maker, tmp_path)
     with pytest.raises(FolderError, match="choose another --out"):
         run_locally([material("a", a=3.5)], maker, tmp_path)
-    with pytest.raises(FolderError, match="other settings, arms"):
-        run_locally([material("a")], CompareStartsMaker(), tmp_path)
+    with pytest.raises(FolderError, match="other settings; choose another --out"):
+        run_locally(
+            [material("a")], CompareStartsMaker(static_maker=compared_static(gamma=True)), tmp_path
+        )
     assert len(results(tmp_path)) == 1
 
 

@@ -55,7 +55,8 @@ def compare(
 ) -> None:
     """Compare how many electronic steps each start takes, for every structure.
 
-    Finished materials are not run again: after an interruption, give the same command.
+    Finished materials are not run again: after an interruption, give the same command. With more
+    arms and the same --out, only those that are new run.
 
     [bold]Examples[/bold]
 
@@ -232,13 +233,14 @@ def _run(
     from mlcharge_flows.commands.report import show_report
 
     show_report(console, [c for c in results(out) if c.protocol == maker.protocol], out)
-    if not any(_compared(comparison) for comparison in compared):
+    if not any(_compared(comparison, maker.arms) for comparison in compared):
         leave(f"no material could be compared; see {out}/*/flow.log", status=NOTHING_DONE)
 
 
-def _compared(comparison: Comparison) -> bool:
-    """Whether the reference and, if any were asked for, another arm count."""
+def _compared(comparison: Comparison, asked: list[str]) -> bool:
+    """Whether the reference and, if any were asked for, another of these arms count."""
     from mlcharge_flows.flows.compare import REFERENCE
 
-    counted = {arm for arm, run in comparison.arms.items() if run.excluded is None}
-    return REFERENCE in counted and len(counted) >= min(2, len(comparison.arms))
+    runs = {arm: run for arm, run in comparison.arms.items() if arm in asked}
+    counted = {arm for arm, run in runs.items() if run.excluded is None}
+    return REFERENCE in counted and len(counted) >= min(2, len(runs))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from atomate2.vasp.jobs.core import StaticMaker
 from jobflow import Flow, Job, Maker, OnMissing, OutputReference
@@ -18,6 +18,7 @@ from mlcharge_flows.jobs.protocol import ComparisonSetGenerator, protocol_hash
 from mlcharge_flows.jobs.run import RunFromStartMaker
 from mlcharge_flows.jobs.superposition import SuperpositionStartMaker
 from mlcharge_flows.models.registry import DEFAULT
+from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.settings import Settings
 
 if TYPE_CHECKING:
@@ -155,6 +156,18 @@ class CompareStartsMaker(Maker):
         """Hash of the settings that all arms share."""
         return protocol_hash(self._compared().input_set_generator, Settings().program)
 
+    @property
+    def adds_arms(self) -> bool:
+        """Whether :meth:`add` continues what :meth:`make` began; not if a subclass makes another.
+
+        Examples
+        --------
+        >>> from mlcharge_flows.flows.started import StartedWorkflowMaker
+        >>> CompareStartsMaker().adds_arms, StartedWorkflowMaker().adds_arms
+        (True, False)
+        """
+        return type(self).make is CompareStartsMaker.make
+
     def make(self, structure: Structure, material: str | None = None) -> Flow:
         """Build the flow of one material.
 
@@ -165,7 +178,67 @@ class CompareStartsMaker(Maker):
         material
             Identifier; the formula if not given.
         """
-        static = self._compared()
+        formula = structure.composition.reduced_formula
+        nothing = Comparison(
+            material=material or formula,
+            formula=formula,
+            n_atoms=len(structure),
+            protocol=self.protocol,
+            arms={},
+        )
+        return self._flow(structure, nothing)
+
+    def add(self, structure: Structure, before: Comparison) -> Flow:
+        """Build the flow that runs the arms that a comparison lacks; its output holds all of them.
+
+        What is there is neither run nor changed. Starts that need a converged run take that of the
+        reference from its folder. Campaigns on one machine do this by themselves; those on a
+        LaunchPad do not, since each of their materials is submitted once.
+
+        Parameters
+        ----------
+        structure
+            Structure that the comparison is of.
+        before
+            Arms that are finished.
+
+        Raises
+        ------
+        ValueError
+            The comparison is of other settings, an arm in it of another checkpoint, or the Maker
+            is of a kind that adds none.
+
+        Examples
+        --------
+        >>> from pymatgen.core import Lattice, Structure
+        >>> from mlcharge_flows.scf.run import ScfRun
+        >>> helium = Structure(Lattice.cubic(3), ["He"], [[0, 0, 0]])
+        >>> maker = CompareStartsMaker(starts=named_starts(["superposition"]))
+        >>> before = Comparison(
+        ...     material="He",
+        ...     formula="He",
+        ...     n_atoms=1,
+        ...     protocol=maker.protocol,
+        ...     arms={"default": ScfRun(folder="/run")},
+        ... )
+        >>> [job.name for job in maker.add(helium, before).jobs]
+        ['superposition start', 'superposition run', 'superposition count', 'compare']
+        """
+        if not self.adds_arms:
+            raise ValueError(f"{type(self).__name__} adds no arms to what is finished")
+        if before.protocol != self.protocol:
+            raise ValueError(f"{before.material}: finished with other settings")
+        models = self.models
+        for name in self.arms:
+            if name in before.arms and before.models.get(name) != models.get(name):
+                raise ValueError(
+                    f"{before.material}: its arm {name!r} is finished with another checkpoint"
+                )
+        return self._flow(structure, before)
+
+    def _flow(self, structure: Structure, before: Comparison) -> Flow:
+        """Runs of the arms that are not there, and the job that joins all."""
+        kept, static = before.arms, self._compared()
         jobs: list[Job] = []
         counts: dict[str, Job] = {}
 
@@ -180,25 +253,31 @@ class CompareStartsMaker(Maker):
             counts[name] = counted
             jobs.extend([start, run, counted] if start else [run, counted])
 
-        arm(REFERENCE, icharg=2)
+        converged: Any  # a folder or, in the flow, what will be one
+        if REFERENCE in kept:
+            converged = kept[REFERENCE].folder or None  # a run that was lost has no folder
+        else:
+            arm(REFERENCE, icharg=2)
+            converged = counts[REFERENCE].output.folder
         for name, maker in self.starts.items():
+            if name in kept:
+                continue
             writer = deepcopy(maker)
             writer.name, writer.on_error = f"{name} start", "record"
-            prev_dir = counts[REFERENCE].output.folder if writer.needs_run else None
+            prev_dir = converged if writer.needs_run else None
             arm(name, 1, writer.make(structure, static.input_set_generator, prev_dir))
-        material = material or structure.composition.reduced_formula
         joined = compare(
-            material,
-            structure.composition.reduced_formula,
-            len(structure),
-            self.protocol,
-            {name: counted.output for name, counted in counts.items()},
-            self.models,
+            before.material,
+            before.formula,
+            before.n_atoms,
+            before.protocol,
+            {**kept, **{name: counted.output for name, counted in counts.items()}},
+            {**before.models, **self.models},
         )
         jobs.append(joined)
         for job in jobs:
             job.config.on_missing_references = OnMissing.NONE
-        return Flow([*jobs], output=joined.output, name=f"{self.name}: {material}")
+        return Flow([*jobs], output=joined.output, name=f"{self.name}: {before.material}")
 
     def _compared(self) -> BaseVaspMaker:
         """Copy of the static Maker as all arms run it: uncorrected, and never stopping the rest."""

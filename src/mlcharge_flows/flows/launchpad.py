@@ -106,7 +106,8 @@ def submit(
 ) -> int:
     """Add one workflow for each material that has none yet.
 
-    Safe to repeat, also after an interruption: materials that are there are left alone.
+    Safe to repeat, also after an interruption: materials that are there are left alone. Arms are
+    not added to them; another choice of arms needs another campaign name.
 
     Parameters
     ----------

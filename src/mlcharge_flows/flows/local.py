@@ -2,37 +2,40 @@
 
 Each material runs its flow through jobflow in ``FOLDER/<material>/`` and leaves
 ``comparison.json`` there, written at once and only when the material is finished. Whatever is
-killed, a second start with the same settings runs what is not finished, and only that.
+killed, a second start with the same settings runs what is not finished, and only that. Arms that
+a finished material lacks are added to it; those that it has are kept, and never run again.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-import shutil
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
-from pymatgen.core import Structure
-
+from mlcharge_flows.flows.asked import Asked
 from mlcharge_flows.flows.material import lost, run_material
+from mlcharge_flows.flows.material_folder import (
+    RESULT,
+    clear,
+    has_begun,
+    is_foreign,
+    keep,
+    read_result,
+)
 from mlcharge_flows.flows.processes import join_parent, stop_workers
-from mlcharge_flows.scf.comparison import Comparison
-from mlcharge_flows.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from mlcharge_flows.flows.compare import CompareStartsMaker
+    from mlcharge_flows.scf.comparison import Comparison
     from mlcharge_flows.structures import Material
 
-RESULT = "comparison.json"
-STRUCTURE = "structure.json"
 LIVES = 2
 """Times that a material may be running while its worker process dies."""
 
@@ -46,19 +49,18 @@ def finished(
 ) -> dict[str, Comparison]:
     """Comparisons in a folder that are the result of these materials under this Maker.
 
-    Results of another protocol, other arms or models, or another structure of the same name do not
-    count.
+    They may hold further arms. Results of another protocol, other models, or another structure of
+    the same name do not count.
     """
-    protocol, arms, models = maker.protocol, set(maker.arms), maker.models
+    asked = Asked.of(maker)
     found = {}
     for material in materials:
-        comparison = _result(folder / material.id)
+        place = folder / material.id
+        comparison = read_result(place)
         if (
             comparison is not None
-            and comparison.protocol == protocol
-            and set(comparison.arms) == arms
-            and comparison.models == models
-            and _same_structure(folder / material.id, material.structure)
+            and asked.all_in(comparison)
+            and asked.obstacle(comparison, place, material.structure) is None
         ):
             found[material.id] = comparison
     return found
@@ -66,7 +68,7 @@ def finished(
 
 def results(folder: Path) -> list[Comparison]:
     """Every comparison in a campaign folder, by name of the material."""
-    found = (_result(path.parent) for path in sorted(folder.glob(f"*/{RESULT}")))
+    found = (read_result(path.parent) for path in sorted(folder.glob(f"*/{RESULT}")))
     return [comparison for comparison in found if comparison is not None]
 
 
@@ -80,8 +82,9 @@ def run_locally(
 ) -> list[Comparison]:
     """Compare the starts for each material that is not finished, several at a time.
 
-    A material that fails is a comparison with failures. On Ctrl-C the running materials are
-    stopped with all their processes; those that are finished stay.
+    Of a material that is finished with some of the arms, only the others run. What fails is a
+    comparison with failures. On Ctrl-C the running materials are stopped with all their processes;
+    those that are finished stay.
 
     Parameters
     ----------
@@ -106,34 +109,41 @@ def run_locally(
     Raises
     ------
     FolderError
-        The folder cannot be written, is in use by another campaign, or holds other files.
+        The folder cannot be written, is in use by another campaign, or holds other files or
+        results that are not of these materials, settings and models.
     """
     with _claimed(folder):
         done = finished(materials, maker, folder)
         pending = {material.id: material for material in materials if material.id not in done}
+        asked = Asked.of(maker)
         for material in pending.values():
-            _clear(folder / material.id)
+            _check(folder / material.id, material, asked)
+        for name in pending:
+            clear(folder / name)
         on_begin()
         lives = dict.fromkeys(pending, LIVES)
         while pending:
             try:
                 for comparison in _pool(list(pending.values()), maker, folder, workers):
-                    _keep(folder, pending.pop(comparison.material), comparison)
+                    del pending[comparison.material]
+                    keep(folder / comparison.material, comparison)
                     done[comparison.material] = comparison
                     on_result(comparison)
             except BrokenProcessPool:
                 # A worker was killed (by hand, or for its memory). What ran then is run again, but
                 # not for ever: it may be what kills the workers.
                 for name, material in list(pending.items()):
-                    started = (folder / name).exists()
+                    started = has_begun(folder / name)
                     lives[name] -= started
                     if started and lives[name] == 0:
-                        comparison = lost(material, maker, "its worker process was killed")
-                        _keep(folder, pending.pop(name), comparison)
+                        before = read_result(folder / name)
+                        comparison = lost(material, maker, "its worker process was killed", before)
+                        del pending[name]
+                        keep(folder / name, comparison)
                         done[name] = comparison
                         on_result(comparison)
                     elif started:
-                        _clear(folder / name)
+                        clear(folder / name)
     return [done[material.id] for material in materials]
 
 
@@ -178,39 +188,13 @@ def _claimed(folder: Path) -> Iterator[None]:
         yield
 
 
-def _clear(folder: Path) -> None:
-    """Remove what an interrupted run left; nothing that is not a campaign's is ever removed."""
-    if not folder.exists():
-        return
-    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / STRUCTURE).exists()):
+def _check(folder: Path, material: Material, asked: Asked) -> None:
+    """Refuse what is not a campaign's, and results that are of something else than is asked for."""
+    if is_foreign(folder):
         raise FolderError(f"{folder}: exists and is not of a campaign; choose another --out")
-    if _result(folder) is not None:
-        raise FolderError(
-            f"{folder}: finished with other settings, arms or models, or another structure; "
-            "choose another --out, or remove it"
-        )
-    shutil.rmtree(folder)
-
-
-def _keep(folder: Path, material: Material, comparison: Comparison) -> None:
-    """Write the result so that a reader finds all of it or nothing."""
-    target = folder / material.id / RESULT
-    target.parent.mkdir(exist_ok=True)
-    write_whole(target, comparison.model_dump_json(indent=1) + "\n")
-
-
-def _result(folder: Path) -> Comparison | None:
-    try:
-        return Comparison.model_validate_json((folder / RESULT).read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def _same_structure(folder: Path, structure: Structure) -> bool:
-    try:
-        return Structure.from_dict(json.loads((folder / STRUCTURE).read_text())) == structure
-    except (OSError, ValueError, KeyError):
-        return False
+    found = read_result(folder)
+    if found and (obstacle := asked.obstacle(found, folder, material.structure)):
+        raise FolderError(f"{folder}: {obstacle}; choose another --out, or remove it")
 
 
 def usable_cpus() -> int:

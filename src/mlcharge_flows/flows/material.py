@@ -11,6 +11,7 @@ from jobflow import JobStore
 from jobflow import run_locally as run_flow
 from maggma.stores import MemoryStore
 
+from mlcharge_flows.flows.material_folder import begin, read_result
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun
 
@@ -28,6 +29,8 @@ LOG = "flow.log"
 def run_material(material: Material, maker: CompareStartsMaker, folder: Path) -> Comparison:
     """Run the flow of a material; whatever goes wrong comes back as a comparison with failures.
 
+    Arms that its folder holds already are not run, and come back as they are.
+
     Parameters
     ----------
     material
@@ -37,11 +40,14 @@ def run_material(material: Material, maker: CompareStartsMaker, folder: Path) ->
     folder
         Folder of the material; one folder per job is made in it, and the log of all.
     """
+    before = read_result(folder)
     try:
-        folder.mkdir(parents=True)
-        (folder / "structure.json").write_text(material.structure.to_json())
+        begin(folder, material.structure, before)
         with _logged(folder / LOG):
-            flow = maker.make(material.structure, material.id)
+            if before is None:
+                flow = maker.make(material.structure, material.id)
+            else:
+                flow = maker.add(material.structure, before)
             # Documents live as long as the flow: the folder is what stays.
             store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
             responses = run_flow(flow, log=False, store=store, create_folders=True, root_dir=folder)
@@ -49,7 +55,8 @@ def run_material(material: Material, maker: CompareStartsMaker, folder: Path) ->
             output = store.get_output(flow.jobs[-1].uuid, load=False)
         return Comparison.model_validate(output)
     except Exception as error:
-        return lost(material, maker, f"{type(error).__name__}: {' '.join(str(error).split())}")
+        cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return lost(material, maker, cause, before)
 
 
 def _name_folders(flow: Flow, responses: dict[str, dict[int, Response]], folder: Path) -> None:
@@ -58,21 +65,39 @@ def _name_folders(flow: Flow, responses: dict[str, dict[int, Response]], folder:
         for response in responses.get(job.uuid, {}).values():
             made = Path(response.job_dir)
             if any(made.iterdir()):
-                (folder / job.name.replace(" ", "-")).symlink_to(made.name)
+                link = folder / job.name.replace(" ", "-")
+                if link.is_symlink():  # of an arm whose result somebody took out, to run it again
+                    link.unlink()
+                link.symlink_to(made.name)
             else:
                 made.rmdir()
 
 
-def lost(material: Material, maker: CompareStartsMaker, cause: str) -> Comparison:
-    """Comparison of a material of which no arm has a result."""
+def lost(
+    material: Material, maker: CompareStartsMaker, cause: str, before: Comparison | None = None
+) -> Comparison:
+    """Comparison of a material whose arms have no result, but for those that it had before.
+
+    Parameters
+    ----------
+    material
+        What was run.
+    maker
+        Its flow.
+    cause
+        What went wrong.
+    before
+        What was finished before; it is kept.
+    """
     failed = ScfRun(folder="", failure=cause[:300])
+    kept = before.arms if before else {}
     return Comparison(
         material=material.id,
         formula=material.structure.composition.reduced_formula,
         n_atoms=len(material.structure),
         protocol=maker.protocol,
-        arms=dict.fromkeys(maker.arms, failed),
-        models=maker.models,
+        arms={**kept, **{arm: failed for arm in maker.arms if arm not in kept}},
+        models={**(before.models if before else {}), **maker.models},
     )
 
 
