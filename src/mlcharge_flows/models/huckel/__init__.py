@@ -1,0 +1,1 @@
+"""Extended Hückel populations: what chemistry knows of a crystal before any training."""
