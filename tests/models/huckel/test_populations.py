@@ -156,3 +156,9 @@ def test_finer_k_points_change_little(monkeypatch):
 def test_elements_without_orbitals_are_named():
     with pytest.raises(ValueError, match="no Hückel orbitals of U"):
         populations(Crystal(np.eye(3) * 3, ("U",), np.zeros((1, 3))))
+
+
+def test_waves_may_be_summed_in_parts(monkeypatch):
+    whole = populations(CROOKED)
+    monkeypatch.setattr(calculation, "_WAVES_AT_ONCE", 97)
+    same(populations(CROOKED), whole, atol=1e-9)

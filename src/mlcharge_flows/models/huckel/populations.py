@@ -34,6 +34,8 @@ WIDTH = 0.27
 """Of the Fermi distribution, eV: as wide as so few k-points ask for."""
 _DEPENDENT = 0.03
 """Overlap eigenvalues below are raised to this, or nearly dependent orbitals would rule."""
+_WAVES_AT_ONCE = 4096
+"""Of one k-point: memory of large cells."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,16 +155,18 @@ def _overlaps(cell: Crystal, points: np.ndarray) -> np.ndarray:
         )
         for symbol in set(cell.symbols)
     }
-    ends = np.searchsorted(kept, np.arange(1, len(points)) * len(waves))
-    overlaps = []
-    for part in np.split(np.arange(len(kept)), ends):
-        span = slice(part[0], part[-1] + 1)
-        bloch = np.concatenate(
-            [
-                orbitals[symbol][span] * phases[wave[span], ion, None]
-                for ion, symbol in enumerate(cell.symbols)
-            ],
-            axis=1,
-        )
-        overlaps.append(bloch.conj().T @ bloch / cell.volume)
-    return np.array(overlaps)
+    ends = np.searchsorted(kept, np.arange(len(points) + 1) * len(waves))
+    n_orbitals = sum(orbitals[symbol].shape[1] for symbol in cell.symbols)
+    overlaps = np.zeros((len(points), n_orbitals, n_orbitals), dtype=complex)
+    for overlap, first, last in zip(overlaps, ends[:-1], ends[1:], strict=True):
+        for start in range(first, last, _WAVES_AT_ONCE):
+            span = slice(start, min(start + _WAVES_AT_ONCE, last))
+            bloch = np.concatenate(
+                [
+                    orbitals[symbol][span] * phases[wave[span], ion, None]
+                    for ion, symbol in enumerate(cell.symbols)
+                ],
+                axis=1,
+            )
+            overlap += bloch.conj().T @ bloch / cell.volume
+    return overlaps
