@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.interpolate import CubicSpline
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.superposition import AtomicStart, superpose
@@ -116,10 +117,19 @@ def test_empty_grid_is_refused(crystal):
         superpose(crystal, ATOMS, (4, 0, 4))
 
 
+def test_form_factor_is_the_cubic_spline():
+    atom = AtomicStart("H", 1.0, Q, 3.3 * np.exp(-Q), (), np.zeros(0))
+    slow = CubicSpline(Q, np.exp(-Q), bc_type=((1, 0.0), "not-a-knot"))
+    q = np.concatenate([np.random.default_rng(0).uniform(0, Q[-1], 500), [0.0, Q[1], Q[-1]]])
+    np.testing.assert_allclose(atom.at(q), slow(q), atol=1e-14)
+    assert not atom.at(Q[-1] + np.array([1e-9, 3.0])).any()
+
+
 @pytest.mark.parametrize(
     "broken",
     [
         {"q": Q[1:]},
+        {"q": Q**1.01},
         {"form_factor": np.zeros(1000)},
         {"form_factor": np.full(1000, np.nan)},
         {"record": np.zeros(14)},

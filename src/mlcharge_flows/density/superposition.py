@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from mlcharge_flows.density.crystal import Crystal
 
+_POINTS_AT_ONCE = 1 << 16
+"""Waves of which form and structure factors are held in memory."""
+
 
 @dataclass(frozen=True, eq=False)
 class AtomicStart:
@@ -60,6 +63,8 @@ class AtomicStart:
         form_factor = np.asarray(self.form_factor, dtype=float)
         if q.ndim != 1 or q.shape != form_factor.shape or len(q) < 4 or q[0] != 0.0:
             raise ValueError(f"{self.symbol}: the form factor needs a mesh of q that starts at 0")
+        if not np.allclose(q, np.linspace(0.0, q[-1], len(q)), rtol=0.0, atol=1e-6 * q[1]):
+            raise ValueError(f"{self.symbol}: the mesh of q of the form factor is not uniform")
         if not np.all(np.isfinite(form_factor)) or form_factor[0] == 0.0:
             raise ValueError(f"{self.symbol}: the form factor is not finite or holds no electrons")
         if np.shape(self.record) != (record_length(self.channels),):
@@ -87,7 +92,13 @@ class AtomicStart:
         numpy.ndarray
             Electrons; 0 beyond the end of the mesh.
         """
-        return np.where(q <= self.q[-1], self._spline(np.minimum(q, self.q[-1])), 0.0)
+        # The mesh is uniform, so that each q finds its interval without a search.
+        step = self.q[-1] / (len(self.q) - 1)
+        interval = np.minimum((q / step).astype(np.intp), len(self.q) - 2)
+        beyond = q - interval * step
+        cubic, square, linear, constant = (c[interval] for c in self._spline.c)
+        values = ((cubic * beyond + square) * beyond + linear) * beyond + constant
+        return np.where(q <= self.q[-1], values, 0.0)
 
 
 def superpose(
@@ -145,7 +156,7 @@ def superpose(
 def _add_element(
     waves: np.ndarray, reciprocal: np.ndarray, sites: np.ndarray, atom: AtomicStart, nz: int
 ) -> None:
-    """Add f(|G|) S(G) of one element to the half spectrum, one plane of G at a time."""
+    """Add f(|G|) S(G) of one element to the half spectrum, some planes of G at a time."""
     hx, hy = (frequencies(n) for n in waves.shape[:2])
     hz = np.arange(nz // 2 + 1)
     # The structure factor of a plane is one matrix product over the sites: the phases separate.
@@ -159,6 +170,10 @@ def _add_element(
         + 2 * metric[1, 2] * hy[:, None] * hz[None, :]
     )
     slope = 2 * (metric[0, 1] * hy[:, None] + metric[0, 2] * hz[None, :])
-    for i, h in enumerate(hx):
+    n_planes = max(_POINTS_AT_ONCE // plane.size, 1)
+    for first in range(0, len(hx), n_planes):
+        some = slice(first, first + n_planes)
+        h = hx[some, None, None]
         q = np.sqrt(np.maximum(plane + slope * h + metric[0, 0] * h * h, 0.0))
-        waves[i] += atom.at(q) * ((phase_x[i] * phase_y) @ phase_z.T)
+        factors = (phase_x[some, None] * phase_y) @ phase_z.T
+        waves[some] += atom.at(q) * factors

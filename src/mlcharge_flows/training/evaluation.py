@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from pymatgen.core import Element
@@ -12,7 +12,7 @@ from pymatgen.core import Element
 from mlcharge_flows.density.metrics import error_removed, nmae
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from mlcharge_flows.models.model import DensityModel
     from mlcharge_flows.training.record import Record
@@ -72,15 +72,24 @@ def evaluate(model: DensityModel, record: Record) -> MaterialErrors:
     )
 
 
-def classes(
-    rows: Iterable[MaterialErrors], examples: Mapping[str, int] | None = None
-) -> dict[str, list[MaterialErrors]]:
+class OfElements(Protocol):
+    """Something about a material whose elements are known."""
+
+    @property
+    def symbols(self) -> Sequence[str]:
+        """Elements, each once or once per ion."""
+
+
+Row = TypeVar("Row", bound=OfElements)
+
+
+def classes(rows: Iterable[Row], examples: Mapping[str, int] | None = None) -> dict[str, list[Row]]:
     """Sort materials into the classes that a user wants to hear of; one is in several.
 
     Parameters
     ----------
     rows
-        Errors of all materials.
+        One per material, such as :class:`MaterialErrors`.
     examples
         Training materials with each element, if known.
     """

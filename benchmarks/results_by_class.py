@@ -1,0 +1,69 @@
+"""Steps that a start saves, by class of material, for docs/results.md.
+
+Give it the folder of ``mlcharge compare`` and, if it is not the shipped one, the model::
+
+    python benchmarks/results_by_class.py FOLDER [--arm learned] [--model orbital]
+
+Prints a Markdown table over the materials where the arm and the start from atoms both count. The
+classes are those of ``mlcharge evaluate``; which elements are rare follows from the model's card.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pymatgen.core import Composition
+
+from mlcharge_flows.flows.local import results
+from mlcharge_flows.jobs.known_models import known_models
+from mlcharge_flows.scf.statistics import summarize
+from mlcharge_flows.training.evaluation import classes
+
+if TYPE_CHECKING:
+    from mlcharge_flows.scf.comparison import Comparison
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison and the elements of its material."""
+
+    symbols: tuple[str, ...]
+    comparison: Comparison
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path, help="folder of mlcharge compare")
+    parser.add_argument("--arm", default="learned", help="start that is compared with atoms")
+    parser.add_argument("--model", default="orbital", help="name or file of its model")
+    arguments = parser.parse_args()
+    rows = [
+        Compared(tuple(element.symbol for element in Composition(found.formula)), found)
+        for found in results(arguments.folder)
+    ]
+    examples = known_models().load(arguments.model).card.data.examples
+    print(
+        "| class | materials | median steps | ratio of medians | mean reduction "
+        "| faster / equal / slower | of ceiling |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    for name, members in classes(rows, examples).items():
+        of = summarize(row.comparison for row in members).arms.get(arguments.arm)
+        if of is None or not of.n_materials:
+            continue
+        shares = (of.share_faster, of.share_equal, of.share_slower)
+        print(
+            f"| {name} | {of.n_materials} "
+            f"| {of.median_n_total_reference:g} → {of.median_n_total:g} "
+            f"| {of.ratio_of_medians:.1%} | {of.mean_reduction:.1%} "
+            f"| {' / '.join(f'{100 * (share or 0):.0f}' for share in shares)} % "
+            f"| {'' if of.share_of_ceiling is None else f'{of.share_of_ceiling:.0%}'} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
