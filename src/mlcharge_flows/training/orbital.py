@@ -142,10 +142,6 @@ class OrbitalTask:
         for module in network.modules():
             if isinstance(module, Interaction):
                 module.mean_neighbours.fill_(pairs / sites)
-        if network.huckel is not None:
-            found = [example.graph.populations for example in examples]
-            numbers, tensors = zip(*(both for both in found if both is not None), strict=True)
-            network.huckel.fit(torch.cat(numbers), torch.cat(tensors))
         known: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
         for example in examples:
             n_ions = example.graph.ions[0]

@@ -62,9 +62,6 @@ def network(**options):
     for index in range(len(CHANNELS)):
         torch.nn.init.normal_(getattr(made.occupancies, f"response_{index}")[:-1])
         getattr(made.occupancies, f"largest_{index}").fill_(1e3)
-    if made.huckel is not None:
-        made.huckel.spread.fill_(20.0)
-        made.huckel.size.fill_(0.1)
     if made.scaling is not None:
         torch.nn.init.normal_(made.scaling[-1].weight)
     return made

@@ -22,7 +22,6 @@ OPTIONS = [
     {},
     {"virtual": "both", "scaling": True, "lmax": 3},
     {"n_interactions": 3, "n_factors": 2, "rank": 1},
-    {"huckel": True, "context": True, "virtual": "interstitials"},
 ]
 
 

@@ -61,10 +61,3 @@ class OrbitalConfig(SiteConfig):
     n_exponents: int = Field(12, ge=2, le=20, description="Gaussians per degree.")
     smallest_exponent: float = Field(0.28, gt=0, description="1/angstrom^2.")
     ratio: float = Field(1.6, gt=1, description="Of consecutive exponents (even-tempered).")
-    context: bool = Field(
-        False, description="Whether sites hear of the mean of all ions after the first round."
-    )
-    huckel: bool = Field(
-        False,
-        description="Whether populations of an extended Hückel calculation describe the ions.",
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -73,9 +73,6 @@ class Graph:
         Sites of each crystal.
     ions
         Ions of each crystal: the first of its sites.
-    populations
-        Raw numbers and tensors of the ions of all crystals, see
-        :class:`mlcharge_flows.models.huckel.features.HuckelFeatures`; None if they are not used.
     """
 
     species: torch.Tensor
@@ -86,7 +83,6 @@ class Graph:
     positions: torch.Tensor
     sizes: tuple[int, ...]
     ions: tuple[int, ...]
-    populations: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @classmethod
     def of(cls, crystal: Crystal, config: SiteConfig) -> Self:
@@ -150,8 +146,6 @@ class Graph:
     @classmethod
     def batch(cls, graphs: Sequence[Graph]) -> Self:
         """Several crystals beside each other, without pairs between them."""
-        known = [graph.populations for graph in graphs if graph.populations is not None]
-        numbers, tensors = zip(*known, strict=True) if known else ((), ())
         firsts = np.cumsum([0, *(len(graph.species) for graph in graphs)])[:-1].tolist()
         return cls(
             torch.cat([graph.species for graph in graphs]),
@@ -162,16 +156,12 @@ class Graph:
             torch.cat([graph.positions for graph in graphs]),
             tuple(size for graph in graphs for size in graph.sizes),
             tuple(ions for graph in graphs for ions in graph.ions),
-            (torch.cat(numbers), torch.cat(tensors)) if known else None,
         )
 
     def to(self, device: torch.device | str) -> Graph:
         """Return the same graph on a device."""
         names = ("species", "centres", "others", "distances", "directions", "positions")
-        moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in names}
-        if self.populations is not None:
-            moved["populations"] = tuple(values.to(device) for values in self.populations)
-        return replace(self, **moved)
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     @property
     def crystal_of_site(self) -> torch.Tensor:

@@ -108,8 +108,6 @@ class Interaction(nn.Module):
         Factors of the products.
     first
         Whether sites carry nothing but their species yet.
-    n_on_site
-        Tensors per component that sites have from elsewhere.
     """
 
     degrees: torch.Tensor
@@ -125,7 +123,6 @@ class Interaction(nn.Module):
         n_factors: int,
         *,
         first: bool,
-        n_on_site: int = 0,
     ) -> None:
         super().__init__()
         self.lmax, self.n_channels, self.n_factors, self.first = lmax, n_channels, n_factors, first
@@ -134,7 +131,6 @@ class Interaction(nn.Module):
         self.weights = perceptron(n_pair + 2 * n_scalars, n_hidden, n_kinds * per_degree, depth=2)
         self.heard = DegreeLinear(n_channels, n_channels, lmax)
         self.kept = None if first else DegreeLinear(n_channels, n_channels, lmax)
-        self.on_site = DegreeLinear(n_on_site, n_channels, lmax) if n_on_site else None
         self.factors = DegreeLinear(n_channels, n_factors * n_channels, lmax)
         self.product = SphereProduct(lmax, n_factors)
         self.mixed = DegreeLinear(n_factors * n_channels, n_channels, lmax)
@@ -152,7 +148,6 @@ class Interaction(nn.Module):
         directions: torch.Tensor,
         centres: torch.Tensor,
         others: torch.Tensor,
-        on_site: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Update the features of all sites.
 
@@ -170,8 +165,6 @@ class Interaction(nn.Module):
             Harmonics of each pair, shape (pairs, components), of mean square 1.
         centres, others
             Sites of each pair.
-        on_site
-            Tensors of the sites, shape (sites, components, n_on_site).
         """
         scalars = embedding if features is None else features[:, 0]
         described = torch.cat([pairs, scalars[centres], scalars[others]], dim=-1)
@@ -186,8 +179,6 @@ class Interaction(nn.Module):
         own = self.heard(sums)
         if self.kept is not None and features is not None:
             own = own + self.kept(features)
-        if self.on_site is not None and on_site is not None:
-            own = own + self.on_site(on_site)
         factors = self.factors(own).unflatten(-1, (self.n_factors, self.n_channels))
         update = self.mixed(torch.cat([own, *self.product(factors)], dim=-1))
 

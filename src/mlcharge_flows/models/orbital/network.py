@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import pi
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
 
-from mlcharge_flows.models.huckel.features import N_SCALARS, PAIRS, HuckelFeatures
 from mlcharge_flows.models.orbital.basis import GaussianBasis
 from mlcharge_flows.models.orbital.config import OrbitalConfig
 from mlcharge_flows.models.orbital.degrees import degree_of_component
@@ -79,15 +77,6 @@ class OrbitalNetwork(nn.Module):
         else:
             self.basis = basis
         self.description = Description(config)
-        self.huckel = self.from_huckel = None
-        if isinstance(config, OrbitalConfig) and config.huckel:
-            self.huckel = HuckelFeatures(lmax)
-            self.from_huckel = nn.Linear(N_SCALARS, config.n_embedding)
-        self.context = (
-            perceptron(n_channels, hidden, n_channels)
-            if isinstance(config, OrbitalConfig) and config.context
-            else None
-        )
         self.interactions = nn.ModuleList(
             Interaction(
                 lmax,
@@ -97,7 +86,6 @@ class OrbitalNetwork(nn.Module):
                 hidden,
                 config.n_factors,
                 first=round_ == 0,
-                n_on_site=len(PAIRS) if self.huckel is not None and round_ == 0 else 0,
             )
             for round_ in range(config.n_interactions)
         )
@@ -127,10 +115,7 @@ class OrbitalNetwork(nn.Module):
         ValueError
             It cannot be seen by this network.
         """
-        graph = Graph.of(crystal, self.config)
-        if self.huckel is None:
-            return graph
-        return replace(graph, populations=self.huckel.of(crystal))
+        return Graph.of(crystal, self.config)
 
     def forward(self, graph: Graph) -> list[Prediction]:
         """Predict for all crystals of a graph."""
@@ -188,50 +173,13 @@ class OrbitalNetwork(nn.Module):
         pairs, envelope = self.description.pairs(graph)
         directions = graph.directions * (4 * pi) ** 0.5
         embedding = self.description.species()[graph.species]
-        embedding, on_site = self._with_populations(embedding, graph)
         features: torch.Tensor | None = None
         for interaction in self.interactions:
             features = interaction(
-                features,
-                embedding,
-                pairs,
-                envelope,
-                directions,
-                graph.centres,
-                graph.others,
-                on_site,
+                features, embedding, pairs, envelope, directions, graph.centres, graph.others
             )
-            if self.context is not None and interaction is self.interactions[0]:
-                features = self._with_context(features, graph)
         assert features is not None
         return features
-
-    def _with_context(self, features: torch.Tensor, graph: Graph) -> torch.Tensor:
-        """Add what follows from the mean of all ions of the crystal, beyond any cutoff."""
-        assert self.context is not None
-        crystal = graph.crystal_of_site
-        ions = graph.species < len(self.config.elements)
-        scalars = features[:, 0] * ions[:, None]
-        sums = features.new_zeros(len(graph.sizes), scalars.shape[1])
-        n_ions = torch.tensor(graph.ions, device=features.device)
-        mean = sums.index_add(0, crystal, scalars) / n_ions[:, None]
-        heard = features[:, :1] + self.context(mean)[crystal][:, None]
-        return torch.cat([heard, features[:, 1:]], dim=1)
-
-    def _with_populations(
-        self, embedding: torch.Tensor, graph: Graph
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Add what the Hückel calculation says to the ions; virtual sites stay as they are."""
-        if self.huckel is None or self.from_huckel is None:
-            return embedding, None
-        assert graph.populations is not None
-        numbers, tensors = self.huckel(*graph.populations)
-        ions = (graph.species < len(self.config.elements)).nonzero()[:, 0]
-        on_site = tensors.new_zeros(len(embedding), *tensors.shape[1:])
-        return (
-            embedding.index_add(0, ions, self.from_huckel(numbers)),
-            on_site.index_copy(0, ions, tensors),
-        )
 
     def _read(self, features: torch.Tensor, species: torch.Tensor) -> torch.Tensor:
         """Coefficients of the orthonormal orbitals, shape (sites, components, exponents)."""

@@ -1,1 +1,0 @@
-"""Extended Hückel populations: what chemistry knows of a crystal before any training."""
