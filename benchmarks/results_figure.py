@@ -36,7 +36,8 @@ def main() -> None:
     rows = tidy_rows(comparisons)
     for comparison in sorted(comparisons, key=lambda c: c.formula):
         mine = [row for row in rows if row.material == comparison.material]
-        steps = " | ".join(str(comparison.arms[arm].n_total) for arm in arms)
+        runs = (comparison.arms.get(arm) for arm in arms)
+        steps = " | ".join(str(run.n_total) if run else "" for run in runs)
         change = max(abs(row.dE_meV_per_atom or 0.0) for row in mine)
         name = f"{comparison.formula} ({comparison.material})"
         print(f"| {name} | {comparison.n_atoms} | {steps} | {change:.3f} |")

@@ -22,6 +22,12 @@ class LossConfig(BaseModel):
 
     waves: float = Field(0.0, ge=0, description="Root mean square error of the plane waves.")
     grid: float = Field(1.0, ge=0, description="Mean absolute error on the grid, as in the NMAE.")
+    shells: float = Field(
+        0.0,
+        ge=0,
+        description="Root mean square error of the plane waves, shell by shell of their length: "
+        "each shell counts the same, also the sharp ones that hold little charge.",
+    )
     coulomb: float = Field(
         0.0,
         ge=0,

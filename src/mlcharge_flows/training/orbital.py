@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 TERMS = tuple(LossConfig.model_fields)
 """Of the loss: a model of orbitals knows all of them."""
+SHELLS = (2.5, 5.0, 8.0, 12.0)
+"""Lengths of waves (1/angstrom) between the shells of the loss."""
+_FAINT = 1e-6
+"""Share of the square sum below which a shell has no say."""
 _FLOOR = 1e-3
 """A start that is better than this share of the occupancies is not worth improving."""
 
@@ -161,16 +165,20 @@ class OrbitalTask:
         """Terms of the loss, each relative to the superposition's error."""
         network = self._network(network)
         predictions = network(Graph.batch([example.graph for example in examples]))
-        waves, grid = [], []
+        waves, shells, grid = [], [], []
         for example, prediction in zip(examples, predictions, strict=True):
             density = network.density(prediction, example.waves, example.phases)
             difference = density - example.target
             square = (example.weight * (difference.real**2 + difference.imag**2)).sum()
             waves.append(torch.sqrt(square / example.norm + 1e-8))
+            if self.config.loss.shells:
+                shells.append(_shell_errors(difference, example))
             if self.config.loss.grid:
                 error = example.waves.on_grid(difference).abs().sum()
                 grid.append(error / example.change.abs().sum())
         terms = {"waves": torch.stack(waves).mean()}
+        if shells:
+            terms["shells"] = torch.stack(shells).mean()
         if grid:
             terms["grid"] = torch.stack(grid).mean()
         weights = self.config.loss
@@ -195,6 +203,17 @@ class OrbitalTask:
     def _network(network: nn.Module) -> OrbitalNetwork:
         assert isinstance(network, OrbitalNetwork)
         return network
+
+
+def _shell_errors(difference: torch.Tensor, example: OrbitalExample) -> torch.Tensor:
+    """Mean over the shells of the error relative to the superposition's."""
+    weight = example.waves.multiplicity
+    shell = torch.bucketize(example.waves.q, torch.tensor(SHELLS, device=weight.device))
+    sums = weight.new_zeros(len(SHELLS) + 1)
+    error = sums.index_add(0, shell, weight * (difference.real**2 + difference.imag**2))
+    size = sums.index_add(0, shell, weight * example.target.abs() ** 2)
+    there = size > _FAINT * size.sum()
+    return torch.sqrt(error[there] / size[there] + 1e-8).mean()
 
 
 def _occupancies_left(example: OrbitalExample, records: Sequence[torch.Tensor]) -> torch.Tensor:
