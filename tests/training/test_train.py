@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from mlcharge_flows.models.orbital.network import OrbitalNetwork  # noqa: E402
 from mlcharge_flows.training import loop  # noqa: E402
 from mlcharge_flows.training.config import TrainingConfig  # noqa: E402
 from mlcharge_flows.training.loop import train  # noqa: E402
-from mlcharge_flows.training.orbital import OrbitalTask  # noqa: E402
+from mlcharge_flows.training.orbital import SHELLS, OrbitalTask  # noqa: E402
 from mlcharge_flows.training.store import write_store  # noqa: E402
 
 SMALL = {
@@ -110,6 +111,30 @@ def test_a_term_of_the_grid_equals_its_metric(store):
         errors = task.errors(task.network, examples[0])
     # The packing and the Nyquist waves are all that lie between the two.
     assert terms["grid"].item() == pytest.approx(errors["density_left"], rel=2e-2)
+
+
+def test_shells_of_the_loss_count_the_same(store):
+    settings = config(store, loss={"grid": 0.0, "shells": 1.0}, model=SMALL)
+    task, (examples, _) = task_and_examples(store, settings)
+    assert task.losses(task.network, examples)["shells"].item() == pytest.approx(1.0, abs=1e-3)
+    torch.manual_seed(0)
+    torch.nn.init.normal_(task.network.readout, std=0.1)
+    example = examples[0]
+    terms = task.losses(task.network, [example])
+    assert terms["loss"] == terms["shells"]
+    with torch.inference_mode():
+        prediction = task.network(example.graph)[0]
+        density = task.network.density(prediction, example.waves, example.phases)
+    error = (density - example.target).abs().double().numpy()
+    size = example.target.abs().double().numpy()
+    q, n = example.waves.q.numpy(), example.waves.multiplicity.numpy()
+    ratios = []
+    for low, high in pairwise((0.0, *SHELLS, np.inf)):
+        here = (q > low) & (q <= high)
+        if (n * size**2)[here].sum() > 1e-6 * (n * size**2).sum():
+            squares = (n * error**2)[here].sum() / (n * size**2)[here].sum()
+            ratios.append(squares**0.5)
+    assert terms["shells"].item() == pytest.approx(np.mean(ratios), rel=1e-4)
 
 
 class KilledError(Exception):
