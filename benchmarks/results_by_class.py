@@ -19,11 +19,21 @@ from pymatgen.core import Composition
 
 from mlcharge_flows.flows.local import results
 from mlcharge_flows.jobs.known_models import known_models
+from mlcharge_flows.reports.table import COLUMNS
 from mlcharge_flows.scf.statistics import summarize
 from mlcharge_flows.training.evaluation import classes
 
 if TYPE_CHECKING:
     from mlcharge_flows.scf.comparison import Comparison
+
+SHOWN = (
+    "median steps",
+    "ratio of medians",
+    "mean reduction",
+    "faster / equal / slower",
+    "of ceiling",
+)
+"""Of the columns of every report."""
 
 
 @dataclass(frozen=True)
@@ -46,23 +56,14 @@ def main() -> None:
         for found in results(arguments.folder)
     ]
     examples = known_models().load(arguments.model).card.data.examples
-    print(
-        "| class | materials | median steps | ratio of medians | mean reduction "
-        "| faster / equal / slower | of ceiling |"
-    )
-    print("|---|---:|---:|---:|---:|---:|---:|")
+    columns = [column for column in COLUMNS if column.head in SHOWN]
+    print("| class | materials | " + " | ".join(column.head for column in columns) + " |")
+    print("|---|---:|" + "---:|" * len(columns))
     for name, members in classes(rows, examples).items():
-        of = summarize(row.comparison for row in members).arms.get(arguments.arm)
-        if of is None or not of.n_materials:
-            continue
-        shares = (of.share_faster, of.share_equal, of.share_slower)
-        print(
-            f"| {name} | {of.n_materials} "
-            f"| {of.median_n_total_reference:g} → {of.median_n_total:g} "
-            f"| {of.ratio_of_medians:.1%} | {of.mean_reduction:.1%} "
-            f"| {' / '.join(f'{100 * (share or 0):.0f}' for share in shares)} % "
-            f"| {'' if of.share_of_ceiling is None else f'{of.share_of_ceiling:.0%}'} |"
-        )
+        arm = summarize(row.comparison for row in members).arms.get(arguments.arm)
+        if arm is not None and arm.n_materials:
+            cells = " | ".join(column.cell(arm) for column in columns)
+            print(f"| {name} | {arm.n_materials} | {cells} |")
 
 
 if __name__ == "__main__":

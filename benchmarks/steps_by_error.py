@@ -34,6 +34,8 @@ from mlcharge_flows.vasp.chgcar import ChgcarDensity, read_chgcar, write_chgcar
 if TYPE_CHECKING:
     import numpy as np
 
+    from mlcharge_flows.scf.run import ScfRun
+
 STARTS = (
     ("learned", 1.0),
     ("learned", 0.5),
@@ -61,11 +63,7 @@ def main() -> None:
             far = learned if kind == "learned" else superposition
             start = between(converged, far, share)
             run = out / comparison.material / f"{kind}-{share}"
-            if count_run(run).failure:
-                prepare(run, folder / "converged-run", start)
-                with (run / "vasp.out").open("w") as said:
-                    subprocess.run(shlex.split(settings.vasp_cmd), cwd=run, stdout=said, check=True)
-            counted = count_run(run)
+            counted = run_from(start, run, folder / "converged-run", settings.vasp_cmd)
             if counted.failure or counted.n_total is None or from_atoms is None:
                 print(f"{run}: left out ({counted.failure})", file=sys.stderr)
                 continue
@@ -99,6 +97,15 @@ def between(near: ChgcarDensity, far: ChgcarDensity, share: float) -> ChgcarDens
         total=mixed(near.total, far.total),
         occupancies=tuple(mixed(one, other) for one, other in pairs),
     )
+
+
+def run_from(start: ChgcarDensity, run: Path, model: Path, command: str) -> ScfRun:
+    """Run the inputs of a finished run from a start, if that has not been done, and count."""
+    if count_run(run).failure:
+        prepare(run, model, start)
+        with (run / "vasp.out").open("w") as said:
+            subprocess.run(shlex.split(command), cwd=run, stdout=said, check=True)
+    return count_run(run)
 
 
 def prepare(run: Path, model: Path, start: ChgcarDensity) -> None:

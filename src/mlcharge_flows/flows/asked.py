@@ -46,6 +46,17 @@ class Asked:
         """Whether a result holds all arms, and possibly more."""
         return found.arms.keys() >= set(self.arms)
 
+    def clash(self, found: Comparison) -> str | None:
+        """Why the arms of a result are not those that are asked for; None if they can be."""
+        if found.protocol != self.protocol:
+            return "finished with other settings"
+        if not self.adds and found.arms.keys() != set(self.arms):
+            return f"finished with other arms ({', '.join(found.arms)})"
+        for arm in self.arms:
+            if arm in found.arms and found.models.get(arm) != self.models.get(arm):
+                return f"its arm {arm!r} is finished with another checkpoint"
+        return None
+
     def obstacle(self, found: Comparison, folder: Path, structure: Structure) -> str | None:
         """Why a result can neither be taken for these arms nor be kept beside them; None if it can.
 
@@ -58,13 +69,8 @@ class Asked:
         structure
             Structure that is to be run.
         """
-        if found.protocol != self.protocol:
-            return "finished with other settings"
-        if not self.adds and found.arms.keys() != set(self.arms):
-            return f"finished with other arms ({', '.join(found.arms)})"
-        for arm in self.arms:
-            if arm in found.arms and found.models.get(arm) != self.models.get(arm):
-                return f"its arm {arm!r} is finished with another checkpoint"
+        if clash := self.clash(found):
+            return clash
         if not same_structure(folder, structure):
             return "finished with another structure"
         if not self.all_in(found) and (folder / "pack").exists():

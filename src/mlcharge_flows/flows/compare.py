@@ -10,6 +10,7 @@ from atomate2.vasp.jobs.core import StaticMaker
 from jobflow import Flow, Job, Maker, OnMissing, OutputReference
 from pymatgen.io.vasp import Kpoints
 
+from mlcharge_flows.flows.asked import Asked
 from mlcharge_flows.jobs.compare import compare
 from mlcharge_flows.jobs.count import count
 from mlcharge_flows.jobs.existing import ConvergedStartMaker
@@ -226,14 +227,8 @@ class CompareStartsMaker(Maker):
         """
         if not self.adds_arms:
             raise ValueError(f"{type(self).__name__} adds no arms to what is finished")
-        if before.protocol != self.protocol:
-            raise ValueError(f"{before.material}: finished with other settings")
-        models = self.models
-        for name in self.arms:
-            if name in before.arms and before.models.get(name) != models.get(name):
-                raise ValueError(
-                    f"{before.material}: its arm {name!r} is finished with another checkpoint"
-                )
+        if clash := Asked.of(self).clash(before):
+            raise ValueError(f"{before.material}: {clash}")
         return self._flow(structure, before)
 
     def _flow(self, structure: Structure, before: Comparison) -> Flow:

@@ -169,10 +169,10 @@ class OrbitalTask:
         for example, prediction in zip(examples, predictions, strict=True):
             density = network.density(prediction, example.waves, example.phases)
             difference = density - example.target
-            square = (example.weight * (difference.real**2 + difference.imag**2)).sum()
-            waves.append(torch.sqrt(square / example.norm + 1e-8))
+            squares = difference.real**2 + difference.imag**2
+            waves.append(torch.sqrt((example.weight * squares).sum() / example.norm + 1e-8))
             if self.config.loss.shells:
-                shells.append(_shell_errors(difference, example))
+                shells.append(_shell_errors(squares, example))
             if self.config.loss.grid:
                 error = example.waves.on_grid(difference).abs().sum()
                 grid.append(error / example.change.abs().sum())
@@ -205,12 +205,12 @@ class OrbitalTask:
         return network
 
 
-def _shell_errors(difference: torch.Tensor, example: OrbitalExample) -> torch.Tensor:
-    """Mean over the shells of the error relative to the superposition's."""
+def _shell_errors(squares: torch.Tensor, example: OrbitalExample) -> torch.Tensor:
+    """Mean over the shells of the error, given its squares, relative to the superposition's."""
     weight = example.waves.multiplicity
     shell = torch.bucketize(example.waves.q, torch.tensor(SHELLS, device=weight.device))
     sums = weight.new_zeros(len(SHELLS) + 1)
-    error = sums.index_add(0, shell, weight * (difference.real**2 + difference.imag**2))
+    error = sums.index_add(0, shell, weight * squares)
     size = sums.index_add(0, shell, weight * example.target.abs() ** 2)
     there = size > _FAINT * size.sum()
     return torch.sqrt(error[there] / size[there] + 1e-8).mean()

@@ -1,0 +1,96 @@
+"""Which part of a learned start's error costs steps: occupancies, or smooth density by wave length.
+
+Give it the folder of a comparison with the arms learned and converged, whose CHGCARs are still
+there, a folder for the runs and, if not all, the materials::
+
+    python benchmarks/steps_by_shell.py data/learned data/steps_by_shell mp-1246506 mp-567259
+
+What the cycle of ``gpaw-vasp`` mixes is the smooth density (the grid less the compensation charges
+of the occupancies) and the occupancies. Every crystal starts from one of the two learned and the
+other converged, then from its converged start plus the learned error of one range of waves of the
+smooth density. Prints a Markdown table of steps. Finished runs are not run again.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase.units import Bohr
+from rich.progress import track
+from steps_by_error import prepare, run_from
+
+from mlcharge_flows.density.occupancies import to_matrix
+from mlcharge_flows.flows.local import results
+from mlcharge_flows.gpaw_vasp.inputs import read_inputs
+from mlcharge_flows.gpaw_vasp.kohn_sham import KohnSham
+from mlcharge_flows.settings import Settings
+from mlcharge_flows.vasp.chgcar import ChgcarDensity, read_chgcar
+
+if TYPE_CHECKING:
+    from mlcharge_flows.gpaw_vasp.transfer import Transfer
+
+EDGES = (0.0, 2.5, 5.0, 8.0, np.inf)
+"""Of the ranges of waves, 1/angstrom."""
+
+
+def main() -> None:
+    """Run what is missing and print the table."""
+    compared, out = Path(sys.argv[1]), Path(sys.argv[2])
+    settings = Settings()
+    settings.activate()
+    chosen = [c for c in results(compared) if c.material in sys.argv[3:] or not sys.argv[3:]]
+    rows: dict[str, list[str]] = {}
+    for comparison in track(chosen, "crystals"):
+        folder, runs = compared / comparison.material, out / comparison.material
+        for arm in ("default", "learned", "converged"):
+            rows.setdefault(arm, []).append(str(comparison.arms[arm].n_total))
+        converged, learned = (
+            read_chgcar(folder / f"{arm}-start" / "CHGCAR") for arm in ("converged", "learned")
+        )
+        prepare(runs / "set-up", folder / "converged-run", converged)
+        transfer = KohnSham(read_inputs(runs / "set-up")).transfer
+        for name, start in starts(converged, learned, transfer).items():
+            run = runs / name.replace(" ", "-")
+            counted = run_from(start, run, folder / "converged-run", settings.vasp_cmd)
+            rows.setdefault(name, []).append(str(counted.n_total or counted.failure))
+    print("| start | " + " | ".join(c.formula for c in chosen) + " |")
+    print("|---|" + "---:|" * len(chosen))
+    for name, steps in rows.items():
+        print(f"| {name} | " + " | ".join(steps) + " |")
+
+
+def starts(
+    converged: ChgcarDensity, learned: ChgcarDensity, transfer: Transfer
+) -> dict[str, ChgcarDensity]:
+    """Starts that have a part of the learned error and nothing else of it."""
+    charges = [compensation(start, transfer) for start in (converged, learned)]
+    error = (learned.total - charges[1]) - (converged.total - charges[0])
+    found = {
+        "smooth density converged": replace(learned, total=learned.total - error),
+        "occupancies converged": replace(converged, total=converged.total + error),
+    }
+    indices = np.meshgrid(*(np.fft.fftfreq(n, 1 / n) for n in error.shape), indexing="ij")
+    q = np.linalg.norm(np.stack(indices, -1) @ converged.crystal.reciprocal, axis=-1)
+    waves = np.fft.fftn(error)
+    for low, high in pairwise(EDGES):
+        part = np.fft.ifftn(np.where((q >= low) & (q < high), waves, 0)).real
+        found[f"error of waves {low:g} to {high:g}"] = replace(
+            converged, total=converged.total + part
+        )
+    return found
+
+
+def compensation(start: ChgcarDensity, transfer: Transfer) -> np.ndarray:
+    """Compensation charge of a start's occupancies, electrons/angstrom^3."""
+    assert start.occupancies is not None
+    pairs = zip(start.occupancies, transfer.channels, strict=True)
+    return transfer.compensation([to_matrix(*pair) for pair in pairs]) / Bohr**3
+
+
+if __name__ == "__main__":
+    main()
