@@ -5,11 +5,18 @@ import stat
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from jobflow import JobStore
 from jobflow import run_locally as run_flow
 from maggma.stores import MemoryStore
 from pymatgen.core import Lattice, Structure
+
+from mlcharge_flows.jobs.inputs import VaspInputs
+from mlcharge_flows.jobs.learned import LearnedStartMaker
+from mlcharge_flows.jobs.protocol import ComparisonSetGenerator
+from mlcharge_flows.jobs.start import StartError
+from mlcharge_flows.vasp.potcar import Potcar
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 
@@ -91,3 +98,72 @@ def stand_in(finished, tmp_path, monkeypatch):
 
     monkeypatch.setenv("PMG_VASP_PSP_DIR", str(Settings(vasp_cmd="gpaw-vasp")._embedded_library))
     return lambda fault: monkeypatch.setenv("STAND_IN_FAULT", fault)
+
+
+def _potcar(atom, **changes):
+    """The POTCAR entry of a free atom."""
+    occupancies = np.zeros((4, 4))
+    occupancies[0, 0] = atom.record[0] * np.sqrt(4 * np.pi)
+    facts = {"titel": f"PAW_PBE {atom.symbol} test", "zval": atom.zval, "channels": atom.channels}
+    return Potcar(
+        symbol=atom.symbol,
+        lexch="PE",
+        enmax=300.0,
+        mass=1.0,
+        occupancies=occupancies,
+        q=atom.q,
+        form_factor=atom.form_factor,
+        **(facts | changes),
+    )
+
+
+@pytest.fixture
+def potcar():
+    """Entry of a POTCAR for a free atom, with changes."""
+    return _potcar
+
+
+@pytest.fixture
+def salt():
+    """MgO, its ions given in the order that no input set keeps."""
+    return Structure(Lattice.cubic(3.0), ["O", "Mg"], [[0.5, 0.5, 0.5], [0, 0, 0]])
+
+
+@pytest.fixture
+def atoms(tiny):
+    """Free atoms of that salt."""
+    return {"Mg": tiny.atom("Mg", 2.0), "O": tiny.atom("O", 6.0)}
+
+
+@pytest.fixture
+def inputs(salt, atoms, monkeypatch):
+    """Inputs of the salt, with POTCARs of those atoms."""
+    potcars = {symbol: _potcar(atom) for symbol, atom in atoms.items()}
+    monkeypatch.setattr(VaspInputs, "potcars", potcars)
+    return VaspInputs(salt, ComparisonSetGenerator())
+
+
+@pytest.fixture
+def trained(tiny, atoms, inputs, tmp_path):
+    """Write a checkpoint of these atoms; gives its path."""
+
+    def trained(name="tiny", **changes):
+        path = tmp_path / "models" / f"{name}.safetensors"
+        return str(tiny.write(path, atoms, [inputs.crystal], name=name, **changes))
+
+    return trained
+
+
+@pytest.fixture
+def refusal(tmp_path):
+    """Ask for a learned start; gives the line with which it is refused."""
+
+    def refusal(inputs, **options):
+        with pytest.raises(StartError) as error:
+            LearnedStartMaker(**options).write(inputs, tmp_path)
+        line = str(error.value)
+        assert "\n" not in line
+        assert not (tmp_path / "CHGCAR").exists()
+        return line
+
+    return refusal

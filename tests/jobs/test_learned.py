@@ -14,10 +14,9 @@ from mlcharge_flows.flows.compare import STARTS, CompareStartsMaker, named_start
 from mlcharge_flows.flows.local import finished
 from mlcharge_flows.flows.material import lost
 from mlcharge_flows.jobs import learned
-from mlcharge_flows.jobs.bring import check_data
 from mlcharge_flows.jobs.existing import FileStartMaker
 from mlcharge_flows.jobs.inputs import VaspInputs
-from mlcharge_flows.jobs.learned import NO_POTCAR, LearnedStartMaker
+from mlcharge_flows.jobs.learned import LearnedStartMaker
 from mlcharge_flows.jobs.predict import PredictChargeMaker
 from mlcharge_flows.jobs.protocol import ComparisonSetGenerator
 from mlcharge_flows.jobs.start import StartDocument, StartError
@@ -25,65 +24,8 @@ from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.registry import Registry
 from mlcharge_flows.powerups import start_from_predicted_density
 from mlcharge_flows.scf.comparison import Comparison
-from mlcharge_flows.settings import SetupError
 from mlcharge_flows.structures import Material
 from mlcharge_flows.vasp.chgcar import read_chgcar
-from mlcharge_flows.vasp.potcar import Potcar
-
-
-def potcar(atom, **changes):
-    """The POTCAR entry of a free atom."""
-    occupancies = np.zeros((4, 4))
-    occupancies[0, 0] = atom.record[0] * np.sqrt(4 * np.pi)
-    facts = {"titel": f"PAW_PBE {atom.symbol} test", "zval": atom.zval, "channels": atom.channels}
-    return Potcar(
-        symbol=atom.symbol,
-        lexch="PE",
-        enmax=300.0,
-        mass=1.0,
-        occupancies=occupancies,
-        q=atom.q,
-        form_factor=atom.form_factor,
-        **(facts | changes),
-    )
-
-
-@pytest.fixture
-def salt():
-    """MgO, its ions given in the order that no input set keeps."""
-    return Structure(Lattice.cubic(3.0), ["O", "Mg"], [[0.5, 0.5, 0.5], [0, 0, 0]])
-
-
-@pytest.fixture
-def atoms(tiny):
-    return {"Mg": tiny.atom("Mg", 2.0), "O": tiny.atom("O", 6.0)}
-
-
-@pytest.fixture
-def inputs(salt, atoms, monkeypatch):
-    potcars = {symbol: potcar(atom) for symbol, atom in atoms.items()}
-    monkeypatch.setattr(VaspInputs, "potcars", potcars)
-    return VaspInputs(salt, ComparisonSetGenerator())
-
-
-@pytest.fixture
-def trained(tiny, atoms, inputs, tmp_path):
-    """Write a checkpoint of these atoms; gives its path."""
-
-    def trained(name="tiny", **changes):
-        path = tmp_path / "models" / f"{name}.safetensors"
-        return str(tiny.write(path, atoms, [inputs.crystal], name=name, **changes))
-
-    return trained
-
-
-def refusal(inputs, tmp_path, **options):
-    with pytest.raises(StartError) as error:
-        LearnedStartMaker(**options).write(inputs, tmp_path)
-    line = str(error.value)
-    assert "\n" not in line
-    assert not (tmp_path / "CHGCAR").exists()
-    return line
 
 
 def test_a_prediction_is_written_whole(inputs, trained, tmp_path):
@@ -133,9 +75,9 @@ def test_ablations_wait_for_the_run_that_they_need(salt):
         assert (reference in jobs[f"{arm} start"].input_uuids) == ("converged" in arm), arm
 
 
-def test_occupancies_of_another_model(inputs, trained, atoms, tmp_path):
+def test_occupancies_of_another_model(inputs, trained, atoms, tmp_path, refusal):
     trained("bare", occupancies="none")
-    line = refusal(inputs, tmp_path, model="bare")
+    line = refusal(inputs, model="bare")
     assert line == (
         "the model bare predicts no occupancies: take those of a model that does (orbital), "
         "element-mean or atomic ones"
@@ -178,10 +120,10 @@ def tripled(model, density):
     return replace(density, occupancies=tuple(3 * record for record in predicted.occupancies))
 
 
-def test_means_of_the_elements(inputs, trained, tmp_path, monkeypatch):
+def test_means_of_the_elements(inputs, trained, tmp_path, monkeypatch, refusal):
     """Those of the model itself, or of the default one if the model has no occupancies."""
     path, default = trained("bare", occupancies="none"), trained("orbital")
-    line = refusal(inputs, tmp_path, model="orbital", occupancies="element-mean")
+    line = refusal(inputs, model="orbital", occupancies="element-mean")
     assert line == "the model orbital knows no means of elements"
     registry = Registry(tmp_path / "models")
     model = registry.load("orbital").model
@@ -251,84 +193,6 @@ def test_models_side_by_side(trained, tmp_path, monkeypatch):
         starts_of(arms, "second,second.safetensors", "learned")
     with pytest.raises(ModelError, match="there is no model 'third'"):
         starts_of(arms, "first,third", "learned")
-
-
-def test_no_model(inputs, tmp_path):
-    assert refusal(inputs, tmp_path).startswith("there is no model 'orbital'; known are: none;")
-
-
-def test_unknown_elements(inputs, trained, tmp_path, monkeypatch):
-    trained()
-    other = VaspInputs(
-        Structure(Lattice.cubic(3.0), ["Ca", "O"], [[0, 0, 0], [0.5] * 3]), ComparisonSetGenerator()
-    )
-    line = refusal(other, tmp_path, model="tiny")
-    assert line == "the model tiny does not know Ca; it knows Mg, O"
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"titel": "PAW_PBE O_s test"}, "TITEL is PAW_PBE O test, the run's is PAW_PBE O_s test"),
-        ({"zval": 8.0}, "ZVAL is 6.0, the run's is 8.0"),
-        ({"channels": (0, 0, 1, 2)}, "channels is (0, 0, 1, 1), the run's is (0, 0, 1, 2)"),
-        ({"q": np.arange(1000) * 0.05}, "the mesh of its free atom differs, under the same TITEL"),
-        ({"occupancies": np.eye(4)}, "the occupancies of its free atom differs"),
-    ],
-)
-def test_other_paw_data_sets(inputs, trained, atoms, tmp_path, monkeypatch, change, reason):
-    trained()
-    plain = vars(potcar(atoms["O"]))
-    other = {"Mg": potcar(atoms["Mg"]), "O": Potcar(**(plain | change))}
-    monkeypatch.setattr(VaspInputs, "potcars", other)
-    line = refusal(inputs, tmp_path, model="tiny")
-    assert line.startswith("the model tiny was trained with other PAW data for O (made for tests)")
-    assert reason in line
-
-
-def test_charged_cells(inputs, trained, tmp_path):
-    trained()
-    inputs.incar["NELECT"] = 7.0
-    line = refusal(inputs, tmp_path, model="tiny")
-    assert line.startswith("the cell is charged (NELECT = 7, the atoms have 8 electrons)")
-
-
-def test_distances_and_grids_outside_the_training(inputs, salt, trained, tmp_path):
-    trained()
-    generator = ComparisonSetGenerator()
-    wide = VaspInputs(Structure(Lattice.cubic(9.0), salt.species, salt.frac_coords), generator)
-    assert "ion 1 (Mg) is isolated" in refusal(wide, tmp_path, model="tiny")
-    near = VaspInputs(Structure(salt.lattice, salt.species, [[0.2] * 3, [0] * 3]), generator)
-    assert "ions 1 (Mg) and 2 (O) are 1.04 angstrom" in refusal(near, tmp_path, model="tiny")
-    coarse = {"NGXF": 12, "NGYF": 12, "NGZF": 12}
-    rough = VaspInputs(salt, ComparisonSetGenerator(user_incar_settings=coarse))
-    assert "the grid 12 x 12 x 12 is too coarse" in refusal(rough, tmp_path, model="tiny")
-
-
-def test_without_potcars_the_card_counts(salt, inputs, trained, tmp_path, monkeypatch):
-    trained()
-    with_potcars = LearnedStartMaker(model="tiny").write(inputs, tmp_path)
-
-    def nothing(self):
-        raise SetupError("no POTCARs here")
-
-    monkeypatch.setattr(VaspInputs, "potcars", property(nothing))
-    bare = VaspInputs(salt, ComparisonSetGenerator())
-    document = LearnedStartMaker(model="tiny").write(bare, tmp_path)
-    assert document.messages == [NO_POTCAR]
-    assert document.sha256 == with_potcars.sha256
-    assert document.paw == with_potcars.paw
-    charged = VaspInputs(salt, ComparisonSetGenerator(user_incar_settings={"NELECT": 9}))
-    with pytest.raises(StartError, match="charged"):
-        LearnedStartMaker(model="tiny").write(charged, tmp_path)
-
-
-def test_a_run_refuses_what_was_predicted_for_other_data(inputs):
-    given = StartDocument(kind="learned", path="x", paw={"Mg": "PAW_PBE Mg test"})
-    check_data(given, inputs)
-    check_data(StartDocument(kind="superposition", path="x"), inputs)
-    with pytest.raises(StartError, match="was predicted for the PAW data set PAW_PBE Mg_pv old"):
-        check_data(given.model_copy(update={"paw": {"Mg": "PAW_PBE Mg_pv old"}}), inputs)
 
 
 def test_many_structures_share_one_model(salt, inputs, trained, tiny, tmp_path):

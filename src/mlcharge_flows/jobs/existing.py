@@ -98,10 +98,12 @@ class ConvergedStartMaker(StartMaker):
         """Density of the earlier run's CHGCAR."""
         if prev_dir is None:
             raise StartError("no earlier run to take the converged density from")
-        folder = Path(strip_hostname(prev_dir))
+        folder = Path(strip_hostname(prev_dir)).absolute()
+        if not folder.is_dir():
+            raise StartError(f"{folder}: the earlier run is gone, and its density with it")
         run = count_run(folder)
         if run.failure or not run.converged:
-            raise StartError(f"{folder}: not converged ({run.failure or 'NELM reached'})")
+            raise StartError(f"{folder}: {run.failure or 'not converged'}")
         converged = fitted(Path(zpath(folder / "CHGCAR")), inputs, messages)
         if "atomic" not in (self.grid, self.occupancies):
             return converged
