@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 import warnings
 from contextlib import contextmanager
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +20,7 @@ from gpaw.mpi import world
 from gpaw.new.calculation import DFT
 from gpaw.new.symmetry import SymmetryAnalysisBug
 
+from mlcharge_flows.gpaw_vasp.kerker import Kerker
 from mlcharge_flows.gpaw_vasp.plane_waves import count_plane_waves
 from mlcharge_flows.gpaw_vasp.refusal import Refusal
 from mlcharge_flows.gpaw_vasp.result import ElectronicStep
@@ -30,10 +30,8 @@ from mlcharge_flows.gpaw_vasp.transfer import Transfer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.density import Density
     from mlcharge_flows.gpaw_vasp.inputs import Inputs
-    from mlcharge_flows.gpaw_vasp.settings import Settings
 
 #: Three passes of the conjugate-gradient block solver reduce d eps about a hundredfold per step, as
 #: VASP's Davidson scheme does; with fewer, orbitals and not densities decide the step count.
@@ -45,19 +43,6 @@ APPLICATIONS = 1 + PASSES
 
 #: 1 eV/angstrom^3 in kB.
 EV_PER_A3_IN_KB = 1602.1766208
-
-
-def mixer(settings: Settings, crystal: Crystal) -> dict:
-    """GPAW's Pulay mixer, with the share of the residual that VASP's would add for long waves.
-
-    VASP's first guess of the dielectric response is Kerker's, ``AMIX max(G^2 / (G^2 + BMIX^2),
-    AMIN)`` (VASP wiki, IMIX = 4); GPAW's mixer has one factor for all waves, so it gets the value
-    at the shortest reciprocal vector G of the cell.
-    """
-    steps = np.array([step for step in product((-1, 0, 1), repeat=3) if any(step)])
-    shortest = np.linalg.norm(steps @ crystal.reciprocal, axis=1).min()
-    kerker = shortest**2 / (shortest**2 + settings.bmix**2)
-    return {"name": "pulay", "beta": settings.amix * max(kerker, settings.amin)}
 
 
 def occupations(ismear: int, sigma: float) -> dict:
@@ -139,7 +124,7 @@ class KohnSham:
             nbands=settings.nbands,
             occupations=occupations(settings.ismear, settings.sigma),
             eigensolver=EIGENSOLVER,
-            mixer=mixer(settings, inputs.crystal),
+            mixer=Kerker(settings.amix, settings.bmix, settings.amin),
             symmetry=rotations,
             # Densities stay whole on every process: k-points are what MPI shares out.
             parallel={"domain": 1, "band": 1},

@@ -25,7 +25,7 @@ WITHOUT_INFLUENCE = frozenset(
     "MAGMOM NBLK NBLOCK NCORE NELECT NPAR NSIM NUPDOWN NWRITE POTIM ROPT RWIGS SMASS TIME".split()
 )
 
-#: Tags of VASP's mixer that have no counterpart in GPAW's.
+#: Tags of VASP's mixer that have no counterpart here: it is that of VASP's defaults.
 MIXER = frozenset("AMIX_MAG BMIX_MAG IMIX INIMIX MAXMIX MIXPRE WC".split())
 
 #: value -> whether it asks for something that is not computed here, and what that is.
