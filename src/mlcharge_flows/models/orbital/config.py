@@ -58,6 +58,6 @@ class OrbitalConfig(SiteConfig):
     """
 
     lmax: int = Field(4, ge=1, le=6, description="Highest degree of features and orbitals.")
-    n_exponents: int = Field(12, ge=2, le=20, description="Gaussians per degree.")
+    n_exponents: int = Field(14, ge=2, le=20, description="Gaussians per degree.")
     smallest_exponent: float = Field(0.28, gt=0, description="1/angstrom^2.")
     ratio: float = Field(1.6, gt=1, description="Of consecutive exponents (even-tempered).")
