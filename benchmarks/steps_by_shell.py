@@ -8,7 +8,8 @@ there, a folder for the runs and, if not all, the materials::
 What the cycle of ``gpaw-vasp`` mixes is the smooth density (the grid less the compensation charges
 of the occupancies) and the occupancies. Every crystal starts from one of the two learned and the
 other converged, then from its converged start plus the learned error of one range of waves of the
-smooth density. Prints a Markdown table of steps. Finished runs are not run again.
+smooth density. Prints Markdown tables of the steps, and of how far the energy of the first density
+is from the converged run's, in units of EDIFF. Finished runs are not run again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.units import Bohr
+from pymatgen.io.vasp import Incar
 from rich.progress import track
 from steps_by_error import prepare, run_from
 
@@ -33,6 +35,7 @@ from mlcharge_flows.vasp.chgcar import ChgcarDensity, read_chgcar
 
 if TYPE_CHECKING:
     from mlcharge_flows.gpaw_vasp.transfer import Transfer
+    from mlcharge_flows.scf.run import ScfRun
 
 EDGES = (0.0, 2.5, 5.0, 8.0, np.inf)
 """Of the ranges of waves, 1/angstrom."""
@@ -45,6 +48,7 @@ def main() -> None:
     settings.activate()
     chosen = [c for c in results(compared) if c.material in sys.argv[3:] or not sys.argv[3:]]
     rows: dict[str, list[str]] = {}
+    off: dict[str, list[str]] = {}
     for comparison in track(chosen, "crystals"):
         folder, runs = compared / comparison.material, out / comparison.material
         for arm in ("default", "learned", "converged"):
@@ -58,10 +62,20 @@ def main() -> None:
             run = runs / name.replace(" ", "-")
             counted = run_from(start, run, folder / "converged-run", settings.vasp_cmd)
             rows.setdefault(name, []).append(str(counted.n_total or counted.failure))
-    print("| start | " + " | ".join(c.formula for c in chosen) + " |")
-    print("|---|" + "---:|" * len(chosen))
-    for name, steps in rows.items():
-        print(f"| {name} | " + " | ".join(steps) + " |")
+            off.setdefault(name, []).append(f"{first_energy(counted, run):.0f}")
+    for title, table in (("steps from", rows), ("energy off, EDIFF", off)):
+        print(f"\n| {title} | " + " | ".join(c.formula for c in chosen) + " |")
+        print("|---|" + "---:|" * len(chosen))
+        for name, cells in table.items():
+            print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def first_energy(counted: ScfRun, run: Path) -> float:
+    """Energy of the first density, its orbitals converged, less that of the last, in EDIFF."""
+    if counted.n_scf is None:
+        return np.nan
+    first = counted.energies[-counted.n_scf]
+    return (first - counted.energies[-1]) / float(Incar.from_file(run / "INCAR")["EDIFF"])
 
 
 def starts(

@@ -33,6 +33,29 @@ def frequencies(n: int) -> np.ndarray:
     return np.rint(np.fft.fftfreq(n) * n).astype(int)
 
 
+def half_frequencies(shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give the integer frequencies along each axis of a real grid's transform (``rfftn``).
+
+    Parameters
+    ----------
+    shape
+        Grid points along the three lattice vectors.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Of nx, ny and nz // 2 + 1 frequencies; the last are 0 and above.
+
+    Examples
+    --------
+    >>> from mlcharge_flows.density.fourier import half_frequencies
+    >>> [axis.tolist() for axis in half_frequencies((3, 2, 4))]
+    [[0, 1, -1], [0, -1], [0, 1, 2]]
+    """
+    nx, ny, nz = shape
+    return frequencies(nx), frequencies(ny), np.arange(nz // 2 + 1)
+
+
 def regrid(values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Interpolate a real periodic function to another grid in Fourier space.
 

@@ -17,7 +17,7 @@ from scipy import fft
 from scipy.interpolate import CubicSpline
 
 from mlcharge_flows.density.density import Density
-from mlcharge_flows.density.fourier import frequencies
+from mlcharge_flows.density.fourier import half_frequencies
 from mlcharge_flows.density.occupancies import record_length
 
 if TYPE_CHECKING:
@@ -157,8 +157,7 @@ def _add_element(
     waves: np.ndarray, reciprocal: np.ndarray, sites: np.ndarray, atom: AtomicStart, nz: int
 ) -> None:
     """Add f(|G|) S(G) of one element to the half spectrum, some planes of G at a time."""
-    hx, hy = (frequencies(n) for n in waves.shape[:2])
-    hz = np.arange(nz // 2 + 1)
+    hx, hy, hz = half_frequencies((*waves.shape[:2], nz))
     # The structure factor of a plane is one matrix product over the sites: the phases separate.
     phase_x, phase_y, phase_z = (
         np.exp(-2j * np.pi * np.outer(h, sites[:, axis])) for axis, h in enumerate((hx, hy, hz))

@@ -20,12 +20,12 @@ from gpaw.dft import Mixer
 from gpaw.mixer.base import BaseMixer
 from scipy import fft
 
-from mlcharge_flows.density.fourier import frequencies
+from mlcharge_flows.density.fourier import half_frequencies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gpaw.core import UGArray
+    from gpaw.core import UGDesc
     from gpaw.core.atom_arrays import AtomArrays
     from gpaw.new.density import Density
 
@@ -91,8 +91,9 @@ class KerkerMixer(BaseMixer):
     """
 
     def __init__(self, share: tuple[float, float, float], **kwargs: Any) -> None:
-        self.share = share
         super().__init__(**kwargs)
+        self.amix = share[0]
+        self.shares = kerker_share(_wave_lengths(kwargs["desc"]), *share)
 
     def _initialize_history_(self) -> None:
         self.reset()
@@ -121,23 +122,21 @@ class KerkerMixer(BaseMixer):
             np.tensordot(weights, [getattr(step, part) for step in self.steps], 1)
             for part in ("smooth", "matrices", "residual", "on_site")
         )
-        moved = self.share[0] * on_site
+        moved = self.amix * on_site
         nothing = nt_sX.new(data=np.zeros_like(nt_sX.data))
         charges = self.add_compensation_charge(nothing, moved, density)
-        nt_sX.data[:] = smooth + self._preconditioned(left, nt_sX) - charges.data
+        taken = fft.irfftn(fft.rfftn(left[0]) * self.shares, s=left.shape[1:])
+        nt_sX.data[:] = smooth + taken - charges.data
         D_asii.data[:] = matrices + moved
         self.given = nt_sX.data.copy(), D_asii.data.copy()
         return float(self.calculate_charge_sloshing(residual))
 
-    def _preconditioned(self, residual: np.ndarray, like: UGArray) -> np.ndarray:
-        """Kerker's share of every wave, shape (1, nx, ny, nz)."""
-        shape = residual.shape[1:]
-        last = np.arange(shape[2] // 2 + 1)
-        indices = np.meshgrid(*map(frequencies, shape[:2]), last, indexing="ij")
-        reciprocal = 2 * np.pi * np.linalg.inv(like.desc.cell_cv * Bohr).T
-        lengths = np.linalg.norm(np.stack(indices, -1) @ reciprocal, axis=-1)
-        waves = fft.rfftn(residual[0]) * kerker_share(lengths, *self.share)
-        return np.asarray(fft.irfftn(waves, s=shape))[None]
+
+def _wave_lengths(grid: UGDesc) -> np.ndarray:
+    """Of the half spectrum of a grid, 1/angstrom, shape (nx, ny, nz // 2 + 1)."""
+    indices = np.meshgrid(*half_frequencies(grid.size), indexing="ij")
+    reciprocal = 2 * np.pi * np.linalg.inv(grid.cell_cv * Bohr).T
+    return np.asarray(np.linalg.norm(np.stack(indices, -1) @ reciprocal, axis=-1))
 
 
 def pulay_weights(residuals: Sequence[np.ndarray], weighted: Sequence[np.ndarray]) -> np.ndarray:
@@ -154,7 +153,7 @@ def pulay_weights(residuals: Sequence[np.ndarray], weighted: Sequence[np.ndarray
 
     Examples
     --------
-    >>> pulay_weights([np.array([3.0])] * 1, [np.array([3.0])])
+    >>> pulay_weights([np.array([3.0])], [np.array([3.0])])
     array([1.])
     >>> steps = [np.array([2.0, 0.0]), np.array([-1.0, 0.0])]
     >>> pulay_weights(steps, steps).round(3)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import fft
 
-from mlcharge_flows.density.fourier import frequencies
+from mlcharge_flows.density.fourier import half_frequencies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -95,7 +95,7 @@ def quantise_waves(grid: np.ndarray, share: float) -> Quantised:
     filled = np.nonzero(packed.integers.any(axis=0))
     reach = [
         int(np.abs(axis[found]).max(initial=0))
-        for axis, found in zip(_axes(grid.shape), filled, strict=True)
+        for axis, found in zip(half_frequencies(grid.shape), filled, strict=True)
     ]
     real, imaginary = (part[_box(grid.shape, reach)] for part in packed.integers)
     return Quantised(np.stack([real, imaginary]), packed.step)
@@ -146,11 +146,8 @@ def _coarsest(values: np.ndarray, fine: Callable[[np.ndarray], bool]) -> Quantis
     raise ValueError("the values range too widely for the error asked for")
 
 
-def _axes(shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return frequencies(shape[0]), frequencies(shape[1]), np.arange(shape[2] // 2 + 1)
-
-
 def _box(shape: Sequence[int], reach: Sequence[int]) -> tuple[np.ndarray, ...]:
     """Indices of all frequencies up to the reach along each axis."""
-    kept = [np.flatnonzero(np.abs(axis) <= m) for axis, m in zip(_axes(shape), reach, strict=True)]
+    axes = zip(half_frequencies(shape), reach, strict=True)
+    kept = [np.flatnonzero(np.abs(axis) <= m) for axis, m in axes]
     return np.ix_(*kept)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import torch
 
-from mlcharge_flows.density.fourier import frequencies
+from mlcharge_flows.density.fourier import half_frequencies
 from mlcharge_flows.models.orbital.degrees import harmonics
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class PlaneWaves:
             Highest degree of the harmonics.
         """
         nx, ny, nz = shape
-        axes = [frequencies(nx), frequencies(ny), np.arange(nz // 2 + 1)]
+        axes = half_frequencies(shape)
         keep = [
             np.abs(axis) <= min((n - 1) // 2, largest * length / (2 * pi))
             for axis, n, length in zip(
