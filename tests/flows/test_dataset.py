@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from mlcharge_flows.cli import app
 from mlcharge_flows.commands import dataset as command
+from mlcharge_flows.density.metrics import nmae
 from mlcharge_flows.flows import local
 from mlcharge_flows.flows.dataset import RecordMaker
 from mlcharge_flows.flows.material import lost
@@ -108,6 +109,15 @@ def test_two_crystals_from_structures_to_store(structures, tmp_path):
         zval = sum(record.paw[symbol].atom.zval for symbol in record.crystal.symbols)
         assert record.density().n_electrons == pytest.approx(zval, abs=1e-9)
     assert not list(out.glob("*/*/CHGCAR*"))
+
+    quick = [*words[:-1], "--quick", "--out", str(tmp_path / "quick"), "--limit", "1"]
+    subprocess.run(quick, capture_output=True, text=True, check=True)
+    (fast,) = open_store(tmp_path / "quick" / "dataset.h5")
+    slow = store[fast.id]
+    assert fast.origin.protocol == slow.origin.protocol
+    assert fast.n_total == 0, "its steps are of another cycle"
+    assert fast.energy == pytest.approx(slow.energy, abs=2e-4)
+    assert nmae(fast.density().total, slow.density().total) < 0.02 * slow.start_error
 
     again = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "3 of 3 materials are finished already" in again.stdout

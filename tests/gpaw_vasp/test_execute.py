@@ -12,6 +12,7 @@ pytest.importorskip("gpaw", reason="needs the gpaw extra")
 from pymatgen.io.vasp.inputs import Kpoints
 from pymatgen.io.vasp.outputs import BSVasprun, Vasprun
 
+from mlcharge_flows.density.metrics import nmae
 from mlcharge_flows.gpaw_vasp.execute import execute
 from mlcharge_flows.gpaw_vasp.refusal import Refusal
 from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
@@ -29,6 +30,21 @@ def test_smearings_agree_on_an_insulator(run_folder):
         run = execute(run_folder("MgO", f"ismear{ismear}", ISMEAR=ismear))
         assert energy(run) == pytest.approx(energy(gaussian), abs=2e-3)
         assert run.converged
+
+
+@pytest.mark.parametrize("name", ["Si", "MgO"])
+def test_a_fast_cycle_ends_at_the_same_density(name, run_folder):
+    normal, fast = run_folder(name, "normal"), run_folder(name, "fast", ALGO="Fast", NELMDL=-2)
+    runs = execute(normal), execute(fast)
+    assert runs[1].converged
+    ediff = runs[0].parameters["EDIFF"]
+    assert runs[1].steps[-1].free_energy == pytest.approx(runs[0].steps[-1].free_energy, abs=ediff)
+    first, second = (read_chgcar(folder / "CHGCAR") for folder in (normal, fast))
+    # The superposition of atoms is 15 and 7 % away.
+    assert nmae(second.total, first.total) < 0.1
+    work = [sum(step.operations for step in run.steps) for run in runs]
+    assert work[1] < 0.75 * work[0]
+    assert fast.joinpath("vasprun.xml").read_text().count("Fast") > 0
 
 
 @pytest.mark.parametrize("ismear", [0, -5])

@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -114,3 +115,10 @@ def test_the_summary_counts(tmp_path):
     assert summary["splits"] == "train 1, validation 1"
     assert summary["elements"] == "2: Cl 2, Na 2"
     assert summary["median steps from atoms"] == "3"
+
+
+def test_the_summary_does_not_guess_steps(tmp_path):
+    records = [packed("a"), replace(packed("b", seed=1), energies=())]
+    assert summarise(write_store(tmp_path / "one.h5", records))["median steps from atoms"] == "3"
+    without = write_store(tmp_path / "none.h5", records[1:])
+    assert summarise(without)["median steps from atoms"] == "not known"

@@ -1,4 +1,4 @@
-"""One flow per material of a data set: the run from atoms, counted and packed."""
+"""One flow per material of a data set: the run from atoms, and its density packed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ from jobflow import OnMissing
 
 from mlcharge_flows.flows.compare import REFERENCE, CompareStartsMaker
 from mlcharge_flows.jobs.pack import RECORD, pack
+from mlcharge_flows.jobs.protocol import protocol_hash
+from mlcharge_flows.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from atomate2.vasp.jobs.base import BaseVaspMaker
     from jobflow import Flow
     from pymatgen.core import Structure
 
     from mlcharge_flows.jobs.start import StartMaker
+
+QUICK = {"ALGO": "Fast", "NELMDL": -2}
+"""INCAR of a cheaper cycle to the same density."""
 
 
 @dataclass
@@ -32,11 +38,25 @@ class RecordMaker(CompareStartsMaker):
         None by default; further arms run beside, and only the reference is packed.
     keep_files
         Leave the large files of the run where they are.
+    quick
+        Get there by :data:`QUICK`. The density is the same within EDIFF, and so is the protocol;
+        the steps are of another cycle, and the record does not have them.
+
+    Examples
+    --------
+    >>> RecordMaker(quick=True).protocol == RecordMaker().protocol
+    True
     """
 
     name: str = "record"
     starts: dict[str, StartMaker] = field(default_factory=dict)
     keep_files: bool = False
+    quick: bool = False
+
+    @property
+    def protocol(self) -> str:
+        """Hash of the settings that the density depends on."""
+        return protocol_hash(super()._compared().input_set_generator, Settings().program)
 
     def make(self, structure: Structure, material: str | None = None) -> Flow:
         """Build the flow of one material.
@@ -49,11 +69,17 @@ class RecordMaker(CompareStartsMaker):
             Identifier; the formula if not given.
         """
         flow = super().make(structure, material)
-        packed = pack(flow.output, structure, REFERENCE, self.keep_files)
+        packed = pack(flow.output, structure, REFERENCE, self.keep_files, not self.quick)
         packed.config.on_missing_references = OnMissing.NONE
         flow.add_jobs(packed)
         flow.output = packed.output
         return flow
+
+    def _compared(self) -> BaseVaspMaker:
+        static = super()._compared()
+        if self.quick:
+            static.input_set_generator.user_incar_settings.update(QUICK)
+        return static
 
 
 def records(folder: Path) -> Iterator[Path]:

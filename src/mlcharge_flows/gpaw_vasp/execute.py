@@ -130,7 +130,6 @@ def resolved(inputs: Inputs) -> dict:
         "GGA": "PE",
         "LREAL": False,
         "LWAVE": False,
-        "ALGO": "Normal",
         **dict(zip(names[0], grids.coarse, strict=True)),
         **dict(zip(names[1], grids.fine, strict=True)),
     }

@@ -25,6 +25,7 @@ class Settings(BaseModel):
 
     encut: float = Field(alias="ENCUT", gt=0, description="Plane-wave cut-off, eV.")
     prec: str = Field("Normal", alias="PREC", description="As in the INCAR.")
+    algo: str = Field("Normal", alias="ALGO", description="As in the INCAR.")
     ediff: float = Field(
         1e-4, alias="EDIFF", gt=0, description="Stop rule for free energy and band energy, eV."
     )
@@ -67,6 +68,11 @@ class Settings(BaseModel):
     def fixed_density(self) -> bool:
         """Whether the density is kept as it starts (ICHARG above 10)."""
         return self.icharg > 10
+
+    @property
+    def fast(self) -> bool:
+        """Whether orbitals improve less per step once the density moves (ALGO = Fast, VeryFast)."""
+        return self.algo[:1].lower() in ("f", "v")
 
     @property
     def reads_chgcar(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,11 @@ KEPT = {"INCAR", "KPOINTS", "OSZICAR", "vasp"}
 
 @job(output_schema=Comparison)
 def pack(
-    comparison: Comparison, structure: Structure, arm: str = "default", keep_files: bool = False
+    comparison: Comparison,
+    structure: Structure,
+    arm: str = "default",
+    keep_files: bool = False,
+    with_steps: bool = True,
 ) -> Comparison:
     """Write the record of an arm into the job's folder; a run that does not count has none.
 
@@ -37,6 +42,8 @@ def pack(
         Which run to pack.
     keep_files
         Leave the run folder as it is; else all but a few small files are removed once packed.
+    with_steps
+        Keep the energies of the electronic steps in the record.
 
     Returns
     -------
@@ -54,7 +61,10 @@ def pack(
     )
     folder = Path(run.folder)
     try:
-        write_store(Path.cwd() / RECORD, [read_finished_run(folder, origin)])
+        record = read_finished_run(folder, origin)
+        if not with_steps:
+            record = replace(record, energies=())
+        write_store(Path.cwd() / RECORD, [record])
     except (ValueError, OSError) as error:
         run.failure = f"not packed: {' '.join(str(error).split())}"
         return comparison

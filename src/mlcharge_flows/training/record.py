@@ -66,7 +66,7 @@ class Record:
     energy
         E0 of the run, eV.
     energies
-        Free energy of each electronic step of the run from atoms, eV; NaN where not known.
+        Free energy of each electronic step of the run from atoms, eV; empty if not known.
     start_error
         NMAE of the superposition's density, percent; NaN if the atoms are not known.
     paw

@@ -32,11 +32,13 @@ def summarise(store: Store) -> dict[str, str]:
                 len(record.crystal),
                 record.crystal.volume,
                 np.prod(record.shape),
-                record.n_total,
+                record.n_total or np.nan,
                 record.start_error,
             )
         )
-    atoms, volume, points, steps, error = np.median(np.array(rows, dtype=float), axis=0)
+    columns = np.array(rows, dtype=float).T
+    atoms, volume, points, error = np.median(columns[[0, 1, 2, 4]], axis=1)
+    steps = columns[3][np.isfinite(columns[3])]
     with store.path.open("rb") as file:
         digest = sha256()
         while block := file.read(1 << 20):
@@ -50,7 +52,7 @@ def summarise(store: Store) -> dict[str, str]:
         "median atoms": f"{atoms:g}",
         "median volume": f"{volume:.1f} angstrom^3",
         "median grid points": f"{points:.0f}",
-        "median steps from atoms": f"{steps:g}",
+        "median steps from atoms": f"{np.median(steps):g}" if steps.size else "not known",
         "median start error": "atoms not known" if np.isnan(error) else f"{error:.2f} % NMAE",
         "size": f"{size / 1e6:.2f} MB, {size / len(store) / 1e3:.1f} kB per material",
         "sha256": digest.hexdigest(),
