@@ -110,11 +110,16 @@ def run_from(start: ChgcarDensity, run: Path, model: Path, command: str) -> ScfR
 
 def prepare(run: Path, model: Path, start: ChgcarDensity) -> None:
     """Make a run folder with the inputs of a finished run and the start."""
+    copy_inputs(model, run)
+    write_chgcar(run / "CHGCAR", start)
+
+
+def copy_inputs(model: Path, run: Path) -> None:
+    """Make a run folder with the inputs of a finished run."""
     run.mkdir(parents=True, exist_ok=True)
     for name in INPUTS:
         with zopen(zpath(str(model / name)), "rb") as file:
             (run / name).write_bytes(file.read())
-    write_chgcar(run / "CHGCAR", start)
 
 
 if __name__ == "__main__":

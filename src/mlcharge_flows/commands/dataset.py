@@ -50,6 +50,10 @@ def build(
         list[str] | None,
         typer.Option(help="Structures whose identifiers never enter, such as a test set."),
     ] = None,
+    extend: Annotated[
+        list[Path] | None,
+        typer.Option(help="Data sets to be merged with: what they lack most comes first."),
+    ] = None,
     split: Annotated[
         str | None, typer.Option(help="Take only this split of the file: train, validation.")
     ] = None,
@@ -79,8 +83,8 @@ def build(
 ) -> None:
     """Run every structure from atoms, as compare does, and pack what converged.
 
-    In a fixed order: cheap materials first, every element early. Finished materials are not run
-    again, nor failed ones unless asked for: after an interruption, give the same command.
+    In a fixed order: every pair of elements early, cheap materials first. Finished materials are
+    not run again, nor failed ones unless asked for: after an interruption, give the same command.
     With --quick, ALGO = Fast and NELMDL = -2: half the time, and records that merge with others.
 
     [bold]Examples[/bold]
@@ -88,6 +92,8 @@ def build(
         mlcharge dataset build train.json.gz --exclude test.json.gz --out data --limit 1000
 
         mlcharge dataset build train.json.gz --every 2 --offset 1 --out second-machine
+
+        mlcharge dataset build train.json.gz --extend data/dataset.h5 --limit 300 --out more
 
         mlcharge dataset build molecules.json --gamma --out molecules
     """
@@ -107,7 +113,8 @@ def build(
             static_maker=compared_static(gamma=gamma), keep_files=keep_files, quick=quick
         )
         allowed, problems = _allowed(console, structures, exclude or [], test)
-        chosen = [m for m in build_order(allowed) if split is None or m.split == split]
+        there = {name for path in extend or [] for name in _open(path).splits()}
+        chosen = [m for m in build_order(allowed, there) if split is None or m.split == split]
         chosen = chosen[offset::every][:limit]
         settings.activate()
         chosen, without = with_data(chosen, maker)

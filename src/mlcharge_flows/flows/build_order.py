@@ -1,33 +1,40 @@
-"""The order in which a data set is built: cheap materials first, every element and type early.
+"""The order in which a data set is built: every pair of elements early, cheap materials first.
 
-The elements take turns, in alphabetical order. Whose turn it is takes, of the materials left that
-contain it, the one with the lowest price
+What a model leaves of the error depends on how often it has seen the rarest pair of elements of a
+crystal (docs/dataset.md). So the pairs take turns: the one of which the fewest materials are taken,
+of several the first by alphabet, takes the material left that contains it with the lowest price
 
     volume of the cell * number of atoms * (1 + n),
 
-n being how many materials of this element and of the same anonymous formula (A, AB, AB2, ..) are
-taken already; of equal prices, the first by identifier. So the order depends on nothing but the
-structures themselves: machines that take every k-th material of it build parts that merge.
+n being how many materials of this pair and of the same anonymous formula (A, AB, AB2, ..) are taken
+already; of equal prices, the first by identifier. An elemental solid counts as a pair of its own.
+So the order depends on nothing but the structures themselves: machines that take every k-th
+material of it build parts that merge.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from mlcharge_flows.structures import Material
 
+    Pair = tuple[str, ...]
 
-def build_order(materials: Iterable[Material]) -> list[Material]:
+
+def build_order(materials: Iterable[Material], there: Collection[str] = ()) -> list[Material]:
     """Sort materials into the order of building.
 
     Parameters
     ----------
     materials
         In any order; all of a file, since each place depends on those before it.
+    there
+        Identifiers of those that a data set has already: they count as taken, and have no place.
 
     Examples
     --------
@@ -44,21 +51,35 @@ def build_order(materials: Iterable[Material]) -> list[Material]:
     left = {material.id: material for material in sorted(materials, key=lambda m: m.id)}
     cost = {m.id: m.structure.volume * len(m.structure) for m in left.values()}
     kind = {m.id: m.structure.composition.anonymized_formula for m in left.values()}
-    of_element: dict[str, list[str]] = {}
-    for material in left.values():
-        for element in material.structure.symbol_set:
-            of_element.setdefault(element, []).append(material.id)
-    taken: Counter[tuple[str, str]] = Counter()
+    pairs = {m.id: _pairs(m) for m in left.values()}
+    waiting: dict[Pair, list[str]] = {}
+    for name in left:
+        for pair in pairs[name]:
+            waiting.setdefault(pair, []).append(name)
+    taken: Counter[Pair] = Counter()
+    of_kind: Counter[tuple[Pair, str]] = Counter()
+
+    def take(name: str) -> Material:
+        for pair in pairs[name]:
+            taken[pair] += 1
+            of_kind[pair, kind[name]] += 1
+        return left.pop(name)
+
+    for name in sorted(left.keys() & set(there)):
+        take(name)
     ordered = []
-    while left:
-        for element in sorted(of_element):
-            waiting = of_element[element] = [name for name in of_element[element] if name in left]
-            if not waiting:
-                del of_element[element]
-                continue
-            prices = ((cost[name] * (1 + taken[element, kind[name]]), name) for name in waiting)
-            chosen = left.pop(min(prices)[1])
-            for symbol in chosen.structure.symbol_set:
-                taken[symbol, kind[chosen.id]] += 1
-            ordered.append(chosen)
+    while waiting:
+        pair = min(waiting, key=lambda pair: (taken[pair], pair))
+        names = waiting[pair] = [name for name in waiting[pair] if name in left]
+        if not names:
+            del waiting[pair]
+            continue
+        _, chosen = min((cost[name] * (1 + of_kind[pair, kind[name]]), name) for name in names)
+        ordered.append(take(chosen))
     return ordered
+
+
+def _pairs(material: Material) -> list[Pair]:
+    """Pairs of elements in a material; the element itself if it is the only one."""
+    elements = sorted(material.structure.symbol_set)
+    return list(combinations(elements, 2)) or [tuple(elements)]
