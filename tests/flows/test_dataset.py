@@ -121,6 +121,11 @@ def test_two_crystals_from_structures_to_store(structures, tmp_path):
 
     again = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "3 of 3 materials are finished already" in again.stdout
+    more = dataset(
+        "build", structures, "--test", "--extend", store.path, "--out", tmp_path / "more"
+    )
+    assert more.exit_code == 0, more.output
+    assert open_store(tmp_path / "more" / "dataset.h5").splits() == {"excluded": ""}
     merged = dataset("merge", out, out / "dataset.h5", "--out", tmp_path / "all.h5")
     assert merged.exit_code == 0, merged.output
     assert "3 materials" in merged.output

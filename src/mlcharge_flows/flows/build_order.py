@@ -1,8 +1,9 @@
 """The order in which a data set is built: every pair of elements early, cheap materials first.
 
 What a model leaves of the error depends on how often it has seen the rarest pair of elements of a
-crystal (docs/dataset.md). So the pairs take turns: the one of which the fewest materials are taken,
-of several the first by alphabet, takes the material left that contains it with the lowest price
+crystal (docs/decisions.md). So the pairs take turns: the one of which the fewest materials are
+taken, of several the first by alphabet, takes the material left that contains it with the lowest
+price
 
     volume of the cell * number of atoms * (1 + n),
 

@@ -9,10 +9,10 @@ of what the output differs by (VASP wiki, IMIX and AMIN; Kerker, Phys. Rev. B 23
 which would slosh, take little, short ones nearly AMIX. Residuals are compared under the metric of
 Kresse and Furthmueller (Phys. Rev. B 54, 11169, section III D; MIXPRE = 1)
 
-.. math:: f(G) = 1 + q_1^2 / G^2,
+.. math:: f(G) \propto 1 + q_1^2 / G^2,
 
-where the longest wave of the mesh counts 20 times as much as the shortest; occupancies count
-as they stand in a CHGCAR. The waves beyond the mesh take a fixed share of their own difference,
+where the shortest wave of the mesh counts once and the longest 20 times; occupancies count once, as
+they stand in a CHGCAR. The waves beyond the mesh take a fixed share of their own difference,
 whatever AMIX (both read off OUTCARs, docs/decisions.md). What GPAW offers has one factor for all.
 """
 
@@ -44,7 +44,7 @@ REMEMBERED = 16
 BEYOND = 0.8
 """Share of the difference that waves beyond the mesh take."""
 STEEPNESS = 20.0
-"""Weight of the longest wave of the mesh over that of the shortest."""
+"""Weight of the longest wave of the mesh; the shortest has one."""
 
 
 def kerker_share(lengths: np.ndarray, amix: float, bmix: float, amin: float) -> np.ndarray:
@@ -79,13 +79,13 @@ def metric_weights(lengths: np.ndarray) -> np.ndarray:
     Examples
     --------
     >>> metric_weights(np.array([0.0, 1.0, 3.0, 10.0])).round(2)
-    array([ 0.  , 24.75,  3.64,  1.24])
+    array([ 0.  , 20.  ,  2.94,  1.  ])
     """
     inverse = np.divide(1.0, lengths**2, out=np.zeros_like(lengths), where=lengths > 0)
     most, least = inverse.max(), inverse[inverse > 0].min()
     # A mesh that is too small for this steepness is weighed as steeply as it can be: by 1/G^2.
     flat = max(most - STEEPNESS * least, 0.0) / (STEEPNESS - 1)
-    return np.where(lengths > 0, flat + inverse, 0.0) / (flat or most)
+    return np.where(lengths > 0, flat + inverse, 0.0) / (flat + least)
 
 
 @dataclass(frozen=True, eq=False)
