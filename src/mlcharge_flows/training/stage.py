@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 
     from mlcharge_flows.training.config import TrainingConfig
 
+RESPONSE = "occupancies."
+"""Of the parts of a network whose names begin so, nothing is trained."""
+
 
 def take_weights(network: nn.Module, config: TrainingConfig) -> None:
     """Begin with the weights of an earlier stage, if the training names one.
 
     Parts of the network that the earlier stage did not have, such as scaling factors, stay as they
-    are. Whatever it had must fit.
+    are, and so does the response of the occupancies, which is no trained weight but follows from
+    the examples at hand. Whatever else it had must fit.
 
     Parameters
     ----------
@@ -42,10 +46,11 @@ def take_weights(network: nn.Module, config: TrainingConfig) -> None:
     if card.architecture != config.architecture:
         raise ConfigError(f"start_from: {config.start_from} is of architecture {card.architecture}")
     own = network.state_dict()
-    for name, weight in checkpoint.weights.items():
+    taken = {name: w for name, w in checkpoint.weights.items() if not name.startswith(RESPONSE)}
+    for name, weight in taken.items():
         if name not in own or own[name].shape != weight.shape:
             raise ConfigError(
                 f"start_from: {config.start_from} is another network ({name}); both stages need "
                 "the same options of the model, but for those that the second adds, and elements"
             )
-    network.load_state_dict({**own, **checkpoint.weights})
+    network.load_state_dict({**own, **taken})
