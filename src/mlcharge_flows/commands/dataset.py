@@ -85,7 +85,7 @@ def build(
 
     In a fixed order: every pair of elements early, cheap materials first. Finished materials are
     not run again, nor failed ones unless asked for: after an interruption, give the same command.
-    With --quick, ALGO = Fast and NELMDL = -2: half the time, and records that merge with others.
+    With --quick, ALGO = Fast and NELMDL = -2: mostly less time, and records that merge with others.
 
     [bold]Examples[/bold]
 
