@@ -1,11 +1,12 @@
 """What a model leaves of the error, by how often it has seen the rarest pair of elements.
 
     mlcharge evaluate data/test57.h5 --csv data/test57.csv
-    python benchmarks/errors_by_pair.py data/test57.csv CONFIG.yaml
+    python benchmarks/errors_by_pair.py data/test57.csv CONFIG.yaml [BEFORE.csv BEFORE.yaml]
 
 CONFIG is that of the training. Prints a Markdown table: for each crystal of the CSV the pair of its
 elements that the fewest training materials contain, and the medians and means over the crystals
-whose rarest pair was seen so often; then the rank correlation.
+whose rarest pair was seen so often; then the rank correlation. With the CSV and the training of an
+earlier model, prints its errors' ratio, too, crystal by crystal: the geometric mean and its error.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import csv
 import sys
 from collections import Counter
 from itertools import combinations, pairwise
-from math import inf
+from math import exp, inf, log
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean, median, pstdev
+from typing import TYPE_CHECKING
 
 from scipy.stats import spearmanr
 
@@ -24,26 +26,22 @@ from mlcharge_flows.training.config import read_config
 from mlcharge_flows.training.hold_out import hold_out
 from mlcharge_flows.training.store import open_store
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 EDGES = (0, 1, 3, 6, 12, inf)
+ENOUGH = 3
+"""Examples of a pair that looked like enough."""
+
+
+Left = dict[str, tuple[int, float, float]]
+"""By identifier: materials with the rarest pair (-1: no pair), density and occupancies left."""
 
 
 def main() -> None:
     """Count pairs and print the table."""
-    config = read_config(sys.argv[2])
-    store = open_store(config.data)
-    training, _ = hold_out(store.splits(), config.validation_share, config.train_share)
-    seen: Counter[tuple[str, str]] = Counter()
-    for name in training:
-        seen.update(combinations(sorted(set(store[name].crystal.symbols)), 2))
-    with Path(sys.argv[1]).open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    found = []
-    for row in rows:
-        pairs = list(combinations(sorted(set(row["symbols"].split())), 2))
-        if pairs:
-            left = [1 - float(row[f"{part}_removed"]) for part in ("density", "occupancies")]
-            found.append((min(seen[pair] for pair in pairs), *left))
-    print(f"{len(training)} training materials, {len(seen)} pairs of elements")
+    left = errors(Path(sys.argv[1]), sys.argv[2])
+    found = [row for row in left.values() if row[0] >= 0]
     print("| rarest pair seen in | crystals | density left, median | mean | occupancies left |")
     print("|---|---:|---:|---:|---:|")
     for low, high in pairwise(EDGES):
@@ -59,6 +57,50 @@ def main() -> None:
     counts, density, _ = zip(*found, strict=True)
     rank = spearmanr(counts, density)
     print(f"rank correlation {rank.statistic:.2f} (p = {rank.pvalue:.4f})")
+    if len(sys.argv) > 3:
+        compare(errors(Path(sys.argv[3]), sys.argv[4]), left)
+
+
+def errors(table: Path, training: str) -> Left:
+    """Read what is left of the errors, and count the rarest pairs of the training."""
+    config = read_config(training)
+    store = open_store(config.data)
+    names, _ = hold_out(store.splits(), config.validation_share, config.train_share)
+    seen: Counter[tuple[str, ...]] = Counter()
+    for name in names:
+        seen.update(pairs(store[name].crystal.symbols))
+    print(f"{training}: {len(names)} training materials, {len(seen)} pairs of elements")
+    with table.open(newline="") as file:
+        return {
+            row["id"]: (
+                min((seen[pair] for pair in pairs(row["symbols"].split())), default=-1),
+                1 - float(row["density_removed"]),
+                1 - float(row["occupancies_removed"]),
+            )
+            for row in csv.DictReader(file)
+        }
+
+
+def pairs(symbols: Iterable[str]) -> list[tuple[str, ...]]:
+    """Pairs of different elements."""
+    return list(combinations(sorted(set(symbols)), 2))
+
+
+def compare(before: Left, after: Left) -> None:
+    """Print the ratio of the errors of two models over the same crystals."""
+    rows = [(before[name], after[name]) for name in before]
+    several = [(old, new) for old, new in rows if old[0] >= 0]
+    groups = {
+        "all": rows,
+        f"rarest pair seen {ENOUGH} times now": [r for r in several if r[0][0] < ENOUGH <= r[1][0]],
+        "before, too": [r for r in several if r[0][0] >= ENOUGH],
+        "not yet": [r for r in several if r[1][0] < ENOUGH],
+    }
+    for part, name in ((1, "density"), (2, "occupancies")):
+        for label, group in groups.items():
+            logs = [log(new[part] / old[part]) for old, new in group]
+            error = pstdev(logs) / len(logs) ** 0.5
+            print(f"{name}, {label} ({len(logs)}): {exp(fmean(logs)):.3f} +- {error:.3f}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Pulay's method; where that knows nothing yet, the charge density takes the share
 
 of what the output differs by (VASP wiki, IMIX and AMIN; Kerker, Phys. Rev. B 23, 3082): long waves,
 which would slosh, take little, short ones nearly AMIX. Residuals are compared under the metric of
-Kresse and Furthmueller (Phys. Rev. B 54, 11169, section III D; MIXPRE = 1)
+Kresse and Furthmueller (Phys. Rev. B 54, 11169; VASP wiki, MIXPRE = 1)
 
 .. math:: f(G) \propto 1 + q_1^2 / G^2,
 
@@ -182,8 +182,11 @@ class KerkerMixer(BaseMixer):
             from_matrix(matrices[ion][0], tuple(setup.l_j)) for ion, setup in enumerate(self.setups)
         ]
         scale = np.sqrt(self.desc.volume / residual.size / Bohr**3)
+        spectrum = fft.rfftn(residual[0])
         plain, weighted = (
-            np.concatenate([scale * self._filter(residual, factors).ravel(), *records])
+            np.concatenate(
+                [scale * fft.irfftn(spectrum * factors, s=residual.shape[1:]).ravel(), *records]
+            )
             for factors in (self.mesh, self.weights)
         )
         return plain, weighted
