@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -136,6 +137,46 @@ def test_two_crystals_from_structures_to_store(structures, tmp_path):
     assert "train 1, validation 1" in info
     only = dataset("split", tmp_path / "all.h5", "--only", "validation")
     assert only.output == "HHe\n"
+
+
+def test_a_quick_run_begins_with_what_the_model_says_of_it():
+    def first(maker):
+        return maker.make(HELIUM, "He").jobs[0].maker
+
+    plain, quick = first(RecordMaker()), first(RecordMaker(quick=True))
+    assert (plain.icharg, plain.start) == (2, None)
+    assert (quick.icharg, quick.start.kind, quick.start.on_error) == (1, "best", "raise")
+
+
+@pytest.mark.gpaw
+def test_quick_records_of_known_elements_and_what_a_model_recalls_of_them(tmp_path):
+    pytest.importorskip("torch", reason="needs the models extra")
+    pytest.importorskip("safetensors", reason="needs the models extra")
+    silicon = str(Path(__file__).parents[2] / "test_files" / "crystals" / "Si.vasp")
+    for name, options in (("slow", []), ("quick", ["--quick"])):
+        done = dataset("build", silicon, *options, "--out", tmp_path / name, "--keep-files")
+        assert done.exit_code == 0, done.output
+    said = json.loads((tmp_path / "quick" / "Si" / "default-run" / "mlcharge.json").read_text())
+    assert not said["start"]["messages"], "the model knows silicon"
+    assert (said["started_from"], said["start"]["kind"]) == ("chgcar", "best")
+    (slow,) = open_store(tmp_path / "slow" / "dataset.h5")
+    (quick,) = open_store(tmp_path / "quick" / "dataset.h5")
+    assert quick.origin.protocol == slow.origin.protocol
+    assert nmae(quick.density().total, slow.density().total) < 0.02 * slow.start_error
+
+    recalled = dataset("recall", silicon, "--out", tmp_path / "recalled.h5")
+    assert recalled.exit_code == 0, recalled.output
+    (record,) = open_store(tmp_path / "recalled.h5")
+    assert record.origin.protocol == slow.origin.protocol
+    assert nmae(record.density().total, slow.density().total) < 0.3 * slow.start_error
+    both = tmp_path / "both.h5"
+    assert (
+        dataset("merge", tmp_path / "recalled.h5", tmp_path / "slow", "--out", both).exit_code == 0
+    )
+    assert open_store(both).splits() == {"Si": ""}
+    refused = dataset("recall", silicon, "--model", "nonesuch", "--out", tmp_path / "no.h5")
+    assert refused.exit_code == 2
+    assert "nonesuch" in refused.stderr
 
 
 def test_failures_are_run_again_when_asked_for_and_an_interruption_says_how_to_go_on(

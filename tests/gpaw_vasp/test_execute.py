@@ -47,6 +47,19 @@ def test_a_fast_cycle_ends_at_the_same_density(name, run_folder):
     assert fast.joinpath("vasprun.xml").read_text().count("Fast") > 0
 
 
+def test_isif_0_leaves_the_stress_out(run_folder):
+    folder = run_folder("Si", ISIF=0)
+    run = execute(folder)
+    assert run.stress is None
+    np.testing.assert_allclose(run.forces, 0.0, atol=1e-3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        last = Vasprun(folder / "vasprun.xml", parse_potcar_file=False).ionic_steps[-1]
+    assert np.shape(last["forces"]) == (2, 3)
+    assert "stress" not in last
+    assert "in kB" not in (folder / "OUTCAR").read_text()
+
+
 @pytest.mark.parametrize("ismear", [0, -5])
 def test_density_of_states_counts_the_electrons(ismear, run_folder):
     run = execute(run_folder("Si", ISMEAR=ismear, NEDOS=2001))

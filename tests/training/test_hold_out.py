@@ -28,3 +28,11 @@ def test_test_materials_are_on_neither_side():
     marked = {name: "test" if name.endswith("7") else split for name, split in SPLITS.items()}
     sides = hold_out(marked, 0.1)
     assert not any(name.endswith("7") for side in sides for name in side)
+
+
+def test_what_is_recalled_trains_and_never_judges():
+    sides = hold_out(SPLITS, 0.1)
+    marked = {name: "recalled" if name.endswith("7") else split for name, split in SPLITS.items()}
+    train, validation = hold_out(marked, 0.1)
+    assert train == sides[0], "those that were held out are on neither side"
+    assert validation == [name for name in sides[1] if not name.endswith("7")]

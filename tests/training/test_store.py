@@ -53,6 +53,17 @@ def test_merging_does_not_depend_on_the_order(tmp_path):
     assert merge(files, tmp_path / "some.h5", without=["twice", "c"]).ids == ("a", "b")
 
 
+def test_a_run_takes_the_place_of_a_prediction(tmp_path):
+    run, recalled = tmp_path / "run.h5", tmp_path / "recalled.h5"
+    for seed in (3, 4):  # whichever fingerprint is the lower one
+        write_store(run, [packed("a", seed=seed)])
+        other = packed("a", seed=seed, split="recalled")
+        other.packed_occupancies.integers[0] += seed
+        write_store(recalled, [other])
+        for order in ([run, recalled], [recalled, run]):
+            assert merge(order, tmp_path / "all.h5").splits() == {"a": "train"}
+
+
 def test_a_store_merges_into_itself(tmp_path):
     write_store(tmp_path / "a.h5", [packed("a")])
     write_store(tmp_path / "b.h5", [packed("b", seed=1)])

@@ -179,6 +179,65 @@ def _run(
 
 
 @app.command()
+def recall(
+    structures: Structures,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("recalled.h5"),
+    model: Annotated[str, typer.Option(help="Name of a model, or a checkpoint.")] = "orbital",
+    gamma: Gamma = False,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Write down what a model has learned of the materials that it was trained on.
+
+    For a further stage of its training where its data set is no longer at hand: merged with runs
+    of other materials, such records keep it from forgetting. Validation never uses them.
+
+    [bold]Example[/bold]
+
+        mlcharge dataset recall earlier.json.gz --out recalled.h5
+
+        mlcharge dataset merge data/dataset.h5 recalled.h5 --out all.h5
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from mlcharge_flows.flows.compare import compared_static
+    from mlcharge_flows.flows.dataset import RecordMaker
+    from mlcharge_flows.jobs.learned import LearnedStartMaker
+    from mlcharge_flows.jobs.recall import recall as predicted
+    from mlcharge_flows.jobs.start import StartError
+    from mlcharge_flows.models.model import ModelError
+    from mlcharge_flows.settings import Settings, SetupError
+    from mlcharge_flows.training.store import StoreError, write_store
+
+    console = Console(highlight=False)
+    maker = RecordMaker(static_maker=compared_static(gamma=gamma))
+    try:
+        Settings().activate()
+        LearnedStartMaker(model=model).check()
+        materials, problems = _allowed(console, structures, [], test=False)
+    except (ModelError, SetupError, ValueError) as error:
+        leave(error)
+    records = []
+    for material in track(materials, "materials", console=console):
+        generator = maker.static_maker.input_set_generator
+        try:
+            records.append(predicted(material, generator, maker.protocol, model))
+        except StartError as error:
+            problems.append(f"{material.source}: {material.id}: {error}")
+    if problems and not skip_bad:
+        leave(*problems, "nothing was written: correct this, or leave it out with --skip-bad")
+    for problem in problems:
+        console.print(f"left out: {problem}", style="yellow", markup=False)
+    try:
+        store = write_store(out, records)
+    except StoreError as error:
+        leave(error)
+    except OSError as error:
+        leave(f"{out}: cannot be written ({error.strerror or error})")
+    typer.echo(f"{len(store)} materials in {out}, {out.stat().st_size / 1e6:.2f} MB")
+
+
+@app.command()
 def merge(
     sources: Annotated[list[Path], typer.Argument(help="Data sets, and folders that build wrote.")],
     out: Annotated[Path, typer.Option(help="File to write.")] = Path(DATASET),

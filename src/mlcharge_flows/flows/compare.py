@@ -238,10 +238,8 @@ class CompareStartsMaker(Maker):
         counts: dict[str, Job] = {}
 
         def arm(name: str, icharg: int, start: Job | None = None) -> None:
-            runner = RunFromStartMaker(
-                name=f"{name} run", maker=static, icharg=icharg, on_error="record"
-            )
-            run: Job = runner.make(structure, start=start.output if start else None)  # type: ignore[misc]
+            runner: Any = self._runner(name, static, icharg)
+            run: Job = runner.make(structure, start=start.output if start else None)
             # run.output would rebuild the schema of atomate2's task document for every run (75 ms).
             counted = count(OutputReference(run.uuid).dir_name)
             counted.name = f"{name} count"
@@ -273,6 +271,10 @@ class CompareStartsMaker(Maker):
         for job in jobs:
             job.config.on_missing_references = OnMissing.NONE
         return Flow([*jobs], output=joined.output, name=f"{self.name}: {before.material}")
+
+    def _runner(self, arm: str, static: BaseVaspMaker, icharg: int) -> RunFromStartMaker:
+        """What runs an arm."""
+        return RunFromStartMaker(name=f"{arm} run", maker=static, icharg=icharg, on_error="record")
 
     def _compared(self) -> BaseVaspMaker:
         """Copy of the static Maker as all arms run it: uncorrected, and never stopping the rest."""

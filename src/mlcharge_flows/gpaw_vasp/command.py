@@ -68,8 +68,10 @@ def run(
         return
     _need_gpaw()
     from mlcharge_flows.gpaw_vasp.execute import execute
+    from mlcharge_flows.gpaw_vasp.fourier_library import use_fast_transforms
     from mlcharge_flows.gpaw_vasp.refusal import Refusal
 
+    use_fast_transforms()
     try:
         execute(Path.cwd())
     except Refusal as refusal:

@@ -126,7 +126,6 @@ def resolved(inputs: Inputs) -> dict:
         "ISPIN": 1,
         "NSW": 0,
         "IBRION": -1,
-        "ISIF": 2,
         "GGA": "PE",
         "LREAL": False,
         "LWAVE": False,

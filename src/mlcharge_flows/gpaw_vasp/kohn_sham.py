@@ -271,8 +271,11 @@ class KohnSham:
         )
         return float(charge_residual)
 
-    def forces_and_stress(self) -> tuple[np.ndarray, np.ndarray]:
-        """Forces in eV/angstrom, shape (ions, 3); stress in kB with VASP's sign, shape (3, 3)."""
+    def forces_and_stress(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Forces in eV/angstrom, shape (ions, 3); stress in kB with VASP's sign, shape (3, 3).
+
+        The stress is None with ISIF = 0, as VASP leaves it out then.
+        """
         dft = DFT.from_components(
             self.atoms,
             self.orbitals,
@@ -287,6 +290,8 @@ class KohnSham:
             converge=False,
         )
         forces = dft.calculate_forces()
+        if self.inputs.settings.isif == 0:
+            return forces, None
         xx, yy, zz, yz, xz, xy = dft.calculate_stress()
         tensor = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
         return forces, -tensor * EV_PER_A3_IN_KB

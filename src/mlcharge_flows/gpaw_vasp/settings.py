@@ -46,6 +46,7 @@ class Settings(BaseModel):
     kgamma: bool = Field(True, alias="KGAMMA", description="Whether that mesh holds Gamma.")
     isym: int = Field(2, alias="ISYM", description="Use of symmetry.")
     symprec: float = Field(1e-5, alias="SYMPREC", gt=0, description="Its tolerance, angstrom.")
+    isif: int = Field(2, alias="ISIF", description="0: forces without the stress.")
     lorbit: int = Field(0, alias="LORBIT", description="Projected states if 10 or more.")
     nedos: int = Field(301, alias="NEDOS", ge=2, description="Points of the density of states.")
     emin: float | None = Field(None, alias="EMIN", description="Its lower end, eV.")

@@ -37,6 +37,9 @@ class DataCard(BaseModel):
 
     name: str = Field(description="What it is, in words; no path.")
     train: int = Field(ge=0, description="Materials trained on.")
+    recalled: int = Field(
+        0, ge=0, description="Of these, materials as an earlier checkpoint predicted them."
+    )
     validation: int = Field(ge=0, description="Materials that chose among models.")
     sha256: str = Field("", description="Of the data set; empty if it is not one file.")
     protocol: str = Field("", description="Hash of the settings of its runs.")

@@ -10,6 +10,7 @@ from mlcharge_flows import __version__
 from mlcharge_flows.models.card import Card, DataCard, PawCard
 from mlcharge_flows.models.checkpoint import Checkpoint, checksum
 from mlcharge_flows.models.range import TrainingRange
+from mlcharge_flows.training.hold_out import RECALLED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,6 +74,7 @@ def checkpoint_of(
         data=DataCard(
             name=config.data_name or config.data.stem,
             train=len(records),
+            recalled=sum(record.origin.split == RECALLED for record in records),
             validation=n_validation,
             sha256=checksum(store.path),
             protocol=store.protocol,

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+RECALLED = "recalled"
+"""Split of a record that is no run but what a checkpoint says of a material: it never judges."""
+
 
 def hold_out(
     splits: Mapping[str, str], validation_share: float, train_share: float = 1.0
@@ -21,7 +24,7 @@ def hold_out(
     ----------
     splits
         Split of each material as its source marked it: ``validation`` is kept, ``test`` is on
-        neither side.
+        neither side. One that is :data:`RECALLED` trains, unless it would have been held out.
     validation_share
         Share of the others to be held out, too.
     train_share
@@ -38,13 +41,13 @@ def hold_out(
     >>> len(train), len(validation)
     (87, 13)
     """
-    validation = [
+    held = {
         name
         for name, split in splits.items()
-        if split == "validation"
-        or (split != "test" and _draw(name, "validation") < validation_share)
-    ]
-    held = {*validation, *(name for name, split in splits.items() if split == "test")}
+        if split in ("validation", "test") or _draw(name, "validation") < validation_share
+    }
+    never = ("test", RECALLED)
+    validation = [name for name, split in splits.items() if name in held and split not in never]
     train = [name for name in splits if name not in held and _draw(name, "train") < train_share]
     return train, validation
 

@@ -40,7 +40,7 @@ class Origin:
     source
         File or folder that it came from.
     split
-        ``train``, ``validation``, or empty.
+        ``train``, ``validation``, ``recalled`` of what is no run but a prediction, or empty.
     """
 
     id: str

@@ -25,6 +25,7 @@ import numpy as np
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.superposition import AtomicStart
+from mlcharge_flows.training.hold_out import RECALLED
 from mlcharge_flows.training.paw_data_set import PawDataSet
 from mlcharge_flows.training.quantised import Quantised
 from mlcharge_flows.training.record import Origin, Record
@@ -177,14 +178,17 @@ def merge(sources: Iterable[str | Path], path: str | Path, without: Container[st
 
 
 def _one_of(first: Store, second: Store, name: str) -> Store:
-    """Choose among two runs of one material, whichever comes first."""
+    """Choose among two runs of one material, whichever comes first; a run before a prediction."""
     a, b = first[name], second[name]
     if a.crystal.symbols != b.crystal.symbols or not (
         np.allclose(a.crystal.lattice, b.crystal.lattice, atol=1e-6)
         and np.allclose(a.crystal.positions, b.crystal.positions, atol=1e-6)
     ):
         raise StoreError(f"{first.path} and {second.path} hold different crystals named {name}")
-    return min((a.fingerprint, 0, first), (b.fingerprint, 1, second))[2]
+    return min(
+        (a.origin.split == RECALLED, a.fingerprint, 0, first),
+        (b.origin.split == RECALLED, b.fingerprint, 1, second),
+    )[3]
 
 
 def _check(file: h5py.File, record: Record, paw: dict[str, PawDataSet]) -> None:
