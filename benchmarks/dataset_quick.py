@@ -1,13 +1,14 @@
 """What ``mlcharge dataset build --quick`` saves, and how far its densities are off.
 
-Give it the folder of a comparison with the arms superposition and converged, whose CHGCARs are
-still there, and a folder for the runs::
+Give it the folder of a comparison with the arms superposition, learned and converged, whose CHGCARs
+are still there, and a folder for the runs::
 
     python benchmarks/dataset_quick.py data/learned data/quick
 
-Every crystal runs from atoms again, as the protocol says and with the INCAR of ``--quick``.
-Prints a Markdown table: processor time, and how far both densities and occupancies are from those
-of the run that went on from the converged density, in percent of the superposition's error (L1).
+Every crystal runs again: from atoms, as the protocol says, and from the learned start with the
+INCAR of ``--quick``. Prints a Markdown table: processor time, and how far both densities and
+occupancies are from those of the run that went on from the converged density, in percent of the
+superposition's error (L1).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copy
 from statistics import median
 
 from pymatgen.io.vasp import Incar
@@ -44,10 +46,12 @@ def main() -> None:
         start = read_chgcar(folder / "superposition-start" / "CHGCAR")
         best = read_chgcar(next((folder / "converged-run").glob("CHGCAR*")))
         seconds, off, steps = [], [], []
-        for name, tags in (("protocol", {}), ("quick", QUICK)):
+        for name, model, tags in (("protocol", "default", {}), ("quick", "learned", QUICK)):
             run = out / comparison.material / name
-            copy_inputs(folder / "default-run", run)
+            copy_inputs(folder / f"{model}-run", run)
             Incar({**Incar.from_file(run / "INCAR"), **tags}).write_file(run / "INCAR")
+            if name == "quick":
+                copy(folder / "learned-start" / "CHGCAR", run)
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             with (run / "vasp.out").open("w") as said:
                 subprocess.run(shlex.split(settings.vasp_cmd), cwd=run, stdout=said, check=True)

@@ -24,6 +24,7 @@ from mlcharge_flows.training import loop  # noqa: E402
 from mlcharge_flows.training.config import TrainingConfig  # noqa: E402
 from mlcharge_flows.training.loop import train  # noqa: E402
 from mlcharge_flows.training.orbital import SHELLS, OrbitalTask  # noqa: E402
+from mlcharge_flows.training.stage import take_weights  # noqa: E402
 from mlcharge_flows.training.store import write_store  # noqa: E402
 
 SMALL = {
@@ -211,6 +212,22 @@ def test_the_command_writes_a_checkpoint_that_predicts(store, yaml_file, tmp_pat
     other = CliRunner().invoke(app, ["train", yaml_file(learning_rate=1.0)])
     assert other.exit_code == 2
     assert "belongs to a training with other settings" in other.stderr
+
+
+def test_a_further_round_of_messages_begins_where_the_earlier_stage_ended(
+    store, yaml_file, tmp_path, lenient
+):
+    assert CliRunner().invoke(app, ["train", str(yaml_file())]).exit_code == 0
+    deeper = {**SMALL, "n_interactions": 3}
+    settings = config(store, model=deeper, start_from=tmp_path / "small" / "small.safetensors")
+    task, (_, (example,)) = task_and_examples(store, settings)
+    take_weights(task.network, settings)
+    first = load(read_checkpoint(settings.start_from)).network
+    with torch.inference_mode():
+        before, after = (network(example.graph)[0] for network in (first, task.network))
+    torch.testing.assert_close(after.coefficients, before.coefficients)
+    task.losses(task.network, [example])["loss"].backward()
+    assert (task.network.interactions[2].mixed.weight.grad != 0).any(), "it can learn"
 
 
 @pytest.mark.parametrize(

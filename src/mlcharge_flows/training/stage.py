@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mlcharge_flows.models.checkpoint import read_checkpoint
 from mlcharge_flows.models.model import ModelError
+from mlcharge_flows.models.orbital.interaction import Interaction
 from mlcharge_flows.training.config import ConfigError
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ def take_weights(network: nn.Module, config: TrainingConfig) -> None:
     """Begin with the weights of an earlier stage, if the training names one.
 
     Parts of the network that the earlier stage did not have, such as scaling factors, stay as they
-    are, and so does the response of the occupancies, which is no trained weight but follows from
-    the examples at hand. Whatever else it had must fit.
+    are; a further round of messages changes nothing before it is trained. The response of the
+    occupancies stays, too: it is no trained weight but follows from the examples at hand. Whatever
+    else the earlier stage had must fit.
 
     Parameters
     ----------
@@ -54,3 +56,6 @@ def take_weights(network: nn.Module, config: TrainingConfig) -> None:
                 "the same options of the model, but for those that the second adds, and elements"
             )
     network.load_state_dict({**own, **taken})
+    for name, module in network.named_modules():
+        if isinstance(module, Interaction) and not any(key.startswith(f"{name}.") for key in taken):
+            module.silence()

@@ -139,6 +139,12 @@ class Interaction(nn.Module):
         self.register_buffer("degrees", degree_of_component(lmax), persistent=False)
         self.register_buffer("mean_neighbours", torch.tensor(30.0))
 
+    def silence(self) -> None:
+        """Let a later round change nothing, until it is trained."""
+        for last in (self.mixed, self.scalar[-1]):
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)
+
     def forward(
         self,
         features: torch.Tensor | None,

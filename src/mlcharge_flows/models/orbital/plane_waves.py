@@ -8,6 +8,7 @@ r"""The plane waves of a grid within a sphere, and the orbitals' density on them
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import pi
 from typing import TYPE_CHECKING, Self
 
@@ -24,9 +25,13 @@ if TYPE_CHECKING:
     from mlcharge_flows.models.orbital.basis import GaussianBasis, SiteOrbitals
 
 
+SHELLS = 6
+"""Parts of the sums over waves: tables of a part fit into the cache, and wide orbitals drop out."""
+
+
 @dataclass(frozen=True, eq=False)
 class PlaneWaves:
-    """Half of the sphere of plane waves of a real grid, without G = 0.
+    """Half of the sphere of plane waves of a real grid, without G = 0, from long to short.
 
     Parameters
     ----------
@@ -84,7 +89,8 @@ class PlaneWaves:
         miller = np.stack([axis[place] for axis, place in zip(axes, places.T, strict=True)], -1)
         vectors = miller @ crystal.reciprocal
         q = np.linalg.norm(vectors, axis=1)
-        inside = (q <= largest) & (q > 0)
+        inside = np.flatnonzero((q <= largest) & (q > 0))
+        inside = inside[np.argsort(q[inside], kind="stable")]
         places, miller, vectors, q = places[inside], miller[inside], vectors[inside], q[inside]
         dtype = torch.get_default_dtype()
         return cls(
@@ -166,12 +172,17 @@ class PlaneWaves:
             Shape (sites, (lmax + 1)^2, exponents), electrons/angstrom^(3/2).
         """
         around = phases.conj() * (density * self.multiplicity / self.volume)
+        turned = around.real, -around.imag, -around.real, around.imag  # times i^l
         parts = []
         for degree, radial in enumerate(basis.radials(self.q)):
             angular = self.harmonics[degree**2 : (degree + 1) ** 2]
-            table = (angular[:, None] * radial).flatten(0, 1)
-            overlaps = (around * 1j**degree).real @ table.T
-            parts.append(overlaps.unflatten(1, (2 * degree + 1, -1)))
+            overlaps = around.real.new_zeros(len(phases), 2 * degree + 1, len(radial))
+            for shell in self._shells():
+                first = _first_that_reaches(radial, shell)
+                table = (angular[:, None, shell] * radial[first:, shell]).flatten(0, 1)
+                own = turned[degree % 4][:, shell] @ table.T
+                overlaps[:, :, first:] += own.unflatten(1, (2 * degree + 1, -1))
+            parts.append(overlaps)
         return torch.cat(parts, dim=1)
 
     def _amplitudes(
@@ -179,19 +190,26 @@ class PlaneWaves:
     ) -> torch.Tensor:
         """Transforms of the sites' densities about themselves, shape (sites, waves), complex."""
         # (-i)^l: even degrees make the real part, odd ones the imaginary part. One matrix product
-        # for each, over all components and exponents at once.
-        parts = []
-        for parity in (0, 1):
-            rows, columns = [], []
-            for degree in range(parity, len(radials), 2):
-                components = slice(degree**2, (degree + 1) ** 2)
-                sign = (-1) ** ((degree + parity) // 2)
-                known = coefficients[:, components, : len(radials[degree])]
-                rows.append(sign * known.flatten(1))
-                table = self.harmonics[components, None] * radials[degree]
-                columns.append(table.flatten(0, 1))
-            parts.append(torch.cat(rows, dim=1) @ torch.cat(columns))
-        return torch.complex(parts[0], parts[1])
+        # for each and every shell of waves, over all components and exponents that reach it.
+        parts: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
+        for shell in self._shells():
+            for parity in (0, 1):
+                rows, columns = [], []
+                for degree in range(parity, len(radials), 2):
+                    components = slice(degree**2, (degree + 1) ** 2)
+                    sign = (-1) ** ((degree + parity) // 2)
+                    first = _first_that_reaches(radials[degree], shell)
+                    known = coefficients[:, components, first : len(radials[degree])]
+                    rows.append(sign * known.flatten(1))
+                    table = self.harmonics[components, None, shell] * radials[degree][first:, shell]
+                    columns.append(table.flatten(0, 1))
+                parts[parity].append(torch.cat(rows, dim=1) @ torch.cat(columns))
+        return torch.complex(*(torch.cat(part, dim=1) for part in parts))
+
+    def _shells(self) -> list[slice]:
+        """The waves in parts of equal length, from long ones to short ones."""
+        edges = torch.linspace(0, len(self.q), SHELLS + 1).round().int().tolist()
+        return [slice(low, high) for low, high in pairwise(edges) if low < high]
 
     def on_grid(self, waves: torch.Tensor) -> torch.Tensor:
         """Density on the grid, electrons/angstrom^3, of plane-wave coefficients in electrons."""
@@ -199,3 +217,10 @@ class PlaneWaves:
         half = waves.new_zeros(nx * ny * (nz // 2 + 1)).index_put((self.index,), waves)
         grid = torch.fft.irfftn(half.view(nx, ny, nz // 2 + 1), s=self.shape, norm="forward")
         return grid / self.volume
+
+
+def _first_that_reaches(radial: torch.Tensor, shell: slice) -> int:
+    """First of some orbitals, wide to narrow, that is more than rounding in a shell of waves."""
+    size = radial.detach().abs()
+    there = size[:, shell].amax(1) > torch.finfo(radial.dtype).eps * size.amax(1)
+    return int(there.int().argmax()) if there.any() else len(radial) - 1
