@@ -32,7 +32,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt gpaw_siteconfig.py
 	@echo "==> Installing into $(VENV) (GPAW is compiled, about a minute after the downloads)"
 	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: on Debian and Ubuntu, apt install python3-venv"; exit 2; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[gpaw,fireworks,models,train,dev]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[gpaw,mkl,fireworks,models,train,dev]"
 	@touch $@
 
 demo: install

@@ -142,3 +142,24 @@ def test_a_projection_is_the_integral_with_the_orbital():
         expected = (orbital * waves.on_grid(density).numpy()).mean() * ions.volume
         found = waves.projections(density, phases, basis)[1, 7, 2].item()
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_what_drops_out_of_a_shell_is_rounding(dtype, monkeypatch):
+    """Wide orbitals do not reach the short waves; at once, nothing drops out."""
+    ions = crystal()
+    with precision(dtype):
+        torch.manual_seed(0)
+        basis = GaussianBasis(0.28, 1.6, 12, LMAX)
+        waves = PlaneWaves.of(ions, (40, 42, 48), 24.0, LMAX)
+        assert (waves.q.diff() >= 0).all()
+        phases = waves.phases(torch.from_numpy(ions.positions))
+        coefficients = torch.randn(3, (LMAX + 1) ** 2, 12)
+        found = []
+        for shells in (6, 1):
+            monkeypatch.setattr("mlcharge_flows.models.orbital.plane_waves.SHELLS", shells)
+            density = waves.density(coefficients, phases, basis)
+            found.append((density, waves.projections(density, phases, basis)))
+        eps = torch.finfo(dtype).eps
+        for one, other in zip(*found, strict=True):
+            assert (one - other).abs().max() < 30 * eps * other.abs().max()
