@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 CELLS = ((2, 4.0), (5, 4.2), (8, 5.6), (12, 6.5))
 """Ions, and edge of a cube in angstrom."""
 REPEATS = 15
+SHELLS = plane_waves.SHELLS
 
 
 def main() -> None:
@@ -57,7 +58,7 @@ def main() -> None:
             w.projections(d, p, basis)
 
         for task in (sums, gradients, projections):
-            pairs = [(seconds(task, 1), seconds(task, 6)) for _ in range(REPEATS)]
+            pairs = [(seconds(task, 1), seconds(task, SHELLS)) for _ in range(REPEATS)]
             ratios = sorted(whole / parts for whole, parts in pairs)
             whole, parts = (1e3 * median(times) for times in zip(*pairs, strict=True))
             print(

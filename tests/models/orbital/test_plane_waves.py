@@ -156,7 +156,7 @@ def test_what_drops_out_of_a_shell_is_rounding(dtype, monkeypatch):
         phases = waves.phases(torch.from_numpy(ions.positions))
         coefficients = torch.randn(3, (LMAX + 1) ** 2, 12)
         found = []
-        for shells in (6, 1):
+        for shells in (3, 1):
             monkeypatch.setattr("mlcharge_flows.models.orbital.plane_waves.SHELLS", shells)
             density = waves.density(coefficients, phases, basis)
             found.append((density, waves.projections(density, phases, basis)))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.models.orbital.basis import GaussianBasis, SiteOrbitals
 
 
-SHELLS = 6
+SHELLS = 3
 """Parts of the sums over waves: tables of a part fit into the cache, and wide orbitals drop out."""
 
 
