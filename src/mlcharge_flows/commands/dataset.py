@@ -19,7 +19,7 @@ from mlcharge_flows.commands.options import (  # noqa: TC001 - typer needs them 
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console
 
@@ -85,7 +85,7 @@ def build(
 
     In a fixed order: every pair of elements early, cheap materials first. Finished materials are
     not run again, nor failed ones unless asked for: after an interruption, give the same command.
-    With --quick, ALGO = Fast and NELMDL = -2: mostly less time, and records that merge with others.
+    With --quick, a cheaper cycle from the shipped model's start: records that merge with others.
 
     [bold]Examples[/bold]
 
@@ -207,7 +207,7 @@ def recall(
     from mlcharge_flows.jobs.start import StartError
     from mlcharge_flows.models.model import ModelError
     from mlcharge_flows.settings import Settings, SetupError
-    from mlcharge_flows.training.store import StoreError, write_store
+    from mlcharge_flows.training.store import write_store
 
     console = Console(highlight=False)
     maker = RecordMaker(static_maker=compared_static(gamma=gamma))
@@ -228,13 +228,7 @@ def recall(
         leave(*problems, "nothing was written: correct this, or leave it out with --skip-bad")
     for problem in problems:
         console.print(f"left out: {problem}", style="yellow", markup=False)
-    try:
-        store = write_store(out, records)
-    except StoreError as error:
-        leave(error)
-    except OSError as error:
-        leave(f"{out}: cannot be written ({error.strerror or error})")
-    typer.echo(f"{len(store)} materials in {out}, {out.stat().st_size / 1e6:.2f} MB")
+    _written(out, lambda: write_store(out, records))
 
 
 @app.command()
@@ -258,7 +252,6 @@ def merge(
 
 def _join(sources: list[Path], out: Path, without: Sequence[str] = ()) -> None:
     from mlcharge_flows.flows.dataset import records
-    from mlcharge_flows.training.store import StoreError
     from mlcharge_flows.training.store import merge as join
 
     files: list[Path] = []
@@ -267,8 +260,15 @@ def _join(sources: list[Path], out: Path, without: Sequence[str] = ()) -> None:
         if not found:
             leave(f"{source}: there is no record in this folder")
         files += found
+    _written(out, lambda: join(files, out, without))
+
+
+def _written(out: Path, write: Callable[[], Store]) -> None:
+    """Write a data set, and tell its size or why there is none."""
+    from mlcharge_flows.training.store import StoreError
+
     try:
-        store = join(files, out, without)
+        store = write()
     except StoreError as error:
         leave(error)
     except OSError as error:
@@ -300,7 +300,7 @@ def pack(
     """
     from mlcharge_flows.training.finished_run import RunError, read_finished_run
     from mlcharge_flows.training.record import Origin
-    from mlcharge_flows.training.store import StoreError, write_store
+    from mlcharge_flows.training.store import write_store
 
     packed, problems = [], []
     for folder in runs:
@@ -311,11 +311,7 @@ def pack(
             problems.append(str(error))
     if problems and not skip_bad:
         leave(*problems, "nothing was packed: correct this, or leave it out with --skip-bad")
-    try:
-        store = write_store(out, packed)
-    except StoreError as error:
-        leave(error)
-    typer.echo(f"{len(store)} materials in {out}, {out.stat().st_size / 1e6:.2f} MB")
+    _written(out, lambda: write_store(out, packed))
 
 
 @app.command()

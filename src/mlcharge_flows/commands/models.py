@@ -169,7 +169,9 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
     predicts = "density and occupancies" if card.occupancies == "own" else "density alone"
     yield "predicts", predicts
     data = card.data
-    yield "trained on", f"{data.name}: {data.train} materials, {data.validation} to validate"
+    recalled = f" ({data.recalled} as an earlier checkpoint knew them)" if data.recalled else ""
+    trained = f"{data.train} materials{recalled}"
+    yield "trained on", f"{data.name}: {trained}, {data.validation} to validate"
     if data.sha256:
         yield "data sha256", data.sha256
     if data.protocol:

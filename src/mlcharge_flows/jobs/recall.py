@@ -46,9 +46,6 @@ def recall(material: Material, generator: VaspInputSet, protocol: str, model: st
     """
     inputs = VaspInputs(material.structure, generator)
     density = LearnedStartMaker(model=model).density(inputs, None, [])
-    paw = {
-        symbol: PawDataSet(potcar.titel, potcar.channels, potcar.atomic_start())
-        for symbol, potcar in inputs.potcars.items()
-    }
+    paw = {symbol: PawDataSet.of(potcar) for symbol, potcar in inputs.potcars.items()}
     origin = Origin(material.id, protocol, f"predicted by {model}", RECALLED)
     return Record.pack(density, paw, origin)

@@ -75,10 +75,7 @@ def _paw_data_sets(
     folder: Path, potcar: Path | None, outcar: Outcar, symbols: tuple[str, ...]
 ) -> dict[str, PawDataSet]:
     if potcar is not None:
-        found = {
-            data.symbol: PawDataSet(data.titel, data.channels, data.atomic_start())
-            for data in read_potcar(potcar)
-        }
+        found = {data.symbol: PawDataSet.of(data) for data in read_potcar(potcar)}
     elif outcar.titels:
         found = {
             _symbol(titel): PawDataSet(titel, channels)

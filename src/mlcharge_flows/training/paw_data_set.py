@@ -9,6 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from mlcharge_flows.density.superposition import AtomicStart
+    from mlcharge_flows.vasp.potcar import Potcar
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,11 @@ class PawDataSet:
     titel: str
     channels: tuple[int, ...]
     atom: AtomicStart | None = None
+
+    @classmethod
+    def of(cls, potcar: Potcar) -> PawDataSet:
+        """Take what an entry of a POTCAR says."""
+        return cls(potcar.titel, potcar.channels, potcar.atomic_start())
 
     def matches(self, other: PawDataSet) -> bool:
         """Whether records of the two can be learned from together."""
