@@ -23,7 +23,7 @@ from mlcharge_flows.models.orbital.network import OrbitalNetwork  # noqa: E402
 from mlcharge_flows.training import loop  # noqa: E402
 from mlcharge_flows.training.config import TrainingConfig  # noqa: E402
 from mlcharge_flows.training.loop import train  # noqa: E402
-from mlcharge_flows.training.orbital import SHELLS, OrbitalTask  # noqa: E402
+from mlcharge_flows.training.orbital import SHELLS, OrbitalTask, thinned  # noqa: E402
 from mlcharge_flows.training.stage import take_weights  # noqa: E402
 from mlcharge_flows.training.store import write_store  # noqa: E402
 
@@ -138,14 +138,50 @@ def test_shells_of_the_loss_count_the_same(store):
     assert terms["shells"].item() == pytest.approx(np.mean(ratios), rel=1e-4)
 
 
+def test_the_waves_that_stay_stand_for_those_left_out(store):
+    settings = config(store, model={**SMALL, "largest_wave": 20.0})
+    _, (examples, _) = task_and_examples(store, settings)
+    example, n_long = examples[0], len(examples[0].long.q)
+    assert example.long.q[-1] <= SHELLS[-1] < example.waves.q[n_long]
+    squares = example.weight * example.target.abs() ** 2
+    found = set()
+    for seed in range(40):
+        torch.manual_seed(seed)
+        some = thinned(example, 4)
+        assert len(some.waves.q) < n_long + (len(squares) - n_long) / 4 + 1
+        torch.testing.assert_close(some.target[:n_long], example.target[:n_long])
+        torch.testing.assert_close(some.waves.phases(example.graph.positions), some.phases)
+        sharp = (some.weight * some.target.abs() ** 2)[n_long:].sum()
+        found.add(round(float(sharp / squares[n_long:].sum()), 6))
+    assert len(found) == 4  # every fourth, from the first to the fourth
+    assert np.mean(list(found)) == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_thinned_loss_is_that_of_all_waves_on_average(store):
+    torch.manual_seed(0)
+    terms = []
+    for thinning in (1, 4):
+        loss = {"waves": 1.0, "grid": 1.0, "shells": 1.0, "thinning": thinning}
+        settings = config(store, loss=loss, model={**SMALL, "largest_wave": 20.0})
+        task, (examples, _) = task_and_examples(store, settings)
+        torch.nn.init.normal_(task.network.readout, std=0.1, generator=torch.manual_seed(1))
+        drawn = [task.losses(task.network, examples) for _ in range(1 if thinning == 1 else 20)]
+        terms.append({name: np.mean([t[name].item() for t in drawn]) for name in drawn[0]})
+    for name in ("waves", "shells"):
+        assert terms[1][name] == pytest.approx(terms[0][name], rel=0.02)
+    assert terms[1]["grid"] == pytest.approx(terms[0]["grid"], rel=0.2)  # of the long waves
+
+
 class KilledError(Exception):
     pass
 
 
-def test_a_killed_training_goes_on_as_if_it_had_not_been(store, tmp_path):
+@pytest.mark.parametrize("thinning", [1, 3])
+def test_a_killed_training_goes_on_as_if_it_had_not_been(store, tmp_path, thinning):
     weights = []
+    model = {**SMALL, "largest_wave": 16.0}
     for kill in (None, 2):
-        settings = config(store)
+        settings = config(store, loss={"thinning": thinning}, model=model)
         task, examples = task_and_examples(store, settings)
         state = tmp_path / f"{kill}.pt"
 

@@ -34,6 +34,12 @@ class LossConfig(BaseModel):
         description="Wave number (1/angstrom) below which waves count more, as in the Hartree "
         "energy: the weight is 1 + (coulomb / G)^2.",
     )
+    thinning: int = Field(
+        1,
+        ge=1,
+        description="Of the waves beyond the last shell, nine in ten of all, a step looks at every "
+        "so many-th, from a first one that is drawn; the grid then holds the others alone.",
+    )
 
 
 class TrainingConfig(BaseModel):

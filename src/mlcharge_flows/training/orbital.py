@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +45,8 @@ class OrbitalExample:
         Its sites.
     waves, phases
         Its plane waves and structure factors.
+    long
+        The waves up to the last shell, on a grid of their own.
     target
         Converged less superposed density in plane waves, electrons, shape (waves,).
     weight
@@ -64,6 +66,7 @@ class OrbitalExample:
     graph: Graph
     waves: PlaneWaves
     phases: torch.Tensor
+    long: PlaneWaves
     target: torch.Tensor
     weight: torch.Tensor
     norm: torch.Tensor
@@ -129,6 +132,7 @@ class OrbitalTask:
             graph.to(self.device),
             waves.to(self.device),
             waves.phases(graph.positions).to(self.device),
+            waves.up_to(SHELLS[-1]).to(self.device),
             target.to(self.device),
             weight.to(self.device),
             (weight * target.abs() ** 2).sum().to(self.device),
@@ -141,7 +145,7 @@ class OrbitalTask:
     def calibrate(self, examples: Sequence[OrbitalExample]) -> None:
         """Take the number of neighbours and the response of the occupancies from examples."""
         network = self._network(self.network)
-        pairs = sum(len(example.graph.centres) for example in examples)
+        pairs = sum(example.graph.n_neighbours for example in examples)
         sites = sum(len(example.graph.species) for example in examples)
         for module in network.modules():
             if isinstance(module, Interaction):
@@ -166,7 +170,9 @@ class OrbitalTask:
         network = self._network(network)
         predictions = network(Graph.batch([example.graph for example in examples]))
         waves, shells, grid = [], [], []
-        for example, prediction in zip(examples, predictions, strict=True):
+        thinning = self.config.loss.thinning
+        for whole, prediction in zip(examples, predictions, strict=True):
+            example = whole if thinning == 1 else thinned(whole, thinning)
             density = network.density(prediction, example.waves, example.phases)
             difference = density - example.target
             squares = difference.real**2 + difference.imag**2
@@ -174,8 +180,9 @@ class OrbitalTask:
             if self.config.loss.shells:
                 shells.append(_shell_errors(squares, example))
             if self.config.loss.grid:
-                error = example.waves.on_grid(difference).abs().sum()
-                grid.append(error / example.change.abs().sum())
+                gridded = example.waves if thinning == 1 else example.long
+                error = gridded.on_grid(difference[: len(gridded.q)]).abs().mean()
+                grid.append(error / example.change.abs().mean())
         terms = {"waves": torch.stack(waves).mean()}
         if shells:
             terms["shells"] = torch.stack(shells).mean()
@@ -203,6 +210,35 @@ class OrbitalTask:
     def _network(network: nn.Module) -> OrbitalNetwork:
         assert isinstance(network, OrbitalNetwork)
         return network
+
+
+def thinned(example: OrbitalExample, thinning: int) -> OrbitalExample:
+    """Leave out most waves beyond the last shell, at random; those that stay stand for them all.
+
+    There are many and their amplitudes vary little from one to the next: they take most of the
+    time of a step and hold little of what it can learn.
+
+    Parameters
+    ----------
+    example
+        With all waves.
+    thinning
+        One in so many stays, from a first one that is drawn; they are sorted by their length.
+    """
+    n_long, n_waves = len(example.long.q), len(example.waves.q)
+    first = n_long + int(torch.randint(thinning, ()))
+    drawn = torch.arange(min(first, n_waves), n_waves, thinning)
+    chosen = torch.cat([torch.arange(n_long), drawn]).to(example.target.device)
+    stands_for = example.weight.new_ones(len(chosen))
+    stands_for[n_long:] = (n_waves - n_long) / max(len(drawn), 1)
+    waves = example.waves.some(chosen)
+    return replace(
+        example,
+        waves=replace(waves, multiplicity=waves.multiplicity * stands_for),
+        phases=example.phases[:, chosen],
+        target=example.target[chosen],
+        weight=example.weight[chosen] * stands_for,
+    )
 
 
 def _shell_errors(squares: torch.Tensor, example: OrbitalExample) -> torch.Tensor:

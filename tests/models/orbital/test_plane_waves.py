@@ -112,6 +112,24 @@ def test_a_finer_grid_holds_the_coarser_one():
     np.testing.assert_allclose(grids[1][::2, ::2, ::2], grids[0], atol=1e-6)
 
 
+def test_long_waves_fit_on_a_coarser_grid():
+    """There they are what a filter leaves of the density on the whole grid."""
+    ions = crystal()
+    with precision(torch.float64):
+        waves = PlaneWaves.of(ions, (30, 32, 36), 30.0, LMAX)
+        density = torch.randn(len(waves.q), dtype=torch.complex128)
+        density = torch.where(waves.miller[:, 2] == 0, 0, density)  # real in any case
+        long = waves.up_to(12.0)
+        kept = waves.on_grid(torch.where(waves.q <= 12.0, density, 0))
+        coarse = long.on_grid(density[: len(long.q)])
+    assert 0 < len(long.q) < len(waves.q)
+    assert coarse.numel() < kept.numel()
+    assert float((coarse**2).mean()) == pytest.approx(float((kept**2).mean()))
+    spectra = [np.fft.rfftn(grid.numpy(), norm="forward") for grid in (kept, coarse)]
+    x, y, z = long.miller.long().numpy().T
+    np.testing.assert_allclose(spectra[0][x, y, z], spectra[1][x, y, z], atol=1e-12)
+
+
 def test_projections_are_the_adjoint_of_the_density():
     """Their overlap with any coefficients is the integral of both densities over the cell."""
     ions = crystal()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import pi
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _SAME = 1e-6
 """A site is not its own neighbour, angstrom."""
+_EQUAL = 1e-5
+"""Distances that agree so far are one to the network, angstrom."""
 
 
 def neighbours(
@@ -57,6 +60,11 @@ def neighbours(
 class Graph:
     """Sites (ions first, then virtual ones) of one or several crystals, and their neighbours.
 
+    What a site hears of a neighbour is linear in the harmonics of its direction, and all else
+    depends on the two sites and their distance. So the images of a site that are equally far from
+    a centre are one neighbour here, whose harmonics are their sum: in crystals, a quarter of the
+    pairs.
+
     Parameters
     ----------
     species
@@ -66,7 +74,8 @@ class Graph:
     distances
         Of each pair, shape (pairs,), angstrom.
     directions
-        Real harmonics of the direction from centre to other, shape (pairs, (lmax + 1)^2).
+        Real harmonics of the directions from centre to other, shape (pairs, (lmax + 1)^2). The
+        first, in units of that of one direction, is the number of images.
     positions
         Fractional coordinates, shape (sites, 3), double precision.
     sizes
@@ -132,12 +141,20 @@ class Graph:
         species = [config.elements.index(symbol) for symbol in symbols]
         species += [len(config.elements) + kind for kind in kinds]
         centres, others, vectors = pairs
+        lengths = np.linalg.norm(vectors, axis=1)
+        keys = np.stack([centres, others, np.round(lengths / _EQUAL).astype(np.int64)], axis=1)
+        alike, kind = np.unique(keys, axis=0, return_inverse=True)
+        kind = kind.ravel()
+        around = harmonics(vectors, config.lmax)
+        directions = around.new_zeros(len(alike), around.shape[1])
+        counts = np.bincount(kind, minlength=len(alike))
+        distances = np.bincount(kind, lengths, len(alike)) / counts
         return cls(
             torch.tensor(species),
-            torch.from_numpy(centres.astype(np.int64)),
-            torch.from_numpy(others.astype(np.int64)),
-            torch.from_numpy(np.linalg.norm(vectors, axis=1)).to(torch.get_default_dtype()),
-            harmonics(vectors, config.lmax),
+            torch.from_numpy(alike[:, 0].astype(np.int64)),
+            torch.from_numpy(alike[:, 1].astype(np.int64)),
+            torch.from_numpy(distances).to(torch.get_default_dtype()),
+            directions.index_add(0, torch.from_numpy(kind), around),
             torch.from_numpy(positions),
             (len(species),),
             (len(symbols),),
@@ -162,6 +179,11 @@ class Graph:
         """Return the same graph on a device."""
         names = ("species", "centres", "others", "distances", "directions", "positions")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+    @property
+    def n_neighbours(self) -> float:
+        """Neighbours of all sites together, every image counted."""
+        return float(self.directions[:, 0].sum()) * (4 * pi) ** 0.5
 
     @property
     def crystal_of_site(self) -> torch.Tensor:

@@ -6,7 +6,8 @@ Messages carry the direction of a neighbour and the neighbour's own features,
     A_{ilm} = \frac{1}{\sqrt{\bar n}} \sum_j
         u_l(r_{ij}, s_i, s_j)\, Y_{lm}(\hat r_{ij}) + v_l(r_{ij}, s_i, s_j)\, h_{jlm} ,
 
-with u, v perceptrons of the distance and the invariants s of both sites (channel index left out).
+with u, v perceptrons of the distance and the invariants s of both sites (channel index left out);
+for neighbours that agree in these, the sum over the harmonics alone is left.
 This is linear in the angles and cheap per pair; many-body terms come from products at the sites,
 as in the atomic cluster expansion and MACE. The products are those of functions on the sphere,
 
@@ -168,17 +169,27 @@ class Interaction(nn.Module):
         envelope
             Smooth cutoff of each pair, shape (pairs,).
         directions
-            Harmonics of each pair, shape (pairs, components), of mean square 1.
+            Harmonics of each pair, shape (pairs, components), of mean square 1; sums over equal
+            neighbours, whose number is the first component.
         centres, others
             Sites of each pair.
         """
         scalars = embedding if features is None else features[:, 0]
         described = torch.cat([pairs, scalars[centres], scalars[others]], dim=-1)
         weights = self.weights(described) * envelope[:, None]
-        weights = weights.view(len(centres), -1, self.lmax + 1, self.n_channels)[:, :, self.degrees]
-        messages = weights[:, 0] * directions[:, :, None]
+        weights = weights.view(len(centres), -1, self.lmax + 1, self.n_channels)
+        sizes = [2 * degree + 1 for degree in range(self.lmax + 1)]
+        angular = directions[:, :, None].split(sizes, dim=1)
+        # Degree by degree: weights that are repeated for every component are twice the work.
+        of_directions, *of_features = (kind.split(1, dim=1) for kind in weights.unbind(1))
+        parts = [weight * part for weight, part in zip(of_directions, angular, strict=True)]
         if features is not None:
-            messages = messages + weights[:, 1] * features[others]
+            heard = (features.index_select(0, others) * angular[0]).split(sizes, dim=1)
+            parts = [
+                part + weight * feature
+                for part, weight, feature in zip(parts, of_features[0], heard, strict=True)
+            ]
+        messages = torch.cat(parts, dim=1)
         sums = messages.new_zeros(len(embedding), *messages.shape[1:])
         sums = sums.index_add(0, centres, messages) / self.mean_neighbours**0.5
 
@@ -190,7 +201,8 @@ class Interaction(nn.Module):
 
         # Gates and the perceptron of the invariants add what is not polynomial.
         invariants = torch.cat([update[:, 0], embedding], dim=-1)
-        gates = self.gate(invariants).view(-1, self.lmax + 1, self.n_channels)[:, self.degrees]
+        gates = self.gate(invariants).view(-1, self.lmax + 1, self.n_channels)
+        gates = gates.index_select(1, self.degrees)
         update = 2 * torch.sigmoid(gates) * update
         scalar = update[:, :1] + self.scalar(invariants)[:, None]
         update = torch.cat([scalar, update[:, 1:]], dim=1)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
+from scipy.fft import next_fast_len
 
 from mlcharge_flows.density.fourier import half_frequencies
 from mlcharge_flows.models.orbital.degrees import harmonics
@@ -107,6 +108,33 @@ class PlaneWaves:
         """Return the same waves on a device."""
         names = ("miller", "index", "q", "harmonics", "multiplicity")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+    def up_to(self, largest: float) -> PlaneWaves:
+        """Return the waves up to a wave number, on the coarsest quick grid that holds them.
+
+        Parameters
+        ----------
+        largest
+            1/angstrom.
+        """
+        kept = int(torch.searchsorted(self.q, largest, right=True))
+        miller = self.miller[:kept]
+        nx, ny, nz = (next_fast_len(2 * int(most) + 1) for most in miller.abs().amax(0))
+        x, y, z = (miller.long() % torch.tensor([nx, ny, nz], device=miller.device)).T
+        return replace(
+            self.some(slice(kept)), index=(x * ny + y) * (nz // 2 + 1) + z, shape=(nx, ny, nz)
+        )
+
+    def some(self, chosen: slice | torch.Tensor) -> PlaneWaves:
+        """Return some of the waves; indices must ascend."""
+        return replace(
+            self,
+            miller=self.miller[chosen],
+            index=self.index[chosen],
+            q=self.q[chosen],
+            harmonics=self.harmonics[:, chosen],
+            multiplicity=self.multiplicity[chosen],
+        )
 
     def phases(self, positions: torch.Tensor) -> torch.Tensor:
         """Structure factors exp(-i G R) of sites, shape (sites, waves), complex.

@@ -1,0 +1,107 @@
+"""A training step of the orbital model: what equal neighbours and thinned waves save.
+
+    python benchmarks/training_step.py CONFIG.yaml dataset.h5
+
+The network of the training, with the weights that it begins with, on the first 32 materials. Every
+row is beside the slowest form (each image of a neighbour a pair of its own, all waves), in the same
+run. Prints a Markdown table: median processor time per material, ratio with its range over the
+repeats, which alternate, and the cosine between the gradients of all these materials.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from time import process_time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from rich.progress import track
+
+from mlcharge_flows.models.orbital.degrees import harmonics
+from mlcharge_flows.models.orbital.graph import neighbours
+from mlcharge_flows.training.config import read_config
+from mlcharge_flows.training.orbital import OrbitalTask
+from mlcharge_flows.training.stage import take_weights
+from mlcharge_flows.training.store import open_store
+
+if TYPE_CHECKING:
+    from mlcharge_flows.training.orbital import OrbitalExample
+    from mlcharge_flows.training.record import Record
+
+N_MATERIALS, BATCH, REPEATS = 32, 8, 5
+FORMS = (("no", 1), ("yes", 1), ("yes", 4), ("yes", 8), ("yes", 16))
+"""Whether equal neighbours are one, and the thinning."""
+
+
+def main() -> None:
+    """Print the table."""
+    torch.set_num_threads(1)
+    config, store = read_config(sys.argv[1]), open_store(Path(sys.argv[2]))
+    records = [store[name] for name in store.ids[:N_MATERIALS]]
+    tasks = {}
+    for thinning in sorted({thinning for _, thinning in FORMS}):
+        loss = config.loss.model_copy(update={"thinning": thinning})
+        settings = config.model_copy(update={"loss": loss})
+        torch.manual_seed(0)
+        tasks[thinning] = OrbitalTask(settings, store, torch.device("cpu"))
+        take_weights(tasks[thinning].network, settings)
+    joined = [tasks[1].example(record) for record in records]
+    cutoff = tasks[1].model.cutoff
+    apart = [one_by_one(*pair, cutoff) for pair in zip(joined, records, strict=True)]
+    examples = {"yes": joined, "no": apart}
+    rows = [
+        {form: step(tasks[form[1]], examples[form[0]]) for form in FORMS}
+        for _ in track(range(REPEATS + 1), "steps")
+    ][1:]
+    pairs = {name: sum(len(e.graph.centres) for e in examples[name]) for name in examples}
+    print(f"\n{N_MATERIALS} materials, {pairs['no']} pairs, {pairs['yes']} unequal ones")
+    print("| equal neighbours joined | thinning | ms | ratio (range) | cosine |")
+    print("|---|---:|---:|---:|---:|")
+    for form in FORMS:
+        ratios = sorted(row[FORMS[0]][0] / row[form][0] for row in rows)
+        cosine = torch.nn.functional.cosine_similarity(
+            *(rows[0][f][1].double() for f in (FORMS[0], form)), dim=0
+        )
+        print(
+            f"| {form[0]} | {form[1]} | {1e3 * median(row[form][0] for row in rows):.1f} "
+            f"| {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) | {cosine:.3f} |"
+        )
+
+
+def one_by_one(example: OrbitalExample, record: Record, cutoff: float) -> OrbitalExample:
+    """Every image of a neighbour as a pair of its own."""
+    crystal, graph = record.crystal, example.graph
+    lmax = round(graph.directions.shape[1] ** 0.5) - 1
+    centres, others, vectors = neighbours(crystal.lattice, crystal.positions, cutoff)
+    apart = replace(
+        graph,
+        centres=torch.from_numpy(centres.astype(np.int64)),
+        others=torch.from_numpy(others.astype(np.int64)),
+        distances=torch.from_numpy(np.linalg.norm(vectors, axis=1)).to(graph.distances.dtype),
+        directions=harmonics(vectors, lmax),
+    )
+    return replace(example, graph=apart)
+
+
+def step(task: OrbitalTask, examples: list[OrbitalExample]) -> tuple[float, torch.Tensor]:
+    """Processor time of a pass over the materials, seconds each, and its gradient."""
+    network = task.network
+    network.zero_grad()
+    began = process_time()
+    for first in range(0, len(examples), BATCH):
+        task.losses(network, examples[first : first + BATCH])["loss"].backward()
+    seconds = (process_time() - began) / len(examples)
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    return seconds, torch.cat([gradient.flatten() for gradient in gradients])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Equal neighbours are one entry of a graph; each on its own is the slow reference."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the models extra")
+
+from orbital_models import crystal, network, precision, salt  # noqa: E402
+
+from mlcharge_flows.models.orbital.degrees import harmonics  # noqa: E402
+from mlcharge_flows.models.orbital.graph import neighbours  # noqa: E402
+
+
+def one_by_one(graph, ions, cutoff, lmax):
+    """The same graph with every image as a pair of its own."""
+    centres, others, vectors = neighbours(ions.lattice, ions.positions, cutoff)
+    return replace(
+        graph,
+        centres=torch.from_numpy(centres.astype(np.int64)),
+        others=torch.from_numpy(others.astype(np.int64)),
+        distances=torch.from_numpy(np.linalg.norm(vectors, axis=1)),
+        directions=harmonics(vectors, lmax),
+    )
+
+
+@pytest.mark.parametrize("ions", [salt(), crystal()], ids=["salt", "triclinic"])
+def test_equal_neighbours_count_as_if_each_were_there(ions):
+    with precision(torch.float64):
+        made = network(n_interactions=3)
+        graph = made.graph(ions)
+        reference = one_by_one(graph, ions, made.config.cutoff, made.config.lmax)
+        assert len(graph.centres) < len(reference.centres)
+        assert graph.n_neighbours == pytest.approx(len(reference.centres))
+        torch.testing.assert_close(made.features(graph), made.features(reference))
+
+
+def test_shells_of_rock_salt():
+    """Up to 3.7 angstrom: 6 of the other kind at 2.1, 12 of its own at 2.97, 8 at 3.64."""
+    with precision(torch.float64):
+        graph = network(cutoff=3.7).graph(salt())
+    for site in (0, 1):
+        of_site = graph.centres == site
+        shells = graph.distances[of_site].sort()
+        counts = (graph.directions[of_site, 0] * (4 * np.pi) ** 0.5)[shells.indices]
+        np.testing.assert_allclose(shells.values, 2.1 * np.sqrt([1, 2, 3]))
+        np.testing.assert_allclose(counts, [6, 12, 8])
+        assert graph.others[of_site][shells.indices].tolist() == [1 - site, site, 1 - site]
