@@ -17,6 +17,7 @@ too. A file is written beside its place and moved there when it is whole.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,22 +130,11 @@ def write_store(path: str | Path, records: Iterable[Record]) -> Store:
     StoreError
         The records do not belong together; nothing is written.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        whole_file(path) as partial,
-        h5py.File(partial, "w", libver=("v110", "v110")) as file,
-    ):
-        file.attrs["format"] = FORMAT
-        file.attrs["version"] = VERSION
-        file.create_group("paw")
-        file.create_group("materials")
+    with _made(path) as file:
         paw: dict[str, PawDataSet] = {}
         for record in records:
             _check(file, record, paw)
             _write_record(file["materials"], record)
-        if len(file["materials"]) == 0:
-            raise StoreError(f"{path}: there is nothing to write")
     return Store(path)
 
 
@@ -174,7 +164,32 @@ def merge(sources: Iterable[str | Path], path: str | Path, without: Container[st
                 chosen[name] = _one_of(chosen[name], store, name)
             else:
                 chosen[name] = store
-    return write_store(path, (chosen[name][name] for name in sorted(chosen)))
+    with _made(path) as file:
+        paw: dict[str, PawDataSet] = {}
+        for name in sorted(chosen):
+            _check(file, chosen[name][name], paw)
+            # As it is: to compress anew takes longer than all else.
+            with h5py.File(chosen[name].path) as source:
+                source.copy(source["materials"][name], file["materials"])
+    return Store(path)
+
+
+@contextmanager
+def _made(path: str | Path) -> Iterator[h5py.File]:
+    """Empty store to be filled, which takes its place when it is whole and holds something."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        whole_file(path) as partial,
+        h5py.File(partial, "w", libver=("v110", "v110")) as file,
+    ):
+        file.attrs["format"] = FORMAT
+        file.attrs["version"] = VERSION
+        file.create_group("paw")
+        file.create_group("materials")
+        yield file
+        if len(file["materials"]) == 0:
+            raise StoreError(f"{path}: there is nothing to write")
 
 
 def _one_of(first: Store, second: Store, name: str) -> Store:
