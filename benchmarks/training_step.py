@@ -21,12 +21,10 @@ from statistics import median
 from time import process_time
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from rich.progress import track
 
-from mlcharge_flows.models.orbital.degrees import harmonics
-from mlcharge_flows.models.orbital.graph import neighbours
+from mlcharge_flows.models.orbital.graph import Graph, neighbours
 from mlcharge_flows.training.config import read_config
 from mlcharge_flows.training.orbital import OrbitalTask
 from mlcharge_flows.training.stage import take_weights
@@ -34,7 +32,6 @@ from mlcharge_flows.training.store import open_store
 
 if TYPE_CHECKING:
     from mlcharge_flows.training.orbital import OrbitalExample
-    from mlcharge_flows.training.record import Record
 
 N_MATERIALS, BATCH, REPEATS = 32, 8, 5
 FORMS = (("no", 1), ("yes", 1), ("yes", 4), ("yes", 8), ("yes", 16))
@@ -53,16 +50,23 @@ def main() -> None:
         torch.manual_seed(0)
         tasks[thinning] = OrbitalTask(settings, store, torch.device("cpu"))
         take_weights(tasks[thinning].network, settings)
-    joined = [tasks[1].example(record) for record in records]
-    cutoff = tasks[1].model.cutoff
-    apart = [one_by_one(*pair, cutoff) for pair in zip(joined, records, strict=True)]
-    examples = {"yes": joined, "no": apart}
+    examples = {
+        ("yes", thinning): [task.example(record) for record in records]
+        for thinning, task in tasks.items()
+    }
+    model = tasks[1].model
+    examples["no", 1] = []
+    for example, record in zip(examples["yes", 1], records, strict=True):
+        crystal = record.crystal
+        pairs = neighbours(crystal.lattice, crystal.positions, model.cutoff)
+        graph = Graph.joining(crystal.symbols, [], crystal.positions, pairs, model)
+        examples["no", 1].append(replace(example, graph=graph))
     rows = [
-        {form: step(tasks[form[1]], examples[form[0]]) for form in FORMS}
+        {form: step(tasks[form[1]], examples[form]) for form in FORMS}
         for _ in track(range(REPEATS + 1), "steps")
     ][1:]
-    pairs = {name: sum(len(e.graph.centres) for e in examples[name]) for name in examples}
-    print(f"\n{N_MATERIALS} materials, {pairs['no']} pairs, {pairs['yes']} unequal ones")
+    n_pairs, n_unequal = (sum(len(e.graph.centres) for e in examples[f]) for f in FORMS[:2])
+    print(f"\n{N_MATERIALS} materials, {n_pairs} pairs, {n_unequal} unequal ones")
     print("| equal neighbours joined | thinning | ms | ratio (range) | cosine |")
     print("|---|---:|---:|---:|---:|")
     for form in FORMS:
@@ -74,21 +78,6 @@ def main() -> None:
             f"| {form[0]} | {form[1]} | {1e3 * median(row[form][0] for row in rows):.1f} "
             f"| {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) | {cosine:.3f} |"
         )
-
-
-def one_by_one(example: OrbitalExample, record: Record, cutoff: float) -> OrbitalExample:
-    """Every image of a neighbour as a pair of its own."""
-    crystal, graph = record.crystal, example.graph
-    lmax = round(graph.directions.shape[1] ** 0.5) - 1
-    centres, others, vectors = neighbours(crystal.lattice, crystal.positions, cutoff)
-    apart = replace(
-        graph,
-        centres=torch.from_numpy(centres.astype(np.int64)),
-        others=torch.from_numpy(others.astype(np.int64)),
-        distances=torch.from_numpy(np.linalg.norm(vectors, axis=1)).to(graph.distances.dtype),
-        directions=harmonics(vectors, lmax),
-    )
-    return replace(example, graph=apart)
 
 
 def step(task: OrbitalTask, examples: list[OrbitalExample]) -> tuple[float, torch.Tensor]:

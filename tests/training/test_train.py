@@ -139,10 +139,10 @@ def test_shells_of_the_loss_count_the_same(store):
 
 
 def test_the_waves_that_stay_stand_for_those_left_out(store):
-    settings = config(store, model={**SMALL, "largest_wave": 20.0})
+    settings = config(store, loss={"thinning": 4}, model={**SMALL, "largest_wave": 20.0})
     _, (examples, _) = task_and_examples(store, settings)
-    example, n_long = examples[0], len(examples[0].long.q)
-    assert example.long.q[-1] <= SHELLS[-1] < example.waves.q[n_long]
+    example, n_long = examples[0], len(examples[0].gridded.q)
+    assert example.gridded.q[-1] <= SHELLS[-1] < example.waves.q[n_long]
     squares = example.weight * example.target.abs() ** 2
     found = set()
     for seed in range(40):

@@ -45,8 +45,9 @@ class OrbitalExample:
         Its sites.
     waves, phases
         Its plane waves and structure factors.
-    long
-        The waves up to the last shell, on a grid of their own.
+    gridded
+        Those of them that the error on the grid looks at: all, or with a thinned loss the ones up
+        to the last shell, on a coarser grid. They come first.
     target
         Converged less superposed density in plane waves, electrons, shape (waves,).
     weight
@@ -66,7 +67,7 @@ class OrbitalExample:
     graph: Graph
     waves: PlaneWaves
     phases: torch.Tensor
-    long: PlaneWaves
+    gridded: PlaneWaves
     target: torch.Tensor
     weight: torch.Tensor
     norm: torch.Tensor
@@ -132,7 +133,7 @@ class OrbitalTask:
             graph.to(self.device),
             waves.to(self.device),
             waves.phases(graph.positions).to(self.device),
-            waves.up_to(SHELLS[-1]).to(self.device),
+            (waves if self.config.loss.thinning == 1 else waves.up_to(SHELLS[-1])).to(self.device),
             target.to(self.device),
             weight.to(self.device),
             (weight * target.abs() ** 2).sum().to(self.device),
@@ -172,7 +173,7 @@ class OrbitalTask:
         waves, shells, grid = [], [], []
         thinning = self.config.loss.thinning
         for whole, prediction in zip(examples, predictions, strict=True):
-            example = whole if thinning == 1 else thinned(whole, thinning)
+            example = thinned(whole, thinning)
             density = network.density(prediction, example.waves, example.phases)
             difference = density - example.target
             squares = difference.real**2 + difference.imag**2
@@ -180,8 +181,7 @@ class OrbitalTask:
             if self.config.loss.shells:
                 shells.append(_shell_errors(squares, example))
             if self.config.loss.grid:
-                gridded = example.waves if thinning == 1 else example.long
-                error = gridded.on_grid(difference[: len(gridded.q)]).abs().mean()
+                error = example.gridded.on_grid(difference[: len(example.gridded.q)]).abs().mean()
                 grid.append(error / example.change.abs().mean())
         terms = {"waves": torch.stack(waves).mean()}
         if shells:
@@ -221,11 +221,13 @@ def thinned(example: OrbitalExample, thinning: int) -> OrbitalExample:
     Parameters
     ----------
     example
-        With all waves.
+        With all waves, sorted by their length; those that are gridded all stay.
     thinning
-        One in so many stays, from a first one that is drawn; they are sorted by their length.
+        One in so many stays, from a first one that is drawn.
     """
-    n_long, n_waves = len(example.long.q), len(example.waves.q)
+    n_long, n_waves = len(example.gridded.q), len(example.waves.q)
+    if n_long == n_waves:
+        return example
     first = n_long + int(torch.randint(thinning, ()))
     drawn = torch.arange(min(first, n_waves), n_waves, thinning)
     chosen = torch.cat([torch.arange(n_long), drawn]).to(example.target.device)

@@ -167,9 +167,10 @@ def merge(sources: Iterable[str | Path], path: str | Path, without: Container[st
     with _made(path) as file:
         paw: dict[str, PawDataSet] = {}
         for name in sorted(chosen):
-            _check(file, chosen[name][name], paw)
-            # As it is: to compress anew takes longer than all else.
-            with h5py.File(chosen[name].path) as source:
+            store = chosen[name]
+            with h5py.File(store.path) as source:
+                _check(file, store._record(source, name), paw)
+                # As it is: to compress anew takes longer than all else.
                 source.copy(source["materials"][name], file["materials"])
     return Store(path)
 

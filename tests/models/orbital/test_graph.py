@@ -1,7 +1,5 @@
 """Equal neighbours are one entry of a graph; each on its own is the slow reference."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -9,20 +7,13 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 
 from orbital_models import crystal, network, precision, salt  # noqa: E402
 
-from mlcharge_flows.models.orbital.degrees import harmonics  # noqa: E402
-from mlcharge_flows.models.orbital.graph import neighbours  # noqa: E402
+from mlcharge_flows.models.orbital.graph import Graph, neighbours  # noqa: E402
 
 
-def one_by_one(graph, ions, cutoff, lmax):
+def one_by_one(ions, config):
     """The same graph with every image as a pair of its own."""
-    centres, others, vectors = neighbours(ions.lattice, ions.positions, cutoff)
-    return replace(
-        graph,
-        centres=torch.from_numpy(centres.astype(np.int64)),
-        others=torch.from_numpy(others.astype(np.int64)),
-        distances=torch.from_numpy(np.linalg.norm(vectors, axis=1)),
-        directions=harmonics(vectors, lmax),
-    )
+    pairs = neighbours(ions.lattice, ions.positions, config.cutoff)
+    return Graph.joining(ions.symbols, [], ions.positions, pairs, config)
 
 
 @pytest.mark.parametrize("ions", [salt(), crystal()], ids=["salt", "triclinic"])
@@ -30,7 +21,7 @@ def test_equal_neighbours_count_as_if_each_were_there(ions):
     with precision(torch.float64):
         made = network(n_interactions=3)
         graph = made.graph(ions)
-        reference = one_by_one(graph, ions, made.config.cutoff, made.config.lmax)
+        reference = one_by_one(ions, made.config)
         assert len(graph.centres) < len(reference.centres)
         assert graph.n_neighbours == pytest.approx(len(reference.centres))
         torch.testing.assert_close(made.features(graph), made.features(reference))

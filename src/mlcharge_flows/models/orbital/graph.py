@@ -62,8 +62,8 @@ class Graph:
 
     What a site hears of a neighbour is linear in the harmonics of its direction, and all else
     depends on the two sites and their distance. So the images of a site that are equally far from
-    a centre are one neighbour here, whose harmonics are their sum: in crystals, a quarter of the
-    pairs.
+    a centre may be one pair, whose harmonics are their sum (:meth:`condensed`): in crystals, a
+    third of the pairs.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ class Graph:
         positions, kinds = virtual_sites(crystal, config.virtual)
         positions = np.concatenate([crystal.positions, positions])
         pairs = neighbours(crystal.lattice, positions, config.cutoff)
-        return cls.joining(crystal.symbols, kinds, positions, pairs, config)
+        return cls.joining(crystal.symbols, kinds, positions, pairs, config).condensed()
 
     @classmethod
     def joining(
@@ -141,23 +141,32 @@ class Graph:
         species = [config.elements.index(symbol) for symbol in symbols]
         species += [len(config.elements) + kind for kind in kinds]
         centres, others, vectors = pairs
-        lengths = np.linalg.norm(vectors, axis=1)
-        keys = np.stack([centres, others, np.round(lengths / _EQUAL).astype(np.int64)], axis=1)
-        alike, kind = np.unique(keys, axis=0, return_inverse=True)
-        kind = kind.ravel()
-        around = harmonics(vectors, config.lmax)
-        directions = around.new_zeros(len(alike), around.shape[1])
-        counts = np.bincount(kind, minlength=len(alike))
-        distances = np.bincount(kind, lengths, len(alike)) / counts
         return cls(
             torch.tensor(species),
-            torch.from_numpy(alike[:, 0].astype(np.int64)),
-            torch.from_numpy(alike[:, 1].astype(np.int64)),
-            torch.from_numpy(distances).to(torch.get_default_dtype()),
-            directions.index_add(0, torch.from_numpy(kind), around),
+            torch.from_numpy(centres.astype(np.int64)),
+            torch.from_numpy(others.astype(np.int64)),
+            torch.from_numpy(np.linalg.norm(vectors, axis=1)).to(torch.get_default_dtype()),
+            harmonics(vectors, config.lmax),
             torch.from_numpy(positions),
             (len(species),),
             (len(symbols),),
+        )
+
+    def condensed(self) -> Self:
+        """Make one pair of the images of a site that are equally far from a centre."""
+        steps = (self.distances / _EQUAL).round().long()
+        keys = torch.stack([self.centres, self.others, steps], dim=1)
+        alike, kind = keys.unique(dim=0, return_inverse=True)
+
+        def summed(values: torch.Tensor) -> torch.Tensor:
+            return values.new_zeros(len(alike), *values.shape[1:]).index_add(0, kind, values)
+
+        return replace(
+            self,
+            centres=alike[:, 0],
+            others=alike[:, 1],
+            distances=summed(self.distances) / summed(torch.ones_like(self.distances)),
+            directions=summed(self.directions),
         )
 
     @classmethod
