@@ -129,11 +129,12 @@ class OrbitalTask:
         weight = waves.multiplicity * (1 + (self.config.loss.coulomb / waves.q) ** 2)
         records = difference.occupancies or ()
         converged = record.density().occupancies or ()
+        there = waves.to(self.device)
         return OrbitalExample(
             graph.to(self.device),
-            waves.to(self.device),
+            there,
             waves.phases(graph.positions).to(self.device),
-            (waves if self.config.loss.thinning == 1 else waves.up_to(SHELLS[-1])).to(self.device),
+            there if self.config.loss.thinning == 1 else there.up_to(SHELLS[-1]),
             target.to(self.device),
             weight.to(self.device),
             (weight * target.abs() ** 2).sum().to(self.device),
