@@ -31,7 +31,7 @@ from mlcharge_flows.training.stage import take_weights
 from mlcharge_flows.training.store import open_store
 
 if TYPE_CHECKING:
-    from mlcharge_flows.training.orbital import OrbitalExample
+    from mlcharge_flows.training.orbital import OrbitalLesson
 
 N_MATERIALS, BATCH, REPEATS = 32, 8, 5
 FORMS = (("no", 1), ("yes", 1), ("yes", 4), ("yes", 8), ("yes", 16))
@@ -51,7 +51,7 @@ def main() -> None:
         tasks[thinning] = OrbitalTask(settings, store, torch.device("cpu"))
         take_weights(tasks[thinning].network, settings)
     examples = {
-        ("yes", thinning): [task.example(record) for record in records]
+        ("yes", thinning): task.lessons(map(task.example, records))
         for thinning, task in tasks.items()
     }
     model = tasks[1].model
@@ -80,7 +80,7 @@ def main() -> None:
         )
 
 
-def step(task: OrbitalTask, examples: list[OrbitalExample]) -> tuple[float, torch.Tensor]:
+def step(task: OrbitalTask, examples: list[OrbitalLesson]) -> tuple[float, torch.Tensor]:
     """Processor time of a pass over the materials, seconds each, and its gradient."""
     network = task.network
     network.zero_grad()

@@ -64,7 +64,7 @@ def task_and_examples(store, settings):
     torch.manual_seed(settings.seed)
     task = task_of(settings, store, torch.device("cpu"))
     examples = [task.example(record) for record in store]
-    task.calibrate(examples[1:])
+    task.lessons(examples[1:])
     return task, (examples[1:], examples[:1])
 
 
@@ -88,7 +88,7 @@ def test_what_can_be_learned_is_learned(store, tmp_path, model):
     settings = config(store, model, **options)
     task, (examples, _) = task_and_examples(store, settings)
     shown = [learnable(examples[0], model)]
-    task.calibrate(shown)
+    shown = task.lessons(shown)
     progress = train(task, (shown, shown), settings, tmp_path / "state.pt")
     terms = [row["grid"] for row in progress.rows]
     assert np.mean(terms[-5:]) < 0.8 * np.mean(terms[:2])

@@ -59,7 +59,7 @@ def task_and_examples(store, config):
     torch.manual_seed(config.seed)
     task = OrbitalTask(config, store, torch.device("cpu"))
     examples = [task.example(record) for record in store]
-    task.calibrate(examples[1:])
+    task.lessons(examples[1:])
     return task, (examples[1:], examples[:1])
 
 
@@ -84,11 +84,13 @@ def taught(task, example):
         prediction = teacher(example.graph)[0]
         waves = teacher.density(prediction, example.waves, example.phases)
         records = teacher.records(waves, prediction.ions, example.waves, example.phases)
+    change = example.waves.on_grid(waves)
     return replace(
         example,
         target=waves,
         norm=(example.weight * waves.abs() ** 2).sum(),
-        change=example.waves.on_grid(waves),
+        size=change.abs().mean(),
+        change=change,
         occupancies=torch.cat(records),
     )
 
@@ -97,9 +99,9 @@ def taught(task, example):
 def test_what_can_be_learned_is_learned(store, tmp_path, option):
     settings = config(store, epochs=60, learning_rate=1e-2, average=0.9, model={**SMALL, **option})
     task, (examples, _) = task_and_examples(store, settings)
-    lesson = [taught(task, examples[0])]
-    task.calibrate(lesson)
-    progress = train(task, (lesson, lesson), settings, tmp_path / "state.pt")
+    whole = [taught(task, examples[0])]
+    lesson = task.lessons(whole)
+    progress = train(task, (lesson, whole), settings, tmp_path / "state.pt")
     assert progress.rows[-1]["density_left"] < 0.3 * progress.rows[0]["density_left"]
     assert progress.rows[-1]["occupancies_left"] < 0.3 * progress.rows[0]["occupancies_left"]
 
@@ -141,8 +143,9 @@ def test_shells_of_the_loss_count_the_same(store):
 def test_the_waves_that_stay_stand_for_those_left_out(store):
     settings = config(store, loss={"thinning": 4}, model={**SMALL, "largest_wave": 20.0})
     _, (examples, _) = task_and_examples(store, settings)
-    example, n_long = examples[0], len(examples[0].gridded.q)
-    assert example.gridded.q[-1] <= SHELLS[-1] < example.waves.q[n_long]
+    example = examples[0]
+    n_long = len(thinned(example, 4).gridded.q)
+    assert example.waves.q[n_long - 1] <= SHELLS[-1] < example.waves.q[n_long]
     squares = example.weight * example.target.abs() ** 2
     found = set()
     for seed in range(40):
@@ -151,6 +154,7 @@ def test_the_waves_that_stay_stand_for_those_left_out(store):
         assert len(some.waves.q) < n_long + (len(squares) - n_long) / 4 + 1
         torch.testing.assert_close(some.target[:n_long], example.target[:n_long])
         torch.testing.assert_close(some.waves.phases(example.graph.positions), some.phases)
+        torch.testing.assert_close(some.gridded.harmonics, some.waves.harmonics[:, :n_long])
         sharp = (some.weight * some.target.abs() ** 2)[n_long:].sum()
         found.add(round(float(sharp / squares[n_long:].sum()), 6))
     assert len(found) == 4  # every fourth, from the first to the fourth
@@ -165,7 +169,10 @@ def test_a_thinned_loss_is_that_of_all_waves_on_average(store):
         settings = config(store, loss=loss, model={**SMALL, "largest_wave": 20.0})
         task, (examples, _) = task_and_examples(store, settings)
         torch.nn.init.normal_(task.network.readout, std=0.1, generator=torch.manual_seed(1))
-        drawn = [task.losses(task.network, examples) for _ in range(1 if thinning == 1 else 20)]
+        drawn = [
+            task.losses(task.network, [thinned(example, thinning) for example in examples])
+            for _ in range(1 if thinning == 1 else 20)
+        ]
         terms.append({name: np.mean([t[name].item() for t in drawn]) for name in drawn[0]})
     for name in ("waves", "shells"):
         assert terms[1][name] == pytest.approx(terms[0][name], rel=0.02)
@@ -182,7 +189,8 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(store, tmp_path, thinni
     model = {**SMALL, "largest_wave": 16.0}
     for kill in (None, 2):
         settings = config(store, loss={"thinning": thinning}, model=model)
-        task, examples = task_and_examples(store, settings)
+        task, (shown, held_out) = task_and_examples(store, settings)
+        examples = (task.lessons(shown), held_out)
         state = tmp_path / f"{kill}.pt"
 
         def watch(progress, kill=kill):
@@ -192,7 +200,8 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(store, tmp_path, thinni
         if kill:
             with pytest.raises(KilledError):
                 train(task, examples, settings, state, watch)
-            task, examples = task_and_examples(store, settings)
+            task, (shown, held_out) = task_and_examples(store, settings)
+            examples = (task.lessons(shown), held_out)
         progress = train(task, examples, settings, state)
         assert [row["epoch"] for row in progress.rows] == [1, 2, 3, 4]
         weights.append(task.network.state_dict())
@@ -250,26 +259,36 @@ def test_the_command_writes_a_checkpoint_that_predicts(store, yaml_file, tmp_pat
     assert "belongs to a training with other settings" in other.stderr
 
 
+def test_a_loss_that_runs_away_ends_the_training(store, yaml_file, tmp_path):
+    result = CliRunner().invoke(app, ["train", str(yaml_file(learning_rate=1e6, epochs=20))])
+    assert result.exit_code == 2, result.output
+    assert "no finite number any more; train anew with a learning_rate" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_a_further_round_of_messages_begins_where_the_earlier_stage_ended(
     store, yaml_file, tmp_path, lenient
 ):
     assert CliRunner().invoke(app, ["train", str(yaml_file())]).exit_code == 0
-    deeper = {**SMALL, "n_interactions": 3}
+    deeper = {**SMALL, "n_interactions": 3, "n_coupled": 4}
     settings = config(store, model=deeper, start_from=tmp_path / "small" / "small.safetensors")
     task, (_, (example,)) = task_and_examples(store, settings)
     take_weights(task.network, settings)
-    first = load(read_checkpoint(settings.start_from)).network
+    (earlier,) = settings.start_from
+    first = load(read_checkpoint(earlier)).network
     with torch.inference_mode():
         before, after = (network(example.graph)[0] for network in (first, task.network))
     torch.testing.assert_close(after.coefficients, before.coefficients)
     task.losses(task.network, [example])["loss"].backward()
-    assert (task.network.interactions[2].mixed.weight.grad != 0).any(), "it can learn"
+    second, third = task.network.interactions[1:]
+    assert (third.mixed.weight.grad != 0).any(), "it can learn"
+    assert (second.coupling.mixed.weight.grad != 0).any(), "and so can new messages of an old round"
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"epochs": 0}, "epochs: Input should be greater than or equal to 1"),
+        ({"epochs": -1}, "epochs: Input should be greater than or equal to 0"),
         ({"data": "none.h5"}, "none.h5: there is no such file"),
         ({"model": {"width": 3}}, "model.width: Extra inputs are not permitted"),
         ({"model": {"elements": ["Na"]}}, "model."),

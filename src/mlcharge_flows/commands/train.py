@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path  # noqa: TC003 - typer needs it at run time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlcharge_flows.commands.leave import INTERRUPTED, leave
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
@@ -100,28 +100,28 @@ def _train(
     torch.manual_seed(config.seed)
     task = task_of(config, store, device)
     records: list[Record] = []
-    sides = []
-    for names, side in zip(chosen, ("training", "validation"), strict=True):
-        examples = []
+
+    def examples(names: Sequence[str], side: str) -> Iterator[Any]:
         for name in track(names, f"reading {len(names)} {side} materials", console=console):
             record = store[name]
-            examples.append(task.example(record))
+            yield task.example(record)
             if side == "training":
                 records.append(record)
-        sides.append(examples)
-    task.calibrate(sides[0])
+
+    lessons = task.lessons(examples(chosen[0], "training"))
+    held_out = list(examples(chosen[1], "validation"))
     n_parameters = sum(parameter.numel() for parameter in task.network.parameters())
     console.print(f"{n_parameters:,} parameters on {device}; results go to {folder}", markup=False)
     with training_progress(console, config.epochs, folder) as watch:
-        progress = run(task, (sides[0], sides[1]), config, folder / "state.pt", watch)
-    errors = validate(task, task.network, sides[1])
+        progress = run(task, (lessons, held_out), config, folder / "state.pt", watch)
+    errors = validate(task, task.network, held_out)
     training = TrainingCard(
         epochs=progress.epoch,
         hours=round(sum(row["seconds"] for row in progress.rows) / 3600, 3),
         device=device.type,
         threads=torch.get_num_threads(),
     )
-    checkpoint = checkpoint_of(task, config, store, records, len(sides[1]), errors, training)
+    checkpoint = checkpoint_of(task, config, store, records, len(held_out), errors, training)
     path = folder / f"{config.name}{SUFFIX}"
     digest = write_checkpoint(path, checkpoint)
     removed = ", ".join(
@@ -130,7 +130,7 @@ def _train(
         if f"{part}_left" in errors
     )
     console.print(
-        f"removed of the superposition's error (median of {len(sides[1])} materials): {removed}; "
+        f"removed of the superposition's error (median of {len(held_out)} materials): {removed}; "
         f"NMAE {errors['nmae']:.3f} %"
     )
     console.print(f"{path}\nsha256 {digest}", markup=False)

@@ -23,7 +23,7 @@ from mlcharge_flows.models.charge3net.species import atomic_numbers
 from mlcharge_flows.training.options import read_options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from torch import nn
 
@@ -112,8 +112,9 @@ class ChargE3NetTask:
             record.start_error,
         )
 
-    def calibrate(self, examples: Sequence[ChargE3NetExample]) -> None:
-        """Nothing: the published network has no scales but its weights."""
+    def lessons(self, examples: Iterable[ChargE3NetExample]) -> list[ChargE3NetExample]:
+        """All of them: the published network has no scales but its weights."""
+        return list(examples)
 
     def losses(
         self, network: nn.Module, examples: Sequence[ChargE3NetExample]

@@ -79,7 +79,7 @@ def train(
     Raises
     ------
     ConfigError
-        The state is of another training; there are no weights to begin with.
+        The state is of another training; there are no weights to begin with; the loss ran away.
     """
     training, validation = examples
     steps = math.ceil(len(training) / config.batch_size)
@@ -122,7 +122,12 @@ def train(
             terms = task.losses(network, batch)
             optimiser.zero_grad()
             terms["loss"].backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+            norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+            if not torch.isfinite(norm):
+                raise ConfigError(
+                    f"epoch {progress.epoch + 1}: the loss is no finite number any more; train "
+                    f"anew with a learning_rate smaller than {config.learning_rate:g}"
+                )
             optimiser.step()
             schedule.step()
             averaged.update_parameters(network)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mlcharge_flows.models.orbital.config import OrbitalConfig
+from mlcharge_flows.models.orbital.description import Description
 from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.models.orbital.interaction import Interaction
 from mlcharge_flows.models.orbital.network import OrbitalNetwork
@@ -18,7 +19,7 @@ from mlcharge_flows.training.config import LossConfig
 from mlcharge_flows.training.options import read_options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from mlcharge_flows.models.orbital.config import SiteConfig
     from mlcharge_flows.training.config import TrainingConfig
@@ -36,15 +37,15 @@ _FLOOR = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class OrbitalExample:
-    """A material as tensors.
+class OrbitalLesson:
+    """What the loss looks at of a material.
 
     Parameters
     ----------
     graph
         Its sites.
     waves, phases
-        Its plane waves and structure factors.
+        Plane waves and structure factors.
     gridded
         Those of them that the error on the grid looks at: all, or with a thinned loss the ones up
         to the last shell, on a coarser grid. They come first.
@@ -53,15 +54,9 @@ class OrbitalExample:
     weight
         Of each wave in the loss.
     norm
-        Weighted square sum of the target.
-    change
-        The same density on the full grid, electrons/angstrom^3.
-    start_error
-        NMAE of the superposition, percent.
-    occupancies
-        Converged less atomic occupancies of all ions, one after the other.
-    occupancies_size
-        Sum of the absolute converged occupancies.
+        Weighted square sum of the target, of all waves.
+    size
+        Mean absolute value of the same density on the grid, electrons/angstrom^3.
     """
 
     graph: Graph
@@ -71,6 +66,27 @@ class OrbitalExample:
     target: torch.Tensor
     weight: torch.Tensor
     norm: torch.Tensor
+    size: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class OrbitalExample(OrbitalLesson):
+    """A material as tensors, with all that its errors need.
+
+    Parameters
+    ----------
+    graph, waves, phases, gridded, target, weight, norm, size
+        See :class:`OrbitalLesson`; all waves.
+    change
+        Converged less superposed density on the full grid, electrons/angstrom^3.
+    start_error
+        NMAE of the superposition, percent.
+    occupancies
+        Converged less atomic occupancies of all ions, one after the other.
+    occupancies_size
+        Sum of the absolute converged occupancies.
+    """
+
     change: torch.Tensor
     start_error: float
     occupancies: torch.Tensor
@@ -100,7 +116,10 @@ class OrbitalTask:
         channels = {symbol: list(store.paw[symbol].channels) for symbol in elements}
         self.model, network = self._made(config, elements, channels)
         self.config, self.device = config, device
-        network.description.set_atoms({s: d.atom for s, d in store.paw.items() if d.atom})
+        atoms = {s: d.atom for s, d in store.paw.items() if d.atom}
+        for module in network.modules():
+            if isinstance(module, Description):
+                module.set_atoms(atoms)
         self.network: nn.Module = network.to(device)
 
     @staticmethod
@@ -129,31 +148,34 @@ class OrbitalTask:
         weight = waves.multiplicity * (1 + (self.config.loss.coulomb / waves.q) ** 2)
         records = difference.occupancies or ()
         converged = record.density().occupancies or ()
+        change = torch.from_numpy(difference.total.astype(np.float32))
         there = waves.to(self.device)
         return OrbitalExample(
             graph.to(self.device),
             there,
             waves.phases(graph.positions).to(self.device),
-            there if self.config.loss.thinning == 1 else there.up_to(SHELLS[-1]),
+            there,
             target.to(self.device),
             weight.to(self.device),
             (weight * target.abs() ** 2).sum().to(self.device),
-            torch.from_numpy(difference.total.astype(np.float32)).to(self.device),
+            change.abs().mean().to(self.device),
+            change.to(self.device),
             record.start_error,
             torch.from_numpy(np.concatenate(records).astype(np.float32)).to(self.device),
             float(sum(np.abs(values).sum() for values in converged)),
         )
 
-    def calibrate(self, examples: Sequence[OrbitalExample]) -> None:
-        """Take the number of neighbours and the response of the occupancies from examples."""
+    def lessons(self, examples: Iterable[OrbitalExample]) -> list[OrbitalLesson]:
+        """Take the number of neighbours and the response of the occupancies from examples.
+
+        What a lesson does not need is forgotten: a thinned one takes a sixth of the memory.
+        """
         network = self._network(self.network)
-        pairs = sum(example.graph.n_neighbours for example in examples)
-        sites = sum(len(example.graph.species) for example in examples)
-        for module in network.modules():
-            if isinstance(module, Interaction):
-                module.mean_neighbours.fill_(pairs / sites)
+        lessons, pairs, sites = [], 0.0, 0
         known: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
         for example in examples:
+            pairs += example.graph.n_neighbours
+            sites += len(example.graph.species)
             n_ions = example.graph.ions[0]
             species = example.graph.species[:n_ions].tolist()
             seen = network.occupancies.seen(example.target, example.waves, example.phases[:n_ions])
@@ -161,20 +183,23 @@ class OrbitalTask:
             parts = example.occupancies.split(lengths)
             for index, *pair in zip(species, seen, parts, strict=True):
                 known.setdefault(index, []).append(tuple(pair))
+            lessons.append(thinned(example, self.config.loss.thinning))
+        for module in network.modules():
+            if isinstance(module, Interaction):
+                module.mean_neighbours.fill_(pairs / sites)
         for index, pairs_of in known.items():
             seen, changes = map(torch.stack, zip(*pairs_of, strict=True))
             network.occupancies.fit(index, seen, changes)
+        return lessons
 
     def losses(
-        self, network: nn.Module, examples: Sequence[OrbitalExample]
+        self, network: nn.Module, examples: Sequence[OrbitalLesson]
     ) -> dict[str, torch.Tensor]:
         """Terms of the loss, each relative to the superposition's error."""
         network = self._network(network)
         predictions = network(Graph.batch([example.graph for example in examples]))
         waves, shells, grid = [], [], []
-        thinning = self.config.loss.thinning
-        for whole, prediction in zip(examples, predictions, strict=True):
-            example = thinned(whole, thinning)
+        for example, prediction in zip(examples, predictions, strict=True):
             density = network.density(prediction, example.waves, example.phases)
             difference = density - example.target
             squares = difference.real**2 + difference.imag**2
@@ -183,7 +208,7 @@ class OrbitalTask:
                 shells.append(_shell_errors(squares, example))
             if self.config.loss.grid:
                 error = example.gridded.on_grid(difference[: len(example.gridded.q)]).abs().mean()
-                grid.append(error / example.change.abs().mean())
+                grid.append(error / example.size)
         terms = {"waves": torch.stack(waves).mean()}
         if shells:
             terms["shells"] = torch.stack(shells).mean()
@@ -213,38 +238,41 @@ class OrbitalTask:
         return network
 
 
-def thinned(example: OrbitalExample, thinning: int) -> OrbitalExample:
-    """Leave out most waves beyond the last shell, at random; those that stay stand for them all.
+def thinned(example: OrbitalLesson, thinning: int) -> OrbitalLesson:
+    """Leave out most waves beyond the last shell; those that stay stand for them all.
 
     There are many and their amplitudes vary little from one to the next: they take most of the
-    time of a step and hold little of what it can learn.
+    time of a step and of the memory, and hold little of what can be learned.
 
     Parameters
     ----------
     example
-        With all waves, sorted by their length; those that are gridded all stay.
+        With all waves, sorted by their length; those up to the last shell all stay.
     thinning
         One in so many stays, from a first one that is drawn.
     """
-    n_long, n_waves = len(example.gridded.q), len(example.waves.q)
-    if n_long == n_waves:
-        return example
+    n_waves = len(example.waves.q)
+    n_long = int(torch.searchsorted(example.waves.q, SHELLS[-1], right=True))
     first = n_long + int(torch.randint(thinning, ()))
     drawn = torch.arange(min(first, n_waves), n_waves, thinning)
     chosen = torch.cat([torch.arange(n_long), drawn]).to(example.target.device)
     stands_for = example.weight.new_ones(len(chosen))
     stands_for[n_long:] = (n_waves - n_long) / max(len(drawn), 1)
     waves = example.waves.some(chosen)
-    return replace(
-        example,
-        waves=replace(waves, multiplicity=waves.multiplicity * stands_for),
-        phases=example.phases[:, chosen],
-        target=example.target[chosen],
-        weight=example.weight[chosen] * stands_for,
+    waves = replace(waves, multiplicity=waves.multiplicity * stands_for)
+    return OrbitalLesson(
+        example.graph,
+        waves,
+        example.phases[:, chosen],
+        waves if thinning == 1 else waves.up_to(SHELLS[-1]),
+        example.target[chosen],
+        example.weight[chosen] * stands_for,
+        example.norm,
+        example.size,
     )
 
 
-def _shell_errors(squares: torch.Tensor, example: OrbitalExample) -> torch.Tensor:
+def _shell_errors(squares: torch.Tensor, example: OrbitalLesson) -> torch.Tensor:
     """Mean over the shells of the error, given its squares, relative to the superposition's."""
     weight = example.waves.multiplicity
     shell = torch.bucketize(example.waves.q, torch.tensor(SHELLS, device=weight.device))

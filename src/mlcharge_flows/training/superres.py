@@ -18,7 +18,7 @@ from mlcharge_flows.training.config import ConfigError
 from mlcharge_flows.training.options import read_options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from torch import nn
 
@@ -101,16 +101,17 @@ class SuperResTask:
             record.start_error,
         )
 
-    def calibrate(self, examples: Sequence[SuperResExample]) -> None:
+    def lessons(self, examples: Iterable[SuperResExample]) -> list[SuperResExample]:
         """Take the sizes of images and corrections from examples."""
-        network = self.network
+        network, lessons = self.network, list(examples)
         assert isinstance(network, SuperResNetwork)
-        seen = [float(example.image.seen.square().mean()) for example in examples]
+        seen = [float(example.image.seen.square().mean()) for example in lessons]
         network.input_scale.fill_(float(np.sqrt(np.mean(seen))))
         if self.model.target == "difference":
             # What is usual between the nuclei: by the peaks at them, all else would be drowned.
-            sizes = [float(example.target.abs().mean()) for example in examples]
+            sizes = [float(example.target.abs().mean()) for example in lessons]
             network.output_scale.fill_(float(np.median(sizes)))
+        return lessons
 
     def losses(
         self, network: nn.Module, examples: Sequence[SuperResExample]

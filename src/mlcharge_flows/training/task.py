@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import torch
     from torch import nn
@@ -29,8 +29,11 @@ class Task(Protocol):
         """Turn a material into tensors, once."""
         ...
 
-    def calibrate(self, examples: Sequence[Any]) -> None:
-        """Take scales of input and output from the examples, before the first step."""
+    def lessons(self, examples: Iterable[Any]) -> list[Any]:
+        """Take scales of input and output from the examples to train on, before the first step.
+
+        Returns what losses look at of each.
+        """
         ...
 
     def losses(self, network: nn.Module, examples: Sequence[Any]) -> dict[str, torch.Tensor]:

@@ -11,6 +11,7 @@ from mlcharge_flows.density.occupancies import record_length
 from mlcharge_flows.density.superposition import AtomicStart
 from mlcharge_flows.models.card import Card, DataCard, PawCard
 from mlcharge_flows.models.orbital.config import OrbitalConfig
+from mlcharge_flows.models.orbital.interaction import Interaction
 from mlcharge_flows.models.orbital.model import OrbitalModel
 from mlcharge_flows.models.orbital.network import OrbitalNetwork
 from mlcharge_flows.models.range import TrainingRange
@@ -61,7 +62,11 @@ def network(**options):
     torch.nn.init.normal_(made.readout, std=2.0 / config.n_channels**0.5)
     for index in range(len(CHANNELS)):
         torch.nn.init.normal_(getattr(made.occupancies, f"response_{index}")[:-1])
-        getattr(made.occupancies, f"largest_{index}").fill_(1e3)
+        getattr(made.occupancies, f"largest_{index}").fill_(1e4)
+    for module in made.modules():  # later rounds are silent before any training
+        if isinstance(module, Interaction):
+            for part in (module.mixed, module.scalar[-1]):
+                torch.nn.init.normal_(part.weight, std=0.2)
     if made.scaling is not None:
         torch.nn.init.normal_(made.scaling[-1].weight)
     return made

@@ -19,7 +19,7 @@ def one_by_one(ions, config):
 @pytest.mark.parametrize("ions", [salt(), crystal()], ids=["salt", "triclinic"])
 def test_equal_neighbours_count_as_if_each_were_there(ions):
     with precision(torch.float64):
-        made = network(n_interactions=3)
+        made = network(n_interactions=3, n_coupled=4)
         graph = made.graph(ions)
         reference = one_by_one(ions, made.config)
         assert len(graph.centres) < len(reference.centres)

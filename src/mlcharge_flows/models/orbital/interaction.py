@@ -94,6 +94,59 @@ class SphereProduct(nn.Module):
         return products
 
 
+class Coupling(nn.Module):
+    """Products, on the sphere, of where a neighbour is and what it looks like.
+
+    Messages alone carry the one or the other; only this tells which way the features of a
+    neighbour point as seen along the bond. Products are linear in either factor, so the images of
+    a neighbour may be summed before.
+
+    Parameters
+    ----------
+    lmax
+        Highest degree.
+    n_channels
+        Features per component, in and out.
+    n_coupled
+        Channels of the products.
+    """
+
+    def __init__(self, lmax: int, n_channels: int, n_coupled: int) -> None:
+        super().__init__()
+        self.where = DegreeLinear(n_channels, n_coupled, lmax)
+        self.what = DegreeLinear(n_channels, n_coupled, lmax)
+        self.product = SphereProduct(lmax, 2)
+        self.mixed = DegreeLinear(n_coupled, n_channels, lmax)
+
+    def silence(self) -> None:
+        """Let it change nothing, until it is trained."""
+        nn.init.zeros_(self.mixed.weight)
+
+    def forward(
+        self,
+        features: torch.Tensor,
+        directed: torch.Tensor,
+        centres: torch.Tensor,
+        others: torch.Tensor,
+    ) -> torch.Tensor:
+        """Sum over the neighbours of every site.
+
+        Parameters
+        ----------
+        features
+            Of all sites, shape (sites, components, channels).
+        directed
+            Where the neighbours are, shape (bonds, components, channels).
+        centres, others
+            Sites of each bond.
+        """
+        where = self.product.values @ self.where(directed)
+        what = self.product.values @ self.what(features)
+        products = where * what.index_select(0, others)
+        sums = products.new_zeros(len(features), *products.shape[1:])
+        return self.mixed(self.product.weighted.T @ sums.index_add(0, centres, products))
+
+
 class Interaction(nn.Module):
     """Messages from the neighbours, products at the site, and a residual update.
 
@@ -124,6 +177,7 @@ class Interaction(nn.Module):
         n_factors: int,
         *,
         first: bool,
+        n_coupled: int = 0,
     ) -> None:
         super().__init__()
         self.lmax, self.n_channels, self.n_factors, self.first = lmax, n_channels, n_factors, first
@@ -132,6 +186,7 @@ class Interaction(nn.Module):
         self.weights = perceptron(n_pair + 2 * n_scalars, n_hidden, n_kinds * per_degree, depth=2)
         self.heard = DegreeLinear(n_channels, n_channels, lmax)
         self.kept = None if first else DegreeLinear(n_channels, n_channels, lmax)
+        self.coupling = None if first or not n_coupled else Coupling(lmax, n_channels, n_coupled)
         self.factors = DegreeLinear(n_channels, n_factors * n_channels, lmax)
         self.product = SphereProduct(lmax, n_factors)
         self.mixed = DegreeLinear(n_factors * n_channels, n_channels, lmax)
@@ -174,6 +229,8 @@ class Interaction(nn.Module):
         centres, others
             Sites of each pair.
         """
+        bonds, of_pair = (centres * len(embedding) + others).unique(return_inverse=True)
+        bonded, neighbours = bonds // len(embedding), bonds % len(embedding)
         scalars = embedding if features is None else features[:, 0]
         described = torch.cat([pairs, scalars[centres], scalars[others]], dim=-1)
         weights = self.weights(described) * envelope[:, None]
@@ -181,21 +238,30 @@ class Interaction(nn.Module):
         sizes = [2 * degree + 1 for degree in range(self.lmax + 1)]
         angular = directions[:, :, None].split(sizes, dim=1)
         # Degree by degree: weights that are repeated for every component are twice the work.
-        of_directions, *of_features = (kind.split(1, dim=1) for kind in weights.unbind(1))
-        parts = [weight * part for weight, part in zip(of_directions, angular, strict=True)]
+        of_directions, *of_features = weights.unbind(1)
+        parts = [
+            weight * part for weight, part in zip(of_directions.split(1, 1), angular, strict=True)
+        ]
+        shape = (len(bonds), (self.lmax + 1) ** 2, self.n_channels)
+        directed = weights.new_zeros(shape).index_add(0, of_pair, torch.cat(parts, dim=1))
+        messages = directed
         if features is not None:
-            heard = (features.index_select(0, others) * angular[0]).split(sizes, dim=1)
-            parts = [
-                part + weight * feature
-                for part, weight, feature in zip(parts, of_features[0], heard, strict=True)
-            ]
-        messages = torch.cat(parts, dim=1)
+            shape = (len(bonds), self.lmax + 1, self.n_channels)
+            radial = weights.new_zeros(shape).index_add(0, of_pair, of_features[0] * angular[0])
+            heard = features.index_select(0, neighbours).split(sizes, dim=1)
+            messages = directed + torch.cat(
+                [w * f for w, f in zip(radial.split(1, 1), heard, strict=True)], dim=1
+            )
         sums = messages.new_zeros(len(embedding), *messages.shape[1:])
-        sums = sums.index_add(0, centres, messages) / self.mean_neighbours**0.5
+        sums = sums.index_add(0, bonded, messages) / self.mean_neighbours**0.5
 
         own = self.heard(sums)
         if self.kept is not None and features is not None:
             own = own + self.kept(features)
+        if self.coupling is not None and features is not None:
+            own = own + self.coupling(features, directed, bonded, neighbours) / (
+                self.mean_neighbours**0.5
+            )
         factors = self.factors(own).unflatten(-1, (self.n_factors, self.n_channels))
         update = self.mixed(torch.cat([own, *self.product(factors)], dim=-1))
 

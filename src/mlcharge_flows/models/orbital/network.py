@@ -1,29 +1,23 @@
-"""From a crystal graph to the coefficients of orbitals; from those to a complete start."""
+"""From a crystal graph to a complete start: density and occupancies, in plane waves."""
 
 from __future__ import annotations
 
-from math import pi
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
 
 from mlcharge_flows.models.orbital.basis import GaussianBasis
+from mlcharge_flows.models.orbital.coefficients import CoefficientNetwork
 from mlcharge_flows.models.orbital.config import OrbitalConfig
-from mlcharge_flows.models.orbital.degrees import degree_of_component
-from mlcharge_flows.models.orbital.description import Description
 from mlcharge_flows.models.orbital.graph import Graph
-from mlcharge_flows.models.orbital.interaction import Interaction, perceptron
 from mlcharge_flows.models.orbital.occupancies import OccupancyResponse
 
 if TYPE_CHECKING:
     from mlcharge_flows.density.crystal import Crystal
-    from mlcharge_flows.models.orbital.basis import Basis, SiteOrbitals
+    from mlcharge_flows.models.orbital.basis import Basis
     from mlcharge_flows.models.orbital.config import SiteConfig
     from mlcharge_flows.models.orbital.plane_waves import PlaneWaves
-
-_SMALLEST_SCALE, _LARGEST_SCALE = 0.5, 2.0
-"""Range of the scaling factors (SCDP, appendix)."""
 
 
 class Prediction(NamedTuple):
@@ -52,7 +46,7 @@ class Prediction(NamedTuple):
         return self.species[: self.n_ions]
 
 
-class OrbitalNetwork(nn.Module):
+class OrbitalNetwork(CoefficientNetwork):
     """Equivariant network of the orbital model.
 
     Parameters
@@ -63,49 +57,17 @@ class OrbitalNetwork(nn.Module):
         The orbitals; if not given, those of an :class:`OrbitalConfig`, the same on all sites.
     """
 
-    basis: Basis
-
     def __init__(self, config: SiteConfig, basis: Basis | None = None) -> None:
-        super().__init__()
-        self.config = config
-        lmax, n_channels, hidden = config.lmax, config.n_channels, config.n_hidden
+        others = []
         if basis is None:
             assert isinstance(config, OrbitalConfig)
-            self.basis = GaussianBasis(
-                config.smallest_exponent, config.ratio, config.n_exponents, lmax
+            basis = GaussianBasis(
+                config.smallest_exponent, config.ratio, config.n_exponents, config.lmax
             )
-        else:
-            self.basis = basis
-        self.description = Description(config)
-        self.interactions = nn.ModuleList(
-            Interaction(
-                lmax,
-                n_channels,
-                self.description.n_pair,
-                config.n_embedding,
-                hidden,
-                config.n_factors,
-                first=round_ == 0,
-            )
-            for round_ in range(config.n_interactions)
-        )
-        # A read-out common to all elements, and a part that depends on the element smoothly. Zero:
-        # before any training the density is the superposition's.
-        degree, n_exponents = self.basis.lmax, self.basis.n_exponents
-        shape = (config.rank + 1, degree + 1, n_channels, n_exponents)
-        self.readout = nn.Parameter(torch.zeros(shape))
-        self.element_mix = nn.Linear(config.n_embedding, config.rank, bias=False)
-        self.softness = perceptron(n_channels, hidden, 1)
-        self.occupancies = OccupancyResponse(config.elements, config.channels, degree)
-        self.scaling = (
-            perceptron(n_channels, hidden, (degree + 1) * n_exponents) if config.scaling else None
-        )
-        if self.scaling is not None:  # no scaling before any training
-            for parameter in self.scaling[-1].parameters():
-                nn.init.zeros_(parameter)
-        self.register_buffer("degrees", degree_of_component(degree), persistent=False)
-
-    degrees: torch.Tensor
+            others = [config.as_built(other) for other in config.others]
+        super().__init__(config, basis)
+        self.occupancies = OccupancyResponse(config.elements, config.channels, basis.lmax)
+        self.others = nn.ModuleList(CoefficientNetwork(other, basis) for other in others)
 
     def graph(self, crystal: Crystal) -> Graph:
         """Sites of a crystal as this network sees them.
@@ -119,12 +81,11 @@ class OrbitalNetwork(nn.Module):
 
     def forward(self, graph: Graph) -> list[Prediction]:
         """Predict for all crystals of a graph."""
-        features = self.features(graph)
-        scalars = features[:, 0]
-        basis = self.basis.of(graph.species)
-        coefficients = basis.uncontracted(self._read(features, graph.species))
-        scales = None if self.scaling is None else self.scales(self.scaling(scalars))
-        coefficients = self._neutral(coefficients, scales, scalars, graph, basis)
+        coefficients, scales = self.coefficients(graph)
+        for other in self.others:
+            assert isinstance(other, CoefficientNetwork)
+            coefficients = coefficients + other.coefficients(graph)[0]
+        coefficients = coefficients / (1 + len(self.others))
         predictions, first = [], 0
         for size, ions in zip(graph.sizes, graph.ions, strict=True):
             sites = slice(first, first + size)
@@ -164,68 +125,3 @@ class OrbitalNetwork(nn.Module):
             One record per ion.
         """
         return self.occupancies(self.occupancies.seen(density, waves, phases[: len(ions)]), ions)
-
-    def features(self, graph: Graph) -> torch.Tensor:
-        """Features of all sites, of the degrees of the orbitals.
-
-        Shape (sites, (lmax + 1)^2, n_channels).
-        """
-        pairs, envelope = self.description.pairs(graph)
-        directions = graph.directions * (4 * pi) ** 0.5
-        embedding = self.description.species()[graph.species]
-        features: torch.Tensor | None = None
-        for interaction in self.interactions:
-            features = interaction(
-                features, embedding, pairs, envelope, directions, graph.centres, graph.others
-            )
-        assert features is not None
-        return features
-
-    def _read(self, features: torch.Tensor, species: torch.Tensor) -> torch.Tensor:
-        """Coefficients of the orthonormal orbitals, shape (sites, components, exponents)."""
-        # Per element rather than per site: there are few elements in a batch.
-        kinds, of_site = species.unique(return_inverse=True)
-        mix = self.element_mix(self.description.species()[kinds])
-        own = torch.einsum("zr,rlck->zlck", mix, self.readout[1:])
-        maps = (self.readout[0] + own)[:, self.degrees]
-        return torch.einsum("smc,smck->smk", features, maps[of_site])
-
-    def scales(self, raw: torch.Tensor) -> torch.Tensor:
-        """Factors of the exponents, between a half and two; 1 before any training.
-
-        Parameters
-        ----------
-        raw
-            Any numbers, shape (sites, degrees * exponents).
-
-        Returns
-        -------
-        torch.Tensor
-            Shape (sites, degrees, exponents).
-        """
-        # exp(x) stays between the bounds and is 1 at 0.
-        reach = torch.tensor(_LARGEST_SCALE / _SMALLEST_SCALE).log() / 2
-        return torch.exp(reach * torch.tanh(raw.unflatten(-1, (-1, self.basis.n_exponents))))
-
-    def _neutral(
-        self,
-        coefficients: torch.Tensor,
-        scales: torch.Tensor | None,
-        scalars: torch.Tensor,
-        graph: Graph,
-        basis: SiteOrbitals,
-    ) -> torch.Tensor:
-        """Take the net charge of each crystal off its sites, more of it where they are softer.
-
-        The correction then holds no electrons, and the sum of the free atoms' ZVAL is NELECT.
-        """
-        charges = basis.charges(None if scales is None else scales[:, 0])
-        charges = charges.expand(len(coefficients), -1)
-        net = (coefficients[:, 0] * charges).sum(-1)
-        soft = nn.functional.softplus(self.softness(scalars)[:, 0])
-        crystal = graph.crystal_of_site
-        zeros = net.new_zeros(len(graph.sizes))
-        share = soft / zeros.index_add(0, crystal, soft)[crystal]
-        excess = zeros.index_add(0, crystal, net)[crystal] * share
-        correction = excess[:, None] * charges / (charges**2).sum(-1, keepdim=True)
-        return torch.cat([(coefficients[:, 0] - correction)[:, None], coefficients[:, 1:]], dim=1)

@@ -1,0 +1,61 @@
+"""A round of messages: fast sums beside slow ones, and rounds that are silent at first."""
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the models extra")
+
+from orbital_models import crystal, network, precision, salt  # noqa: E402
+
+from mlcharge_flows.models.orbital.graph import Graph  # noqa: E402
+from mlcharge_flows.models.orbital.interaction import Coupling  # noqa: E402
+from mlcharge_flows.models.orbital.network import OrbitalNetwork  # noqa: E402
+
+
+@pytest.mark.parametrize("make", [crystal, salt])
+def test_couplings_are_sums_over_single_neighbours(make):
+    """Images of a neighbour are summed before the product; a loop over all pairs is not."""
+    with precision(torch.float64):
+        torch.manual_seed(2)
+        config = network().config
+        coupling = Coupling(config.lmax, 6, 4)
+        graph = Graph.of(make(), config)
+        n_sites, n_components = len(graph.species), graph.directions.shape[1]
+        features = torch.randn(n_sites, n_components, 6)
+        weights = torch.randn(len(graph.centres), 6)
+        single = weights[:, None] * graph.directions[:, :, None]
+
+        slow = torch.zeros(n_sites, n_components, 4)
+        values, weighted = coupling.product.values, coupling.product.weighted
+        for centre, other, directed in zip(graph.centres, graph.others, single, strict=True):
+            where = values @ coupling.where(directed[None])[0]
+            what = values @ coupling.what(features[other][None])[0]
+            slow[centre] += weighted.T @ (where * what)
+
+        keys = graph.centres * n_sites + graph.others
+        bonds, of_pair = keys.unique(return_inverse=True)
+        directed = single.new_zeros(len(bonds), n_components, 6).index_add(0, of_pair, single)
+        found = coupling(features, directed, bonds // n_sites, bonds % n_sites)
+        torch.testing.assert_close(found, coupling.mixed(slow))
+        coupling.silence()
+        assert not coupling(features, directed, bonds // n_sites, bonds % n_sites).any()
+
+
+def test_the_coupling_matters():
+    with precision(torch.float64):
+        made = network(n_coupled=4)
+        graph = Graph.of(crystal(), made.config)
+        with torch.inference_mode():
+            before = made(graph)[0].coefficients.clone()
+            made.interactions[1].coupling.silence()
+            after = made(graph)[0].coefficients
+    assert (after - before).abs().max() > 1e-3 * before.abs().max()
+
+
+def test_later_rounds_are_silent_before_any_training():
+    made = network(n_interactions=3, n_coupled=4)
+    fresh = OrbitalNetwork(made.config)
+    graph = Graph.of(crystal(), made.config)
+    with torch.inference_mode():
+        found = fresh.features(graph)
+        del fresh.interactions[1:]
+        torch.testing.assert_close(fresh.features(graph), found, rtol=0, atol=0)
