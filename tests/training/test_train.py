@@ -274,8 +274,7 @@ def test_a_further_round_of_messages_begins_where_the_earlier_stage_ended(
     settings = config(store, model=deeper, start_from=tmp_path / "small" / "small.safetensors")
     task, (_, (example,)) = task_and_examples(store, settings)
     take_weights(task.network, settings)
-    (earlier,) = settings.start_from
-    first = load(read_checkpoint(earlier)).network
+    first = load(read_checkpoint(settings.start_from)).network
     with torch.inference_mode():
         before, after = (network(example.graph)[0] for network in (first, task.network))
     torch.testing.assert_close(after.coefficients, before.coefficients)
@@ -288,7 +287,7 @@ def test_a_further_round_of_messages_begins_where_the_earlier_stage_ended(
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"epochs": -1}, "epochs: Input should be greater than or equal to 0"),
+        ({"epochs": 0}, "epochs: Input should be greater than or equal to 1"),
         ({"data": "none.h5"}, "none.h5: there is no such file"),
         ({"model": {"width": 3}}, "model.width: Extra inputs are not permitted"),
         ({"model": {"elements": ["Na"]}}, "model."),

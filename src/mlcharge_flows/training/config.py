@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlcharge_flows.models.checkpoint import checksum
 
@@ -65,10 +65,10 @@ class TrainingConfig(BaseModel):
         description="Options of the architecture, such as n_channels; of charge3net, superres and "
         "scdp also `preset`, which they change.",
     )
-    start_from: list[Path] = Field(
-        [],
+    start_from: Path | None = Field(
+        None,
         description="Checkpoint whose weights the training begins with, relative to the YAML file: "
-        "that of an earlier stage. A list, where the model has `others`: one for each network.",
+        "that of an earlier stage.",
     )
     description: str = Field("", description="One sentence for the card.")
     data_name: str = Field("", description="What the data set is, in words, for the card.")
@@ -80,9 +80,7 @@ class TrainingConfig(BaseModel):
         1.0, gt=0, le=1, description="Of the others, trained on: for learning curves."
     )
     loss: LossConfig = Field(default_factory=lambda: LossConfig())
-    epochs: int = Field(
-        100, ge=0, description="Passes over the data; 0 takes the weights as they are."
-    )
+    epochs: int = Field(100, ge=1, description="Passes over the data.")
     batch_size: int = Field(8, ge=1, description="Materials per step.")
     probes: int = Field(
         200, ge=1, description="Grid points of each material and step; charge3net alone."
@@ -110,12 +108,9 @@ class TrainingConfig(BaseModel):
         if self.architecture != "charge3net":
             free.add("probes")
         settings = self.model_dump_json(exclude=free)
-        return " ".join([settings, *map(checksum, self.start_from)])
-
-    @field_validator("start_from", mode="before")
-    @classmethod
-    def _one_or_several(cls, value: Any) -> Any:
-        return value if isinstance(value, list) else [value]
+        if self.start_from is None:
+            return settings
+        return f"{settings} {checksum(self.start_from)}"
 
 
 def read_config(path: str | Path) -> TrainingConfig:
@@ -141,10 +136,12 @@ def read_config(path: str | Path) -> TrainingConfig:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise ConfigError(f"{path}: {key}: {first['msg']}") from None
-    earlier = [path.parent / checkpoint for checkpoint in config.start_from]
-    for checkpoint in earlier:
-        if not checkpoint.is_file():
+    found = {"data": path.parent / config.data}
+    if config.start_from is not None:
+        found["start_from"] = path.parent / config.start_from
+        if not found["start_from"].is_file():
             raise ConfigError(
-                f"{path}: start_from: there is no {checkpoint}; train the earlier stage first"
+                f"{path}: start_from: there is no {found['start_from']}; train the earlier stage "
+                "first"
             )
-    return config.model_copy(update={"data": path.parent / config.data, "start_from": earlier})
+    return config.model_copy(update=found)

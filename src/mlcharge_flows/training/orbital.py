@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from mlcharge_flows.models.orbital.config import OrbitalConfig
-from mlcharge_flows.models.orbital.description import Description
 from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.models.orbital.interaction import Interaction
 from mlcharge_flows.models.orbital.network import OrbitalNetwork
@@ -116,10 +115,7 @@ class OrbitalTask:
         channels = {symbol: list(store.paw[symbol].channels) for symbol in elements}
         self.model, network = self._made(config, elements, channels)
         self.config, self.device = config, device
-        atoms = {s: d.atom for s, d in store.paw.items() if d.atom}
-        for module in network.modules():
-            if isinstance(module, Description):
-                module.set_atoms(atoms)
+        network.description.set_atoms({s: d.atom for s, d in store.paw.items() if d.atom})
         self.network: nn.Module = network.to(device)
 
     @staticmethod

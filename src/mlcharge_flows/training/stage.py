@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 
 from mlcharge_flows.models.checkpoint import read_checkpoint
 from mlcharge_flows.models.model import ModelError
-from mlcharge_flows.models.orbital.interaction import Coupling, Interaction
+from mlcharge_flows.models.orbital.coupling import Coupling
+from mlcharge_flows.models.orbital.interaction import Interaction
 from mlcharge_flows.training.config import ConfigError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import torch
     from torch import nn
 
     from mlcharge_flows.training.config import TrainingConfig
@@ -27,56 +25,39 @@ def take_weights(network: nn.Module, config: TrainingConfig) -> None:
     Parts of the network that the earlier stage did not have, such as scaling factors, stay as they
     are; a further round of messages changes nothing before it is trained. The response of the
     occupancies stays, too: it is no trained weight but follows from the examples at hand. Whatever
-    else the earlier stage had must fit. Where several checkpoints are named, those after the first
-    are for the further networks, ``others``, one for each.
+    else the earlier stage had must fit.
 
     Parameters
     ----------
     network
         Changed in place.
     config
-        The training; ``start_from`` names the checkpoints.
+        The training; ``start_from`` names the checkpoint.
 
     Raises
     ------
     ConfigError
-        One is no checkpoint, or of another network; a further network has none.
+        It is no checkpoint, or of another network.
     """
-    if not config.start_from:
+    if config.start_from is None:
         return
+    try:
+        checkpoint = read_checkpoint(config.start_from)
+    except ModelError as error:
+        raise ConfigError(f"start_from: {error}") from None
+    card = checkpoint.card
+    if card.architecture != config.architecture:
+        raise ConfigError(f"start_from: {config.start_from} is of architecture {card.architecture}")
     own = network.state_dict()
-    taken: dict[str, torch.Tensor] = {}
-    for number, path in enumerate(config.start_from):
-        place = f"others.{number - 1}." if number else ""
-        taken |= {f"{place}{name}": weight for name, weight in _weights(path, config).items()}
-        for name in taken:
-            if name not in own or own[name].shape != taken[name].shape:
-                raise ConfigError(
-                    f"start_from: {path} is another network ({name}); both stages need the same "
-                    "options of the model, but for those that the second adds, and elements"
-                )
-    names = {name.split(".")[1] for name in own if name.startswith("others.")}
-    if lacking := sorted(
-        names - {name.split(".")[1] for name in taken if name.startswith("others.")}
-    ):
-        raise ConfigError(
-            f"start_from: names no checkpoint for model.others[{lacking[0]}]; list one for each"
-        )
+    taken = {name: w for name, w in checkpoint.weights.items() if not name.startswith(RESPONSE)}
+    for name, weight in taken.items():
+        if name not in own or own[name].shape != weight.shape:
+            raise ConfigError(
+                f"start_from: {config.start_from} is another network ({name}); both stages need "
+                "the same options of the model, but for those that the second adds, and elements"
+            )
     network.load_state_dict({**own, **taken})
     for name, module in network.named_modules():
         new = not any(key.startswith(f"{name}.") for key in taken)
         if new and isinstance(module, Coupling | Interaction):
             module.silence()
-
-
-def _weights(path: Path, config: TrainingConfig) -> dict[str, torch.Tensor]:
-    """Trained weights of a checkpoint of the architecture."""
-    try:
-        checkpoint = read_checkpoint(path)
-    except ModelError as error:
-        raise ConfigError(f"start_from: {error}") from None
-    if (architecture := checkpoint.card.architecture) != config.architecture:
-        raise ConfigError(f"start_from: {path} is of architecture {architecture}")
-    return {
-        name: weight for name, weight in checkpoint.weights.items() if not name.startswith(RESPONSE)
-    }

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 from orbital_models import precision  # noqa: E402
 
 from mlcharge_flows.models.orbital.degrees import DegreeLinear, harmonics  # noqa: E402
-from mlcharge_flows.models.orbital.interaction import SphereProduct  # noqa: E402
+from mlcharge_flows.models.orbital.sphere_product import SphereProduct  # noqa: E402
 
 CYCLIC = [1, 2, 0]
 """e3nn's polar axis is y."""

@@ -9,32 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 VirtualSites = Literal["none", "bonds", "interstitials", "both"]
 
 
-class NetworkConfig(BaseModel):
-    """How a network is built that says the coefficients of the orbitals."""
+class SiteConfig(BaseModel):
+    """What the networks of all such models have in common."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-    n_interactions: int = Field(2, ge=1, description="Rounds of message passing.")
-    n_channels: int = Field(64, ge=1, description="Features per degree and component.")
-    n_embedding: int = Field(32, ge=1, description="Numbers that describe an element.")
-    n_radial: int = Field(10, ge=1, description="Radial waves that describe a distance.")
-    n_scaled: int = Field(
-        8, ge=0, description="Gaussians of the distance in units of both atoms' radii."
-    )
-    tabulated: bool = Field(
-        True, description="Whether tabulated properties of elements enter their description."
-    )
-    n_hidden: int = Field(64, ge=1, description="Width of the perceptrons.")
-    n_coupled: int = Field(0, ge=0, description="Channels of messages that couple where and what.")
-    n_factors: int = Field(3, ge=1, le=4, description="Factors of the products on the sphere.")
-    profiles: bool = Field(
-        True, description="Whether the densities of the free atoms describe a pair, too."
-    )
-    rank: int = Field(8, ge=1, description="Terms of the element-dependent part of the read-out.")
-
-
-class SiteConfig(NetworkConfig):
-    """What all such models have in common."""
 
     elements: list[str] = Field(min_length=1, description="In the order of the embedding.")
     channels: dict[str, list[int]] = Field(
@@ -47,6 +25,27 @@ class SiteConfig(NetworkConfig):
     virtual: VirtualSites = Field("none", description="Where orbitals sit besides the ions.")
     scaling: bool = Field(False, description="Whether the network scales its exponents.")
     cutoff: float = Field(6.0, gt=0, description="Radius of the neighbourhood, angstrom.")
+    n_interactions: int = Field(2, ge=1, description="Rounds of message passing.")
+    n_channels: int = Field(64, ge=1, description="Features per degree and component.")
+    n_embedding: int = Field(32, ge=1, description="Numbers that describe an element.")
+    n_radial: int = Field(10, ge=1, description="Radial waves that describe a distance.")
+    n_scaled: int = Field(
+        8, ge=0, description="Gaussians of the distance in units of both atoms' radii."
+    )
+    tabulated: bool = Field(
+        True, description="Whether tabulated properties of elements enter their description."
+    )
+    n_hidden: int = Field(64, ge=1, description="Width of the perceptrons.")
+    n_coupled: int = Field(
+        0,
+        ge=0,
+        description="Channels of messages that couple where a neighbour is with its features.",
+    )
+    n_factors: int = Field(3, ge=1, le=4, description="Factors of the products on the sphere.")
+    profiles: bool = Field(
+        True, description="Whether the densities of the free atoms describe a pair, too."
+    )
+    rank: int = Field(8, ge=1, description="Terms of the element-dependent part of the read-out.")
 
     @property
     def n_species(self) -> int:
@@ -67,10 +66,3 @@ class OrbitalConfig(SiteConfig):
     n_exponents: int = Field(14, ge=2, le=20, description="Gaussians per degree.")
     smallest_exponent: float = Field(0.28, gt=0, description="1/angstrom^2.")
     ratio: float = Field(1.6, gt=1, description="Of consecutive exponents (even-tempered).")
-    others: list[NetworkConfig] = Field(
-        [], description="Further networks; the coefficients are the mean of what all of them say."
-    )
-
-    def as_built(self, other: NetworkConfig) -> OrbitalConfig:
-        """Options of one of the other networks: built its own way, orbitals and sites as here."""
-        return self.model_copy(update={**other.model_dump(), "others": []})

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import nn
-
 from mlcharge_flows.models.orbital.basis import GaussianBasis
 from mlcharge_flows.models.orbital.coefficients import CoefficientNetwork
 from mlcharge_flows.models.orbital.config import OrbitalConfig
@@ -14,6 +11,8 @@ from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.models.orbital.occupancies import OccupancyResponse
 
 if TYPE_CHECKING:
+    import torch
+
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.models.orbital.basis import Basis
     from mlcharge_flows.models.orbital.config import SiteConfig
@@ -58,16 +57,13 @@ class OrbitalNetwork(CoefficientNetwork):
     """
 
     def __init__(self, config: SiteConfig, basis: Basis | None = None) -> None:
-        others = []
         if basis is None:
             assert isinstance(config, OrbitalConfig)
             basis = GaussianBasis(
                 config.smallest_exponent, config.ratio, config.n_exponents, config.lmax
             )
-            others = [config.as_built(other) for other in config.others]
         super().__init__(config, basis)
         self.occupancies = OccupancyResponse(config.elements, config.channels, basis.lmax)
-        self.others = nn.ModuleList(CoefficientNetwork(other, basis) for other in others)
 
     def graph(self, crystal: Crystal) -> Graph:
         """Sites of a crystal as this network sees them.
@@ -82,10 +78,6 @@ class OrbitalNetwork(CoefficientNetwork):
     def forward(self, graph: Graph) -> list[Prediction]:
         """Predict for all crystals of a graph."""
         coefficients, scales = self.coefficients(graph)
-        for other in self.others:
-            assert isinstance(other, CoefficientNetwork)
-            coefficients = coefficients + other.coefficients(graph)[0]
-        coefficients = coefficients / (1 + len(self.others))
         predictions, first = [], 0
         for size, ions in zip(graph.sizes, graph.ions, strict=True):
             sites = slice(first, first + size)

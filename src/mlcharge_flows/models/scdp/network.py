@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from mlcharge_flows.models.orbital.degrees import DegreeLinear
-from mlcharge_flows.models.orbital.interaction import SphereProduct
 from mlcharge_flows.models.orbital.network import OrbitalNetwork
+from mlcharge_flows.models.orbital.sphere_product import SphereProduct
 from mlcharge_flows.models.scdp.basis import SpeciesBasis
 from mlcharge_flows.models.scdp.graph import graph_of
 
