@@ -164,7 +164,7 @@ class OrbitalTask:
     def lessons(self, examples: Iterable[OrbitalExample]) -> list[OrbitalLesson]:
         """Take the number of neighbours and the response of the occupancies from examples.
 
-        What a lesson does not need is forgotten: a thinned one takes a sixth of the memory.
+        What a lesson does not need is forgotten: a thinned one takes a fifth of the memory.
         """
         network = self._network(self.network)
         lessons, pairs, sites = [], 0.0, 0
