@@ -104,9 +104,9 @@ def _train(
     def examples(names: Sequence[str], side: str) -> Iterator[Any]:
         for name in track(names, f"reading {len(names)} {side} materials", console=console):
             record = store[name]
-            yield task.example(record)
             if side == "training":
                 records.append(record)
+            yield task.example(record)
 
     lessons = task.lessons(examples(chosen[0], "training"))
     held_out = list(examples(chosen[1], "validation"))

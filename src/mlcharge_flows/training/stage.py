@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from mlcharge_flows.models.checkpoint import read_checkpoint
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.orbital.coupling import Coupling
-from mlcharge_flows.models.orbital.interaction import Interaction
 from mlcharge_flows.training.config import ConfigError
 
 if TYPE_CHECKING:
@@ -23,9 +22,9 @@ def take_weights(network: nn.Module, config: TrainingConfig) -> None:
     """Begin with the weights of an earlier stage, if the training names one.
 
     Parts of the network that the earlier stage did not have, such as scaling factors, stay as they
-    are; a further round of messages changes nothing before it is trained. The response of the
-    occupancies stays, too: it is no trained weight but follows from the examples at hand. Whatever
-    else the earlier stage had must fit.
+    are; a further round of messages, or a coupling in an old one, changes nothing before it is
+    trained. The response of the occupancies stays, too: it is no trained weight but follows from
+    the examples at hand. Whatever else the earlier stage had must fit.
 
     Parameters
     ----------
@@ -58,6 +57,5 @@ def take_weights(network: nn.Module, config: TrainingConfig) -> None:
             )
     network.load_state_dict({**own, **taken})
     for name, module in network.named_modules():
-        new = not any(key.startswith(f"{name}.") for key in taken)
-        if new and isinstance(module, Coupling | Interaction):
+        if isinstance(module, Coupling) and not any(key.startswith(f"{name}.") for key in taken):
             module.silence()

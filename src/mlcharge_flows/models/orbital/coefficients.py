@@ -11,6 +11,7 @@ from torch import nn
 from mlcharge_flows.models.orbital.degrees import degree_of_component
 from mlcharge_flows.models.orbital.description import Description
 from mlcharge_flows.models.orbital.interaction import Interaction, perceptron
+from mlcharge_flows.models.orbital.summed import summed
 
 if TYPE_CHECKING:
     from mlcharge_flows.models.orbital.basis import Basis, SiteOrbitals
@@ -148,8 +149,7 @@ class CoefficientNetwork(nn.Module):
         net = (coefficients[:, 0] * charges).sum(-1)
         soft = nn.functional.softplus(self.softness(scalars)[:, 0])
         crystal = graph.crystal_of_site
-        zeros = net.new_zeros(len(graph.sizes))
-        share = soft / zeros.index_add(0, crystal, soft)[crystal]
-        excess = zeros.index_add(0, crystal, net)[crystal] * share
+        share = soft / summed(soft, crystal, len(graph.sizes))[crystal]
+        excess = summed(net, crystal, len(graph.sizes))[crystal] * share
         correction = excess[:, None] * charges / (charges**2).sum(-1, keepdim=True)
         return torch.cat([(coefficients[:, 0] - correction)[:, None], coefficients[:, 1:]], dim=1)

@@ -15,21 +15,10 @@ from torch import nn
 
 from mlcharge_flows.models.orbital.degrees import DegreeLinear
 from mlcharge_flows.models.orbital.sphere_product import SphereProduct
+from mlcharge_flows.models.orbital.summed import summed
 
 if TYPE_CHECKING:
     import torch
-
-
-def summed(values: torch.Tensor, places: torch.Tensor, n_places: int) -> torch.Tensor:
-    """Sum rows by where they belong.
-
-    Examples
-    --------
-    >>> import torch
-    >>> summed(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0, 2, 0]), 3).tolist()
-    [4.0, 0.0, 2.0]
-    """
-    return values.new_zeros(n_places, *values.shape[1:]).index_add(0, places, values)
 
 
 class Coupling(nn.Module):

@@ -11,6 +11,7 @@ import torch
 from scipy.spatial import cKDTree
 
 from mlcharge_flows.models.orbital.degrees import harmonics
+from mlcharge_flows.models.orbital.summed import summed
 from mlcharge_flows.models.orbital.virtual import virtual_sites
 
 if TYPE_CHECKING:
@@ -157,16 +158,16 @@ class Graph:
         steps = (self.distances / _EQUAL).round().long()
         keys = torch.stack([self.centres, self.others, steps], dim=1)
         alike, kind = keys.unique(dim=0, return_inverse=True)
-
-        def summed(values: torch.Tensor) -> torch.Tensor:
-            return values.new_zeros(len(alike), *values.shape[1:]).index_add(0, kind, values)
-
+        distances, counts, directions = (
+            summed(values, kind, len(alike))
+            for values in (self.distances, torch.ones_like(self.distances), self.directions)
+        )
         return replace(
             self,
             centres=alike[:, 0],
             others=alike[:, 1],
-            distances=summed(self.distances) / summed(torch.ones_like(self.distances)),
-            directions=summed(self.directions),
+            distances=distances / counts,
+            directions=directions,
         )
 
     @classmethod

@@ -19,9 +19,10 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from mlcharge_flows.models.orbital.coupling import Coupling, summed
+from mlcharge_flows.models.orbital.coupling import Coupling
 from mlcharge_flows.models.orbital.degrees import DegreeLinear, degree_of_component
 from mlcharge_flows.models.orbital.sphere_product import SphereProduct
+from mlcharge_flows.models.orbital.summed import summed
 
 
 def perceptron(n_in: int, n_hidden: int, n_out: int, *, depth: int = 1) -> nn.Sequential:
