@@ -1,14 +1,14 @@
 """How many steps a start takes when it has less of its error: what a better model would save.
 
-Give it the folder of a comparison with the arms superposition, learned and converged, whose CHGCARs
-are still there, and a folder for the runs::
+Give it the folder of a comparison with the arms learned and converged, whose CHGCARs are still
+there, and a folder for the runs::
 
     python benchmarks/steps_by_error.py data/learned data/steps_by_error
 
 Every crystal is started from its converged density and occupancies plus a share of the error of
-the learned start (1, 0.5, 0.25), or of the superposition of atoms (0.15, 0.075). Prints a Markdown
-table: what is left of the superposition's error (L1 norms, medians), and the steps. Finished runs
-are not run again.
+the learned start (1, 0.7, 0.5, 0.25), or of the superposition of atoms (0.1, 0.05). Prints a
+Markdown table: what is left of the superposition's error (L1 norms, medians), and the steps.
+Finished runs are not run again.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from typing import TYPE_CHECKING
 
 from monty.io import zopen
 from monty.os.path import zpath
+from pymatgen.io.vasp import VaspInput
 from rich.progress import track
 
 from mlcharge_flows.density.metrics import error_removed
 from mlcharge_flows.flows.local import results
+from mlcharge_flows.jobs.inputs import VaspInputs
+from mlcharge_flows.jobs.superposition import superposed
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.settings import Settings
 from mlcharge_flows.vasp.chgcar import ChgcarDensity, read_chgcar, write_chgcar
@@ -34,14 +37,16 @@ from mlcharge_flows.vasp.chgcar import ChgcarDensity, read_chgcar, write_chgcar
 if TYPE_CHECKING:
     import numpy as np
 
+    from mlcharge_flows.density.density import Density
     from mlcharge_flows.scf.run import ScfRun
 
 STARTS = (
     ("learned", 1.0),
+    ("learned", 0.7),
     ("learned", 0.5),
     ("learned", 0.25),
-    ("superposition", 0.15),
-    ("superposition", 0.075),
+    ("superposition", 0.1),
+    ("superposition", 0.05),
 )
 INPUTS = ("INCAR", "KPOINTS", "POSCAR", "POTCAR")
 
@@ -54,10 +59,12 @@ def main() -> None:
     rows: dict[tuple[str, float], list[tuple[float, float, int, int]]] = {}
     for comparison in track(results(compared), "crystals"):
         folder = compared / comparison.material
-        converged, learned, superposition = (
-            read_chgcar(folder / f"{arm}-start" / "CHGCAR")
-            for arm in ("converged", "learned", "superposition")
+        converged, learned = (
+            read_chgcar(folder / f"{arm}-start" / "CHGCAR") for arm in ("converged", "learned")
         )
+        inputs = out / comparison.material / "inputs"
+        copy_inputs(folder / "converged-run", inputs)
+        superposition = superposed(VaspInputs.of(VaspInput.from_directory(inputs)))
         from_atoms = comparison.arms["default"].n_total
         for kind, share in STARTS:
             far = learned if kind == "learned" else superposition
@@ -85,7 +92,7 @@ def main() -> None:
         )
 
 
-def between(near: ChgcarDensity, far: ChgcarDensity, share: float) -> ChgcarDensity:
+def between(near: ChgcarDensity, far: Density, share: float) -> ChgcarDensity:
     """Go a share of the way from one start to another, density and occupancies alike."""
 
     def mixed(one: np.ndarray, other: np.ndarray) -> np.ndarray:

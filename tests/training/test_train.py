@@ -106,6 +106,23 @@ def test_what_can_be_learned_is_learned(store, tmp_path, option):
     assert progress.rows[-1]["occupancies_left"] < 0.3 * progress.rows[0]["occupancies_left"]
 
 
+def test_form_factors_come_from_the_examples(store):
+    """Before any training they are the density's correction, and take some of its error off."""
+    left = []
+    for form_factors in (False, True):
+        model = {**SMALL, "largest_wave": 20.0, "form_factors": form_factors}
+        task, (examples, _) = task_and_examples(store, config(store, model=model))
+        with torch.inference_mode():
+            errors = [task.losses(task.network, [example])["waves"] for example in examples]
+        left.append(
+            sum(
+                float(error) ** 2 * float(example.norm)
+                for error, example in zip(errors, examples, strict=True)
+            )
+        )
+    assert left[1] < left[0]
+
+
 def test_a_term_of_the_grid_equals_its_metric(store):
     settings = config(store, loss={"coulomb": 1.0}, model={**SMALL, "largest_wave": 100.0})
     task, (examples, _) = task_and_examples(store, settings)

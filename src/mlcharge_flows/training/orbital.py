@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mlcharge_flows.models.orbital.config import OrbitalConfig
+from mlcharge_flows.models.orbital.form_factors import FormFactorFit
 from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.models.orbital.interaction import Interaction
 from mlcharge_flows.models.orbital.network import OrbitalNetwork
@@ -162,23 +163,27 @@ class OrbitalTask:
         )
 
     def lessons(self, examples: Iterable[OrbitalExample]) -> list[OrbitalLesson]:
-        """Take the number of neighbours and the response of the occupancies from examples.
+        """Take number of neighbours, response of the occupancies, form factors from examples.
 
         What a lesson does not need is forgotten: a thinned one takes a fifth of the memory.
         """
         network = self._network(self.network)
         lessons, pairs, sites = [], 0.0, 0
+        factors = network.form_factors
+        form_factors = None if factors is None else FormFactorFit(factors)
         known: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
         for example in examples:
             pairs += example.graph.n_neighbours
             sites += len(example.graph.species)
             n_ions = example.graph.ions[0]
-            species = example.graph.species[:n_ions].tolist()
-            seen = network.occupancies.seen(example.target, example.waves, example.phases[:n_ions])
-            lengths = [network.occupancies.record_length(index) for index in species]
+            species, phases = example.graph.species[:n_ions], example.phases[:n_ions]
+            seen = network.occupancies.seen(example.target, example.waves, phases)
+            lengths = [network.occupancies.record_length(index) for index in species.tolist()]
             parts = example.occupancies.split(lengths)
-            for index, *pair in zip(species, seen, parts, strict=True):
+            for index, *pair in zip(species.tolist(), seen, parts, strict=True):
                 known.setdefault(index, []).append(tuple(pair))
+            if form_factors is not None:
+                form_factors.add(species, example.waves, phases, example.target)
             lessons.append(thinned(example, self.config.loss.thinning))
         for module in network.modules():
             if isinstance(module, Interaction):
@@ -186,6 +191,8 @@ class OrbitalTask:
         for index, pairs_of in known.items():
             seen, changes = map(torch.stack, zip(*pairs_of, strict=True))
             network.occupancies.fit(index, seen, changes)
+        if form_factors is not None:
+            form_factors.solve()
         return lessons
 
     def losses(

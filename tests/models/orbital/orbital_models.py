@@ -67,6 +67,8 @@ def network(**options):
         if isinstance(module, Interaction):
             for part in (module.mixed, module.scalar[-1]):
                 torch.nn.init.normal_(part.weight, std=0.2)
+    if made.form_factors is not None:
+        torch.nn.init.normal_(made.form_factors.values[:, 1:], std=0.3)
     if made.scaling is not None:
         torch.nn.init.normal_(made.scaling[-1].weight)
     return made

@@ -23,6 +23,7 @@ OPTIONS = [
     {"virtual": "both", "scaling": True, "lmax": 3},
     {"n_interactions": 3, "n_factors": 2, "rank": 1},
     {"n_coupled": 4},
+    {"form_factors": True},
 ]
 
 

@@ -46,6 +46,9 @@ class SiteConfig(BaseModel):
         True, description="Whether the densities of the free atoms describe a pair, too."
     )
     rank: int = Field(8, ge=1, description="Terms of the element-dependent part of the read-out.")
+    form_factors: bool = Field(
+        False, description="Whether every element has a mean correction of its form factor."
+    )
 
     @property
     def n_species(self) -> int:

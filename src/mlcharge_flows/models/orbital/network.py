@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mlcharge_flows.models.orbital.basis import GaussianBasis
 from mlcharge_flows.models.orbital.coefficients import CoefficientNetwork
 from mlcharge_flows.models.orbital.config import OrbitalConfig
+from mlcharge_flows.models.orbital.form_factors import FormFactors
 from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.models.orbital.occupancies import OccupancyResponse
 
@@ -64,6 +65,9 @@ class OrbitalNetwork(CoefficientNetwork):
             )
         super().__init__(config, basis)
         self.occupancies = OccupancyResponse(config.elements, config.channels, basis.lmax)
+        self.form_factors = (
+            FormFactors(len(config.elements), config.largest_wave) if config.form_factors else None
+        )
 
     def graph(self, crystal: Crystal) -> Graph:
         """Sites of a crystal as this network sees them.
@@ -91,7 +95,12 @@ class OrbitalNetwork(CoefficientNetwork):
     ) -> torch.Tensor:
         """Correction of the superposed density of one crystal: plane waves, complex, electrons."""
         orbitals = self.basis.of(prediction.species)
-        return waves.density(prediction.coefficients, phases, orbitals, prediction.scales)
+        density = waves.density(prediction.coefficients, phases, orbitals, prediction.scales)
+        if self.form_factors is not None:
+            density = density + self.form_factors(
+                prediction.ions, waves, phases[: prediction.n_ions]
+            )
+        return density
 
     def records(
         self,
