@@ -106,21 +106,25 @@ def test_what_can_be_learned_is_learned(store, tmp_path, option):
     assert progress.rows[-1]["occupancies_left"] < 0.3 * progress.rows[0]["occupancies_left"]
 
 
-def test_form_factors_come_from_the_examples(store):
-    """Before any training they are the density's correction, and take some of its error off."""
-    left = []
-    for form_factors in (False, True):
-        model = {**SMALL, "largest_wave": 20.0, "form_factors": form_factors}
-        task, (examples, _) = task_and_examples(store, config(store, model=model))
-        with torch.inference_mode():
-            errors = [task.losses(task.network, [example])["waves"] for example in examples]
-        left.append(
-            sum(
-                float(error) ** 2 * float(example.norm)
-                for error, example in zip(errors, examples, strict=True)
-            )
-        )
-    assert left[1] < left[0]
+def test_form_factors_take_on_what_the_network_leaves(store):
+    """At the end of a training, of whatever network; a second time there is nothing to add."""
+    model = {**SMALL, "largest_wave": 20.0, "form_factors": True}
+    task, (examples, _) = task_and_examples(store, config(store, model=model))
+    torch.nn.init.normal_(task.network.readout, std=0.01, generator=torch.manual_seed(1))
+
+    @torch.no_grad()
+    def left():
+        terms = [task.losses(task.network, [example])["waves"] for example in examples]
+        pairs = zip(terms, examples, strict=True)
+        return sum(float(term**2 * example.norm / example.waves.volume) for term, example in pairs)
+
+    before = left()
+    task.finish(examples)
+    after, values = left(), task.network.form_factors.values.clone()
+    assert after < 0.99 * before
+    task.finish(examples)
+    assert (task.network.form_factors.values - values).abs().max() < 0.02 * values.abs().max()
+    assert left() == pytest.approx(after, rel=1e-3)
 
 
 def test_a_term_of_the_grid_equals_its_metric(store):

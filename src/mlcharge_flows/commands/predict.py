@@ -52,7 +52,7 @@ def predict(
 
     [bold]Examples[/bold]
 
-        mlcharge predict Si.cif --encut 520 --prec Accurate
+        mlcharge predict Si.cif --encut 350
 
         mlcharge predict structures.json.gz --incar INCAR --potcar POTCAR --out starts
     """

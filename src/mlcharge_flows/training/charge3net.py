@@ -141,6 +141,9 @@ class ChargE3NetTask:
         grid = torch.stack(shares).mean()
         return {"loss": self.config.loss.grid * grid, "grid": grid}
 
+    def finish(self, lessons: Sequence[Any]) -> None:
+        """Leave the network as it is: all of it is trained."""
+
     def errors(self, network: nn.Module, example: ChargE3NetExample) -> dict[str, float]:
         """Errors of one material on its full grid, scaled to NELECT as the model predicts it."""
         assert isinstance(network, ChargE3Net)

@@ -166,6 +166,7 @@ def train(
         watch(progress)
     if best is not None:
         network.load_state_dict(best)
+    task.finish(training)
     return progress
 
 

@@ -163,14 +163,12 @@ class OrbitalTask:
         )
 
     def lessons(self, examples: Iterable[OrbitalExample]) -> list[OrbitalLesson]:
-        """Take number of neighbours, response of the occupancies, form factors from examples.
+        """Take the number of neighbours and the response of the occupancies from examples.
 
         What a lesson does not need is forgotten: a thinned one takes a fifth of the memory.
         """
         network = self._network(self.network)
         lessons, pairs, sites = [], 0.0, 0
-        factors = network.form_factors
-        form_factors = None if factors is None else FormFactorFit(factors)
         known: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
         for example in examples:
             pairs += example.graph.n_neighbours
@@ -182,8 +180,6 @@ class OrbitalTask:
             parts = example.occupancies.split(lengths)
             for index, *pair in zip(species.tolist(), seen, parts, strict=True):
                 known.setdefault(index, []).append(tuple(pair))
-            if form_factors is not None:
-                form_factors.add(species, example.waves, phases, example.target)
             lessons.append(thinned(example, self.config.loss.thinning))
         for module in network.modules():
             if isinstance(module, Interaction):
@@ -191,8 +187,6 @@ class OrbitalTask:
         for index, pairs_of in known.items():
             seen, changes = map(torch.stack, zip(*pairs_of, strict=True))
             network.occupancies.fit(index, seen, changes)
-        if form_factors is not None:
-            form_factors.solve()
         return lessons
 
     def losses(
@@ -220,6 +214,19 @@ class OrbitalTask:
         weights = self.config.loss
         loss = sum((getattr(weights, name) * term for name, term in terms.items()), torch.zeros(()))
         return {"loss": loss, **terms}
+
+    @torch.no_grad()
+    def finish(self, lessons: Sequence[OrbitalLesson]) -> None:
+        """Fit the form factors to what the trained network leaves, if it has any."""
+        network = self._network(self.network)
+        if network.form_factors is None:
+            return
+        fit = FormFactorFit(network.form_factors)
+        for lesson in lessons:
+            prediction, waves, phases = network(lesson.graph)[0], lesson.waves, lesson.phases
+            left = lesson.target - network.density(prediction, waves, phases)
+            fit.add(prediction.ions, waves, phases[: prediction.n_ions], left)
+        fit.solve()
 
     def errors(self, network: nn.Module, example: OrbitalExample) -> dict[str, float]:
         """Errors of one material on its full grid."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from mlcharge_flows.training.config import TrainingConfig
 
-FITTED = ("occupancies.", "form_factors.")
+RESPONSE = "occupancies."
 """Of the parts of a network whose names begin so, nothing is trained."""
 
 
@@ -23,8 +23,8 @@ def take_weights(network: nn.Module, config: TrainingConfig) -> None:
 
     Parts of the network that the earlier stage did not have, such as scaling factors, stay as they
     are; a further round of messages, or a coupling in an old one, changes nothing before it is
-    trained. The response of the occupancies and the form factors stay, too: they are no trained
-    weights but follow from the examples at hand. Whatever else the earlier stage had must fit.
+    trained. The response of the occupancies stays, too: it is no trained weight but follows from
+    the examples at hand. Whatever else the earlier stage had must fit.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def take_weights(network: nn.Module, config: TrainingConfig) -> None:
     if card.architecture != config.architecture:
         raise ConfigError(f"start_from: {config.start_from} is of architecture {card.architecture}")
     own = network.state_dict()
-    taken = {name: w for name, w in checkpoint.weights.items() if not name.startswith(FITTED)}
+    taken = {name: w for name, w in checkpoint.weights.items() if not name.startswith(RESPONSE)}
     for name, weight in taken.items():
         if name not in own or own[name].shape != weight.shape:
             raise ConfigError(

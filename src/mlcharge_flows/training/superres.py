@@ -130,6 +130,9 @@ class SuperResTask:
         grid = torch.stack(shares).mean()
         return {"loss": self.config.loss.grid * grid, "grid": grid}
 
+    def finish(self, lessons: Sequence[Any]) -> None:
+        """Leave the network as it is: all of it is trained."""
+
     def errors(self, network: nn.Module, example: SuperResExample) -> dict[str, float]:
         """Errors of one material on its full grid, as the model predicts it."""
         predicted = (network(example.image) - example.image.start)[0, 0].cpu().numpy()

@@ -44,6 +44,10 @@ class Task(Protocol):
         """
         ...
 
+    def finish(self, lessons: Sequence[Any]) -> None:
+        """Take from the lessons what the trained network has left to say, after the last step."""
+        ...
+
     def errors(self, network: nn.Module, example: Any) -> dict[str, float]:
         """Errors of one material: ``nmae`` in percent, and shares that are left of the start's.
 

@@ -9,8 +9,10 @@ a spherical correction of its own,
 .. math::
     V \Delta\rho(\mathbf G) = \sum_i f_{Z_i}(G)\, e^{-i \mathbf G \cdot \mathbf R_i} ,
 
-linear between knots and zero below the first: long waves are the network's. It is a regression over
-converged runs, as the response of the occupancies is (docs/decisions.md has the measurement).
+linear between knots and zero below the first: long waves are the network's. It is a regression of
+what a trained network leaves of converged densities (docs/decisions.md has the measurement). Fitted
+to the densities before any training it would take what Gaussians can say, too, and leave the
+network an edge at the first knot that they cannot mend.
 """
 
 from __future__ import annotations
@@ -102,7 +104,7 @@ class FormFactorFit:
         self.wanted = factors.values.new_zeros(n_unknown, dtype=torch.float64)
 
     def add(
-        self, species: torch.Tensor, waves: PlaneWaves, phases: torch.Tensor, change: torch.Tensor
+        self, species: torch.Tensor, waves: PlaneWaves, phases: torch.Tensor, left: torch.Tensor
     ) -> None:
         """Take a crystal into account.
 
@@ -110,8 +112,9 @@ class FormFactorFit:
         ----------
         species, waves, phases
             As for :class:`FormFactors`.
-        change
-            Plane waves of its converged less superposed density, complex, electrons.
+        left
+            Plane waves of its converged density, less what the model says of it, complex,
+            electrons.
         """
         n_unknown, n_knots = len(self.wanted), self.factors.values.shape[1]
         kinds, structure = _by_element(species, phases)
@@ -124,18 +127,18 @@ class FormFactorFit:
         ]
         for place, value in rows:
             weighted = weight * value.conj()
-            self.wanted.index_add_(0, place, (weighted * change).real)
+            self.wanted.index_add_(0, place, (weighted * left).real)
             for other, against in rows:
                 products = (weighted * against).real
                 self.gram.view(-1).index_add_(0, place * n_unknown + other, products)
 
     def solve(self) -> None:
-        """Set the form factors to the best ones."""
+        """Add to the form factors what brings the densities nearest."""
         size = self.gram.diagonal()
         # What no wave has seen stays zero.
         damped = self.gram + torch.diag(RIDGE * size + (size == 0))
         solution = torch.linalg.solve(damped, self.wanted)
-        self.factors.values.copy_(solution.view_as(self.factors.values))
+        self.factors.values += solution.view_as(self.factors.values)
 
 
 def _by_element(species: torch.Tensor, phases: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
