@@ -1,10 +1,10 @@
 r"""What the form factors of the free atoms lack on average, element by element.
 
-The smooth density of a run has an edge about every nucleus, where the pseudo partial waves meet the
-true ones, and its orbitals end at ENCUT; the superposition of atoms has other edges. The difference
-oscillates in the form factor (with a period of five to six per angstrom for F, O and N), which no
-sum of even-tempered Gaussians follows, and it hardly depends on the neighbours. So each element has
-a spherical correction of its own,
+The density of a run has edges about every nucleus that the superposition of atoms lacks: where the
+pseudo partial waves meet the true ones, or where orbitals end at ENCUT; which of the two was not
+told apart. The difference oscillates in the form factor (with a period of five to six per angstrom
+for F, O and N), which no sum of even-tempered Gaussians follows, and it hardly depends on the
+neighbours. So each element has a spherical correction of its own,
 
 .. math::
     V \Delta\rho(\mathbf G) = \sum_i f_{Z_i}(G)\, e^{-i \mathbf G \cdot \mathbf R_i} ,
@@ -17,6 +17,7 @@ network an edge at the first knot that they cannot mend.
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING
 
 import torch
@@ -53,7 +54,7 @@ class FormFactors(nn.Module):
 
     def __init__(self, n_elements: int, largest: float) -> None:
         super().__init__()
-        n_knots = 1 + max(1, -int(-(largest - FIRST) // STEP))
+        n_knots = 1 + max(1, ceil((largest - FIRST) / STEP))
         self.register_buffer("values", torch.zeros(n_elements, n_knots))
 
     def hats(self, q: torch.Tensor) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
