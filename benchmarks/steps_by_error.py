@@ -16,6 +16,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, median
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING
 from monty.io import zopen
 from monty.os.path import zpath
 from pymatgen.io.vasp import VaspInput
+from pymatgen.io.vasp.inputs import UnknownPotcarWarning
 from rich.progress import track
 
 from mlcharge_flows.density.metrics import error_removed
@@ -56,6 +58,8 @@ def main() -> None:
     compared, out = Path(sys.argv[1]), Path(sys.argv[2])
     settings = Settings()
     settings.activate()
+    # GPAW's data sets are none of VASP's.
+    warnings.simplefilter("ignore", UnknownPotcarWarning)
     rows: dict[tuple[str, float], list[tuple[float, float, int, int]]] = {}
     for comparison in track(results(compared), "crystals"):
         folder = compared / comparison.material
