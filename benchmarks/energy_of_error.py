@@ -24,6 +24,7 @@ import numpy as np
 from ase.units import Ha
 from rich.progress import track
 from steps_by_error import copy_inputs
+from steps_by_shell import by_length
 
 from mlcharge_flows.flows.local import results
 from mlcharge_flows.gpaw_vasp.inputs import read_inputs
@@ -66,37 +67,29 @@ def energy_of_error(
 ) -> list[float]:
     """All, where there is little density, its share of the cell, and each range of waves."""
     right, wrong = (smooth(equations, start) for start in (converged, learned))
-    grid, error = right.desc, wrong.data[0] - right.data[0]
-    xc = equations.builder.create_potential_calculator().xc
+    grid, error = right.desc, wrong.data - right.data
+    xc = equations.potential_calculator.xc
     unit = Ha / equations.inputs.settings.ediff * grid.dv
 
     def energies(part: np.ndarray) -> np.ndarray:
         """Of each point: minus half the error times what it changes the potential by."""
         potentials = []
         for sign in (1, -1):
-            moved = right.new(data=right.data + sign * SMALL * part)
+            moved = grid.from_data((right.data + sign * SMALL * part)[None])
             potentials.append(xc.calculate(moved, None)[1].data[0])
         return -0.5 * part * (potentials[0] - potentials[1]) / (2 * SMALL) * unit
 
-    thin = right.data[0] < THIN
+    thin = right.data < THIN
     whole = energies(error)
     found = [whole.sum(), whole[thin].sum(), thin.mean()]
-    indices = np.meshgrid(*(np.fft.fftfreq(n, 1 / n) for n in error.shape), indexing="ij")
-    q = np.linalg.norm(np.stack(indices, -1) @ converged.crystal.reciprocal, axis=-1)
-    waves = np.fft.fftn(error)
-    for low, high in pairwise(EDGES):
-        part = np.fft.ifftn(np.where((q >= low) & (q < high), waves, 0)).real
-        found.append(energies(part).sum())
+    found += [energies(part).sum() for part in by_length(error, converged.crystal, EDGES)]
     return [float(value) for value in found]
 
 
 def smooth(equations: KohnSham, start: ChgcarDensity) -> UGArray:
     """Smooth density, core included, on the grid of exchange and correlation."""
-    equations.transfer.impose(start, equations.density)
-    equations.density.symmetrize(equations.builder.ibz.symmetries)
-    calculator = equations.builder.create_potential_calculator()
-    equations.density.normalize(calculator.charge)
-    return calculator._interpolate_density(equations.density.nt_sR)[0]
+    equations.start_from(start)
+    return equations.potential_calculator.interpolate(equations.density.nt_sR[0])
 
 
 if __name__ == "__main__":

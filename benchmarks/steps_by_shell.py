@@ -34,6 +34,9 @@ from mlcharge_flows.settings import Settings
 from mlcharge_flows.vasp.chgcar import ChgcarDensity, read_chgcar
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.gpaw_vasp.transfer import Transfer
     from mlcharge_flows.scf.run import ScfRun
 
@@ -88,15 +91,21 @@ def starts(
         "smooth density converged": replace(learned, total=learned.total - error),
         "occupancies converged": replace(converged, total=converged.total + error),
     }
-    indices = np.meshgrid(*(np.fft.fftfreq(n, 1 / n) for n in error.shape), indexing="ij")
-    q = np.linalg.norm(np.stack(indices, -1) @ converged.crystal.reciprocal, axis=-1)
-    waves = np.fft.fftn(error)
-    for low, high in pairwise(EDGES):
-        part = np.fft.ifftn(np.where((q >= low) & (q < high), waves, 0)).real
+    parts = by_length(error, converged.crystal, EDGES)
+    for (low, high), part in zip(pairwise(EDGES), parts, strict=True):
         found[f"error of waves {low:g} to {high:g}"] = replace(
             converged, total=converged.total + part
         )
     return found
+
+
+def by_length(error: np.ndarray, crystal: Crystal, edges: Sequence[float]) -> Iterator[np.ndarray]:
+    """Parts of a function on a grid, one for each range of wave lengths (1/angstrom)."""
+    indices = np.meshgrid(*(np.fft.fftfreq(n, 1 / n) for n in error.shape), indexing="ij")
+    q = np.linalg.norm(np.stack(indices, -1) @ crystal.reciprocal, axis=-1)
+    waves = np.fft.fftn(error)
+    for low, high in pairwise(edges):
+        yield np.fft.ifftn(np.where((q >= low) & (q < high), waves, 0)).real
 
 
 def compensation(start: ChgcarDensity, transfer: Transfer) -> np.ndarray:

@@ -37,7 +37,7 @@ def test_these_and_no_others_are_shipped(models):
         assert card.name == name
         assert card.licence == "MIT"
         assert card.errors["density_removed"] > 0
-        assert 0 < card.training.hours < 2, "an evening of one core trains it again"
+        assert 0 < card.training.hours < 1, "an evening of one core trains it again"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -174,11 +174,11 @@ class OrbitalTask:
             pairs += example.graph.n_neighbours
             sites += len(example.graph.species)
             n_ions = example.graph.ions[0]
-            species, phases = example.graph.species[:n_ions], example.phases[:n_ions]
-            seen = network.occupancies.seen(example.target, example.waves, phases)
-            lengths = [network.occupancies.record_length(index) for index in species.tolist()]
+            species = example.graph.species[:n_ions].tolist()
+            seen = network.occupancies.seen(example.target, example.waves, example.phases[:n_ions])
+            lengths = [network.occupancies.record_length(index) for index in species]
             parts = example.occupancies.split(lengths)
-            for index, *pair in zip(species.tolist(), seen, parts, strict=True):
+            for index, *pair in zip(species, seen, parts, strict=True):
                 known.setdefault(index, []).append(tuple(pair))
             lessons.append(thinned(example, self.config.loss.thinning))
         for module in network.modules():
