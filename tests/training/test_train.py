@@ -95,9 +95,17 @@ def taught(task, example):
     )
 
 
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
 @pytest.mark.parametrize("option", [{}, {"scaling": True, "virtual": "bonds"}])
-def test_what_can_be_learned_is_learned(store, tmp_path, option):
-    settings = config(store, epochs=60, learning_rate=1e-2, average=0.9, model={**SMALL, **option})
+def test_what_can_be_learned_is_learned(store, tmp_path, option, optimiser):
+    settings = config(
+        store,
+        epochs=60,
+        learning_rate=1e-2,
+        average=0.9,
+        model={**SMALL, **option},
+        optimiser=optimiser,
+    )
     task, (examples, _) = task_and_examples(store, settings)
     whole = [taught(task, examples[0])]
     lesson = task.lessons(whole)
@@ -207,12 +215,12 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("thinning", [1, 3])
-def test_a_killed_training_goes_on_as_if_it_had_not_been(store, tmp_path, thinning):
+@pytest.mark.parametrize(("thinning", "optimiser"), [(1, "adamw"), (3, "adamw"), (1, "muon")])
+def test_a_killed_training_goes_on_as_if_it_had_not_been(store, tmp_path, thinning, optimiser):
     weights = []
     model = {**SMALL, "largest_wave": 16.0}
     for kill in (None, 2):
-        settings = config(store, loss={"thinning": thinning}, model=model)
+        settings = config(store, loss={"thinning": thinning}, model=model, optimiser=optimiser)
         task, (shown, held_out) = task_and_examples(store, settings)
         examples = (task.lessons(shown), held_out)
         state = tmp_path / f"{kill}.pt"
@@ -316,6 +324,10 @@ def test_a_further_round_of_messages_begins_where_the_earlier_stage_ended(
         ({"model": {"width": 3}}, "model.width: Extra inputs are not permitted"),
         ({"model": {"elements": ["Na"]}}, "model."),
         ({"architecture": "other"}, "architecture: Input should be"),
+        (
+            {"architecture": "superres", "optimiser": "muon"},
+            "optimiser: muon is not for superres, choose adamw",
+        ),
     ],
 )
 def test_bad_configurations_are_one_line(yaml_file, changes, says):

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from mlcharge_flows.models.checkpoint import checksum
 
@@ -85,6 +92,11 @@ class TrainingConfig(BaseModel):
     probes: int = Field(
         200, ge=1, description="Grid points of each material and step; charge3net alone."
     )
+    optimiser: Literal["adamw", "muon"] = Field(
+        "adamw",
+        description="muon, for orbital and scdp, takes steps of orthogonal matrices with all "
+        "weights that multiply features; the others stay with AdamW.",
+    )
     learning_rate: float = Field(3e-3, gt=0, description="Highest; then down as a cosine.")
     warm_up: int = Field(100, ge=0, description="Steps of rising learning rate.")
     weight_decay: float = Field(1e-3, ge=0, description="Of AdamW.")
@@ -96,6 +108,15 @@ class TrainingConfig(BaseModel):
     )
     seed: int = Field(0, description="Of weights and order.")
     device: str = Field("auto", description="auto takes a GPU where there is one.")
+
+    @field_validator("optimiser")
+    @classmethod
+    def _of_matrices(cls, value: str, others: ValidationInfo) -> str:
+        # Weights of the other architectures are kernels, or one long vector.
+        architecture = others.data.get("architecture", "orbital")
+        if value == "muon" and architecture not in ("orbital", "scdp"):
+            raise ValueError(f"muon is not for {architecture}, choose adamw")
+        return value
 
     @property
     def identity(self) -> str:
@@ -135,7 +156,8 @@ def read_config(path: str | Path) -> TrainingConfig:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"{path}: {key}: {first['msg']}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{path}: {key}: {message}") from None
     found = {"data": path.parent / config.data}
     if config.start_from is not None:
         found["start_from"] = path.parent / config.start_from

@@ -13,6 +13,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from mlcharge_flows.training.config import ConfigError
+from mlcharge_flows.training.muon import optimisers_of
 from mlcharge_flows.training.stage import take_weights
 from mlcharge_flows.whole_file import whole_file
 
@@ -86,13 +87,13 @@ def train(
     network = task.network
     take_weights(network, config)
     torch.manual_seed(config.seed)
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
+    optimisers = optimisers_of(network, config)
     averaged = AveragedModel(network, avg_fn=_average(config.average))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, _schedule(config.warm_up, config.epochs * steps)
-    )
+    rate = _schedule(config.warm_up, config.epochs * steps)
+    schedules = [torch.optim.lr_scheduler.LambdaLR(optimiser, rate) for optimiser in optimisers]
+    parts = {"network": network, "averaged": averaged}
+    parts |= {f"optimiser {index}": optimiser for index, optimiser in enumerate(optimisers)}
+    parts |= {f"schedule {index}": schedule for index, schedule in enumerate(schedules)}
     progress, best = Progress(), None
     identity = config.identity
     if state.exists():
@@ -102,12 +103,7 @@ def train(
                 f"{state}: belongs to a training with other settings; choose another folder with "
                 "--out, or delete it"
             )
-        for name, part in (
-            ("network", network),
-            ("averaged", averaged),
-            ("optimiser", optimiser),
-            ("schedule", schedule),
-        ):
+        for name, part in parts.items():
             part.load_state_dict(saved[name])
         progress, best = Progress(**saved["progress"]), saved["best"]
     while progress.epoch < config.epochs and progress.stale < config.patience:
@@ -120,7 +116,7 @@ def train(
             # What a task draws belongs to the step, whether or not the training was interrupted.
             torch.manual_seed(_seed(config.seed, progress.epoch, first))
             terms = task.losses(network, batch)
-            optimiser.zero_grad()
+            network.zero_grad()
             terms["loss"].backward()
             norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
             if not torch.isfinite(norm):
@@ -128,15 +124,16 @@ def train(
                     f"epoch {progress.epoch + 1}: the loss is no finite number any more; train "
                     f"anew with a learning_rate smaller than {config.learning_rate:g}"
                 )
-            optimiser.step()
-            schedule.step()
+            for optimiser, schedule in zip(optimisers, schedules, strict=True):
+                optimiser.step()
+                schedule.step()
             averaged.update_parameters(network)
             for name, term in terms.items():
                 sums.setdefault(name, []).append(term.item())
         progress.epoch += 1
         row: dict[str, float] = {
             "epoch": float(progress.epoch),
-            "rate": float(schedule.get_last_lr()[0]),
+            "rate": float(schedules[0].get_last_lr()[0]),
         }
         row |= {name: float(np.mean(values)) for name, values in sums.items()}
         if progress.epoch % config.validate_every == 0 or progress.epoch == config.epochs:
@@ -155,12 +152,9 @@ def train(
             state,
             {
                 "identity": identity,
-                "network": network.state_dict(),
-                "averaged": averaged.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "schedule": schedule.state_dict(),
                 "progress": vars(progress),
                 "best": best,
+                **{name: part.state_dict() for name, part in parts.items()},
             },
         )
         watch(progress)

@@ -1,0 +1,112 @@
+r"""Steps that are orthogonal matrices: the optimiser Muon, for stacks of matrices.
+
+.. math::
+    M \leftarrow \mu M + (1 - \mu) G , \qquad
+    W \leftarrow (1 - \gamma \lambda) W
+        - 0.2 \gamma \sqrt{\max(a, b)}\; \mathrm{orth}\big(\mu M + (1 - \mu) G\big)
+
+with the gradient G of an a x b matrix W, the learning rate :math:`\gamma`, the weight decay
+:math:`\lambda`, and orth the nearest matrix whose singular values are all (nearly) one, by five
+Newton-Schulz steps. Every direction of a matrix learns as fast as any other, also those of small
+gradients. The factor makes a step as large as one of AdamW, whose rates then serve. (K. Jordan,
+"Muon: an optimizer for hidden layers", 2024; J. Liu et al., arXiv:2502.16982, equation 4.)
+
+``torch.optim.Muon`` takes single matrices alone; a weight here has one for each degree.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mlcharge_flows.training.config import TrainingConfig
+
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Of x, x^3 and x^5 in one step (Jordan)."""
+_STEPS = 5
+_LIKE_ADAM = 0.2
+"""Root mean square of the entries of a step of AdamW (Liu et al.)."""
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for stacks of matrices, shape (..., a, b).
+
+    Parameters
+    ----------
+    params
+        Weights.
+    lr, weight_decay
+        As of AdamW.
+    momentum
+        Of the gradients.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float,
+        weight_decay: float,
+        momentum: float = 0.95,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        """Take a step."""
+        assert closure is None
+        for group in self.param_groups:
+            rate, momentum = group["lr"], group["momentum"]
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                if not state:
+                    state["mean"] = torch.zeros_like(weight)
+                mean = state["mean"].lerp_(weight.grad, 1 - momentum)
+                towards = orthogonal(weight.grad.lerp(mean, momentum))
+                size = _LIKE_ADAM * max(weight.shape[-2:]) ** 0.5
+                weight.mul_(1 - rate * group["weight_decay"]).sub_(rate * size * towards)
+
+
+def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
+    """Bring all singular values near one (0.7 to 1.2), and keep the singular vectors.
+
+    Parameters
+    ----------
+    matrices
+        Shape (..., a, b).
+
+    Examples
+    --------
+    >>> turned = orthogonal(torch.tensor([[0.0, 5.0], [2.0, 0.0]]))
+    >>> turned.round().tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
+    """
+    a, b, c = _NEWTON_SCHULZ
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if tall else matrices
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    for _ in range(_STEPS):
+        square = x @ x.mT
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.mT if tall else x
+
+
+def optimisers_of(network: nn.Module, config: TrainingConfig) -> list[torch.optim.Optimizer]:
+    """Optimisers of a training: AdamW, and with ``muon`` that for whatever multiplies features.
+
+    Biases and the vectors of embeddings stay with AdamW.
+    """
+    settings = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    if config.optimiser == "adamw":
+        return [torch.optim.AdamW(network.parameters(), **settings)]
+    looked_up = {id(m.weight) for m in network.modules() if isinstance(m, nn.Embedding)}
+    matrices, others = [], []
+    for weight in network.parameters():
+        (matrices if weight.ndim > 1 and id(weight) not in looked_up else others).append(weight)
+    return [Muon(matrices, **settings), torch.optim.AdamW(others, **settings)]

@@ -1,0 +1,67 @@
+"""The optimiser of matrices: beside singular values, and beside torch's for a single matrix."""
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the models extra")
+
+from mlcharge_flows.models.orbital.config import OrbitalConfig  # noqa: E402
+from mlcharge_flows.models.orbital.network import OrbitalNetwork  # noqa: E402
+from mlcharge_flows.training.config import TrainingConfig  # noqa: E402
+from mlcharge_flows.training.muon import Muon, optimisers_of, orthogonal  # noqa: E402
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (3, 8), (8, 3), (2, 5, 7, 4)])
+def test_all_singular_values_come_near_one_and_their_vectors_stay(shape):
+    matrices = torch.randn(shape, generator=torch.manual_seed(0), dtype=torch.float64)
+    left, values, right = torch.linalg.svd(matrices, full_matrices=False)
+    inner = left.mT @ orthogonal(matrices) @ right.mT
+    diagonal = inner.diagonal(dim1=-2, dim2=-1)
+    torch.testing.assert_close(inner, torch.diag_embed(diagonal), rtol=0, atol=1e-10)
+    well = values > 0.1 * values[..., :1]
+    assert ((diagonal > 0.6) & (diagonal < 1.3))[well].all()
+
+
+def test_a_matrix_takes_the_steps_of_torch():
+    """Which computes in half precision."""
+    weights = []
+    for made in (
+        lambda p: Muon([p], lr=0.02, weight_decay=0.1),
+        lambda p: torch.optim.Muon(
+            [p], lr=0.02, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+        ),
+    ):
+        draw = torch.manual_seed(1)
+        weight = torch.nn.Parameter(torch.randn(12, 20, generator=draw))
+        optimiser = made(weight)
+        for _ in range(5):
+            weight.grad = torch.randn(12, 20, generator=draw)
+            optimiser.step()
+        weights.append(weight.detach())
+    begun = torch.randn(12, 20, generator=torch.manual_seed(1))
+    apart = torch.linalg.matrix_norm(weights[0] - weights[1])
+    assert apart < 0.02 * torch.linalg.matrix_norm(weights[0] - begun)
+
+
+def test_a_stack_is_its_matrices():
+    draw = torch.manual_seed(2)
+    values, gradient = torch.randn(2, 3, 4, 5, generator=draw)
+    stack = torch.nn.Parameter(values.clone())
+    alone = [torch.nn.Parameter(matrix.clone()) for matrix in values]
+    stack.grad = gradient
+    for weight, own in zip(alone, gradient, strict=True):
+        weight.grad = own
+    Muon([stack], lr=0.1, weight_decay=0.0).step()
+    Muon(alone, lr=0.1, weight_decay=0.0).step()
+    torch.testing.assert_close(stack.detach(), torch.stack(alone).detach())
+
+
+def test_every_weight_has_one_optimiser():
+    network = OrbitalNetwork(OrbitalConfig(elements=["Na"], channels={"Na": [0, 1]}, lmax=1))
+    config = TrainingConfig(name="demo", data="d.h5", optimiser="muon", learning_rate=0.01)
+    optimisers = optimisers_of(network, config)
+    mine = [w for o in optimisers for group in o.param_groups for w in group["params"]]
+    assert sorted(map(id, mine)) == sorted(map(id, network.parameters()))
+    others = {id(w) for w in optimisers[1].param_groups[0]["params"]}
+    assert id(network.description.learned.weight) in others
+    assert all(id(w) in others for w in network.parameters() if w.ndim == 1)
+    assert {group["lr"] for o in optimisers for group in o.param_groups} == {0.01}
