@@ -91,7 +91,7 @@ def train(
     averaged = AveragedModel(network, avg_fn=_average(config.average))
     rate = _schedule(config.warm_up, config.epochs * steps)
     schedules = [torch.optim.lr_scheduler.LambdaLR(optimiser, rate) for optimiser in optimisers]
-    parts = {"network": network, "averaged": averaged}
+    parts: dict[str, Any] = {"network": network, "averaged": averaged}
     parts |= {f"optimiser {index}": optimiser for index, optimiser in enumerate(optimisers)}
     parts |= {f"schedule {index}": schedule for index, schedule in enumerate(schedules)}
     progress, best = Progress(), None

@@ -16,7 +16,7 @@ gradients. The factor makes a step as large as one of AdamW, whose rates then se
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -56,8 +56,8 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
-        """Take a step."""
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Take a step; the gradients are there."""
         assert closure is None
         for group in self.param_groups:
             rate, momentum = group["lr"], group["momentum"]
@@ -102,11 +102,15 @@ def optimisers_of(network: nn.Module, config: TrainingConfig) -> list[torch.opti
 
     Biases and the vectors of embeddings stay with AdamW.
     """
-    settings = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    rate, decay = config.learning_rate, config.weight_decay
     if config.optimiser == "adamw":
-        return [torch.optim.AdamW(network.parameters(), **settings)]
+        return [torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)]
     looked_up = {id(m.weight) for m in network.modules() if isinstance(m, nn.Embedding)}
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for weight in network.parameters():
         (matrices if weight.ndim > 1 and id(weight) not in looked_up else others).append(weight)
-    return [Muon(matrices, **settings), torch.optim.AdamW(others, **settings)]
+    return [
+        Muon(matrices, lr=rate, weight_decay=decay),
+        torch.optim.AdamW(others, lr=rate, weight_decay=decay),
+    ]
