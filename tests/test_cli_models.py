@@ -137,6 +137,7 @@ def test_predictions_are_starts(model, salt, tmp_path):
     )
     assert looked.exit_code == 0, looked.output
     assert "this file" in looked.output
+    assert result.output.count("note: no POTCAR here") == 1
     # By the INCAR it is the same file, and an earlier prediction is replaced.
     before = document.sha256
     assert mlcharge("predict", salt, "--incar", tmp_path / "INCAR", *words).exit_code == 0

@@ -9,6 +9,7 @@ from mlcharge_flows.jobs.inputs import VaspInputs
 from mlcharge_flows.jobs.learned import NO_POTCAR, LearnedStartMaker
 from mlcharge_flows.jobs.protocol import ComparisonSetGenerator
 from mlcharge_flows.jobs.start import StartDocument, StartError
+from mlcharge_flows.models.card import DataCard
 from mlcharge_flows.settings import SetupError
 from mlcharge_flows.vasp.potcar import Potcar
 
@@ -81,6 +82,17 @@ def test_without_potcars_the_card_counts(salt, inputs, trained, tmp_path, monkey
     charged = VaspInputs(salt, ComparisonSetGenerator(user_incar_settings={"NELECT": 9}))
     with pytest.raises(StartError, match="charged"):
         LearnedStartMaker(model="tiny").write(charged, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("trained_at", "known"),
+    [(None, None), ((350.0, 350.0), None), ((340.0, 400.0), None), ((520.0, 520.0), "520")],
+)
+def test_another_cutoff_is_remarked_on(inputs, trained, tmp_path, trained_at, known):
+    trained(data=DataCard(name="a few crystals", train=1, validation=0, encut=trained_at))
+    document = LearnedStartMaker(model="tiny").write(inputs, tmp_path)
+    remark = f"the model tiny was trained at ENCUT = {known} eV, the run has 350 eV"
+    assert [line.split(":")[0] for line in document.messages] == ([remark] if known else [])
 
 
 def test_a_run_refuses_what_was_predicted_for_other_data(inputs):

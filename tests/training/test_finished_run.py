@@ -9,12 +9,13 @@ from mlcharge_flows.training.store import write_store
 from mlcharge_flows.vasp.chgcar import read_chgcar
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "vasp_samples"
-RUNS = ("al", "lih", "si2_aiida", "si_g0w0_static")
+ENCUT = {"al": 520.0, "lih": 680.0, "si2_aiida": 240.0, "si_g0w0_static": 245.3}
+"""Of the runs, eV."""
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs real VASP files")
 
 
 @needs_samples
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", ENCUT)
 def test_runs_of_vasp_are_packed_by_the_channels_of_their_outcar(name, tmp_path):
     record = read_finished_run(SAMPLES / name, Origin(name, "PBE"))
     (again,) = write_store(tmp_path / "vasp.h5", [record])
@@ -24,6 +25,7 @@ def test_runs_of_vasp_are_packed_by_the_channels_of_their_outcar(name, tmp_path)
     assert again.density().n_electrons == pytest.approx(record.n_electrons, abs=1e-9)
     assert [len(r) for r in again.density().occupancies] == [len(r) for r in density.occupancies]
     assert again.n_total > 0
+    assert again.encut == ENCUT[name]
     assert again.energy < 0
 
 

@@ -12,10 +12,20 @@ from mlcharge_flows.training.summary import summarise
 
 
 def test_what_is_written_is_read(tmp_path):
-    record = packed()
+    record = replace(packed(), encut=350.0)
     store = write_store(tmp_path / "one.h5", [record])
     (again,) = store
-    for name in ("shape", "n_electrons", "energy", "id", "n_total", "start_error", "fingerprint"):
+    same = (
+        "shape",
+        "n_electrons",
+        "energy",
+        "encut",
+        "id",
+        "n_total",
+        "start_error",
+        "fingerprint",
+    )
+    for name in same:
         assert getattr(again, name) == getattr(record, name)
     assert vars(again.origin) == vars(record.origin)
     assert again.crystal.symbols == record.crystal.symbols
@@ -120,8 +130,9 @@ def test_what_is_no_store_is_refused_in_one_line(tmp_path):
 
 
 def test_the_summary_counts(tmp_path):
-    records = [packed("b", split="validation", seed=1), packed("a")]
+    records = [packed("b", split="validation", seed=1), replace(packed("a"), encut=520.0)]
     summary = summarise(write_store(tmp_path / "two.h5", records))
+    assert summary["ENCUT"] == "520 eV 1, not known 1"
     assert summary["materials"] == "2"
     assert summary["splits"] == "train 1, validation 1"
     assert summary["elements"] == "2: Cl 2, Na 2"

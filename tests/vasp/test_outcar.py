@@ -67,6 +67,7 @@ def test_header_and_closing_lines():
     outcar = read_outcar(SAMPLES / "si_g0w0_static/OUTCAR.gz")
     assert outcar.titels == ("PAW_PBE Si_GW 04May2012",)
     assert (outcar.n_ions, outcar.n_electrons, outcar.lmaxmix) == (2, 8.0, 2)
+    assert outcar.encut == 245.3
     assert (outcar.nelm, outcar.nelmdl) == (100, -5)
     assert (outcar.converged, outcar.elapsed) == (True, 0.818)
     assert outcar.energy == -10.22237938

@@ -51,6 +51,14 @@ def compare(
     max_atoms: MaxAtoms = None,
     limit: Limit = None,
     gamma: Gamma = False,
+    nelmdl: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Fixed-density steps at the beginning of every run, whatever its start; VASP: 5.",
+            show_default=False,
+        ),
+    ] = None,
     skip_bad: SkipBad = False,
 ) -> None:
     """Compare how many electronic steps each start takes, for every structure.
@@ -68,6 +76,8 @@ def compare(
 
         mlcharge compare cifs/ --arms learned,converged --model orbital
 
+        mlcharge compare cifs/ --arms learned,converged --nelmdl 2 --out short-delay
+
         mlcharge compare cifs/ --arms learned --model orbital,charge3net-mp --occupancies orbital
 
         mlcharge compare molecules.json --gamma --arms learned --model molecules.safetensors
@@ -78,7 +88,8 @@ def compare(
         from mlcharge_flows.flows.compare import CompareStartsMaker, compared_static
 
         return CompareStartsMaker(
-            static_maker=compared_static(gamma=gamma), starts=starts_of(arms, model, occupancies)
+            static_maker=compared_static(gamma=gamma, nelmdl=nelmdl),
+            starts=starts_of(arms, model, occupancies),
         )
 
     console = Console(highlight=False)

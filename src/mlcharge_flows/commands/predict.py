@@ -128,7 +128,7 @@ def _predict_all(
     from mlcharge_flows.jobs.start import StartError
     from mlcharge_flows.vasp.potcar import PotcarError
 
-    refused = []
+    refused, notes = [], dict[str, None]()
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(elapsed_when_finished=True))
     with Progress(*columns, console=console) as progress:
         for material in progress.track(materials):
@@ -142,6 +142,9 @@ def _predict_all(
                 grid = " x ".join(map(str, document.grid or ()))
                 line = f"{material.id}: {document.path}, {grid}, {document.seconds:.2f} s"
                 progress.console.print(line, markup=False, soft_wrap=True)
+                notes |= dict.fromkeys(document.messages)
+    for note in notes:
+        console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
     return refused
 
 

@@ -94,15 +94,24 @@ def named_starts(
     return starts
 
 
-def compared_static(*, gamma: bool = False) -> BaseVaspMaker:
+def compared_static(*, gamma: bool = False, nelmdl: int | None = None) -> BaseVaspMaker:
     """Run that is compared by default.
 
     Parameters
     ----------
     gamma
         At the Gamma point alone: for molecules in boxes.
+    nelmdl
+        Fixed-density steps at the beginning, without sign; VASP's default, five, if not given.
+
+    Examples
+    --------
+    >>> compared_static(nelmdl=2).input_set_generator.user_incar_settings
+    {'NELMDL': -2}
     """
     maker = StaticMaker(input_set_generator=ComparisonSetGenerator())
+    if nelmdl is not None:
+        maker.input_set_generator.user_incar_settings = {"NELMDL": -nelmdl}
     if gamma:
         maker.input_set_generator.user_kpoints_settings = Kpoints()  # type: ignore[assignment]
     return maker

@@ -15,7 +15,7 @@ from mlcharge_flows.jobs.start import StartError, StartMaker
 from mlcharge_flows.jobs.superposition import superposed
 from mlcharge_flows.models.model import CompletesDensities, ModelError
 from mlcharge_flows.models.registry import DEFAULT, LoadedModel
-from mlcharge_flows.models.scope import check_atoms, check_paw, check_scope
+from mlcharge_flows.models.scope import check_atoms, check_paw, check_scope, other_cutoff
 
 if TYPE_CHECKING:
     from mlcharge_flows.density.density import Density
@@ -199,3 +199,5 @@ class _Halves:
             run = {symbol: potcar.atomic_start() for symbol, potcar in inputs.potcars.items()}
             check_atoms(card, loaded.atoms, run)
         check_scope(card, inputs.crystal, inputs.grid, inputs.n_electrons)
+        if message := other_cutoff(card, inputs.incar.get("ENCUT")):
+            self._messages.append(message)

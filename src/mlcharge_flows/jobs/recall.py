@@ -48,4 +48,4 @@ def recall(material: Material, generator: VaspInputSet, protocol: str, model: st
     density = LearnedStartMaker(model=model).density(inputs, None, [])
     paw = {symbol: PawDataSet.of(potcar) for symbol, potcar in inputs.potcars.items()}
     origin = Origin(material.id, protocol, f"predicted by {model}", RECALLED)
-    return Record.pack(density, paw, origin)
+    return Record.pack(density, paw, origin, encut=inputs.incar.get("ENCUT"))

@@ -43,6 +43,9 @@ class DataCard(BaseModel):
     validation: int = Field(ge=0, description="Materials that chose among models.")
     sha256: str = Field("", description="Of the data set; empty if it is not one file.")
     protocol: str = Field("", description="Hash of the settings of its runs.")
+    encut: tuple[float, float] | None = Field(
+        None, description="Lowest and highest plane-wave cut-off of its runs, eV, if known."
+    )
     examples: dict[str, int] = Field(
         default_factory=dict, description="Training materials with each element."
     )

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.superposition import AtomicStart
     from mlcharge_flows.models.card import Card
 
+SAME_CUTOFF = 1.0
+"""eV by which ENCUT may differ from that of the training without a word."""
 SAME_CHARGE = 1e-6
 """Electrons by which NELECT may differ from that of neutral atoms."""
 
@@ -79,6 +81,31 @@ def check_scope(
         )
     if defect := card.range.defect(crystal, shape):
         raise OutOfScopeError(f"outside what the model {card.name} was trained on: {defect}")
+
+
+def other_cutoff(card: Card, encut: float | None) -> str | None:
+    """Say that a run has another plane-wave cut-off than a model was trained with, if it has.
+
+    The density that belongs to a cut-off is that model's to know; at another one a start is valid
+    still, but removes less of the superposition's error.
+
+    Parameters
+    ----------
+    card
+        Card of the model.
+    encut
+        ENCUT of the run, eV; None if not known.
+    """
+    if encut is None or card.data.encut is None:
+        return None
+    low, high = card.data.encut
+    if low - SAME_CUTOFF <= encut <= high + SAME_CUTOFF:
+        return None
+    known = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return (
+        f"the model {card.name} was trained at ENCUT = {known} eV, the run has {encut:g} eV: "
+        "expect it to save less"
+    )
 
 
 def check_paw(card: Card, run: Mapping[str, PawData]) -> None:

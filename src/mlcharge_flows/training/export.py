@@ -63,6 +63,7 @@ def checkpoint_of(
         What it took.
     """
     examples = Counter(symbol for record in records for symbol in set(record.crystal.symbols))
+    cutoffs = [record.encut for record in records if record.encut is not None]
     paw = {symbol: store.paw[symbol] for symbol in sorted(examples)}
     atoms = {symbol: data_set.atom for symbol, data_set in paw.items() if data_set.atom}
     titles = [data_set.titel for data_set in paw.values()]
@@ -78,6 +79,7 @@ def checkpoint_of(
             validation=n_validation,
             sha256=checksum(store.path),
             protocol=store.protocol,
+            encut=(min(cutoffs), max(cutoffs)) if cutoffs else None,
             examples=dict(sorted(examples.items())),
         ),
         paw_family=_family(titles),

@@ -23,7 +23,7 @@ def read_finished_run(folder: str | Path, origin: Origin) -> Record:
     """Pack the CHGCAR of a run with what POTCAR and OUTCAR say of it, plain or gzipped.
 
     With a POTCAR, the record is a difference from the superposition of its atoms. Without one, the
-    channels come from OUTCAR, and the density is packed whole. Energies and steps come from
+    channels come from OUTCAR, and the density is packed whole. Energies, steps and ENCUT come from
     OUTCAR. That the run converged is not checked, only that OUTCAR, if there is one, does not deny
     it.
 
@@ -55,6 +55,7 @@ def read_finished_run(folder: str | Path, origin: Origin) -> Record:
             origin,
             energy=float("nan") if told.energy is None else told.energy,
             energies=told.energies,
+            encut=told.encut,
             n_electrons=told.n_electrons,
         )
     except RunError:

@@ -67,6 +67,8 @@ class Record:
         E0 of the run, eV.
     energies
         Free energy of each electronic step of the run from atoms, eV; empty if not known.
+    encut
+        Plane-wave cut-off of the run, eV; None if not known.
     start_error
         NMAE of the superposition's density, percent; NaN if the atoms are not known.
     paw
@@ -84,6 +86,7 @@ class Record:
     n_electrons: float
     energy: float
     energies: tuple[float, ...]
+    encut: float | None
     start_error: float
     paw: Mapping[str, PawDataSet]
     packed_total: Quantised
@@ -97,6 +100,7 @@ class Record:
         origin: Origin,
         energy: float = float("nan"),
         energies: tuple[float, ...] = (),
+        encut: float | None = None,
         n_electrons: float | None = None,
         share: float | None = None,
     ) -> Self:
@@ -108,7 +112,7 @@ class Record:
             Converged density with occupancies.
         paw
             PAW data set of each of its elements.
-        origin, energy, energies
+        origin, energy, energies, encut
             As for the record.
         n_electrons
             NELECT; that of the atoms, or what the density integrates to, if not given.
@@ -144,6 +148,7 @@ class Record:
             n_electrons=n_electrons,
             energy=energy,
             energies=energies,
+            encut=encut,
             start_error=float("nan") if start is None else nmae(start.total, density.total),
             paw={symbol: paw[symbol] for symbol in sorted(set(crystal.symbols))},
             packed_total=quantise_waves(total, share),

@@ -7,7 +7,7 @@
         form_factor, record             the free atom, where it is known; q = n * q_step
     /materials/<id>         attributes: source, split, lattice, symbols, positions, shape,
                                         n_electrons, energy, energies, start_error,
-                                        waves_step, occupancies_step
+                                        waves_step, occupancies_step; encut, where it is known
         waves               integers (2, kx, ky, kz): real and imaginary part, in units of the step
         occupancies         integers, all ions one after the other
 
@@ -103,6 +103,7 @@ class Store:
             n_electrons=float(at["n_electrons"]),
             energy=float(at["energy"]),
             energies=tuple(float(value) for value in at["energies"]),
+            encut=float(at["encut"]) if "encut" in at else None,
             start_error=float(at["start_error"]),
             paw={symbol: self.paw[symbol] for symbol in sorted(set(symbols))},
             packed_total=Quantised(group["waves"][()], float(at["waves_step"])),
@@ -244,6 +245,8 @@ def _write_record(materials: h5py.Group, record: Record) -> None:
         "waves_step": record.packed_total.step,
         "occupancies_step": record.packed_occupancies.step,
     }
+    if record.encut is not None:
+        attributes["encut"] = record.encut
     for name, value in attributes.items():
         group.attrs[name] = value
     _write_array(group, "waves", record.packed_total.integers)

@@ -23,8 +23,10 @@ def summarise(store: Store) -> dict[str, str]:
     size = store.path.stat().st_size
     elements: Counter[str] = Counter()
     splits: Counter[str] = Counter()
+    cutoffs: Counter[str] = Counter()
     rows = []
     for record in store:
+        cutoffs["not known" if record.encut is None else f"{record.encut:g} eV"] += 1
         elements.update(set(record.crystal.symbols))
         splits[record.origin.split or "none"] += 1
         rows.append(
@@ -47,6 +49,7 @@ def summarise(store: Store) -> dict[str, str]:
         "materials": str(len(store)),
         "splits": _counts(splits),
         "protocol": store.protocol,
+        "ENCUT": _counts(cutoffs),
         "elements": f"{len(elements)}: {_counts(elements)}",
         "PAW data sets": ", ".join(data.titel for data in store.paw.values()),
         "median atoms": f"{atoms:g}",

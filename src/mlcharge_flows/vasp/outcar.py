@@ -28,6 +28,7 @@ _N_CHANNELS = re.compile(r"number of l-projection\s+operators is LMAX\s*=\s*(\d+
 _N_IONS = re.compile(r"number of ions\s+NIONS\s*=\s*(\d+)")
 _NELM = re.compile(r"^\s*NELM\s*=\s*(\d+);\s*NELMIN\s*=\s*(\d+);\s*NELMDL\s*=\s*(-?\d+)")
 _LMAXMIX = re.compile(r"^\s*LMAXMIX\s*=\s*(-?\d+)")
+_ENCUT = re.compile(rf"^\s*ENCUT\s*=\s*({REAL})\s*eV")
 _NELECT = re.compile(rf"^\s*NELECT\s*=\s*({REAL})")
 _START = re.compile(r"^\s*initial charge (?:density was supplied|from wavefunction)")
 # "magnetization density of overlapping atoms" is said of a CHGCAR without spin, too.
@@ -56,6 +57,8 @@ class Outcar:
         NIONS.
     n_electrons
         NELECT.
+    encut
+        Plane-wave cut-off, eV.
     lmaxmix
         Highest L of the occupancies that are mixed and written to CHGCAR.
     nelm, nelmdl
@@ -80,6 +83,7 @@ class Outcar:
     channels: tuple[tuple[int, ...], ...] = ()
     n_ions: int | None = None
     n_electrons: float | None = None
+    encut: float | None = None
     lmaxmix: int | None = None
     nelm: int | None = None
     nelmdl: int | None = None
@@ -132,6 +136,8 @@ def _read_header(path: str | Path, lines: Iterable[str]) -> dict[str, Any]:
             found["nelm"], found["nelmdl"] = int(match[1]), int(match[3])
         elif match := _LMAXMIX.match(line):
             found["lmaxmix"] = int(match[1])
+        elif match := _ENCUT.match(line):
+            found["encut"] = real(match[1])
         elif match := _NELECT.match(line):
             found["n_electrons"] = real(match[1])
         elif _START.match(line):
