@@ -5,7 +5,7 @@ from maggma.stores import MemoryStore
 from pymatgen.core import Lattice, Structure
 
 from mlcharge_flows.flows.campaign import CampaignMaker
-from mlcharge_flows.flows.compare import CompareStartsMaker, named_starts
+from mlcharge_flows.flows.compare import CompareStartsMaker, compared_static, named_starts
 from mlcharge_flows.jobs.existing import FileStartMaker
 from mlcharge_flows.jobs.protocol import ComparisonSetGenerator
 from mlcharge_flows.scf.comparison import Comparison
@@ -42,6 +42,16 @@ def test_no_arm_can_stop_another(helium):
             inner = job.maker.maker
             assert inner.run_vasp_kwargs["handlers"] == ()
             assert inner.stop_children_kwargs == {"handle_unsuccessful": False}
+
+
+def test_all_arms_share_the_fixed_density_steps(helium):
+    usual = CompareStartsMaker()
+    shorter = CompareStartsMaker(static_maker=compared_static(nelmdl=2))
+    assert shorter.protocol != usual.protocol
+    for job in shorter.make(helium).jobs:
+        if job.name.endswith("run"):
+            generator = job.maker.maker.input_set_generator
+            assert generator.get_input_set(helium, potcar_spec=True)["INCAR"]["NELMDL"] == -2
 
 
 def test_the_protocol_is_the_settings():

@@ -85,6 +85,15 @@ def test_without_delay_every_step_updates_the_density(run_folder):
     assert run.steps[0].charge_residual is not None
 
 
+def test_a_shorter_delay_ends_at_the_same_energy(run_folder):
+    usual, shorter = (execute(run_folder("Si", f"delay-{n}", NELMDL=-n)) for n in (5, 2))
+    assert [step.charge_residual is None for step in shorter.steps[:2]] == [True, False]
+    assert 3 <= len(shorter.steps) < len(usual.steps)
+    assert shorter.converged
+    energies = [run.steps[-1].free_energy for run in (usual, shorter)]
+    assert energies[1] == pytest.approx(energies[0], abs=1e-4)
+
+
 def test_nelm_stops_an_unconverged_run(run_folder):
     run = execute(run_folder("Si", NELM=7, EDIFF=1e-12))
     assert len(run.steps) == 7
