@@ -176,8 +176,8 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
         yield "data sha256", data.sha256
     if data.protocol:
         yield "protocol", data.protocol
-    if data.encut:
-        yield "ENCUT", " to ".join(f"{cutoff:g}" for cutoff in sorted(set(data.encut))) + " eV"
+    if data.cutoffs:
+        yield "ENCUT", data.cutoffs
     yield "PAW data", card.paw_family
     for symbol in card.elements:
         paw = card.paw[symbol]

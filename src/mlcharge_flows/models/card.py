@@ -50,6 +50,13 @@ class DataCard(BaseModel):
         default_factory=dict, description="Training materials with each element."
     )
 
+    @property
+    def cutoffs(self) -> str:
+        """Plane-wave cut-offs of its runs in words, such as ``350 to 400 eV``; empty if unknown."""
+        if self.encut is None:
+            return ""
+        return " to ".join(f"{cutoff:g}" for cutoff in sorted(set(self.encut))) + " eV"
+
 
 class TrainingCard(BaseModel):
     """What a training took."""

@@ -101,10 +101,9 @@ def other_cutoff(card: Card, encut: float | None) -> str | None:
     low, high = card.data.encut
     if low - SAME_CUTOFF <= encut <= high + SAME_CUTOFF:
         return None
-    known = f"{low:g}" if low == high else f"{low:g} to {high:g}"
     return (
-        f"the model {card.name} was trained at ENCUT = {known} eV, the run has {encut:g} eV: "
-        "expect it to save less"
+        f"the model {card.name} was trained at ENCUT = {card.data.cutoffs}, the run has "
+        f"{encut:g} eV: expect it to save less"
     )
 
 
