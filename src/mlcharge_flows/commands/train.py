@@ -114,6 +114,7 @@ def _train(
     console.print(f"{n_parameters:,} parameters on {device}; results go to {folder}", markup=False)
     with training_progress(console, config.epochs, folder) as watch:
         progress = run(task, (lessons, held_out), config, folder / "state.pt", watch)
+    task.finish(track(lessons, "fitting what the network leaves", console=console))
     errors = validate(task, task.network, held_out)
     training = TrainingCard(
         epochs=progress.epoch,

@@ -56,8 +56,9 @@ def train(
 ) -> Progress:
     """Train until the epochs are done or validation stops getting better.
 
-    The weights of the network at the end are the averaged ones (EMA) of the best validation. All
-    that is needed to go on after a kill is in one file, written whole after every epoch.
+    The weights of the network at the end are the averaged ones (EMA) of the best validation; what
+    is fitted to what they leave, :meth:`Task.finish` does. All that is needed to go on after a kill
+    is in one file, written whole after every epoch.
 
     Parameters
     ----------
@@ -160,7 +161,6 @@ def train(
         watch(progress)
     if best is not None:
         network.load_state_dict(best)
-    task.finish(training)
     return progress
 
 

@@ -216,7 +216,7 @@ class OrbitalTask:
         return {"loss": loss, **terms}
 
     @torch.no_grad()
-    def finish(self, lessons: Sequence[OrbitalLesson]) -> None:
+    def finish(self, lessons: Iterable[OrbitalLesson]) -> None:
         """Fit the form factors to what the trained network leaves, if it has any."""
         network = self._network(self.network)
         if network.form_factors is None:

@@ -130,7 +130,7 @@ class SuperResTask:
         grid = torch.stack(shares).mean()
         return {"loss": self.config.loss.grid * grid, "grid": grid}
 
-    def finish(self, lessons: Sequence[Any]) -> None:
+    def finish(self, lessons: Iterable[Any]) -> None:
         """Leave the network as it is: all of it is trained."""
 
     def errors(self, network: nn.Module, example: SuperResExample) -> dict[str, float]:

@@ -44,8 +44,8 @@ class Task(Protocol):
         """
         ...
 
-    def finish(self, lessons: Sequence[Any]) -> None:
-        """Take from the lessons what the trained network has left to say, after the last step."""
+    def finish(self, lessons: Iterable[Any]) -> None:
+        """Take from the lessons what the trained network has left to say, once it is trained."""
         ...
 
     def errors(self, network: nn.Module, example: Any) -> dict[str, float]:
