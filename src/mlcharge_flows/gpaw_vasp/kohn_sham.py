@@ -21,6 +21,7 @@ from gpaw.mpi import world
 from gpaw.new.calculation import DFT
 from gpaw.new.symmetry import SymmetryAnalysisBug
 
+from mlcharge_flows.gpaw_vasp.first_orbitals import first_orbitals
 from mlcharge_flows.gpaw_vasp.kerker import Kerker
 from mlcharge_flows.gpaw_vasp.plane_waves import count_plane_waves
 from mlcharge_flows.gpaw_vasp.refusal import Refusal
@@ -165,7 +166,7 @@ class KohnSham:
             self.density.normalize(self.potential_calculator.charge)
             self.loop = self.builder.create_scf_loop()
             self.potential, self.energies, _ = self.potential_calculator.calculate(self.density)
-            self.orbitals = self.builder.create_ibz_wave_functions(self.basis, self.potential)
+            self.orbitals = first_orbitals(self.builder, self.basis, self.potential)
 
     @property
     def n_electrons(self) -> float:
