@@ -1,26 +1,27 @@
 """The orbitals that a run begins with: atomic orbitals, diagonalised in the first potential.
 
-GPAW finds them, too, but writes each on the grid, atom by atom and k-point by k-point, to transform
-it back to plane waves, which takes as long as an electronic step. An atomic orbital is known in
-plane waves as it is: the transform of its radial part, a harmonic and the phase of its ion.
+GPAW finds them, too, with matrix elements on the grid, orbital by orbital and image by image, and
+writes what it finds on the grid, to transform it back. That takes as long as an electronic step or
+two. An atomic orbital is known in plane waves as it is: the transform of its radial part, a
+harmonic and the phase of its ion. There the Hamiltonian between atomic orbitals costs no more than
+one application to so many bands, and is that of the run itself.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from gpaw.core.pwacf import PWAtomCenteredFunctions
-from gpaw.new.lcao.builder import create_lcao_ibzwfs
-from gpaw.new.lcao.eigensolver import LCAOEigensolver
-from gpaw.new.lcao.hamiltonian import LCAOHamiltonian
 from gpaw.new.pwfd.ibzwfs import PWFDIBZWaveFunctions
 from gpaw.new.pwfd.wave_functions import PWFDWaveFunctions
 
+from mlcharge_flows.gpaw_vasp.projectors import Projectors
+
 if TYPE_CHECKING:
     from gpaw.core.plane_waves import PWArray
-    from gpaw.new.lcao.ibzwfs import LCAOIBZWaveFunctions
-    from gpaw.new.lcao.wave_functions import LCAOWaveFunctions
+    from gpaw.new.hamiltonian import Hamiltonian
     from gpaw.new.potential import Potential
     from gpaw.new.pw.builder import PWDFTComponentsBuilder
 
@@ -29,7 +30,7 @@ UNKNOWN = 100.0
 
 
 def first_orbitals(
-    builder: PWDFTComponentsBuilder, basis: Any, potential: Potential
+    builder: PWDFTComponentsBuilder, hamiltonian: Hamiltonian, potential: Potential
 ) -> PWFDIBZWaveFunctions:
     """Diagonalise the Hamiltonian of a potential between atomic orbitals.
 
@@ -39,37 +40,21 @@ def first_orbitals(
     ----------
     builder
         The calculation.
-    basis
-        Its atomic orbitals.
+    hamiltonian
+        What applies a potential to plane waves.
     potential
         The potential.
+
+    Raises
+    ------
+    ValueError
+        The grid does not hold the plane waves.
     """
-    atomic, _ = create_lcao_ibzwfs(
-        basis,
-        builder.ibz,
-        builder.communicators,
-        builder.setups,
-        builder.relpos_ac,
-        builder.grid,
-        builder.dtype,
-        min(builder.nbands, basis.Mmax),
-        builder.ncomponents,
-        builder.atomdist,
-        builder.nelectrons,
-    )
-    LCAOEigensolver(basis).iterate(atomic, None, potential, LCAOHamiltonian(basis))
-    return _in_plane_waves(builder, atomic)
-
-
-def _in_plane_waves(
-    builder: PWDFTComponentsBuilder, atomic: LCAOIBZWaveFunctions
-) -> PWFDIBZWaveFunctions:
-    """Turn combinations of atomic orbitals into plane waves, k-point by k-point."""
+    communicators = builder.communicators
 
     def create(spin: int, q: int, k: int, kpt_c: np.ndarray, weight: float) -> PWFDWaveFunctions:
-        combined = atomic._get_wfs(k, spin)
-        orbitals = PWFDWaveFunctions(
-            psit_nX=expand(combined, builder, kpt_c),
+        atomic = PWFDWaveFunctions(
+            atomic_orbitals(builder, kpt_c),
             spin=spin,
             q=q,
             k=k,
@@ -77,14 +62,26 @@ def _in_plane_waves(
             setups=builder.setups,
             relpos_ac=builder.relpos_ac,
             atomdist=builder.atomdist,
-            domain_band_comm=builder.communicators["K"],
+            domain_band_comm=communicators["K"],
             ncomponents=builder.ncomponents,
         )
-        orbitals.eig_n = np.full(builder.nbands, UNKNOWN)
-        orbitals.eig_n[: atomic.nbands] = combined.eig_n[: builder.nbands]
-        return orbitals
+        projectors = Projectors(
+            [setup.pt_j for setup in builder.setups],
+            builder.relpos_ac,
+            atomic.psit_nX.desc,
+            atomdist=builder.atomdist,
+            save_memory=False,
+        )
+        atomic._pt_aiX = projectors  # GPAW would make its own, for either set of orbitals
+        atomic.subspace_diagonalize(
+            partial(hamiltonian.apply, potential.vt_sR, potential.dedtaut_sR, None, None),
+            potential.deltaH,
+            atomic.psit_nX.new(),
+        )
+        lowest = _lowest(atomic, builder)
+        lowest._pt_aiX = projectors
+        return lowest
 
-    communicators = builder.communicators
     return PWFDIBZWaveFunctions.create(
         ibz=builder.ibz,
         ncomponents=builder.ncomponents,
@@ -95,15 +92,11 @@ def _in_plane_waves(
     )
 
 
-def expand(
-    combined: LCAOWaveFunctions, builder: PWDFTComponentsBuilder, kpoint: np.ndarray
-) -> PWArray:
-    """Orbitals of one k-point in plane waves; bands that are not combined are random.
+def atomic_orbitals(builder: PWDFTComponentsBuilder, kpoint: np.ndarray) -> PWArray:
+    """Bloch sums of all atomic orbitals, in plane waves.
 
     Parameters
     ----------
-    combined
-        Coefficients of atomic orbitals.
     builder
         The calculation.
     kpoint
@@ -118,20 +111,27 @@ def expand(
     # GPAW says so here, and not in the midst of the first step, if its grid is too small for them.
     nx, ny, nz = builder.grid.size
     waves.indices((nx, ny, nz // 2 + 1 if waves.dtype == float else nz))
-    orbitals = waves.empty(builder.nbands, builder.communicators["b"])
-    known = combined.C_nM.shape[0]
     functions = PWAtomCenteredFunctions(
         [setup.basis_functions_J for setup in builder.setups],
         builder.relpos_ac,
         waves,
         atomdist=builder.atomdist,
     )
-    coefficients = combined.C_nM.copy()
-    if waves.dtype == complex:
-        # Plane waves hold exp(ikr) about each ion, atomic orbitals have the phase of their cell.
-        phases = np.exp(-2j * np.pi * builder.relpos_ac @ kpoint)
-        coefficients.data *= np.repeat(phases, [setup.nao for setup in builder.setups])
-    functions.multiply(coefficients, orbitals[:known])
+    orbitals = waves.zeros(builder.setups.nao, builder.communicators["b"])
+    one_each = functions.empty(orbitals.dims, orbitals.comm)
+    one_each.matrix.data[:] = np.eye(builder.setups.nao)
+    functions.add_to(orbitals, one_each)
+    return orbitals
+
+
+def _lowest(atomic: PWFDWaveFunctions, builder: PWDFTComponentsBuilder) -> PWFDWaveFunctions:
+    """As many bands as the run has, random ones where there are too few."""
+    known = min(atomic.nbands, builder.nbands)
+    orbitals = atomic.psit_nX.desc.empty(builder.nbands, builder.communicators["b"])
+    orbitals.data[:known] = atomic.psit_nX.data[:known]
     if known < builder.nbands:
         orbitals[known:].randomize(seed=builder.communicators["w"].rank)
-    return orbitals
+    lowest = PWFDWaveFunctions.from_wfs(atomic, orbitals)
+    lowest.eig_n = np.full(builder.nbands, UNKNOWN)
+    lowest.eig_n[:known] = atomic.eig_n[:known]
+    return lowest

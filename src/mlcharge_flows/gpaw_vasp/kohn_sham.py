@@ -166,7 +166,7 @@ class KohnSham:
             self.density.normalize(self.potential_calculator.charge)
             self.loop = self.builder.create_scf_loop()
             self.potential, self.energies, _ = self.potential_calculator.calculate(self.density)
-            self.orbitals = first_orbitals(self.builder, self.basis, self.potential)
+            self.orbitals = first_orbitals(self.builder, self.loop.hamiltonian, self.potential)
 
     @property
     def n_electrons(self) -> float:

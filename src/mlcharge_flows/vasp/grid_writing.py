@@ -25,11 +25,26 @@ _EXPONENTS = np.array(
     [exponent_text(e).encode() for e in range(-_MAX_EXPONENT, _MAX_EXPONENT + 1)], dtype="S4"
 ).view("<u4")
 _POWERS = np.array([float(f"1e{k}") for k in range(-300, 301)])
+
+
+def _padded(n_digits: int) -> np.ndarray:
+    """All numbers of so many digits as text, zeros in front: bytes, shape (10**n, n)."""
+    powers = 10 ** np.arange(n_digits)[::-1]
+    return (np.arange(10**n_digits)[:, None] // powers % 10 + ord("0")).astype(np.uint8)
+
+
+def _first(lead: str) -> np.ndarray:
+    """Blank, lead, point and all five digits."""
+    text = np.empty((100_000, 8), dtype=np.uint8)
+    text[:, :3] = list(f" {lead}.".encode())
+    text[:, 3:] = _padded(5)
+    return text
+
+
 # One number is four pieces: blank, lead, point and five digits | four digits | two | exponent.
-_FIRST = np.array([f" {s}.{i:05d}".encode() for s in "0-" for i in range(100_000)], "S8")
-_HEADS = _FIRST.view("<u8")
-_MIDDLES = np.array([f"{i:04d}".encode() for i in range(10_000)], dtype="S4").view("<u4")
-_ENDS = np.array([f"{i:02d}".encode() for i in range(100)], dtype="S2").view("<u2")
+_HEADS = np.concatenate([_first("0"), _first("-")]).view("<u8").ravel()
+_MIDDLES = _padded(4).view("<u4").ravel()
+_ENDS = _padded(2).view("<u2").ravel()
 _NUMBER = np.dtype([("head", "<u8"), ("middle", "<u4"), ("end", "<u2"), ("exponent", "<u4")])
 _LINE = np.dtype([("numbers", _NUMBER, _PER_LINE), ("newline", "S1")])
 
