@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("gpaw", reason="needs the gpaw extra")
 
+from pymatgen.core import Structure
 from pymatgen.io.vasp.inputs import Kpoints
 from pymatgen.io.vasp.outputs import BSVasprun, Vasprun
 
@@ -204,6 +205,22 @@ def test_what_gpaw_cannot_set_up_is_refused_in_one_line(tags, reason, run_folder
     with pytest.raises(Refusal, match=reason) as refusal:
         execute(run_folder("Si", **tags))
     assert "\n" not in str(refusal.value)
+
+
+def test_a_cell_without_a_gradient_is_refused(run_folder):
+    # CuGeN2: mirror images of one lattice vector, in a cell that is not reduced.
+    lattice = [
+        [3.00351472, 0, 0],
+        [4.6720302087677545, 2.4974290803099244, 0],
+        [0, 0, 6.0],
+    ]
+    structure = Structure(lattice, ["Mg", "O"], [[0, 0, 0], [0, 0.5, 0.5]])
+    mesh = Kpoints.gamma_automatic((1, 1, 1))
+    with pytest.raises(Refusal, match=r"POSCAR: GPAW has no gradient .* ISYM = 0"):
+        execute(run_folder("MgO", structure=structure, kpoints=mesh))
+    reduced = structure.get_reduced_structure("niggli")
+    execute(run_folder("MgO", folder="reduced", structure=reduced, kpoints=mesh, NELM=1))
+    execute(run_folder("MgO", folder="any", structure=structure, kpoints=mesh, NELM=1, ISYM=0))
 
 
 def test_a_poscar_without_symbols_is_refused(run_folder):

@@ -158,7 +158,13 @@ class KohnSham:
                 )
 
     def start_from(self, start: Density) -> None:
-        """Take density and occupancies, and find the first orbitals in their potential."""
+        """Take density and occupancies, and find the first orbitals in their potential.
+
+        Raises
+        ------
+        Refusal
+            If GPAW has no potential for this cell, or no orbitals.
+        """
         self.transfer.impose(start, self.density)
         self.density.symmetrize(self.builder.ibz.symmetries)
         with _gpaw_setup():
@@ -166,6 +172,12 @@ class KohnSham:
             self.density.normalize(self.potential_calculator.charge)
             self.loop = self.builder.create_scf_loop()
             self.potential, self.energies, _ = self.potential_calculator.calculate(self.density)
+            if not np.isfinite(self.potential.vt_sR.data).all():
+                # Its stencil for a flat cell divides zero by zero where neighbours lie in a plane.
+                raise Refusal(
+                    "POSCAR: GPAW has no gradient on the grid of this cell, give its reduced cell "
+                    "or set ISYM = 0 in INCAR"
+                )
             self.orbitals = first_orbitals(self.builder, self.loop.hamiltonian, self.potential)
 
     @property
