@@ -31,6 +31,7 @@ from mlcharge_flows.gpaw_vasp.kohn_sham import KohnSham
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gpaw.new.hamiltonian import Hamiltonian
     from gpaw.new.potential import Potential
 
 REPEATS = 5
@@ -43,7 +44,7 @@ def seconds(work: Callable[..., object], *given: object) -> float:
     return process_time() - begin
 
 
-def first_potential(run: Path) -> tuple[KohnSham, Potential]:
+def first_potential(run: Path) -> tuple[KohnSham, Hamiltonian, Potential]:
     """The equations of a finished run, and the potential of its superposition of atoms."""
     use_fast_transforms()
     with tempfile.TemporaryDirectory() as inputs:
@@ -52,7 +53,7 @@ def first_potential(run: Path) -> tuple[KohnSham, Potential]:
     calculator = equations.builder.create_potential_calculator()
     equations.density.normalize(calculator.charge)
     potential, *_ = calculator.calculate(equations.density)
-    return equations, potential
+    return equations, equations.builder.create_scf_loop().hamiltonian, potential
 
 
 def main() -> None:
@@ -60,9 +61,8 @@ def main() -> None:
     print("| run | k-points | bands | over the grid, s | plane waves, s | ratio (range) |")
     print("|---|---:|---:|---:|---:|---:|")
     for run in map(Path, sys.argv[1:]):
-        equations, potential = first_potential(run)
+        equations, hamiltonian, potential = first_potential(run)
         builder, basis = equations.builder, equations.basis
-        hamiltonian = builder.create_scf_loop().hamiltonian
         times = [
             (
                 seconds(builder.create_ibz_wave_functions, basis, potential),

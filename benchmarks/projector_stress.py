@@ -33,9 +33,8 @@ def main() -> None:
     print("| run | k-points | projectors | GPAW, s | one pass, s | ratio (range) |")
     print("|---|---:|---:|---:|---:|---:|")
     for run in map(Path, sys.argv[1:]):
-        equations, potential = first_potential(run)
+        equations, hamiltonian, potential = first_potential(run)
         builder = equations.builder
-        hamiltonian = builder.create_scf_loop().hamiltonian
         waves = list(first_orbitals(builder, hamiltonian, potential))
         weights = [{ion: p.conj() for ion, p in wave.P_ani.items()} for wave in waves]
 

@@ -51,3 +51,20 @@ def run_folder(tmp_path):
         return path
 
     return make
+
+
+@pytest.fixture
+def first_potential():
+    """A function: the equations of a run folder, and the potential of its superposition."""
+    pytest.importorskip("gpaw", reason="needs the gpaw extra")
+    from mlcharge_flows.gpaw_vasp.inputs import read_inputs
+    from mlcharge_flows.gpaw_vasp.kohn_sham import KohnSham
+
+    def make(folder: Path):
+        equations = KohnSham(read_inputs(folder))
+        calculator = equations.builder.create_potential_calculator()
+        equations.density.normalize(calculator.charge)
+        potential, *_ = calculator.calculate(equations.density)
+        return equations, equations.builder.create_scf_loop().hamiltonian, potential
+
+    return make

@@ -33,16 +33,11 @@ def _padded(n_digits: int) -> np.ndarray:
     return (np.arange(10**n_digits)[:, None] // powers % 10 + ord("0")).astype(np.uint8)
 
 
-def _first(lead: str) -> np.ndarray:
-    """Blank, lead, point and all five digits."""
-    text = np.empty((100_000, 8), dtype=np.uint8)
-    text[:, :3] = list(f" {lead}.".encode())
-    text[:, 3:] = _padded(5)
-    return text
-
-
 # One number is four pieces: blank, lead, point and five digits | four digits | two | exponent.
-_HEADS = np.concatenate([_first("0"), _first("-")]).view("<u8").ravel()
+_FIRST = np.empty((2, 100_000, 8), dtype=np.uint8)
+_FIRST[..., :3] = [[list(b" 0.")], [list(b" -.")]]
+_FIRST[..., 3:] = _padded(5)
+_HEADS = _FIRST.view("<u8").ravel()
 _MIDDLES = _padded(4).view("<u4").ravel()
 _ENDS = _padded(2).view("<u2").ravel()
 _NUMBER = np.dtype([("head", "<u8"), ("middle", "<u4"), ("end", "<u2"), ("exponent", "<u4")])
