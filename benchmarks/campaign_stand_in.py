@@ -38,7 +38,7 @@ def nothing(structure: Structure) -> str:
 @job
 def counted(folder: str, arm: str) -> ScfRun:
     """Stand for the count of a run of twelve steps."""
-    comment = "mlcharge superposition 0123456789abcdef" if arm != "default" else None
+    comment = "mlcharge-superposition-0123456789abcdef" if arm != "default" else None
     return ScfRun(
         folder=folder,
         n_atoms=2,

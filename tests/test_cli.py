@@ -223,7 +223,7 @@ def test_inspect(run_folder):
     options = ["--poscar", run_folder / "POSCAR", "--incar", run_folder / "INCAR"]
     result = mlcharge("inspect", run_folder / "CHGCAR", *options)
     assert result.exit_code == 0
-    for text in ("4 x 4 x 4", "2.00000", "ion 1 He: 15 values", "read from file: a start"):
+    for text in ("4 x 4 x 4", "2.00000", "ion 1 He: 15 values", "read from file: a\n"):
         assert text in result.output
 
 

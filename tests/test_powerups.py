@@ -230,4 +230,4 @@ def test_the_example_on_the_page_runs(tmp_path, monkeypatch, capsys):
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     exec(compile(code, str(PAGE), "exec"), {})
-    assert "chgcar True mlcharge superposition " in capsys.readouterr().out
+    assert "chgcar True mlcharge-superposition-" in capsys.readouterr().out

@@ -51,7 +51,7 @@ def main():
             fault = ""
         else:
             with chgcar.open() as file:
-                say(f" charge-density read from file: {file.readline().strip()}\n")
+                say(f" charge-density read from file: {file.readline().split()[0]}\n")
     else:
         fault = ""
     if fault == "posmap" and pathlib.Path("attempts").read_text().count("\n") > 1:

@@ -115,17 +115,17 @@ def test_a_bad_run_from_atoms_is_for_others(tmp_path):
     (tmp_path / "vasp.out").write_text(" entering main loop\n BRMIX: very serious problems\n")
     handlers = BadStartHandler(), CrashedStartHandler()
     assert not any(handler.check(str(tmp_path)) for handler in handlers)
-    start = StartDocument(kind="file", path="x", comment="mlcharge file 3f2a")
+    start = StartDocument(kind="file", path="x", comment="mlcharge-file-3f2a")
     for icharg in (1, 11):
         StartRecord(icharg=icharg, start=start).write(tmp_path)
         assert not any(handler.check(str(tmp_path)) for handler in handlers)
 
 
 def test_a_bad_density_to_be_kept_is_for_others(tmp_path):
-    start = StartDocument(kind="file", path="x", comment="mlcharge file 3f2a")
+    start = StartDocument(kind="file", path="x", comment="mlcharge-file-3f2a")
     (tmp_path / "INCAR").write_text("ICHARG = 1\n")
     (tmp_path / "vasp.out").write_text(
-        " charge-density read from file: mlcharge file 3f2a\n BRMIX: very serious problems\n"
+        " charge-density read from file: mlcharge-file-3f2a\n BRMIX: very serious problems\n"
     )
     StartRecord(icharg=11, start=start).write(tmp_path)
     assert not BadStartHandler().check(str(tmp_path))
@@ -144,14 +144,14 @@ def test_a_run_that_another_handler_stopped_has_not_crashed(stand_in, folder, si
 
 @pytest.mark.parametrize("sign", [" BRMIX: very serious problems\n", "DAV:   1   NaN\n"])
 def test_what_happens_after_ionic_step_1_is_for_others(tmp_path, sign):
-    start = StartDocument(kind="file", path="x", comment="mlcharge file 3f2a")
+    start = StartDocument(kind="file", path="x", comment="mlcharge-file-3f2a")
     StartRecord(icharg=1, start=start).write(tmp_path)
     (tmp_path / "INCAR").write_text("ICHARG = 1\n")
     done = (
         "DAV:   1     0.4E+01    0.4E+01   -0.2E+03  1392   0.4E+02\n   1 F= -.1E+02 E0= -.1E+02 \n"
     )
     (tmp_path / "OSZICAR").write_text(done + sign)
-    read = " charge-density read from file: mlcharge file 3f2a\n"
+    read = " charge-density read from file: mlcharge-file-3f2a\n"
     (tmp_path / "vasp.out").write_text(read + done + sign)
     handlers = BadStartHandler(), CrashedStartHandler()
     assert not any(handler.check(str(tmp_path)) for handler in handlers)

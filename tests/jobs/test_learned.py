@@ -32,7 +32,7 @@ def test_a_prediction_is_written_whole(inputs, trained, tmp_path):
     path = trained()
     document = LearnedStartMaker(model="tiny").write(inputs, tmp_path)
     written = read_chgcar(tmp_path / "CHGCAR")
-    assert document.comment.startswith("mlcharge learned ")
+    assert document.comment.startswith("mlcharge-learned-")
     assert written.comment == document.comment
     assert document.kind == document.occupancies == "learned"
     assert document.model == "tiny"

@@ -63,7 +63,7 @@ def test_bands_of_a_static_run_started_from_a_density(silicon, run):
     assert (record.started_from, record.used, record.icharg) == ("chgcar", True, 1)
     assert record.start.kind == "superposition"
     assert record.start.occupancies == "atomic"
-    assert record.start.comment.startswith("mlcharge superposition ")
+    assert record.start.comment.startswith("mlcharge-superposition-")
     assert len(record.start.sha256) == 64
     assert record.start.path is None, "the result has replaced the start"
     assert incar_of(static)["NGXF"] == record.start.grid[0]

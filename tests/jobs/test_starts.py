@@ -83,7 +83,7 @@ def test_superposition_is_written_whole(inputs, tmp_path):
     assert written.n_electrons == pytest.approx(8.0, abs=1e-6)
     assert document.n_electrons == pytest.approx(8.0, abs=1e-9)
     assert document.comment == written.comment
-    assert document.comment.startswith("mlcharge superposition ")
+    assert document.comment.startswith("mlcharge-superposition-")
     assert len(document.comment) <= 40
     assert document.occupancies == "atomic"
     assert [len(record) for record in written.occupancies] == [33, 33]

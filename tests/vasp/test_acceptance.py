@@ -46,7 +46,7 @@ def test_good_file_is_used_and_echoes_its_comment(verdict, density):
     found = verdict(density)
     assert found.readable
     assert found.used
-    assert found.messages == ("charge-density read from file: superposition 3f2a",)
+    assert found.messages == ("charge-density read from file: superposition",)
     assert found.notes == ()
 
 

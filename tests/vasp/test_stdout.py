@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import gzip
+import re
 from pathlib import Path
 
 import pytest
 
+from mlcharge_flows.vasp.chgcar_header import echoed_comment
 from mlcharge_flows.vasp.stdout import read_start
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "vasp_samples"
@@ -40,6 +43,28 @@ def test_real_runs(name, provenance, comment, magnetisation):
     assert messages.magnetisation == magnetisation
     assert messages.entered
     assert not messages.errors
+
+
+REAL_ECHOES = [
+    "al/vasp.out.gz",
+    "si_nscf11/vasp.out.gz",
+    "si_relax_pair/vasp.out.relax2.gz",
+    "si_relax_relax12/vasp.out.relax2.gz",
+    "si_spin_nscf_atomate/vasp.out.gz",
+]
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the real VASP samples")
+@pytest.mark.parametrize("name", REAL_ECHOES)
+def test_vasp_echoes_the_first_word_so_a_comment_of_one_word_is_proven(name, tmp_path):
+    text = gzip.decompress((SAMPLES / name).read_bytes()).decode()
+    echoed = re.findall(r"charge-density read from file: ?(.*)", text)
+    assert echoed
+    assert [line.strip() for line in echoed] == [echoed_comment("unknown system")] * len(echoed)
+    token = "mlcharge-learned-0123456789abcdef"
+    (tmp_path / "vasp.out").write_text(text.replace("unknown", f"{echoed_comment(token):<7}"))
+    messages = read_start(tmp_path / "vasp.out")
+    assert (messages.provenance, messages.comment) == ("chgcar", token)
 
 
 def test_an_echoed_comment_is_the_proof(start):

@@ -177,5 +177,5 @@ def _spare(chgcar: Path) -> None:
     """Leave a CHGCAR alone that is no prediction: it may be the result of a run."""
     if chgcar.exists():
         with chgcar.open(encoding="ascii", errors="replace") as file:
-            if not file.readline(200).startswith("mlcharge "):
+            if not file.readline(200).startswith(("mlcharge-", "mlcharge ")):
                 leave(f"{chgcar}: is of a run and is not replaced; choose another --out")

@@ -13,7 +13,7 @@ from custodian.custodian import Validator
 from monty.os.path import zpath
 
 from mlcharge_flows.jobs.record import StartRecord
-from mlcharge_flows.vasp.chgcar_header import echoed_comment
+from mlcharge_flows.vasp.chgcar_header import header_comment
 from mlcharge_flows.vasp.stdout import read_start
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def is_comment(comment: str | None, start: StartDocument) -> bool:
     return (
         comment is not None
         and start.comment is not None
-        and echoed_comment(comment) == echoed_comment(start.comment)
+        and header_comment(comment) == header_comment(start.comment)
     )
 
 

@@ -185,11 +185,11 @@ def comment_line(kind: str, density: Density) -> str:
     >>> from mlcharge_flows.density.density import Density
     >>> crystal = Crystal(np.eye(3) * 3.0, ("H",), np.zeros((1, 3)))
     >>> line = comment_line("superposition", Density(crystal, np.full((2, 2, 2), 1 / 27)))
-    >>> line.rsplit(" ", 1)[0], len(line)
-    ('mlcharge superposition', 39)
+    >>> line.rsplit("-", 1)[0], len(line)
+    ('mlcharge-superposition', 39)
     """
-    # VASP reads and echoes 40 characters.
-    return f"mlcharge {kind[:13]} {density.fingerprint[:16]}"
+    # One word of at most 40 characters: VASP keeps so many and prints the first word.
+    return f"mlcharge-{kind[:13]}-{density.fingerprint[:16]}"
 
 
 def _check(density: Density, inputs: VaspInputs) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from mlcharge_flows.vasp.chgcar_header import echoed_comment
+from mlcharge_flows.vasp.chgcar_header import header_comment
 
 
 class ScfRun(BaseModel):
@@ -17,8 +17,8 @@ class ScfRun(BaseModel):
 
     Examples
     --------
-    >>> run = ScfRun(folder="/run", n_total=6, started_from="chgcar", start_comment="learned 3f2a")
-    >>> run.expected_comment = "learned 3f2a"
+    >>> run = ScfRun(folder="/run", n_total=6, started_from="chgcar", start_comment="learned-3f2a")
+    >>> run.expected_comment = "learned-3f2a"
     >>> run.proven
     True
     >>> run.started_from = "atoms"
@@ -80,7 +80,7 @@ class ScfRun(BaseModel):
         """Why it is not proven that the run started where it was meant to; None if it is.
 
         A run that was given a CHGCAR must have read it (not fallen back) and echoed its comment,
-        of which VASP keeps 40 characters. A run that was given none must have started from atoms.
+        of which VASP keeps 40 characters and prints the first word: comments are one word. A run that was given none must have started from atoms.
         Neither may have been touched by custodian, which deletes CHGCAR and changes INCAR.
         """
         if self.corrections:
@@ -91,7 +91,7 @@ class ScfRun(BaseModel):
             return "fell back to atoms" + (f": {self.warnings[0]}" if self.warnings else "")
         if self.expected_comment is None:
             return None if self.started_from == "atoms" else "read a CHGCAR that it was not given"
-        if echoed_comment(self.start_comment or "") != echoed_comment(self.expected_comment):
+        if header_comment(self.start_comment or "") != header_comment(self.expected_comment):
             return f"read another CHGCAR: {self.start_comment!r}"
         return None
 

@@ -23,7 +23,7 @@ from mlcharge_flows.vasp.chgcar_errors import (
     MagnetisationError,
     OccupancyError,
 )
-from mlcharge_flows.vasp.chgcar_header import COMMENT_LENGTH, echoed_comment
+from mlcharge_flows.vasp.chgcar_header import COMMENT_LENGTH, echoed_comment, header_comment
 from mlcharge_flows.vasp.chgcar_reader import ChgcarDensity, read_chgcar
 from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 
@@ -35,6 +35,7 @@ __all__ = [
     "MagnetisationError",
     "OccupancyError",
     "echoed_comment",
+    "header_comment",
     "read_chgcar",
     "write_chgcar",
 ]

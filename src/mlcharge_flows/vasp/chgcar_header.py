@@ -110,7 +110,7 @@ def format_header(crystal: Crystal, comment: str) -> tuple[str, ...]:
     """
     species = crystal.species
     return (
-        f"{echoed_comment(comment):<{COMMENT_LENGTH}}",
+        f"{header_comment(comment):<{COMMENT_LENGTH}}",
         f"   {1.0:.16f}     ",
         *(" " + "".join(f"{_fixed(x):>12}" for x in vector) for vector in crystal.lattice),
         "".join(f"   {symbol:<2}" for symbol, _ in species),
@@ -121,7 +121,7 @@ def format_header(crystal: Crystal, comment: str) -> tuple[str, ...]:
     )
 
 
-def echoed_comment(comment: str) -> str:
+def header_comment(comment: str) -> str:
     """Give the part of a comment that VASP keeps: plain ASCII, 40 characters, no outer blanks.
 
     Parameters
@@ -132,16 +132,39 @@ def echoed_comment(comment: str) -> str:
     Returns
     -------
     str
-        What ``charge-density read from file:`` will show.
+        First line of the CHGCAR, without the blanks that fill it up.
 
     Examples
     --------
-    >>> from mlcharge_flows.vasp.chgcar_header import echoed_comment
-    >>> echoed_comment("silicon   from a network")
+    >>> header_comment("silicon   from a network")
     'silicon from a network'
     """
     plain = " ".join(comment.split()).encode("ascii", "replace").decode()
     return plain[:COMMENT_LENGTH].rstrip()
+
+
+def echoed_comment(comment: str) -> str:
+    """Give the part of a comment that VASP prints when it has read the file: its first word.
+
+    All standard outputs of real runs that were available show one word: ``unknown`` for the
+    comment ``unknown system``. A comment that has to be recognized must therefore be one word.
+
+    Parameters
+    ----------
+    comment
+        First line of a CHGCAR.
+
+    Returns
+    -------
+    str
+        What ``charge-density read from file:`` shows.
+
+    Examples
+    --------
+    >>> echoed_comment("unknown system")
+    'unknown'
+    """
+    return header_comment(comment).partition(" ")[0]
 
 
 def _fixed(value: float) -> str:
