@@ -29,14 +29,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from rich.progress import track
 
+from mlcharge_flows.campaign.local import results
 from mlcharge_flows.density.metrics import error_removed, nmae
-from mlcharge_flows.flows.local import results
-from mlcharge_flows.jobs.known_models import known_models
 from mlcharge_flows.models.checkpoint import SUFFIX, read_checkpoint
 from mlcharge_flows.models.model import CompletesDensities, ModelError
 from mlcharge_flows.models.registry import DEFAULT
 from mlcharge_flows.models.scope import check_scope
 from mlcharge_flows.scf.statistics import summarize
+from mlcharge_flows.sources.known_models import known_models
 from mlcharge_flows.training.store import open_store
 
 if TYPE_CHECKING:

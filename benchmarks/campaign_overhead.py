@@ -57,11 +57,11 @@ def measure(number: int) -> dict[str, float]:
     from campaign_stand_in import StandInMaker, stored
     from jobflow.managers.fireworks import flow_to_workflow
 
-    from mlcharge_flows.flows.compare import CompareStartsMaker, named_starts
-    from mlcharge_flows.flows.documents import find_results, identity, labelled_flow
-    from mlcharge_flows.flows.local import results, run_locally
-    from mlcharge_flows.flows.routing import route_fireworks
-    from mlcharge_flows.flows.spec import FireWorksSpec
+    from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker, named_starts
+    from mlcharge_flows.campaign.documents import find_results, identity, labeled_flow
+    from mlcharge_flows.campaign.local import results, run_locally
+    from mlcharge_flows.campaign.routing import route_fireworks
+    from mlcharge_flows.campaign.spec import FireWorksSpec
     from mlcharge_flows.reports.write import write_report
 
     os.environ["MLCHARGE_VASP_CMD"] = "vasp_std"
@@ -74,7 +74,7 @@ def measure(number: int) -> dict[str, float]:
     import bson
 
     for material in campaign:
-        flow = route_fireworks(labelled_flow(material, maker, "benchmark"), FireWorksSpec())
+        flow = route_fireworks(labeled_flow(material, maker, "benchmark"), FireWorksSpec())
         metadata = identity(material, maker)
         jobs += len(flow.jobs)
         middle = seconds()

@@ -13,8 +13,8 @@ from uuid import uuid4
 from jobflow import Flow, JobStore, OnMissing, job
 from maggma.stores import MemoryStore
 
-from mlcharge_flows.flows.compare import CompareStartsMaker
-from mlcharge_flows.jobs.compare import compare
+from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
+from mlcharge_flows.atomate2.jobs.compare import compare
 from mlcharge_flows.scf.run import ScfRun
 
 if TYPE_CHECKING:

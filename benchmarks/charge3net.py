@@ -2,7 +2,7 @@
 
     python benchmarks/charge3net.py [--preset published] [--probes 240] [--grid 48] [--repeats 3]
 
-SrTiO3 (five atoms, about 21 neighbours per probe), on a GPU where there is one. Three parts: chunk
+SrTiO3 (five atoms, about 21 neighbors per probe), on a GPU where there is one. Three parts: chunk
 sizes, in turn, so that a change of the machine's load meets all of them; the sum of messages of the
 last convolution beside the tensor product of e3nn that it replaces; and how many points of a cubic
 grid are left by symmetry. Medians, with smallest and largest repeat, per second of processor time

@@ -25,9 +25,9 @@ from pymatgen.io.vasp import Incar
 from rich.progress import track
 from steps_by_error import copy_inputs
 
+from mlcharge_flows.atomate2.flows.dataset import QUICK
+from mlcharge_flows.campaign.local import results
 from mlcharge_flows.density.metrics import error_removed
-from mlcharge_flows.flows.dataset import QUICK
-from mlcharge_flows.flows.local import results
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.settings import Settings
 from mlcharge_flows.vasp.chgcar import read_chgcar

@@ -26,7 +26,7 @@ from rich.progress import track
 from steps_by_error import copy_inputs
 from steps_by_shell import by_length
 
-from mlcharge_flows.flows.local import results
+from mlcharge_flows.campaign.local import results
 from mlcharge_flows.gpaw_vasp.inputs import read_inputs
 from mlcharge_flows.gpaw_vasp.kohn_sham import KohnSham
 from mlcharge_flows.vasp.chgcar import ChgcarDensity, read_chgcar

@@ -4,7 +4,7 @@ Give it folders of finished runs; their inputs are taken::
 
     python benchmarks/first_orbitals.py data/all57/mp-*/default-run
 
-Prints a Markdown table: median processor time of either way, in turns, the diagonalisation between
+Prints a Markdown table: median processor time of either way, in turns, the diagonalization between
 atomic orbitals included, and the ratio with its range over the repeats.
 """
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from mlcharge_flows.flows.local import results
+from mlcharge_flows.campaign.local import results
 from mlcharge_flows.reports.figure import steps_figure
 from mlcharge_flows.reports.rows import tidy_rows
 from mlcharge_flows.reports.table import summary_table

@@ -28,12 +28,12 @@ from pymatgen.io.vasp import VaspInput
 from pymatgen.io.vasp.inputs import UnknownPotcarWarning
 from rich.progress import track
 
+from mlcharge_flows.campaign.local import results
 from mlcharge_flows.density.metrics import error_removed
-from mlcharge_flows.flows.local import results
-from mlcharge_flows.jobs.inputs import VaspInputs
-from mlcharge_flows.jobs.superposition import superposed
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.settings import Settings
+from mlcharge_flows.sources.inputs import VaspInputs
+from mlcharge_flows.sources.superposition import superposed
 from mlcharge_flows.vasp.chgcar import ChgcarDensity, read_chgcar, write_chgcar
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from pymatgen.io.vasp import Incar
 from rich.progress import track
 from steps_by_error import prepare, run_from
 
+from mlcharge_flows.campaign.local import results
 from mlcharge_flows.density.occupancies import to_matrix
-from mlcharge_flows.flows.local import results
 from mlcharge_flows.gpaw_vasp.inputs import read_inputs
 from mlcharge_flows.gpaw_vasp.kohn_sham import KohnSham
 from mlcharge_flows.settings import Settings

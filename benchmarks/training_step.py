@@ -1,9 +1,9 @@
-"""A training step of the orbital model: what equal neighbours and thinned waves save.
+"""A training step of the orbital model: what equal neighbors and thinned waves save.
 
     python benchmarks/training_step.py CONFIG.yaml dataset.h5
 
 The network of the training, with the weights that it begins with, on the first 32 materials. Every
-row is beside the slowest form (each image of a neighbour a pair of its own, all waves), in the same
+row is beside the slowest form (each image of a neighbor a pair of its own, all waves), in the same
 run. Prints a Markdown table: median processor time per material, ratio with its range over the
 repeats, which alternate, and the cosine between the gradients of all these materials.
 """
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import torch
 from rich.progress import track
 
-from mlcharge_flows.models.orbital.graph import Graph, neighbours
+from mlcharge_flows.models.orbital.graph import Graph, neighbors
 from mlcharge_flows.training.config import read_config
 from mlcharge_flows.training.orbital import OrbitalTask
 from mlcharge_flows.training.stage import take_weights
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 N_MATERIALS, BATCH, REPEATS = 32, 8, 5
 FORMS = (("no", 1), ("yes", 1), ("yes", 4), ("yes", 8), ("yes", 16))
-"""Whether equal neighbours are one, and the thinning."""
+"""Whether equal neighbors are one, and the thinning."""
 
 
 def main() -> None:
@@ -58,16 +58,16 @@ def main() -> None:
     examples["no", 1] = []
     for example, record in zip(examples["yes", 1], records, strict=True):
         crystal = record.crystal
-        pairs = neighbours(crystal.lattice, crystal.positions, model.cutoff)
+        pairs = neighbors(crystal.lattice, crystal.positions, model.cutoff)
         graph = Graph.joining(crystal.symbols, [], crystal.positions, pairs, model)
         examples["no", 1].append(replace(example, graph=graph))
     rows = [
         {form: step(tasks[form[1]], examples[form]) for form in FORMS}
         for _ in track(range(REPEATS + 1), "steps")
     ][1:]
-    n_pairs, n_unequal = (sum(len(e.graph.centres) for e in examples[f]) for f in FORMS[:2])
+    n_pairs, n_unequal = (sum(len(e.graph.centers) for e in examples[f]) for f in FORMS[:2])
     print(f"\n{N_MATERIALS} materials, {n_pairs} pairs, {n_unequal} unequal ones")
-    print("| equal neighbours joined | thinning | ms | ratio (range) | cosine |")
+    print("| equal neighbors joined | thinning | ms | ratio (range) | cosine |")
     print("|---|---:|---:|---:|---:|")
     for form in FORMS:
         ratios = sorted(row[FORMS[0]][0] / row[form][0] for row in rows)

@@ -12,8 +12,8 @@ import pytest
 from jobflow import SETTINGS, JobStore, run_locally
 from maggma.stores import MemoryStore
 
-from mlcharge_flows.flows.compare import CompareStartsMaker
-from mlcharge_flows.jobs.compare import compare
+from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
+from mlcharge_flows.atomate2.jobs.compare import compare
 from mlcharge_flows.scf.run import ScfRun
 
 ROOT = Path(__file__).parents[1]

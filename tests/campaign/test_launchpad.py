@@ -11,13 +11,13 @@ from mongo_server import Server
 from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
-from mlcharge_flows.cli import app
-from mlcharge_flows.flows.compare import CompareStartsMaker, named_starts
-from mlcharge_flows.flows.documents import find_results, finish_times, labelled_flow
-from mlcharge_flows.flows.launchpad import LaunchPadError, open_launchpad, state, submit
-from mlcharge_flows.flows.spec import FireWorksSpec
-from mlcharge_flows.jobs.compare import compare
-from mlcharge_flows.jobs.outcome import outcome
+from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker, named_starts
+from mlcharge_flows.atomate2.jobs.compare import compare
+from mlcharge_flows.atomate2.jobs.outcome import outcome
+from mlcharge_flows.campaign.documents import find_results, finish_times, labeled_flow
+from mlcharge_flows.campaign.launchpad import LaunchPadError, open_launchpad, state, submit
+from mlcharge_flows.campaign.spec import FireWorksSpec
+from mlcharge_flows.cli.app import app
 from mlcharge_flows.scf.run import ScfRun
 from mlcharge_flows.structures import Material
 
@@ -141,7 +141,7 @@ def test_results_are_found_by_the_name_of_the_campaign(store, maker, tmp_path, m
 
 
 def test_one_job_of_a_flow_holds_its_result(maker):
-    flow = labelled_flow(material("a"), maker, "first")
+    flow = labeled_flow(material("a"), maker, "first")
     assert {job.metadata["campaign"] for job in flow.jobs} == {"first"}
     (result,) = (job for job in flow.jobs if job.metadata.get("result"))
     assert result.output.uuid == flow.output.uuid

@@ -11,8 +11,8 @@ import pytest
 from cluster import CHEAP, until, write_spec, write_structures
 from typer.testing import CliRunner
 
-from mlcharge_flows.cli import app
-from mlcharge_flows.flows.local import results
+from mlcharge_flows.campaign.local import results
+from mlcharge_flows.cli.app import app
 from mlcharge_flows.settings import Settings
 
 MATERIALS = 5
@@ -40,7 +40,7 @@ def test_a_campaign_killed_in_the_middle_loses_what_was_running(tmp_path, enviro
     write_structures(tmp_path / "structures.json", MATERIALS)
     spec = write_spec(tmp_path, structures="structures.json", arms=["superposition"], **CHEAP)
     out = tmp_path / "out"
-    command = [sys.executable, "-c", "from mlcharge_flows.cli import main; main()"]
+    command = [sys.executable, "-c", "from mlcharge_flows.cli.app import main; main()"]
     command += ["campaign", "run", str(spec), "--workers", "2", "--out", str(out)]
     first = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -7,9 +7,10 @@ import pytest
 from pymatgen.core import SETTINGS, Lattice, Structure
 from pymatgen.io.vasp import Kpoints
 
-from mlcharge_flows.flows import materials_project
-from mlcharge_flows.flows.compare import CompareStartsMaker
-from mlcharge_flows.flows.materials_project import (
+from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
+from mlcharge_flows.atomate2.sets.materials_project import TaskInputsSet, TaskStaticMaker
+from mlcharge_flows.campaign import materials_project
+from mlcharge_flows.campaign.materials_project import (
     SourceError,
     fetch,
     open_rester,
@@ -17,8 +18,7 @@ from mlcharge_flows.flows.materials_project import (
     task_of_each,
     write_structures,
 )
-from mlcharge_flows.jobs.inputs import VaspInputs
-from mlcharge_flows.jobs.task_inputs import TaskInputsSet, TaskStaticMaker
+from mlcharge_flows.sources.inputs import VaspInputs
 from mlcharge_flows.structures import read_structures
 
 SALT = Structure(Lattice.cubic(4.2), ["O", "Mg"], [[0, 0, 0], [0.5] * 3])

@@ -3,11 +3,11 @@ from jobflow import Flow, JobStore, Response, job, run_locally
 from maggma.stores import MemoryStore
 from pymatgen.core import Lattice, Structure
 
-from mlcharge_flows.flows.compare import CompareStartsMaker, named_starts
-from mlcharge_flows.flows.routing import role, route, route_fireworks, route_remote
-from mlcharge_flows.flows.spec import FireWorksSpec
-from mlcharge_flows.jobs.batch import StartBatchMaker
-from mlcharge_flows.jobs.protocol import ComparisonSetGenerator
+from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker, named_starts
+from mlcharge_flows.atomate2.jobs.batch import StartBatchMaker
+from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
+from mlcharge_flows.campaign.routing import role, route, route_fireworks, route_remote
+from mlcharge_flows.campaign.spec import FireWorksSpec
 
 HELIUM = Structure(Lattice.cubic(3.0), ["He"], [[0, 0, 0]])
 

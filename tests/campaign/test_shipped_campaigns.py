@@ -10,9 +10,9 @@ import yaml
 from cluster import HERE
 from typer.testing import CliRunner
 
-from mlcharge_flows.cli import app
-from mlcharge_flows.flows.from_spec import campaign_maker
-from mlcharge_flows.flows.spec import SpecError, read_spec
+from mlcharge_flows.campaign.makers import campaign_maker
+from mlcharge_flows.campaign.spec import SpecError, read_spec
+from mlcharge_flows.cli.app import app
 
 WORKFLOWS = HERE.parents[1] / "workflows"
 CAMPAIGNS = ["charge3net_mp_benchmark", "static_campaign", "band_structures"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.density.density import Density, Magnetisation
+from mlcharge_flows.density.density import Density, Magnetization
 
 CRYSTAL = Crystal(np.diag([3.0, 4.0, 5.0]), ("Li",), np.zeros((1, 3)))
 
@@ -14,7 +14,7 @@ CRYSTAL = Crystal(np.diag([3.0, 4.0, 5.0]), ("Li",), np.zeros((1, 3)))
 @pytest.fixture
 def density():
     total = np.random.default_rng(0).uniform(size=(3, 4, 5))
-    spin = Magnetisation(total / 10, None, np.zeros(1))
+    spin = Magnetization(total / 10, None, np.zeros(1))
     return Density(CRYSTAL, total, (np.arange(15.0),), spin)
 
 
@@ -26,7 +26,7 @@ def test_scaling_sets_the_integral_and_nothing_else(density):
     scaled = density.scaled_to(3.0)
     assert scaled.n_electrons == pytest.approx(3.0, abs=1e-14)
     assert scaled.occupancies is density.occupancies
-    assert scaled.magnetisation is density.magnetisation
+    assert scaled.magnetization is density.magnetization
 
 
 def test_nothing_cannot_be_scaled():
@@ -41,7 +41,7 @@ def test_fingerprint_follows_content_not_comment_or_memory_order(density):
         replace(density, total=density.total + 1e-12),
         replace(density, occupancies=(np.arange(15.0) + 1e-12,)),
         replace(density, occupancies=None),
-        replace(density, magnetisation=None),
+        replace(density, magnetization=None),
         replace(density, crystal=Crystal(CRYSTAL.lattice, ("Na",), CRYSTAL.positions)),
     ]
     assert len({density.fingerprint, *(d.fingerprint for d in changed)}) == 6
@@ -53,4 +53,4 @@ def test_mismatches_are_refused(density):
     with pytest.raises(ValueError, match="2 occupancy records for 1 ions"):
         Density(CRYSTAL, density.total, (np.zeros(1), np.zeros(1)))
     with pytest.raises(ValueError, match="different grids"):
-        Density(CRYSTAL, np.zeros((2, 2, 2)), magnetisation=density.magnetisation)
+        Density(CRYSTAL, np.zeros((2, 2, 2)), magnetization=density.magnetization)

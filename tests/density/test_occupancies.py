@@ -243,7 +243,7 @@ def test_real_records_obey_cauchy_schwarz_with_both_orders_summed(case, channels
 
 
 @pytest.mark.parametrize("case", ["nacl", "lih", "al"])
-def test_odd_l_vanishes_at_real_inversion_centres(case):
+def test_odd_l_vanishes_at_real_inversion_centers(case):
     for record, ion_channels in zip(first_records(case), dict(REAL)[case], strict=True):
         inverted = rotate(record, ion_channels, -np.eye(3))
         np.testing.assert_allclose(inverted, record, atol=1e-12)
@@ -258,7 +258,7 @@ def test_full_1s_shell_of_real_lithium():
 
 
 def test_real_silicon_pair_is_related_by_inversion():
-    # The two atoms of diamond: inversion at the bond centre maps one record onto the other.
+    # The two atoms of diamond: inversion at the bond center maps one record onto the other.
     first, second = first_records("si_g0w0_static")
     channels = (0, 0, 1, 1, 2, 2)
     np.testing.assert_allclose(rotate(first, channels, -np.eye(3)), second, atol=1e-6)

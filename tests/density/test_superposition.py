@@ -97,7 +97,7 @@ def test_rotating_cell_and_atoms_together_changes_nothing(crystal):
     )
 
 
-def test_form_factor_is_normalised_to_zval_and_ends_with_the_mesh():
+def test_form_factor_is_normalized_to_zval_and_ends_with_the_mesh():
     atom = AtomicStart("H", 1.0, Q, 3.3 * np.exp(-Q), (), np.zeros(0))
     assert atom.at(np.array([0.0]))[0] == 1.0
     assert atom.at(np.array([Q[-1] + 0.1]))[0] == 0.0

@@ -1,4 +1,4 @@
-"""Runs that no solver made: every number is known, and different from its neighbours."""
+"""Runs that no solver made: every number is known, and different from its neighbors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def electronic_steps(count: int = 8, entropy: float = 0.002) -> tuple[Electronic
 
 
 def silicon() -> Run:
-    """An insulator on a Gamma-centred mesh: gap 0.6 eV, from k-point 1 to k-point 3."""
+    """An insulator on a Gamma-centerd mesh: gap 0.6 eV, from k-point 1 to k-point 3."""
     crystal = Crystal(
         np.array([[0.0, 2.715, 2.715], [2.715, 0.0, 2.715], [2.715, 2.715, 0.0]]),
         ("Si", "Si"),

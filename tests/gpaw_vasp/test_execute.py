@@ -14,8 +14,8 @@ from pymatgen.io.vasp.inputs import Kpoints
 from pymatgen.io.vasp.outputs import BSVasprun, Vasprun
 
 from mlcharge_flows.density.metrics import nmae
+from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.execute import execute
-from mlcharge_flows.gpaw_vasp.refusal import Refusal
 from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
 
 pytestmark = pytest.mark.gpaw
@@ -144,7 +144,7 @@ def test_harris_energy_of_atoms_needs_no_chgcar(run_folder):
 def test_tetrahedra_need_a_mesh(run_folder, tmp_path):
     lines = tmp_path / "lines"
     lines.write_text("path\n4\nLine_mode\nReciprocal\n0 0 0 \\Gamma\n0.5 0 0 X\n")
-    with pytest.raises(Refusal, match="ISMEAR"):
+    with pytest.raises(UnsupportedInputError, match="ISMEAR"):
         execute(run_folder("Si", kpoints=Kpoints.from_file(lines), ISMEAR=-5, ICHARG=12))
 
 
@@ -202,7 +202,7 @@ def test_another_lattice_keeps_the_electrons_of_the_file(run_folder):
     ],
 )
 def test_what_gpaw_cannot_set_up_is_refused_in_one_line(tags, reason, run_folder):
-    with pytest.raises(Refusal, match=reason) as refusal:
+    with pytest.raises(UnsupportedInputError, match=reason) as refusal:
         execute(run_folder("Si", **tags))
     assert "\n" not in str(refusal.value)
 
@@ -216,7 +216,7 @@ def test_a_cell_without_a_gradient_is_refused(run_folder):
     ]
     structure = Structure(lattice, ["Mg", "O"], [[0, 0, 0], [0, 0.5, 0.5]])
     mesh = Kpoints.gamma_automatic((1, 1, 1))
-    with pytest.raises(Refusal, match=r"POSCAR: GPAW has no gradient .* ISYM = 0"):
+    with pytest.raises(UnsupportedInputError, match=r"POSCAR: GPAW has no gradient .* ISYM = 0"):
         execute(run_folder("MgO", structure=structure, kpoints=mesh))
     reduced = structure.get_reduced_structure("niggli")
     execute(run_folder("MgO", folder="reduced", structure=reduced, kpoints=mesh, NELM=1))
@@ -228,5 +228,5 @@ def test_a_poscar_without_symbols_is_refused(run_folder):
     lines = (folder / "POSCAR").read_text().splitlines()
     ions = [" ".join(line.split()[:3]) for line in lines[8:]]
     (folder / "POSCAR").write_text("\n".join(lines[:5] + lines[6:8] + ions) + "\n")
-    with pytest.raises(Refusal, match="POSCAR: no element symbols"):
+    with pytest.raises(UnsupportedInputError, match="POSCAR: no element symbols"):
         execute(folder)

@@ -27,7 +27,7 @@ class First:
         return list(self.builder.create_ibz_wave_functions(self.basis, self.potential))
 
     def solve(self, orbitals):
-        """Diagonalise the run's Hamiltonian between orbitals: its matrix and eigenvalues."""
+        """Diagonalize the run's Hamiltonian between orbitals: its matrix and eigenvalues."""
         apply = partial(self.hamiltonian.apply, self.potential.vt_sR, None, None, None)
         other = orbitals.psit_nX.new()
         matrix = orbitals.build_hamiltonian(apply, self.potential.deltaH, other)

@@ -7,8 +7,8 @@ pytest.importorskip("gpaw", reason="needs the gpaw extra")
 
 from pymatgen.io.vasp.inputs import Kpoints
 
+from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.kpoints import KPointSet, from_file, from_spacing, read_kpoints
-from mlcharge_flows.gpaw_vasp.refusal import Refusal
 
 CUBIC = np.eye(3) * 4.0
 
@@ -73,13 +73,13 @@ def test_an_explicit_list_keeps_its_weights_through_gpaw():
 def test_cartesian_lines_are_refused(tmp_path):
     path = tmp_path / "KPOINTS"
     path.write_text("path\n5\nLine_mode\nCartesian\n0 0 0 G\n0.5 0 0 X\n")
-    with pytest.raises(Refusal, match="reciprocal"):
+    with pytest.raises(UnsupportedInputError, match="reciprocal"):
         from_file(Kpoints.from_file(path), CUBIC)
 
 
 def test_comments_at_line_ends_are_no_part_of_a_mesh(tmp_path):
     path = tmp_path / "KPOINTS"
-    path.write_text("mesh ! of mine\n0 ! automatic\nGamma # centred\n2 3 4 ! divisions\n0 0 0\n")
+    path.write_text("mesh ! of mine\n0 ! automatic\nGamma # centerd\n2 3 4 ! divisions\n0 0 0\n")
     assert from_file(read_kpoints(path), CUBIC).divisions == (2, 3, 4)
 
 
@@ -94,17 +94,17 @@ def test_labels_of_lines_stay(tmp_path):
     [
         ("mesh\n0\nGamma\n", "after line 3"),
         ("", "after line 0"),
-        ("x\n0\nReciprocal\n0.25 0 0\n0 0.25 0\n0 0 0.25\n0 0 0\n", "generalised"),
+        ("x\n0\nReciprocal\n0.25 0 0\n0 0.25 0\n0 0 0.25\n0 0 0\n", "generalized"),
         ("list\n3\nReciprocal\n0 0 0 1\n", "too early"),
     ],
 )
 def test_defective_files_are_refused_in_one_line(text, reason, tmp_path):
     path = tmp_path / "KPOINTS"
     path.write_text(text)
-    with pytest.raises(Refusal, match=reason):
+    with pytest.raises(UnsupportedInputError, match=reason):
         read_kpoints(path)
 
 
 def test_a_spacing_of_zero_is_refused():
-    with pytest.raises(Refusal, match="KSPACING"):
+    with pytest.raises(UnsupportedInputError, match="KSPACING"):
         from_spacing(CUBIC, 0.0)

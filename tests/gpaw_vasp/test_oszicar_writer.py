@@ -104,6 +104,6 @@ def test_every_line_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> None:
             assert path.read_text().endswith(format_step(step) + "\n")
 
 
-def test_a_count_beyond_its_column_stays_apart_from_its_neighbour(tmp_path: Path) -> None:
+def test_a_count_beyond_its_column_stays_apart_from_its_neighbor(tmp_path: Path) -> None:
     step = ElectronicStep(1, -1.0, -1.0, -1.0, -1.0, -1.0, 1234567, 0.1, None, 0.1)
     assert Oszicar(write(tmp_path / "OSZICAR", (step,))).electronic_steps[0][0]["ncg"] == 1234567

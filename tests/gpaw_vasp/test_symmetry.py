@@ -1,4 +1,4 @@
-"""Densities of centred lattices, whose symmetry the grid of VASP need not have."""
+"""Densities of centerd lattices, whose symmetry the grid of VASP need not have."""
 
 import numpy as np
 import pytest
@@ -13,8 +13,8 @@ from pymatgen.io.vasp.inputs import Kpoints
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.execute import execute
-from mlcharge_flows.gpaw_vasp.refusal import Refusal
 from mlcharge_flows.gpaw_vasp.symmetry import symmetric_grid, symmetry
 from mlcharge_flows.vasp.chgcar import read_chgcar
 
@@ -23,7 +23,7 @@ A, C = 2.6, 5.6
 
 @pytest.fixture
 def tetragonal():
-    """A body-centred cell by two edges and half the diagonal: a turn mixes the third with them."""
+    """A body-centerd cell by two edges and half the diagonal: a turn mixes the third with them."""
     lattice = Lattice([[A, 0, 0], [0, A, 0], [A / 2, A / 2, C / 2]])
     return Structure(lattice, ["He", "Be"], [[0, 0, 0], [0.5, 0.5, 0.0]])
 
@@ -60,7 +60,9 @@ def test_rotations_that_are_no_group_are_one_line(run_folder, tetragonal, monkey
 
     monkeypatch.setattr(Symmetry, "build", build)
     folder = run_folder("HeBe", "no-group", Kpoints.gamma_automatic((1, 1, 1)), tetragonal)
-    with pytest.raises(Refusal, match=r"POSCAR: .* no group; standardise the cell, or set ISYM"):
+    with pytest.raises(
+        UnsupportedInputError, match=r"POSCAR: .* no group; standardize the cell, or set ISYM"
+    ):
         execute(folder)
 
 

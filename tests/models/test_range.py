@@ -43,7 +43,7 @@ def by_hand(crystal, radius, reach=4):
 def test_distances_are_those_of_all_images(crystal):
     seen = _surroundings(crystal, 6.0)
     counts, nearest, pairs = by_hand(crystal, 6.0)
-    assert seen.neighbours.tolist() == counts
+    assert seen.neighbors.tolist() == counts
     np.testing.assert_allclose(seen.nearest, nearest)
     assert {pair: distance for pair, (distance, _, _) in seen.pairs.items()} == pytest.approx(pairs)
 
@@ -84,11 +84,11 @@ def test_a_range_survives_its_card(known):
         ),
         (
             Crystal(np.eye(3) * 12.0, ("Mg",), np.zeros((1, 3))),
-            r"ion 1 \(Mg\) is isolated: its nearest neighbour is farther than 6 angstrom",
+            r"ion 1 \(Mg\) is isolated: its nearest neighbor is farther than 6 angstrom",
         ),
         (
             Crystal(np.eye(3) * 5.0, ("O",), np.zeros((1, 3))),
-            r"ion 1 \(O\) is isolated: its nearest neighbour is at 5.00 angstrom; up to ",
+            r"ion 1 \(O\) is isolated: its nearest neighbor is at 5.00 angstrom; up to ",
         ),
         (
             replace(SALT, lattice=np.diag([3.0, 3.0, 12.0]), positions=SALT.positions / [1, 1, 4]),
@@ -100,10 +100,10 @@ def test_what_lies_outside_is_named(known, crystal, reason):
     assert re.match(reason, known.defect(crystal))
 
 
-def test_surfaces_have_too_few_neighbours(known):
+def test_surfaces_have_too_few_neighbors(known):
     cramped = known.model_copy(update={"volume": (1.0, 1000.0)})
     chain = Crystal(np.diag([20.0, 20.0, 2.6]), ("Mg",), np.zeros((1, 3)))
-    assert "ion 1 (Mg) has 4 neighbours within 6 angstrom; " in cramped.defect(chain)
+    assert "ion 1 (Mg) has 4 neighbors within 6 angstrom; " in cramped.defect(chain)
 
 
 def test_a_pair_never_seen_is_judged_by_its_elements():

@@ -63,5 +63,5 @@ def test_runs_of_vasp(name):
 
 @needs_samples
 def test_spin_is_refused():
-    with pytest.raises(StatesError, match=r"vasprun\.xml\.gz: spin-polarised runs are not"):
+    with pytest.raises(StatesError, match=r"vasprun\.xml\.gz: spin-polarized runs are not"):
         read_states(SAMPLES / "si_static_icharg0")

@@ -14,7 +14,7 @@ pytest.importorskip("safetensors", reason="needs the models extra")
 
 from synthetic_records import packed  # noqa: E402
 
-from mlcharge_flows.cli import app  # noqa: E402
+from mlcharge_flows.cli.app import app  # noqa: E402
 from mlcharge_flows.density.fourier import regrid  # noqa: E402
 from mlcharge_flows.models.charge3net.config import DIFFERENCE  # noqa: E402
 from mlcharge_flows.models.checkpoint import read_checkpoint  # noqa: E402
@@ -76,8 +76,8 @@ def learnable(example, model):
         density = 1.2 * example.start
         return replace(example, density=density, change=float(0.2 * example.start.mean()))
     start = example.image.start
-    neighbours = [start.roll(step, axis) for step in (1, -1) for axis in (2, 3, 4)]
-    target = 0.2 * (torch.stack(neighbours).mean(0) - start)
+    neighbors = [start.roll(step, axis) for step in (1, -1) for axis in (2, 3, 4)]
+    target = 0.2 * (torch.stack(neighbors).mean(0) - start)
     change = regrid(target[0, 0].numpy(), example.change.shape).astype(np.float32)
     return replace(example, target=target, change=change)
 

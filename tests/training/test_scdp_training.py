@@ -14,7 +14,7 @@ pytest.importorskip("basis_set_exchange", reason="needs the train extra")
 
 from synthetic_records import packed  # noqa: E402
 
-from mlcharge_flows.cli import app  # noqa: E402
+from mlcharge_flows.cli.app import app  # noqa: E402
 from mlcharge_flows.models.checkpoint import read_checkpoint  # noqa: E402
 from mlcharge_flows.models.registry import Registry  # noqa: E402
 from mlcharge_flows.training.config import ConfigError, TrainingConfig, read_config  # noqa: E402

@@ -8,7 +8,7 @@ from synthetic_records import PAW, packed, paw_data_set
 
 from mlcharge_flows.training.paw_data_set import PawDataSet
 from mlcharge_flows.training.store import StoreError, merge, open_store, write_store
-from mlcharge_flows.training.summary import summarise
+from mlcharge_flows.training.summary import summarize
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -131,7 +131,7 @@ def test_what_is_no_store_is_refused_in_one_line(tmp_path):
 
 def test_the_summary_counts(tmp_path):
     records = [packed("b", split="validation", seed=1), replace(packed("a"), encut=520.0)]
-    summary = summarise(write_store(tmp_path / "two.h5", records))
+    summary = summarize(write_store(tmp_path / "two.h5", records))
     assert summary["ENCUT"] == "520 eV 1, not known 1"
     assert summary["materials"] == "2"
     assert summary["splits"] == "train 1, validation 1"
@@ -141,6 +141,6 @@ def test_the_summary_counts(tmp_path):
 
 def test_the_summary_does_not_guess_steps(tmp_path):
     records = [packed("a"), replace(packed("b", seed=1), energies=())]
-    assert summarise(write_store(tmp_path / "one.h5", records))["median steps from atoms"] == "3"
+    assert summarize(write_store(tmp_path / "one.h5", records))["median steps from atoms"] == "3"
     without = write_store(tmp_path / "none.h5", records[1:])
-    assert summarise(without)["median steps from atoms"] == "not known"
+    assert summarize(without)["median steps from atoms"] == "not known"

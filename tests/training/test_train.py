@@ -15,7 +15,7 @@ pytest.importorskip("safetensors", reason="needs the models extra")
 
 from synthetic_records import packed  # noqa: E402
 
-from mlcharge_flows.cli import app  # noqa: E402
+from mlcharge_flows.cli.app import app  # noqa: E402
 from mlcharge_flows.models.checkpoint import read_checkpoint  # noqa: E402
 from mlcharge_flows.models.orbital import load  # noqa: E402
 from mlcharge_flows.models.orbital.model import OrbitalModel  # noqa: E402

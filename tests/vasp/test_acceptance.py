@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.density.density import Density, Magnetisation
+from mlcharge_flows.density.density import Density, Magnetization
 from mlcharge_flows.vasp.acceptance import chgcar_acceptance
 from mlcharge_flows.vasp.chgcar import write_chgcar
 
@@ -115,11 +115,11 @@ def test_positions_equal_up_to_the_headers_digits_and_lattice_vectors(verdict, d
     assert verdict(density, crystal=same).notes == ()
 
 
-def test_magnetisation_messages(verdict, density):
-    spin = Magnetisation(density.total / 2, density.occupancies, np.zeros(2))
-    read = verdict(replace(density, magnetisation=spin), spin_polarised=True)
+def test_magnetization_messages(verdict, density):
+    spin = Magnetization(density.total / 2, density.occupancies, np.zeros(2))
+    read = verdict(replace(density, magnetization=spin), spin_polarized=True)
     assert read.messages[1] == "magnetization density read from file 1"
-    atoms = verdict(density, spin_polarised=True)
+    atoms = verdict(density, spin_polarized=True)
     assert atoms.used
     assert atoms.messages[1] == "magnetization density of overlapping atoms calculated"
     assert len(verdict(density).messages) == 1
@@ -138,9 +138,9 @@ def test_vasp_does_not_unpack(tmp_path, density):
     assert plain.density.n_electrons == pytest.approx(2.0)
 
 
-def test_vasp_can_hang_on_a_cut_magnetisation(verdict, density, tmp_path):
-    spin = Magnetisation(density.total / 2, density.occupancies, np.zeros(2))
-    whole = replace(density, magnetisation=spin)
+def test_vasp_can_hang_on_a_cut_magnetization(verdict, density, tmp_path):
+    spin = Magnetization(density.total / 2, density.occupancies, np.zeros(2))
+    whole = replace(density, magnetization=spin)
     write_chgcar(tmp_path / "whole", whole)
     lines = (tmp_path / "whole").read_text().splitlines(keepends=True)
     second = max(n for n, line in enumerate(lines) if line.split() == ["4", "5", "6"])

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.density.density import Density, Magnetisation
+from mlcharge_flows.density.density import Density, Magnetization
 from mlcharge_flows.vasp.chgcar import (
     ChgcarError,
     IncompleteGridError,
-    MagnetisationError,
+    MagnetizationError,
     OccupancyError,
     read_chgcar,
     write_chgcar,
@@ -43,16 +43,16 @@ def density_of(n_ions=2, shape=(4, 3, 6), spin=False, seed=0):
         return rng.standard_normal(shape), tuple(rng.standard_normal(15) for _ in symbols)
 
     total, records = block()
-    magnetisation = None
+    magnetization = None
     if spin:
         grid, spin_records = block()
-        magnetisation = Magnetisation(grid, spin_records, np.round(rng.uniform(size=n_ions), 3))
-    return Density(crystal, total, records, magnetisation, "a density")
+        magnetization = Magnetization(grid, spin_records, np.round(rng.uniform(size=n_ions), 3))
+    return Density(crystal, total, records, magnetization, "a density")
 
 
 @pytest.fixture
 def chgcar(tmp_path):
-    """A path and the text of a whole spin-polarised file."""
+    """A path and the text of a whole spin-polarized file."""
     path = tmp_path / "CHGCAR"
     write_chgcar(path, density_of(spin=True))
     return path, path.read_text()
@@ -75,8 +75,8 @@ def test_real_files_agree_with_pymatgen(case):
     np.testing.assert_allclose(ours.total * volume, theirs.data["total"], rtol=1e-13)
     for ion, record in enumerate(ours.occupancies, start=1):
         np.testing.assert_array_equal(record, np.ravel(theirs.data_aug["total"][ion]))
-    if ours.magnetisation is not None:
-        grid = ours.magnetisation.grid * volume
+    if ours.magnetization is not None:
+        grid = ours.magnetization.grid * volume
         np.testing.assert_allclose(grid, theirs.data["diff"], rtol=1e-13)
     assert [site.specie.symbol for site in theirs.structure] == list(ours.crystal.symbols)
 
@@ -93,8 +93,8 @@ def test_real_files_hold_their_valence_electrons(case, electrons, ions):
 
 def test_real_spin_file_has_the_moment_line_of_its_input():
     density = read_chgcar(sample("li_spin"))
-    np.testing.assert_array_equal(density.magnetisation.moments, [0.6])
-    assert len(density.magnetisation.occupancies[0]) == 15
+    np.testing.assert_array_equal(density.magnetization.moments, [0.6])
+    assert len(density.magnetization.occupancies[0]) == 15
 
 
 @pytest.mark.parametrize("spin", [False, True])
@@ -112,9 +112,9 @@ def test_writing_then_reading_is_identity_to_the_printed_digits(tmp_path, spin, 
     for a, b in zip(again.occupancies, density.occupancies, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
     if spin:
-        magnetisation, expected = again.magnetisation, density.magnetisation
-        np.testing.assert_allclose(magnetisation.grid, expected.grid, rtol=1e-10)
-        np.testing.assert_array_equal(magnetisation.moments, expected.moments)
+        magnetization, expected = again.magnetization, density.magnetization
+        np.testing.assert_allclose(magnetization.grid, expected.grid, rtol=1e-10)
+        np.testing.assert_array_equal(magnetization.moments, expected.moments)
     write_chgcar(tmp_path / "again", again)
     write_chgcar(tmp_path / "plain", density)
     assert (tmp_path / "again").read_bytes() == (tmp_path / "plain").read_bytes()
@@ -196,12 +196,12 @@ def test_scale_factor_and_negative_volume(chgcar):
 def test_files_without_occupancies_are_accepted(tmp_path, spin):
     density = density_of(spin=spin)
     if spin:
-        magnetisation = replace(density.magnetisation, occupancies=None)
-        density = replace(density, magnetisation=magnetisation)
+        magnetization = replace(density.magnetization, occupancies=None)
+        density = replace(density, magnetization=magnetization)
     write_chgcar(tmp_path / "CHG", replace(density, occupancies=None))
     again = read_chgcar(tmp_path / "CHG")
     assert again.occupancies is None
-    assert (again.magnetisation is not None) == spin
+    assert (again.magnetization is not None) == spin
 
 
 def title(text, ion, block=0):
@@ -249,16 +249,16 @@ DEFECTS = {
     ),
     "no moments": (
         lambda t: re.sub(r"\n(  0\.\d{12}E.{3}){2}\n", "\n", t),
-        MagnetisationError,
+        MagnetizationError,
         "moments",
     ),
     "truncated spin": (
         lambda t: t[: title(t, 1, 1) - 200],
-        MagnetisationError,
+        MagnetizationError,
         "ends before",
     ),
-    "no spin records": (lambda t: t[: title(t, 1, 1)], MagnetisationError, "ion 1"),
-    "third block": (lambda t: t + "    4    3    6\n", MagnetisationError, "third block"),
+    "no spin records": (lambda t: t[: title(t, 1, 1)], MagnetizationError, "ion 1"),
+    "third block": (lambda t: t + "    4    3    6\n", MagnetizationError, "third block"),
 }
 
 
@@ -294,7 +294,7 @@ def test_no_truncation_is_taken_for_a_whole_file(chgcar, cut):
     except ChgcarError:
         return
     # A file cut exactly after a block is a whole file of a smaller kind.
-    assert density.magnetisation is None
+    assert density.magnetization is None
 
 
 def test_damaged_gzip(tmp_path):

@@ -14,7 +14,7 @@ def reference(values):
 
 
 def awkward(n):
-    """Every magnitude, exact ties of the last digit, powers of ten and their neighbours."""
+    """Every magnitude, exact ties of the last digit, powers of ten and their neighbors."""
     rng = np.random.default_rng(0)
     powers = 10.0 ** np.arange(-310.0, 309.0)
     ties = (rng.integers(10**10, 10**11, n // 4) + 0.5) * 10.0 ** rng.integers(-14, 5, n // 4)

@@ -27,7 +27,7 @@ def start(tmp_path):
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the real VASP samples")
 @pytest.mark.parametrize(
-    ("name", "provenance", "comment", "magnetisation"),
+    ("name", "provenance", "comment", "magnetization"),
     [
         ("si_relax_pair/vasp.out.relax1.gz", "atoms", None, None),
         ("si_relax_pair/vasp.out.relax2.gz", "chgcar", "unknown", "chgcar"),
@@ -36,11 +36,11 @@ def start(tmp_path):
         ("si_static_icharg0/vasp.out.gz", "atoms", None, None),
     ],
 )
-def test_real_runs(name, provenance, comment, magnetisation):
+def test_real_runs(name, provenance, comment, magnetization):
     messages = read_start(SAMPLES / name)
     assert messages.provenance == provenance
     assert messages.comment == comment
-    assert messages.magnetisation == magnetisation
+    assert messages.magnetization == magnetization
     assert messages.entered
     assert not messages.errors
 
@@ -113,7 +113,7 @@ def test_a_run_that_never_entered_the_main_loop_is_unknown(start):
 def test_moments_from_magmom_do_not_spoil_the_density(start):
     text = ECHO + " magnetization density of overlapping atoms calculated\n" + MAIN + STEPS
     messages = start(text)
-    assert (messages.provenance, messages.magnetisation) == ("chgcar", "atoms")
+    assert (messages.provenance, messages.magnetization) == ("chgcar", "atoms")
 
 
 def test_what_is_said_after_the_first_step_is_of_no_account(start):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from mlcharge_flows.flows.materials_project import (
+from mlcharge_flows.campaign.materials_project import (
     SourceError,
     fetch,
     open_rester,

@@ -68,7 +68,7 @@ def main() -> None:
             continue
         if not closed_shell(atoms):
             if arguments.names:
-                parser.error(f"{name} has unpaired electrons, the runs are not spin-polarised")
+                parser.error(f"{name} has unpaired electrons, the runs are not spin-polarized")
             continue
         structure = AseAtomsAdaptor.get_structure(in_a_box(atoms, arguments.vacuum))
         entries.append(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Magnetisation:
+class Magnetization:
     """The spin part of a collinear density.
 
     Parameters
@@ -23,7 +23,7 @@ class Magnetisation:
     occupancies
         On-site occupancies of up minus down, one record per ion, or None.
     moments
-        The moment line of a spin-polarised CHGCAR, one value per ion: the *input* MAGMOM.
+        The moment line of a spin-polarized CHGCAR, one value per ion: the *input* MAGMOM.
     """
 
     grid: np.ndarray
@@ -47,7 +47,7 @@ class Density:
     occupancies
         One flat record per ion in VASP's order (see :mod:`mlcharge_flows.density.occupancies`),
         or None where the file has none.
-    magnetisation
+    magnetization
         The spin part, or None.
     comment
         First line of the file; VASP echoes it when it reads the density, so it carries the proof.
@@ -56,7 +56,7 @@ class Density:
     crystal: Crystal
     total: np.ndarray
     occupancies: tuple[np.ndarray, ...] | None = None
-    magnetisation: Magnetisation | None = None
+    magnetization: Magnetization | None = None
     comment: str = "unknown system"
 
     def __post_init__(self) -> None:
@@ -66,8 +66,8 @@ class Density:
             raise ValueError(
                 f"{len(self.occupancies)} occupancy records for {len(self.crystal)} ions"
             )
-        if self.magnetisation is not None and self.magnetisation.grid.shape != self.total.shape:
-            raise ValueError("total and magnetisation are on different grids")
+        if self.magnetization is not None and self.magnetization.grid.shape != self.total.shape:
+            raise ValueError("total and magnetization are on different grids")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -89,9 +89,9 @@ class Density:
         digest = sha256(repr((self.crystal.symbols, self.total.shape)).encode())
         grids = [self.crystal.lattice, self.crystal.positions, self.total]
         records = [*(self.occupancies or ())]
-        if self.magnetisation is not None:
-            grids.append(self.magnetisation.grid)
-            records += self.magnetisation.occupancies or ()
+        if self.magnetization is not None:
+            grids.append(self.magnetization.grid)
+            records += self.magnetization.occupancies or ()
         for array in [*grids, *records]:
             digest.update(np.ascontiguousarray(array, dtype="<f8").data)
         return digest.hexdigest()
@@ -99,7 +99,7 @@ class Density:
     def scaled_to(self, n_electrons: float) -> Self:
         """Multiply the total grid so that it integrates to a number of electrons.
 
-        Occupancies and magnetisation stay as they are.
+        Occupancies and magnetization stay as they are.
 
         Parameters
         ----------

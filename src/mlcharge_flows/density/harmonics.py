@@ -2,7 +2,7 @@ r"""Real spherical harmonics in VASP's order, their triple integrals and their r
 
 Components run m = -l..l, with sin(|m| phi) for m < 0 and cos(m phi) for m >= 0 and no
 Condon-Shortley phase, so that l = 1 is (y, z, x) and l = 2 is (xy, yz, 3z^2-1, xz, x^2-y^2). The
-normalisation is :math:`\int Y_{lm} Y_{l'm'} d\Omega = \delta_{ll'} \delta_{mm'}`.
+normalization is :math:`\int Y_{lm} Y_{l'm'} d\Omega = \delta_{ll'} \delta_{mm'}`.
 
 All integrals here are of polynomials on the sphere; a Gauss-Legendre times trapezoidal rule of
 sufficient degree does them exactly, so nothing depends on tabulated coefficients.

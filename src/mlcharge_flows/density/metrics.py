@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def nmae(density: np.ndarray, reference: np.ndarray) -> float:
-    """Normalised mean absolute error over the full grid, in percent.
+    """Normalized mean absolute error over the full grid, in percent.
 
     100 sum |rho - rho_ref| / sum |rho_ref|, the measure of ChargE3Net and its successors.
 

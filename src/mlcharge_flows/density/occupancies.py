@@ -10,7 +10,7 @@ M = -L..L of
 
 with D the atomic density matrix in real harmonics. The on-site density is then
 :math:`\sum_{a \le b} \phi_a(r) \phi_b(r) \sum_{LM} \rho^{ab}_{LM} Y_{LM}`; parts with odd
-:math:`l_a + l_b + L` cannot contribute to it and are not stored. Length, order and normalisation
+:math:`l_a + l_b + L` cannot contribute to it and are not stored. Length, order and normalization
 were measured on real files (see ``docs``): the L = 0 value is
 :math:`(2-\delta_{ab}) \sum_m D_{am,bm} / \sqrt{4\pi}`.
 

@@ -67,14 +67,14 @@ def run(
     if context.invoked_subcommand is not None:
         return
     _need_gpaw()
+    from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
     from mlcharge_flows.gpaw_vasp.execute import execute
     from mlcharge_flows.gpaw_vasp.fourier_library import use_fast_transforms
-    from mlcharge_flows.gpaw_vasp.refusal import Refusal
 
     use_fast_transforms()
     try:
         execute(Path.cwd())
-    except Refusal as refusal:
+    except UnsupportedInputError as refusal:
         fail(str(refusal))
     except OSError as error:
         fail(f"{error.filename or 'a file'}: {error.strerror or error}")

@@ -45,7 +45,7 @@ def execute(folder: Path) -> Run:
 
     Raises
     ------
-    Refusal
+    UnsupportedInputError
         If the input cannot be computed.
     """
     started, clock = time.time(), time.perf_counter()

@@ -1,4 +1,4 @@
-"""The orbitals that a run begins with: atomic orbitals, diagonalised in the first potential.
+"""The orbitals that a run begins with: atomic orbitals, diagonalized in the first potential.
 
 GPAW finds them, too, with matrix elements on the grid, orbital by orbital and image by image, and
 writes what it finds on the grid, to transform it back. That takes as long as an electronic step or
@@ -32,7 +32,7 @@ UNKNOWN = 100.0
 def first_orbitals(
     builder: PWDFTComponentsBuilder, hamiltonian: Hamiltonian, potential: Potential
 ) -> PWFDIBZWaveFunctions:
-    """Diagonalise the Hamiltonian of a potential between atomic orbitals.
+    """Diagonalize the Hamiltonian of a potential between atomic orbitals.
 
     Bands beyond their number are random.
 

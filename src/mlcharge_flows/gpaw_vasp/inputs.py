@@ -11,8 +11,8 @@ import numpy as np
 from pymatgen.io.vasp.inputs import Incar, Poscar
 
 from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.kpoints import KPointSet, from_file, from_spacing, read_kpoints
-from mlcharge_flows.gpaw_vasp.refusal import Refusal
 from mlcharge_flows.gpaw_vasp.settings import Settings
 from mlcharge_flows.gpaw_vasp.tags import check_tags
 from mlcharge_flows.vasp.fine_grid import FFTGrids, fft_grids
@@ -82,7 +82,7 @@ def read_inputs(folder: Path) -> Inputs:
 
     Raises
     ------
-    Refusal
+    UnsupportedInputError
         If a file is missing or malformed, files contradict each other, or the INCAR asks for
         something that is not supported.
     """
@@ -90,15 +90,19 @@ def read_inputs(folder: Path) -> Inputs:
     # pymatgen would take the elements from the POTCAR, and so never see a wrong one.
     poscar = _read(folder, "POSCAR", partial(Poscar.from_file, check_for_potcar=False))
     if not poscar.true_names:
-        raise Refusal("POSCAR: no element symbols, put them on a line before the counts")
+        raise UnsupportedInputError(
+            "POSCAR: no element symbols, put them on a line before the counts"
+        )
     structure = poscar.structure
     crystal = Crystal.from_structure(structure)
     if not structure.is_valid(tol=SMALLEST_DISTANCE):
-        raise Refusal(f"POSCAR: two ions are nearer than {SMALLEST_DISTANCE} angstrom")
+        raise UnsupportedInputError(
+            f"POSCAR: two ions are nearer than {SMALLEST_DISTANCE} angstrom"
+        )
     potcars = _read(folder, "POTCAR", read_potcar)
     symbols = [symbol for symbol, _ in crystal.species]
     if [potcar.symbol for potcar in potcars] != symbols:
-        raise Refusal(
+        raise UnsupportedInputError(
             f"POTCAR: data sets of {' '.join(p.symbol for p in potcars)}, "
             f"but the POSCAR lists {' '.join(symbols)}"
         )
@@ -115,17 +119,19 @@ def read_inputs(folder: Path) -> Inputs:
         kpoints = from_spacing(crystal.lattice, settings.kspacing, settings.kgamma)
     if settings.ismear == -5:
         if not kpoints.is_mesh:
-            raise Refusal(
+            raise UnsupportedInputError(
                 "INCAR: ISMEAR = -5 needs a k-point mesh, set ISMEAR = 0 for a list or lines"
             )
         if np.prod(kpoints.divisions or (1,)) < TETRAHEDRON_CORNERS:
-            raise Refusal("INCAR: ISMEAR = -5 needs at least four k-points, set ISMEAR = 0")
+            raise UnsupportedInputError(
+                "INCAR: ISMEAR = -5 needs at least four k-points, set ISMEAR = 0"
+            )
     try:
         grids = fft_grids(
             crystal.lattice, {**incar, "ENCUT": settings.encut, "PREC": settings.prec}
         )
     except ValueError as error:
-        raise Refusal(f"INCAR: {error}") from error
+        raise UnsupportedInputError(f"INCAR: {error}") from error
     return Inputs(crystal, poscar.comment, incar, settings, kpoints, tuple(potcars), grids, notes)
 
 
@@ -137,13 +143,15 @@ def _valence(potcars: Sequence[Potcar], crystal: Crystal) -> float:
 def _read(folder: Path, name: str, reader: Any) -> Any:
     path = folder / name
     if not path.is_file():
-        raise Refusal(f"{name}: no such file in {folder}")
+        raise UnsupportedInputError(f"{name}: no such file in {folder}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return reader(path)
-    except Refusal:
+    except UnsupportedInputError:
         raise
     except Exception as error:  # whatever a parser throws, the user gets one line
         reason = str(error).strip().splitlines()
-        raise Refusal(f"{name}: cannot be read ({reason[0] if reason else error!r})") from error
+        raise UnsupportedInputError(
+            f"{name}: cannot be read ({reason[0] if reason else error!r})"
+        ) from error

@@ -21,10 +21,10 @@ from gpaw.mpi import world
 from gpaw.new.calculation import DFT
 from gpaw.new.symmetry import SymmetryAnalysisBug
 
+from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.first_orbitals import first_orbitals
 from mlcharge_flows.gpaw_vasp.kerker import Kerker
 from mlcharge_flows.gpaw_vasp.plane_waves import count_plane_waves
-from mlcharge_flows.gpaw_vasp.refusal import Refusal
 from mlcharge_flows.gpaw_vasp.result import ElectronicStep
 from mlcharge_flows.gpaw_vasp.symmetry import symmetric_grid, symmetry
 from mlcharge_flows.gpaw_vasp.transfer import Transfer
@@ -66,13 +66,13 @@ def _gpaw_setup() -> Iterator[None]:
         try:
             yield
         except SymmetryAnalysisBug:
-            raise Refusal(
-                "POSCAR: the rotations found within SYMPREC are no group; standardise the cell, or "
+            raise UnsupportedInputError(
+                "POSCAR: the rotations found within SYMPREC are no group; standardize the cell, or "
                 "set ISYM = 0 or another SYMPREC in INCAR"
             ) from None
         except (ValueError, FileNotFoundError, RuntimeError, np.linalg.LinAlgError) as error:
             reason = (str(error).strip().splitlines() or [repr(error)])[0]
-            raise Refusal(f"GPAW refuses this input: {reason}") from error
+            raise UnsupportedInputError(f"GPAW refuses this input: {reason}") from error
 
 
 class KohnSham:
@@ -85,7 +85,7 @@ class KohnSham:
 
     Raises
     ------
-    Refusal
+    UnsupportedInputError
         If GPAW cannot set the calculation up.
     """
 
@@ -137,7 +137,7 @@ class KohnSham:
         kpoints = self.builder.ibz.kpt_kc
         fewest = min(count_plane_waves(self.inputs.crystal, kpoints, settings.encut))
         if settings.nbands > fewest:
-            raise Refusal(
+            raise UnsupportedInputError(
                 f"INCAR: NBANDS = {settings.nbands}, but ENCUT = {settings.encut:g} leaves only "
                 f"{fewest} plane waves at one k-point"
             )
@@ -147,12 +147,12 @@ class KohnSham:
 
         Raises
         ------
-        Refusal
+        UnsupportedInputError
             If channels or valence differ: a VASP POTCAR, or another gpaw-data.
         """
         for potcar, setup in zip(self.inputs.potcar_of_ion, self.builder.setups, strict=True):
             if potcar.channels != tuple(setup.l_j) or abs(potcar.zval - setup.Nv) > 1e-6:
-                raise Refusal(
+                raise UnsupportedInputError(
                     f"POTCAR: {potcar.titel} is not the PAW data set of GPAW, "
                     "fill a library with 'gpaw-vasp potcar DIR' and set PMG_VASP_PSP_DIR to it"
                 )
@@ -162,7 +162,7 @@ class KohnSham:
 
         Raises
         ------
-        Refusal
+        UnsupportedInputError
             If GPAW has no potential for this cell, or no orbitals.
         """
         self.transfer.impose(start, self.density)
@@ -173,8 +173,8 @@ class KohnSham:
             self.loop = self.builder.create_scf_loop()
             self.potential, self.energies, _ = self.potential_calculator.calculate(self.density)
             if not np.isfinite(self.potential.vt_sR.data).all():
-                # Its stencil for a flat cell divides zero by zero where neighbours lie in a plane.
-                raise Refusal(
+                # Its stencil for a flat cell divides zero by zero where neighbors lie in a plane.
+                raise UnsupportedInputError(
                     "POSCAR: GPAW has no gradient on the grid of this cell, give its reduced cell "
                     "or set ISYM = 0 in INCAR"
                 )

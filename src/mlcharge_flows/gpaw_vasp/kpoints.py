@@ -11,7 +11,7 @@ from gpaw.dft import BZSampling
 from gpaw.new.brillouin import IBZ, BZPoints, MonkhorstPackKPoints
 from pymatgen.io.vasp.inputs import Kpoints, KpointsSupportedModes
 
-from mlcharge_flows.gpaw_vasp.refusal import Refusal
+from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,11 +105,11 @@ def from_spacing(lattice: np.ndarray, spacing: float, gamma: bool = True) -> KPo
 
     Raises
     ------
-    Refusal
+    UnsupportedInputError
         If the spacing is not positive.
     """
     if spacing <= 0:
-        raise Refusal(f"INCAR: KSPACING = {spacing:g} must be positive")
+        raise UnsupportedInputError(f"INCAR: KSPACING = {spacing:g} must be positive")
     lengths = np.linalg.norm(2.0 * np.pi * np.linalg.inv(lattice).T, axis=1)
     divisions = tuple(int(max(1, np.ceil(length / spacing - 1e-9))) for length in lengths)
     return KPointSet("Gamma" if gamma else "Monkhorst-Pack", divisions)
@@ -120,22 +120,26 @@ def read_kpoints(path: Path) -> Kpoints:
 
     Raises
     ------
-    Refusal
-        If the file ends too early or holds a generalised mesh.
+    UnsupportedInputError
+        If the file ends too early or holds a generalized mesh.
     """
     lines = path.read_text().splitlines()
     if len(lines) < 4:
-        raise Refusal(f"KPOINTS: the file ends after line {len(lines)}")
+        raise UnsupportedInputError(f"KPOINTS: the file ends after line {len(lines)}")
     style = lines[2].strip()[:1].lower()
     # In line mode, what follows an exclamation mark further down is a label.
     plain = len(lines) if style != "l" else 3
     lines[1:plain] = [re.split("[!#]", line)[0].rstrip() for line in lines[1:plain]]
     if lines[1].split()[:1] == ["0"] and style in {"c", "k", "r"}:
-        raise Refusal("KPOINTS: generalised meshes are not supported, use Gamma or Monkhorst-Pack")
+        raise UnsupportedInputError(
+            "KPOINTS: generalized meshes are not supported, use Gamma or Monkhorst-Pack"
+        )
     try:
         return Kpoints.from_str("\n".join(lines))
     except IndexError:
-        raise Refusal(f"KPOINTS: the file ends too early, after line {len(lines)}") from None
+        raise UnsupportedInputError(
+            f"KPOINTS: the file ends too early, after line {len(lines)}"
+        ) from None
 
 
 def from_file(kpoints: Kpoints, lattice: np.ndarray) -> KPointSet:
@@ -150,7 +154,7 @@ def from_file(kpoints: Kpoints, lattice: np.ndarray) -> KPointSet:
 
     Raises
     ------
-    Refusal
+    UnsupportedInputError
         If the style is not supported.
     """
     style = kpoints.style
@@ -158,7 +162,7 @@ def from_file(kpoints: Kpoints, lattice: np.ndarray) -> KPointSet:
     if style in {modes.Gamma, modes.Monkhorst}:
         divisions = tuple(int(n) for n in kpoints.kpts[0])
         if min(divisions) < 1:
-            raise Refusal(f"KPOINTS: divisions {divisions} must be positive")
+            raise UnsupportedInputError(f"KPOINTS: divisions {divisions} must be positive")
         s1, s2, s3 = (float(s) for s in kpoints.kpts_shift)
         return KPointSet(
             "Gamma" if style == modes.Gamma else "Monkhorst-Pack", divisions, (s1, s2, s3)
@@ -170,7 +174,9 @@ def from_file(kpoints: Kpoints, lattice: np.ndarray) -> KPointSet:
     if style == modes.Line_mode:
         ends = np.asarray(kpoints.kpts, dtype=float)
         if kpoints.coord_type and kpoints.coord_type.lower()[0] in "ck":
-            raise Refusal("KPOINTS: line mode is supported in reciprocal coordinates only")
+            raise UnsupportedInputError(
+                "KPOINTS: line mode is supported in reciprocal coordinates only"
+            )
         steps = np.linspace(0.0, 1.0, kpoints.num_kpts)[:, None]
         points = np.concatenate(
             [(1 - steps) * a + steps * b for a, b in zip(ends[::2], ends[1::2], strict=True)]
@@ -188,4 +194,6 @@ def from_file(kpoints: Kpoints, lattice: np.ndarray) -> KPointSet:
             points=np.asarray(kpoints.kpts, dtype=float),
             weights=np.asarray(kpoints.kpts_weights, dtype=float),
         )
-    raise Refusal(f"KPOINTS: style {style.name} is not supported, use a mesh, a list or lines")
+    raise UnsupportedInputError(
+        f"KPOINTS: style {style.name} is not supported, use a mesh, a list or lines"
+    )

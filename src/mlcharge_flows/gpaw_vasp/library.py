@@ -11,7 +11,7 @@ from gpaw import setup_paths
 from pymatgen.core import Element
 
 from mlcharge_flows.gpaw_vasp.potcar import compressed, potcar_text
-from mlcharge_flows.whole_file import whole_file
+from mlcharge_flows.io import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +79,7 @@ def fill_library(folder: Path, progress: Callable[[str, int, int], None] | None 
         for name in sorted(names):
             for family in FAMILIES:
                 target = folder / family / f"POTCAR.{name}.gz"
-                with whole_file(target) as partial:
+                with atomic_path(target) as partial:
                     partial.write_bytes(content)
         if progress is not None:
             progress(element, done, len(symbols))

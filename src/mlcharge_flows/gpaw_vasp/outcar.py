@@ -135,7 +135,7 @@ def _iteration(run: Run, step: ElectronicStep) -> Iterator[str]:
     yield f"\n{'-' * 41} Iteration {1:4d}({step.number:4d})  {'-' * 39}\n\n"
     yield f"      LOOP:  cpu time{step.seconds:10.4f}: real time{step.seconds:10.4f}"
     yield ""
-    yield f" eigenvalue-minimisations  :{step.operations:6d}"
+    yield f" eigenvalue-minimizations  :{step.operations:6d}"
     change, band_change = (exponential(x, 14, 7) for x in (step.change, step.band_change))
     yield f" total energy-change (2. order) :{change}  ({band_change})"
     yield f" number of electron  {run.electrons:14.7f} magnetization"

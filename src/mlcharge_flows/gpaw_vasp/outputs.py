@@ -11,7 +11,7 @@ from mlcharge_flows.gpaw_vasp.eigenval import eigenval
 from mlcharge_flows.gpaw_vasp.ibzkpt import MESHES, ibzkpt
 from mlcharge_flows.gpaw_vasp.outcar import outcar
 from mlcharge_flows.gpaw_vasp.vasprun_xml import vasprun_xml
-from mlcharge_flows.whole_file import write_whole
+from mlcharge_flows.io import atomic_write
 
 if TYPE_CHECKING:
     from mlcharge_flows.gpaw_vasp.result import Run
@@ -49,10 +49,10 @@ def write_outputs(folder: str | Path, run: Run) -> None:
         What it produced.
     """
     folder = Path(folder)
-    write_whole(folder / "CONTCAR", contcar(run))
-    write_whole(folder / "EIGENVAL", eigenval(run))
-    write_whole(folder / "DOSCAR", doscar(run))
+    atomic_write(folder / "CONTCAR", contcar(run))
+    atomic_write(folder / "EIGENVAL", eigenval(run))
+    atomic_write(folder / "DOSCAR", doscar(run))
     if run.kpoint_scheme in MESHES:
-        write_whole(folder / "IBZKPT", ibzkpt(run))
-    write_whole(folder / "OUTCAR", outcar(run))
-    write_whole(folder / "vasprun.xml", vasprun_xml(run))
+        atomic_write(folder / "IBZKPT", ibzkpt(run))
+    atomic_write(folder / "OUTCAR", outcar(run))
+    atomic_write(folder / "vasprun.xml", vasprun_xml(run))

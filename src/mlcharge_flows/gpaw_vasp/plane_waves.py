@@ -31,7 +31,7 @@ def count_plane_waves(crystal: Crystal, kpoints: np.ndarray, encut: float) -> li
     >>> from mlcharge_flows.density.crystal import Crystal
     >>> from mlcharge_flows.gpaw_vasp.plane_waves import count_plane_waves
     >>> cube = Crystal(np.eye(3) * 2 * np.pi, (), np.empty((0, 3)))
-    >>> count_plane_waves(cube, np.zeros((1, 3)), encut=3.9)  # G = 0 and its six neighbours
+    >>> count_plane_waves(cube, np.zeros((1, 3)), encut=3.9)  # G = 0 and its six neighbors
     [7]
     """
     lengths = np.linalg.norm(crystal.lattice, axis=1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from mlcharge_flows.gpaw_vasp.refusal import Refusal
+from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 
 
 class Settings(BaseModel):
@@ -100,7 +100,7 @@ class Settings(BaseModel):
 
         Raises
         ------
-        Refusal
+        UnsupportedInputError
             If a value cannot be understood or is out of range, NELECT differs from the sum of
             ZVAL, or NBANDS cannot hold the electrons.
         """
@@ -111,15 +111,17 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             tag = first["loc"][0]
-            raise Refusal(f"INCAR: {tag} = {incar[str(tag)]}: {first['msg']}") from None
+            raise UnsupportedInputError(
+                f"INCAR: {tag} = {incar[str(tag)]}: {first['msg']}"
+            ) from None
         nelect = incar.get("NELECT", n_electrons)
         if not isinstance(nelect, int | float) or abs(nelect - n_electrons) > 1e-6:
-            raise Refusal(
+            raise UnsupportedInputError(
                 f"INCAR: NELECT = {nelect} but the POTCAR has {n_electrons:g}: "
                 "charged cells are not supported, remove NELECT"
             )
         if 2 * settings.nbands < n_electrons:
-            raise Refusal(
+            raise UnsupportedInputError(
                 f"INCAR: NBANDS = {settings.nbands} cannot hold {n_electrons:g} electrons, "
                 f"set at least {ceil(n_electrons / 2)}"
             )

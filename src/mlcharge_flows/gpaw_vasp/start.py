@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlcharge_flows.density.superposition import superpose
-from mlcharge_flows.gpaw_vasp.refusal import Refusal
+from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.vasp.acceptance import HEADER_PRECISION, chgcar_acceptance
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def choose_start(folder: Path, inputs: Inputs) -> tuple[Density, list[str]]:
 
     Raises
     ------
-    Refusal
+    UnsupportedInputError
         With ICHARG = 11, if the CHGCAR cannot be used.
     """
     if not inputs.settings.reads_chgcar:
@@ -57,7 +57,7 @@ def choose_start(folder: Path, inputs: Inputs) -> tuple[Density, list[str]]:
     if verdict.used and verdict.density is not None:
         return _follow_ions(verdict.density, inputs), messages
     if inputs.settings.fixed_density:
-        raise Refusal("; ".join([NOT_READ, *messages]))
+        raise UnsupportedInputError("; ".join([NOT_READ, *messages]))
     return superposition(inputs), messages
 
 

@@ -58,9 +58,9 @@ def _rotations(crystal: Crystal, precision: float) -> tuple[np.ndarray, np.ndarr
 def symmetric_grid(shape: Sequence[int], rotations: np.ndarray) -> tuple[int, int, int]:
     """A grid, no coarser than a given one, that every rotation maps onto itself.
 
-    GPAW symmetrises densities point by point. Where a rotation turns one lattice vector into a
-    combination of others, as in the primitive cells of centred lattices, these must be divided
-    alike; VASP symmetrises in reciprocal space and need not care.
+    GPAW symmetrizes densities point by point. Where a rotation turns one lattice vector into a
+    combination of others, as in the primitive cells of centerd lattices, these must be divided
+    alike; VASP symmetrizes in reciprocal space and need not care.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def symmetric_grid(shape: Sequence[int], rotations: np.ndarray) -> tuple[int, in
 
     Examples
     --------
-    A four-fold axis of a body-centred cell, whose third vector is half the diagonal:
+    A four-fold axis of a body-centerd cell, whose third vector is half the diagonal:
 
     >>> turn = np.array([[[0, -1, 0], [1, 0, 0], [0, 0, 1]], [[0, 1, 0], [-1, 0, 0], [0, -1, 1]]])
     >>> symmetric_grid((16, 16, 20), turn[:1]), symmetric_grid((16, 16, 20), turn)

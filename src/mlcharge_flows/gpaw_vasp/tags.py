@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from mlcharge_flows.gpaw_vasp.refusal import Refusal
+from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,7 +30,7 @@ MIXER = frozenset("AMIX_MAG BMIX_MAG IMIX INIMIX MAXMIX MIXPRE WC".split())
 
 #: value -> whether it asks for something that is not computed here, and what that is.
 REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "ISPIN": (lambda value: value != 1, "spin polarisation is not supported yet, set ISPIN = 1"),
+    "ISPIN": (lambda value: value != 1, "spin polarization is not supported yet, set ISPIN = 1"),
     "NSW": (lambda value: value > 0, "ionic steps are not supported, set NSW = 0"),
     "LDAU": (bool, "DFT+U is not supported, set LDAU = .FALSE."),
     "LHFCALC": (bool, "hybrid functionals are not supported, set LHFCALC = .FALSE."),
@@ -44,7 +44,7 @@ REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "LUSE_VDW": (bool, "van der Waals functionals are not supported"),
     "LEPSILON": (bool, "response functions are not supported"),
     "LOPTICS": (bool, "optical properties are not supported, set LOPTICS = .FALSE."),
-    "LCALCPOL": (bool, "polarisation is not supported"),
+    "LCALCPOL": (bool, "polarization is not supported"),
     "LCALCEPS": (bool, "response functions are not supported"),
     "LDIPOL": (bool, "dipole corrections are not supported"),
     "IMAGES": (lambda value: value > 0, "image chains are not supported"),
@@ -92,7 +92,7 @@ def check_tags(incar: Mapping[str, Any]) -> list[str]:
 
     Raises
     ------
-    Refusal
+    UnsupportedInputError
         If a tag asks for physics that is not computed here.
     """
     for tag, (asks_too_much, reason) in REFUSED.items():
@@ -101,9 +101,11 @@ def check_tags(incar: Mapping[str, Any]) -> list[str]:
         try:
             refused = asks_too_much(incar[tag])
         except TypeError:
-            raise Refusal(f"INCAR: {tag} = {incar[tag]} cannot be understood") from None
+            raise UnsupportedInputError(
+                f"INCAR: {tag} = {incar[tag]} cannot be understood"
+            ) from None
         if refused:
-            raise Refusal(f"INCAR: {tag} = {incar[tag]}: {reason}")
+            raise UnsupportedInputError(f"INCAR: {tag} = {incar[tag]}: {reason}")
     warnings = []
     for tag in incar:
         if tag in MIXER:

@@ -82,7 +82,7 @@ class Card(BaseModel):
     ...     data=DataCard(name="two crystals", train=1, validation=1),
     ...     paw_family="GPAW",
     ...     paw={"Si": PawCard(titel="PAW_PBE Si test", zval=4, channels=(0, 0, 1, 1))},
-    ...     range=TrainingRange(volume=(19.0, 21.0), neighbours=(28, 34)),
+    ...     range=TrainingRange(volume=(19.0, 21.0), neighbors=(28, 34)),
     ...     licence="MIT",
     ...     created=date(2026, 1, 1),
     ...     version="0.1.0",

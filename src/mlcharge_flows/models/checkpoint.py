@@ -19,9 +19,9 @@ import numpy as np
 from pydantic import ValidationError
 
 from mlcharge_flows.density.superposition import AtomicStart
+from mlcharge_flows.io import atomic_path
 from mlcharge_flows.models.card import Card
 from mlcharge_flows.models.model import ModelError
-from mlcharge_flows.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -92,7 +92,7 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> str:
         tensors[f"atoms.{symbol}.record"] = torch.tensor(atom.record, dtype=torch.float64)
     content = save(tensors, metadata={"card": checkpoint.card.model_dump_json()})
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial:
+    with atomic_path(path) as partial:
         partial.write_bytes(content)
     return sha256(content).hexdigest()
 

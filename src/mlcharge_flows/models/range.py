@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from pymatgen.optimization.neighbors import find_points_in_spheres
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.crystal import Crystal
 
 RADIUS = 6.0
-"""Up to where neighbours are looked at, angstrom."""
+"""Up to where neighbors are looked at, angstrom."""
 
 # How far beyond the range a crystal may lie. Strained, displaced and not yet relaxed crystals are
 # ordinary work; atoms in vacuum or on top of each other are not.
@@ -27,8 +27,8 @@ COARSER = 2.0
 class _Surroundings(NamedTuple):
     """Distances that tell what an ion sees."""
 
-    nearest: np.ndarray  # of each ion, to any other; inf without neighbours
-    neighbours: np.ndarray  # within the radius, of each ion
+    nearest: np.ndarray  # of each ion, to any other; inf without neighbors
+    neighbors: np.ndarray  # within the radius, of each ion
     pairs: dict[str, tuple[float, int, int]]  # shortest distance of each pair of elements, ions
 
 
@@ -46,12 +46,12 @@ class TrainingRange(BaseModel):
     >>> known.defect(salt) is None
     True
     >>> known.defect(Crystal(np.eye(3) * 9.0, salt.symbols, salt.positions))
-    'ion 1 (Na) is isolated: its nearest neighbour is farther than 6 angstrom'
+    'ion 1 (Na) is isolated: its nearest neighbor is farther than 6 angstrom'
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    radius: float = Field(RADIUS, description="Up to where neighbours count, angstrom.")
+    radius: float = Field(RADIUS, description="Up to where neighbors count, angstrom.")
     pairs: dict[str, float] = Field(
         default_factory=dict,
         description="Shortest distance of each pair of elements, such as Mg-O, angstrom.",
@@ -59,10 +59,13 @@ class TrainingRange(BaseModel):
     nearest: dict[str, tuple[float, float]] = Field(
         default_factory=dict,
         description="Least and greatest distance of an ion of each element to its nearest "
-        "neighbour, angstrom.",
+        "neighbor, angstrom.",
     )
     volume: tuple[float, float] = Field(description="Per atom, angstrom^3.")
-    neighbours: tuple[int, int] = Field(description="Fewest and most ions within the radius.")
+    neighbors: tuple[int, int] = Field(
+        validation_alias=AliasChoices("neighbors", "neighbours"),  # cards before 0.2
+        description="Fewest and most ions within the radius.",
+    )
     spacing: float | None = Field(
         None, description="Coarsest distance of grid points, angstrom; None if not known."
     )
@@ -83,7 +86,7 @@ class TrainingRange(BaseModel):
         shapes
             Fine grid of each crystal.
         radius
-            Up to where neighbours count, angstrom. An ion without any does not widen the range.
+            Up to where neighbors count, angstrom. An ion without any does not widen the range.
 
         Raises
         ------
@@ -103,7 +106,7 @@ class TrainingRange(BaseModel):
                     low, high = nearest.get(symbol, (distance, distance))
                     nearest[symbol] = min(low, distance), max(high, distance)
             volumes.append(crystal.volume / len(crystal))
-            counts += seen.neighbours.tolist()
+            counts += seen.neighbors.tolist()
             if grids is not None:
                 spacings.append(_spacing(crystal, grids[number]))
         if not volumes or (grids is not None and len(grids) != len(volumes)):
@@ -116,7 +119,7 @@ class TrainingRange(BaseModel):
                 for symbol in sorted(nearest)
             },
             volume=(round(min(volumes), 3), round(max(volumes), 3)),
-            neighbours=(min(counts), max(counts)),
+            neighbors=(min(counts), max(counts)),
             spacing=round(max(spacings), 4) if spacings else None,
         )
 
@@ -161,12 +164,12 @@ class TrainingRange(BaseModel):
         ):
             if not np.isfinite(distance):
                 return (
-                    f"ion {ion} ({symbol}) is isolated: its nearest neighbour is farther than "
+                    f"ion {ion} ({symbol}) is isolated: its nearest neighbor is farther than "
                     f"{self.radius:g} angstrom"
                 )
             if symbol in self.nearest and distance > (1 + FARTHER) * self.nearest[symbol][1]:
                 return (
-                    f"ion {ion} ({symbol}) is isolated: its nearest neighbour is at "
+                    f"ion {ion} ({symbol}) is isolated: its nearest neighbor is at "
                     f"{distance:.2f} angstrom; up to {self.nearest[symbol][1]:.2f} were trained on"
                 )
         return None
@@ -178,11 +181,11 @@ class TrainingRange(BaseModel):
                 f"the cell has {volume:.1f} angstrom^3 per atom; {least:.1f} to {most:.1f} were "
                 "trained on"
             )
-        fewest, highest = self.neighbours
-        for ion, count in enumerate(seen.neighbours.tolist(), start=1):
+        fewest, highest = self.neighbors
+        for ion, count in enumerate(seen.neighbors.tolist(), start=1):
             if not fewest * (1 - LOOSER) <= count <= highest * (1 + LOOSER):
                 return (
-                    f"ion {ion} ({crystal.symbols[ion - 1]}) has {count} neighbours within "
+                    f"ion {ion} ({crystal.symbols[ion - 1]}) has {count} neighbors within "
                     f"{self.radius:g} angstrom; {fewest} to {highest} were trained on"
                 )
         return None
@@ -216,5 +219,5 @@ def _surroundings(crystal: Crystal, radius: float) -> _Surroundings:
 
 
 def _spacing(crystal: Crystal, shape: Sequence[int]) -> float:
-    """Greatest distance of neighbouring grid points along a lattice vector, angstrom."""
+    """Greatest distance of neighboring grid points along a lattice vector, angstrom."""
     return float(np.max(np.linalg.norm(crystal.lattice, axis=1) / np.asarray(shape)))

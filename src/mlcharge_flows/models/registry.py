@@ -9,9 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlcharge_flows.io import atomic_path
 from mlcharge_flows.models.checkpoint import SUFFIX, checksum, read_card, read_checkpoint
 from mlcharge_flows.models.model import DensityModel, ModelError
-from mlcharge_flows.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -160,7 +160,7 @@ class Registry:
                 f"{target}: there is another model of this name; replace it with --replace"
             )
         target.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(target) as partial:
+        with atomic_path(target) as partial:
             shutil.copyfile(file, partial)
         return target
 

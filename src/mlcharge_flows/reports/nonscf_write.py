@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from mlcharge_flows.io import atomic_path, atomic_write
 from mlcharge_flows.reports import quantity
 from mlcharge_flows.reports.bands_figure import bands_figure
 from mlcharge_flows.reports.nonscf_table import LINES, nonscf_csv, nonscf_rows
 from mlcharge_flows.scf.nonscf_statistics import failure, summarize_nonscf
 from mlcharge_flows.scf.states import StatesError
-from mlcharge_flows.whole_file import whole_file, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,8 +49,8 @@ def write_nonscf_report(comparisons: Iterable[NonSCFComparison], folder: str | P
     campaign, folder = sorted(comparisons, key=lambda one: one.material), Path(folder)
     summary = summarize_nonscf(campaign)
     statistics = json.dumps(summary.model_dump(mode="json"), indent=2, allow_nan=False)
-    write_whole(folder / "bands.csv", nonscf_csv(campaign))
-    write_whole(folder / "bands.json", statistics + "\n")
+    atomic_write(folder / "bands.csv", nonscf_csv(campaign))
+    atomic_write(folder / "bands.json", statistics + "\n")
     environment = Environment(
         loader=PackageLoader("mlcharge_flows.reports", "."),
         autoescape=True,
@@ -70,7 +70,7 @@ def write_nonscf_report(comparisons: Iterable[NonSCFComparison], folder: str | P
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         version=version("mlcharge-flows"),
     )
-    write_whole(folder / "bands.html", page)
+    atomic_write(folder / "bands.html", page)
     return folder / "bands.html"
 
 
@@ -83,6 +83,6 @@ def _draw(comparison: NonSCFComparison, folder: Path) -> tuple[str | None, str |
         except StatesError as error:
             return None, str(error)
         path.parent.mkdir(exist_ok=True)
-        with whole_file(path) as partial:
+        with atomic_path(path) as partial:
             figure.savefig(partial, dpi=110, format="png")
     return f"{comparison.material}/{FIGURE}", None

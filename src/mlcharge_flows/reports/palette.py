@@ -1,4 +1,4 @@
-"""One colour per arm, the same in every figure, told apart by colour-blind readers too."""
+"""One color per arm, the same in every figure, told apart by color-blind readers too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), grey for what all is compared with.
+# Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), gray for what all is compared with.
 # Each is readable on white and on near-black.
 _KNOWN = {
     "default": "#8a919e",
@@ -20,7 +20,7 @@ _OTHERS = ("#cc79a7", "#e69f00", "#0072b2", "#b5a900")
 
 
 def colors(arms: Iterable[str]) -> dict[str, str]:
-    """Colour of each arm.
+    """Color of each arm.
 
     Parameters
     ----------

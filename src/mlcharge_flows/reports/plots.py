@@ -1,6 +1,6 @@
 """Interactive figures of the page; each takes comparisons or a summary and runs nothing.
 
-Figures have no background and no colour of text of their own: the page sets both, light or dark.
+Figures have no background and no color of text of their own: the page sets both, light or dark.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.scf.summary import Summary
 
 MAX_LABELLED = 60
-"""Materials up to which each gets a labelled row, and an entry in the menu of curves."""
+"""Materials up to which each gets a labeled row, and an entry in the menu of curves."""
 
 
 def reduction_bars(summary: Summary) -> go.Figure:
@@ -84,13 +84,13 @@ def paired_dots(comparisons: Sequence[Comparison], summary: Summary) -> go.Figur
     """Put the steps of all arms of a material on one line, materials ordered by the reference."""
     order = by_reference(comparisons, summary.reference)
     place = {comparison.material: n for n, comparison in enumerate(order)}
-    labelled = len(order) <= MAX_LABELLED
-    height = 110 + 26 * len(order) if labelled else 640
+    labeled = len(order) <= MAX_LABELLED
+    height = 110 + 26 * len(order) if labeled else 640
     figure = _figure("electronic steps, n_total", height)
     color = colors(summary.arms)
     ends_x: list[int | None] = []
     ends_y: list[int | None] = []
-    for comparison in order if labelled else ():  # thousands of lines would be one grey area
+    for comparison in order if labeled else ():  # thousands of lines would be one gray area
         counts = [n for arm in comparison.arms for _, n in counted_steps([comparison], arm)]
         if len(counts) > 1:
             ends_x += [min(counts), max(counts), None]
@@ -111,15 +111,15 @@ def paired_dots(comparisons: Sequence[Comparison], summary: Summary) -> go.Figur
             y=[place[comparison.material] for comparison, _ in counted],
             name=name,
             mode="markers",
-            marker={"color": color[name], "size": size if labelled else size / 2},
+            marker={"color": color[name], "size": size if labeled else size / 2},
             text=[_label(comparison) for comparison, _ in counted],
             hovertemplate="%{text}: %{x} steps<extra>" + name + "</extra>",
         )
     figure.update_xaxes(rangemode="tozero")
     figure.update_yaxes(
-        tickvals=list(place.values()) if labelled else [],
-        ticktext=[_label(comparison) for comparison in order] if labelled else [],
-        title=None if labelled else f"{len(order)} materials",
+        tickvals=list(place.values()) if labeled else [],
+        ticktext=[_label(comparison) for comparison in order] if labeled else [],
+        title=None if labeled else f"{len(order)} materials",
         range=[-0.7, len(order) - 0.3],
         showgrid=False,
         zeroline=False,

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlcharge_flows.io import atomic_write
 from mlcharge_flows.reports.page import render_page
 from mlcharge_flows.reports.rows import tidy_rows, to_csv
 from mlcharge_flows.scf.statistics import summarize
-from mlcharge_flows.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +48,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     summary = summarize(campaign, reference)
     statistics = json.dumps(summary.model_dump(mode="json"), indent=2, allow_nan=False)
-    write_whole(folder / "materials.csv", to_csv(tidy_rows(campaign, reference)))
-    write_whole(folder / "summary.json", statistics + "\n")
-    write_whole(folder / "report.html", render_page(campaign, summary))
+    atomic_write(folder / "materials.csv", to_csv(tidy_rows(campaign, reference)))
+    atomic_write(folder / "summary.json", statistics + "\n")
+    atomic_write(folder / "report.html", render_page(campaign, summary))
     return folder / "report.html"

@@ -74,7 +74,7 @@ class NonSCFSummary(BaseModel):
 
 
 def summarize_nonscf(comparisons: Iterable[NonSCFComparison]) -> NonSCFSummary:
-    """Summarise every start over the materials where it and the reference count.
+    """Summarize every start over the materials where it and the reference count.
 
     Parameters
     ----------

@@ -80,8 +80,9 @@ class ScfRun(BaseModel):
         """Why it is not proven that the run started where it was meant to; None if it is.
 
         A run that was given a CHGCAR must have read it (not fallen back) and echoed its comment,
-        of which VASP keeps 40 characters and prints the first word: comments are one word. A run that was given none must have started from atoms.
-        Neither may have been touched by custodian, which deletes CHGCAR and changes INCAR.
+        of which VASP keeps 40 characters and prints the first word: comments are one word. A run
+        that was given none must have started from atoms. Neither may have been touched by
+        custodian, which deletes CHGCAR and changes INCAR.
         """
         if self.corrections:
             return "corrected by custodian"

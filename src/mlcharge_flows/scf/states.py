@@ -103,12 +103,12 @@ def read_states(folder: str | Path) -> States:
     Raises
     ------
     StatesError
-        There is no vasprun.xml, it is cut, or it is of a spin-polarised run.
+        There is no vasprun.xml, it is cut, or it is of a spin-polarized run.
     """
     run = parse_run(folder)
     eigenvalues = run.eigenvalues or {}
     if set(eigenvalues) != {Spin.up}:
-        told = "spin-polarised runs are not compared" if eigenvalues else "no eigenvalues"
+        told = "spin-polarized runs are not compared" if eigenvalues else "no eigenvalues"
         raise StatesError(f"{run.filename}: {told}")
     levels = np.sort(np.asarray(eigenvalues[Spin.up])[:, :, 0], axis=1)
     weights = np.asarray(run.actual_kpoints_weights, float)

@@ -17,7 +17,7 @@ from mlcharge_flows.models.charge3net.config import DIFFERENCE, PRESETS, ChargE3
 from mlcharge_flows.models.charge3net.field import DensityField
 from mlcharge_flows.models.charge3net.graph import Edges
 from mlcharge_flows.models.charge3net.model import density_of
-from mlcharge_flows.models.charge3net.neighbours import Surroundings
+from mlcharge_flows.models.charge3net.neighbors import Surroundings
 from mlcharge_flows.models.charge3net.network import ChargE3Net
 from mlcharge_flows.models.charge3net.species import atomic_numbers
 from mlcharge_flows.training.options import read_options

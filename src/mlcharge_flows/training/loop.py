@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+from mlcharge_flows.io import atomic_path
 from mlcharge_flows.training.config import ConfigError
 from mlcharge_flows.training.muon import optimisers_of
 from mlcharge_flows.training.stage import take_weights
-from mlcharge_flows.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -204,5 +204,5 @@ def _average(
 
 
 def _save(path: Path, content: dict[str, Any]) -> None:
-    with whole_file(path) as partial:
+    with atomic_path(path) as partial:
         torch.save(content, partial)

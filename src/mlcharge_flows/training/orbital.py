@@ -163,7 +163,7 @@ class OrbitalTask:
         )
 
     def lessons(self, examples: Iterable[OrbitalExample]) -> list[OrbitalLesson]:
-        """Take the number of neighbours and the response of the occupancies from examples.
+        """Take the number of neighbors and the response of the occupancies from examples.
 
         What a lesson does not need is forgotten: a thinned one takes a fifth of the memory.
         """
@@ -171,7 +171,7 @@ class OrbitalTask:
         lessons, pairs, sites = [], 0.0, 0
         known: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
         for example in examples:
-            pairs += example.graph.n_neighbours
+            pairs += example.graph.n_neighbors
             sites += len(example.graph.species)
             n_ions = example.graph.ions[0]
             species = example.graph.species[:n_ions].tolist()

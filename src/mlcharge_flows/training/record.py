@@ -13,7 +13,7 @@ from mlcharge_flows.density.density import Density
 from mlcharge_flows.density.metrics import nmae
 from mlcharge_flows.density.occupancies import record_length
 from mlcharge_flows.density.superposition import superpose
-from mlcharge_flows.training.quantised import Quantised, on_grid, quantise, quantise_waves, waves
+from mlcharge_flows.training.quantized import Quantized, on_grid, quantize, quantize_waves, waves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,8 +89,8 @@ class Record:
     encut: float | None
     start_error: float
     paw: Mapping[str, PawDataSet]
-    packed_total: Quantised
-    packed_occupancies: Quantised
+    packed_total: Quantized
+    packed_occupancies: Quantized
 
     @classmethod
     def pack(
@@ -104,7 +104,7 @@ class Record:
         n_electrons: float | None = None,
         share: float | None = None,
     ) -> Self:
-        """Pack a density; of a spin-polarised one, only the total is kept.
+        """Pack a density; of a spin-polarized one, only the total is kept.
 
         Parameters
         ----------
@@ -151,8 +151,8 @@ class Record:
             encut=encut,
             start_error=float("nan") if start is None else nmae(start.total, density.total),
             paw={symbol: paw[symbol] for symbol in sorted(set(crystal.symbols))},
-            packed_total=quantise_waves(total, share),
-            packed_occupancies=quantise(occupancies, share),
+            packed_total=quantize_waves(total, share),
+            packed_occupancies=quantize(occupancies, share),
         )
 
     @property

@@ -26,11 +26,11 @@ import numpy as np
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.superposition import AtomicStart
+from mlcharge_flows.io import atomic_path
 from mlcharge_flows.training.hold_out import RECALLED
 from mlcharge_flows.training.paw_data_set import PawDataSet
-from mlcharge_flows.training.quantised import Quantised
+from mlcharge_flows.training.quantized import Quantized
 from mlcharge_flows.training.record import Origin, Record
-from mlcharge_flows.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
@@ -106,8 +106,8 @@ class Store:
             encut=float(at["encut"]) if "encut" in at else None,
             start_error=float(at["start_error"]),
             paw={symbol: self.paw[symbol] for symbol in sorted(set(symbols))},
-            packed_total=Quantised(group["waves"][()], float(at["waves_step"])),
-            packed_occupancies=Quantised(group["occupancies"][()], float(at["occupancies_step"])),
+            packed_total=Quantized(group["waves"][()], float(at["waves_step"])),
+            packed_occupancies=Quantized(group["occupancies"][()], float(at["occupancies_step"])),
         )
 
 
@@ -182,7 +182,7 @@ def _made(path: str | Path) -> Iterator[h5py.File]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
-        whole_file(path) as partial,
+        atomic_path(path) as partial,
         h5py.File(partial, "w", libver=("v110", "v110")) as file,
     ):
         file.attrs["format"] = FORMAT

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.training.store import Store
 
 
-def summarise(store: Store) -> dict[str, str]:
+def summarize(store: Store) -> dict[str, str]:
     """Counts, medians, size and checksum of a store, by name.
 
     Parameters

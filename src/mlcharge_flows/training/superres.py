@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from mlcharge_flows.density.fourier import regrid
+from mlcharge_flows.models.superres.axis_permutation import AXIS_PERMUTATIONS
 from mlcharge_flows.models.superres.config import PRESETS, SuperResConfig
 from mlcharge_flows.models.superres.image import Image
 from mlcharge_flows.models.superres.model import on_grid
 from mlcharge_flows.models.superres.network import SuperResNetwork
-from mlcharge_flows.models.superres.relabelling import RELABELLINGS
 from mlcharge_flows.training.config import ConfigError
 from mlcharge_flows.training.options import read_options
 
@@ -123,8 +123,8 @@ class SuperResTask:
         """
         shares = []
         for example in examples:
-            drawn = RELABELLINGS[int(torch.randint(len(RELABELLINGS), ()))]
-            image, target = example.image.relabelled(drawn), drawn.of_grid(example.target)
+            drawn = AXIS_PERMUTATIONS[int(torch.randint(len(AXIS_PERMUTATIONS), ()))]
+            image, target = example.image.relabeled(drawn), drawn.of_grid(example.target)
             error = (network(image) - image.start - target).abs().sum()
             shares.append(error / target.abs().sum())
         grid = torch.stack(shares).mean()

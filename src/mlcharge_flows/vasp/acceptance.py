@@ -15,7 +15,7 @@ import numpy as np
 from mlcharge_flows.density.occupancies import record_length
 from mlcharge_flows.vasp.chgcar import (
     ChgcarError,
-    MagnetisationError,
+    MagnetizationError,
     OccupancyError,
     read_chgcar,
 )
@@ -34,8 +34,8 @@ OTHER_GRID = "WARNING: dimensions on CHGCAR file are different"
 CORRUPT_RECORD = "RD_RHO_PAW: ion{ion:3d} data corrupt"
 NO_OCCUPANCIES = "WARNING: PAW occupancies are missing on CHGCAR"
 READ = "charge-density read from file: {comment}"
-MAGNETISATION_READ = "magnetization density read from file 1"
-MAGNETISATION_OF_ATOMS = "magnetization density of overlapping atoms calculated"
+MAGNETIZATION_READ = "magnetization density read from file 1"
+MAGNETIZATION_OF_ATOMS = "magnetization density of overlapping atoms calculated"
 
 #: Six decimals are all that a CHGCAR's header has: fractional coordinates, and angstrom.
 HEADER_PRECISION = 2e-6
@@ -75,7 +75,7 @@ def chgcar_acceptance(
     shape: tuple[int, int, int] | None = None,
     n_electrons: float | None = None,
     channels: Sequence[Sequence[int]] | None = None,
-    spin_polarised: bool = False,
+    spin_polarized: bool = False,
 ) -> Acceptance:
     """Judge a CHGCAR as a run with these inputs would.
 
@@ -92,7 +92,7 @@ def chgcar_acceptance(
         NELECT.
     channels
         Projector channels of each ion.
-    spin_polarised
+    spin_polarized
         Whether ISPIN = 2.
 
     Returns
@@ -108,11 +108,11 @@ def chgcar_acceptance(
     except OccupancyError as error:
         density, defects = error.density, _corrupt(error.ion)
         notes.append(str(error))
-    except MagnetisationError as error:
+    except MagnetizationError as error:
         density = error.density
         notes.append(str(error))
         if error.cut:
-            notes.append("VASP can hang on a magnetisation that is cut: mend or remove it")
+            notes.append("VASP can hang on a magnetization that is cut: mend or remove it")
     except (ChgcarError, OSError) as error:
         return Acceptance(False, False, (INCOMPLETE,), (str(error),))
 
@@ -133,8 +133,8 @@ def chgcar_acceptance(
     if defects:
         return Acceptance(True, False, defects, tuple(notes), density)
     messages = [READ.format(comment=echoed_comment(density.comment))]
-    if spin_polarised:
-        messages.append(MAGNETISATION_READ if density.magnetisation else MAGNETISATION_OF_ATOMS)
+    if spin_polarized:
+        messages.append(MAGNETIZATION_READ if density.magnetization else MAGNETIZATION_OF_ATOMS)
     return Acceptance(True, True, tuple(messages), tuple(notes), density)
 
 

@@ -1,4 +1,4 @@
-"""VASP's CHGCAR: charge density, PAW occupancies and, for spin-polarised runs, magnetisation.
+"""VASP's CHGCAR: charge density, PAW occupancies and, for spin-polarized runs, magnetization.
 
 The file holds rho * V_cell with x running fastest; both exist only in its reader and writer. A
 density is in electrons per cubic angstrom and indexed (x, y, z). Reading is strict, because VASP
@@ -20,7 +20,7 @@ is: a record that is one number short makes it drop the whole density.
 from mlcharge_flows.vasp.chgcar_errors import (
     ChgcarError,
     IncompleteGridError,
-    MagnetisationError,
+    MagnetizationError,
     OccupancyError,
 )
 from mlcharge_flows.vasp.chgcar_header import COMMENT_LENGTH, echoed_comment, header_comment
@@ -32,7 +32,7 @@ __all__ = [
     "ChgcarDensity",
     "ChgcarError",
     "IncompleteGridError",
-    "MagnetisationError",
+    "MagnetizationError",
     "OccupancyError",
     "echoed_comment",
     "header_comment",

@@ -35,8 +35,8 @@ class OccupancyError(ChgcarError):
         self.density = density
 
 
-class MagnetisationError(ChgcarError):
-    """Total density and occupancies are whole but what follows is not a magnetisation.
+class MagnetizationError(ChgcarError):
+    """Total density and occupancies are whole but what follows is not a magnetization.
 
     Parameters
     ----------

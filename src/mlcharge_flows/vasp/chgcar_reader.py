@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from mlcharge_flows.density.density import Density, Magnetisation
+from mlcharge_flows.density.density import Density, Magnetization
 from mlcharge_flows.vasp.chgcar_errors import (
     ChgcarError,
     IncompleteGridError,
-    MagnetisationError,
+    MagnetizationError,
     OccupancyError,
 )
 from mlcharge_flows.vasp.chgcar_header import header_length, parse_header
@@ -71,7 +71,7 @@ def read_chgcar(path: str | os.PathLike[str]) -> ChgcarDensity:
         If the file is truncated or malformed, holds NaN, infinities or overflow stars, has a short
         record, or is non-collinear. Subclasses tell a broken grid
         (:class:`IncompleteGridError`), record (:class:`OccupancyError`) and second block
-        (:class:`MagnetisationError`) apart.
+        (:class:`MagnetizationError`) apart.
     OSError
         If the file cannot be opened.
     """
@@ -101,11 +101,11 @@ def _parse(file: BinaryIO) -> ChgcarDensity:
     total, padded = _parse_grid(file, _dimensions(file.readline()), crystal.volume)
     comment = header[0].rstrip()
     density = ChgcarDensity(crystal, total, comment=comment, header=header, padded=padded)
-    # Numbers instead of a title: a file without occupancies that goes on to the magnetisation.
+    # Numbers instead of a title: a file without occupancies that goes on to the magnetization.
     if not _at_end(file) and not _is_number_line(_peek(file)):
         density = replace(density, occupancies=_parse_records(file, density))
     if not _at_end(file):
-        density = replace(density, magnetisation=_parse_magnetisation(file, density))
+        density = replace(density, magnetization=_parse_magnetization(file, density))
     return density
 
 
@@ -220,7 +220,7 @@ def _is_number_line(line: bytes) -> bool:
         return False
 
 
-def _parse_magnetisation(file: BinaryIO, density: Density) -> Magnetisation:
+def _parse_magnetization(file: BinaryIO, density: Density) -> Magnetization:
     n_ions = len(density.crystal)
     moments = np.zeros(n_ions)  # CHG files have none, and VASP does not use them.
     try:
@@ -235,7 +235,7 @@ def _parse_magnetisation(file: BinaryIO, density: Density) -> Magnetisation:
         records = None if density.occupancies is None else _parse_records(file, density)
     except ValueError as error:
         cut = _at_end(file)
-        raise MagnetisationError(f"magnetisation: {error}", density, cut) from None
+        raise MagnetizationError(f"magnetization: {error}", density, cut) from None
     if not _at_end(file):
-        raise MagnetisationError("a third block: non-collinear is not supported", density)
-    return Magnetisation(grid, records, moments)
+        raise MagnetizationError("a third block: non-collinear is not supported", density)
+    return Magnetization(grid, records, moments)

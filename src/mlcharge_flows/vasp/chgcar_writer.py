@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from mlcharge_flows.io import atomic_path
 from mlcharge_flows.vasp.chgcar_errors import ChgcarError
 from mlcharge_flows.vasp.chgcar_header import format_header, parse_header
 from mlcharge_flows.vasp.fortran_floats import format_e
 from mlcharge_flows.vasp.grid_writing import grid_text
-from mlcharge_flows.whole_file import whole_file
 
 if TYPE_CHECKING:
     import os
@@ -43,11 +43,11 @@ def write_chgcar(path: str | os.PathLike[str], density: Density) -> None:
     """
     path = Path(path)
     arrays = [density.total, *(density.occupancies or ())]
-    if (magnetisation := density.magnetisation) is not None:
-        arrays += [magnetisation.grid, magnetisation.moments, *(magnetisation.occupancies or ())]
+    if (magnetization := density.magnetization) is not None:
+        arrays += [magnetization.grid, magnetization.moments, *(magnetization.occupancies or ())]
     if not all(np.all(np.isfinite(array)) for array in arrays):
         raise ChgcarError(f"{path}: not written, the density holds NaN or infinite values")
-    with whole_file(path) as partial, partial.open("wb") as file:
+    with atomic_path(path) as partial, partial.open("wb") as file:
         _write_pieces(file, density, compressed=path.name.endswith(".gz"))
 
 
@@ -66,10 +66,10 @@ def _pieces(density: Density) -> Iterator[bytes]:
     padded = getattr(density, "padded", True)
     volume = density.crystal.volume
     yield from _block(density.total, volume, density.occupancies, padded)
-    if (magnetisation := density.magnetisation) is not None:
-        moments = [format_e(float(m), 20, 12) for m in magnetisation.moments]
+    if (magnetization := density.magnetization) is not None:
+        moments = [format_e(float(m), 20, 12) for m in magnetization.moments]
         yield _rows(moments)
-        yield from _block(magnetisation.grid, volume, magnetisation.occupancies, padded)
+        yield from _block(magnetization.grid, volume, magnetization.occupancies, padded)
 
 
 def _header_lines(density: Density) -> Sequence[str]:

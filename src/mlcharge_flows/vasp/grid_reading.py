@@ -125,7 +125,7 @@ def _exponent_table() -> tuple[np.ndarray, np.ndarray]:
 
 _EXPONENT_TEXTS, _DIVISORS = _exponent_table()
 
-# Digits to pairs, to quadruples, to eight: factor, bits between neighbours, lanes that survive.
+# Digits to pairs, to quadruples, to eight: factor, bits between neighbors, lanes that survive.
 _LOWER_STEPS = ((10, 8, 0x00FF00FF), (100, 16, 0x0000FFFF))
 _UPPER_STEPS = (
     (10, 8, 0x00FF00FF00FF00FF),
@@ -144,7 +144,7 @@ _NEWLINES = {91: int.from_bytes(b"\n", "little"), 92: int.from_bytes(b"\r\n", "l
 def _decode_columns(numbers: np.ndarray, values: np.ndarray) -> bool:
     """Decode 18-column numbers; False, with `values` undefined, if one has another style.
 
-    ASCII digits are handled eight (or four) at a time as one integer: neighbours are combined to
+    ASCII digits are handled eight (or four) at a time as one integer: neighbors are combined to
     pairs, and pairs to the number, by multiplications that act on all lanes at once.
     """
     lead = np.ascontiguousarray(numbers["lead"])
@@ -169,16 +169,16 @@ def _decode_columns(numbers: np.ndarray, values: np.ndarray) -> bool:
         or np.any(negative & (lead != _NEGATIVE))
     ):
         return False
-    neighbour = excess  # reuse the memory
+    neighbor = excess  # reuse the memory
     for factor, bits, lanes in _UPPER_STEPS:
-        np.right_shift(upper, bits, out=neighbour)
+        np.right_shift(upper, bits, out=neighbor)
         upper *= factor
-        upper += neighbour
+        upper += neighbor
         upper &= lanes
     for factor, bits, lanes in _LOWER_STEPS:
-        np.right_shift(lower, bits, out=neighbour)
+        np.right_shift(lower, bits, out=neighbor)
         lower *= factor
-        lower += neighbour
+        lower += neighbor
         lower &= lanes
     upper *= 10_000
     upper += lower

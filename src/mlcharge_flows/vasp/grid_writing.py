@@ -88,7 +88,7 @@ def _full_lines(values: np.ndarray) -> bytes:
     exponent[zero] = 0
 
     digits = mantissa.astype(np.int64)
-    # Division by a constant is vectorised, divmod is not.
+    # Division by a constant is vectorized, divmod is not.
     upper = digits // 1_000_000
     digits -= upper * 1_000_000
     middle = digits // 100

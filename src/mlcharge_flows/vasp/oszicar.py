@@ -29,7 +29,7 @@ class ElectronicStep:
     Parameters
     ----------
     label
-        Algorithm: DAV (Davidson), RMM (residual minimisation), CG, SDA, DMP, EIG, ...
+        Algorithm: DAV (Davidson), RMM (residual minimization), CG, SDA, DMP, EIG, ...
     number
         Counted from 1 within the ionic step.
     energy

@@ -76,7 +76,7 @@ class Potcar:
         Returns
         -------
         AtomicStart
-            Its form factor is normalised to ZVAL at q = 0.
+            Its form factor is normalized to ZVAL at q = 0.
         """
         record = atomic_record(self.channels, self.occupancies)
         return AtomicStart(self.symbol, self.zval, self.q, self.form_factor, self.channels, record)

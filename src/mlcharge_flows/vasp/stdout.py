@@ -28,8 +28,8 @@ _NOT_READ = re.compile(
     r"|PAW occupancies are missing"
     r"|charge density could not be read from file"
 )
-_MAGNETISATION_READ = re.compile(r"magnetization density read from file")
-_MAGNETISATION_FROM_ATOMS = re.compile(r"magnetization density of overlapping atoms calculated")
+_MAGNETIZATION_READ = re.compile(r"magnetization density read from file")
+_MAGNETIZATION_FROM_ATOMS = re.compile(r"magnetization density of overlapping atoms calculated")
 _ENTERED = re.compile(r"entering main loop")
 _ERROR = re.compile(r"\bERROR\b:?\s*(.*)")
 _FIRST_STEP = re.compile(r"\s*[A-Z]{2,4}\s*:\s+1\s")
@@ -43,7 +43,7 @@ class StartMessages:
     ----------
     comment
         First line of the CHGCAR that was read, stripped; None if none was.
-    magnetisation
+    magnetization
         Where the spin density came from; None if nothing was said (no spin).
     warnings
         Messages about a CHGCAR that was not, or badly, read.
@@ -54,7 +54,7 @@ class StartMessages:
     """
 
     comment: str | None = None
-    magnetisation: Literal["chgcar", "atoms"] | None = None
+    magnetization: Literal["chgcar", "atoms"] | None = None
     warnings: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     entered: bool = False
@@ -97,7 +97,7 @@ def read_start(path: str | Path) -> StartMessages:
     'atoms'
     """
     comment: str | None = None
-    magnetisation: Literal["chgcar", "atoms"] | None = None
+    magnetization: Literal["chgcar", "atoms"] | None = None
     warnings: list[str] = []
     errors: list[str] = []
     entered = False
@@ -106,10 +106,10 @@ def read_start(path: str | Path) -> StartMessages:
             line = str(raw).strip().strip("|").strip()  # VASP 6 draws boxes around some messages
             if match := _READ.search(line):
                 comment = match[1].strip()
-            elif _MAGNETISATION_READ.search(line):
-                magnetisation = "chgcar"
-            elif _MAGNETISATION_FROM_ATOMS.search(line):
-                magnetisation = "atoms"
+            elif _MAGNETIZATION_READ.search(line):
+                magnetization = "chgcar"
+            elif _MAGNETIZATION_FROM_ATOMS.search(line):
+                magnetization = "atoms"
             elif _NOT_READ.search(line):
                 warnings.append(line)
             elif _ENTERED.search(line):
@@ -119,4 +119,4 @@ def read_start(path: str | Path) -> StartMessages:
                 break
             if _ERROR.search(line):
                 errors.append(line)
-    return StartMessages(comment, magnetisation, tuple(warnings), tuple(errors), entered)
+    return StartMessages(comment, magnetization, tuple(warnings), tuple(errors), entered)

@@ -10,7 +10,7 @@ from pymatgen.core import Lattice, Structure
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.models.charge3net import ChargE3Net, PointModel
 from mlcharge_flows.models.charge3net.graph import Edges
-from mlcharge_flows.models.charge3net.neighbours import Surroundings
+from mlcharge_flows.models.charge3net.neighbors import Surroundings
 from mlcharge_flows.models.charge3net.species import atomic_numbers
 from mlcharge_flows.models.model import ModelError
 

@@ -94,6 +94,6 @@ def test_weights_that_do_not_fit_the_card_are_refused(checkpoint):
     del weights["probe_model.readout.weight"]
     with pytest.raises(CheckpointError, match=r"probes: .*readout\.weight is missing"):
         load(Checkpoint(checkpoint.card, {}, weights))
-    other = checkpoint.card.model_copy(update={"config": {"lmax": 3, "colour": "red"}})
-    with pytest.raises(CheckpointError, match="colour"):
+    other = checkpoint.card.model_copy(update={"config": {"lmax": 3, "color": "red"}})
+    with pytest.raises(CheckpointError, match="color"):
         load(Checkpoint(other, {}, checkpoint.weights))

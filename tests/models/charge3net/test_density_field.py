@@ -41,7 +41,7 @@ def test_symmetry_does_not_matter(network):
     assert max(asked) < 0.2 * whole.size
 
 
-def test_a_distorted_crystal_is_not_symmetrised(network):
+def test_a_distorted_crystal_is_not_symmetrized(network):
     moved = RUTILE.positions.copy()
     moved[2] += [0.004, -0.002, 0.003]
     field, asked = DensityField(network, replace(RUTILE, positions=moved)), []

@@ -52,7 +52,7 @@ def test_messages_are_those_of_the_tensor_product(wanted):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_the_radial_functions_are_normalised_over_the_cutoff():
+def test_the_radial_functions_are_normalized_over_the_cutoff():
     values = RadialBasis(4.0, 20).double()(torch.linspace(0, 4, 5001, dtype=torch.float64))
     torch.testing.assert_close(values.mean(0), torch.zeros(20).double(), atol=1e-3, rtol=0)
     torch.testing.assert_close(values.std(0), torch.ones(20).double(), atol=1e-3, rtol=0)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.models.charge3net.neighbours import Surroundings
+from mlcharge_flows.models.charge3net.neighbors import Surroundings
 
 CUBE = Crystal(np.eye(3) * 4.0, ("Po",), np.zeros((1, 3)))
 
@@ -23,22 +23,22 @@ def by_hand(crystal, points, radius, reach=4):
     return found
 
 
-def listed(neighbours):
+def listed(neighbors):
     return [
         sorted((int(a), *np.round(v, 9)) for a, v in zip(atoms[there], vectors[there], strict=True))
-        for atoms, vectors, there in zip(*neighbours.padded(), strict=True)
+        for atoms, vectors, there in zip(*neighbors.padded(), strict=True)
     ]
 
 
 @pytest.mark.parametrize("radius", [1.0, 4.3])
-def test_neighbours_of_points_are_all_images_in_reach(oblique, points, radius):
+def test_neighbors_of_points_are_all_images_in_reach(oblique, points, radius):
     near = points[:4] / 4  # within reach of the images that are tried by hand
     found = Surroundings(oblique, radius).of_points(near)
     for mine, expected in zip(listed(found), by_hand(oblique, near, radius), strict=True):
         np.testing.assert_allclose(np.array(mine), np.array(expected))
 
 
-def test_an_atom_is_its_images_neighbour_but_not_its_own(oblique):
+def test_an_atom_is_its_images_neighbor_but_not_its_own(oblique):
     places = oblique.positions @ oblique.lattice
     found = listed(Surroundings(oblique, 4.3).of_atoms())
     for atom, (mine, expected) in enumerate(zip(found, by_hand(oblique, places, 4.3), strict=True)):
@@ -52,15 +52,15 @@ def test_an_atom_at_the_cutoff_counts_from_every_side():
     assert Surroundings(turned, 4.0).of_atoms().counts.tolist() == [6]
 
 
-def test_far_points_and_none_have_no_neighbours():
+def test_far_points_and_none_have_no_neighbors():
     assert Surroundings(CUBE, 1.0).of_points(np.full((2, 3), 2.0)).counts.tolist() == [0, 0]
     none = Surroundings(CUBE, 1.0).of_points(np.zeros((0, 3)))
     assert len(none) == 0
 
 
 def test_padding_is_told_apart():
-    neighbours = Surroundings(CUBE, 4.0).of_points(np.array([[0.0, 0, 0], [2.0, 2, 2]]))
-    atoms, vectors, present = neighbours.padded(np.array([1, 0]))
+    neighbors = Surroundings(CUBE, 4.0).of_points(np.array([[0.0, 0, 0], [2.0, 2, 2]]))
+    atoms, vectors, present = neighbors.padded(np.array([1, 0]))
     assert present.sum(axis=1).tolist() == [8, 7]
     assert not vectors[~present].any()
     assert not atoms[~present].any()

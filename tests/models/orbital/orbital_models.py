@@ -86,7 +86,7 @@ def model(**options):
             symbol: PawCard(titel=symbol, zval=known.zval, channels=known.channels, q_step=Q_STEP)
             for symbol, known in ATOMS.items()
         },
-        range=TrainingRange(volume=(1.0, 100.0), neighbours=(0, 1000)),
+        range=TrainingRange(volume=(1.0, 100.0), neighbors=(0, 1000)),
         licence="MIT",
         created=date(2026, 1, 1),
         version="0",

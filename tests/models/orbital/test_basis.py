@@ -23,7 +23,7 @@ def basis():
 
 
 def orbitals(basis, degree, scales=1.0):
-    """Normalised r^l exp(-a r^2) on the mesh R, by numerical normalisation."""
+    """Normalized r^l exp(-a r^2) on the mesh R, by numerical normalization."""
     exponents = basis.exponents.numpy() * scales
     values = R**degree * np.exp(-exponents[:, None] * R**2)
     return values / np.sqrt(np.trapezoid(values**2 * R**2, R))[:, None]

@@ -1,4 +1,4 @@
-"""Equal neighbours are one entry of a graph; each on its own is the slow reference."""
+"""Equal neighbors are one entry of a graph; each on its own is the slow reference."""
 
 import numpy as np
 import pytest
@@ -7,23 +7,23 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 
 from orbital_models import crystal, network, precision, salt  # noqa: E402
 
-from mlcharge_flows.models.orbital.graph import Graph, neighbours  # noqa: E402
+from mlcharge_flows.models.orbital.graph import Graph, neighbors  # noqa: E402
 
 
 def one_by_one(ions, config):
     """The same graph with every image as a pair of its own."""
-    pairs = neighbours(ions.lattice, ions.positions, config.cutoff)
+    pairs = neighbors(ions.lattice, ions.positions, config.cutoff)
     return Graph.joining(ions.symbols, [], ions.positions, pairs, config)
 
 
 @pytest.mark.parametrize("ions", [salt(), crystal()], ids=["salt", "triclinic"])
-def test_equal_neighbours_count_as_if_each_were_there(ions):
+def test_equal_neighbors_count_as_if_each_were_there(ions):
     with precision(torch.float64):
         made = network(n_interactions=3, n_coupled=4)
         graph = made.graph(ions)
         reference = one_by_one(ions, made.config)
-        assert len(graph.centres) < len(reference.centres)
-        assert graph.n_neighbours == pytest.approx(len(reference.centres))
+        assert len(graph.centers) < len(reference.centers)
+        assert graph.n_neighbors == pytest.approx(len(reference.centers))
         torch.testing.assert_close(made.features(graph), made.features(reference))
 
 
@@ -32,7 +32,7 @@ def test_shells_of_rock_salt():
     with precision(torch.float64):
         graph = network(cutoff=3.7).graph(salt())
     for site in (0, 1):
-        of_site = graph.centres == site
+        of_site = graph.centers == site
         shells = graph.distances[of_site].sort()
         counts = (graph.directions[of_site, 0] * (4 * np.pi) ** 0.5)[shells.indices]
         np.testing.assert_allclose(shells.values, 2.1 * np.sqrt([1, 2, 3]))

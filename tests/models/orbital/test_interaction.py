@@ -12,8 +12,8 @@ from mlcharge_flows.models.orbital.network import OrbitalNetwork  # noqa: E402
 
 
 @pytest.mark.parametrize("make", [crystal, salt])
-def test_couplings_are_sums_over_single_neighbours(make):
-    """Images of a neighbour are summed before the product; a loop over all pairs is not."""
+def test_couplings_are_sums_over_single_neighbors(make):
+    """Images of a neighbor are summed before the product; a loop over all pairs is not."""
     with precision(torch.float64):
         torch.manual_seed(2)
         config = network().config
@@ -21,17 +21,17 @@ def test_couplings_are_sums_over_single_neighbours(make):
         graph = Graph.of(make(), config)
         n_sites, n_components = len(graph.species), graph.directions.shape[1]
         features = torch.randn(n_sites, n_components, 6)
-        weights = torch.randn(len(graph.centres), 6)
+        weights = torch.randn(len(graph.centers), 6)
         single = weights[:, None] * graph.directions[:, :, None]
 
         slow = torch.zeros(n_sites, n_components, 4)
         values, weighted = coupling.product.values, coupling.product.weighted
-        for centre, other, directed in zip(graph.centres, graph.others, single, strict=True):
+        for center, other, directed in zip(graph.centers, graph.others, single, strict=True):
             where = values @ coupling.where(directed[None])[0]
             what = values @ coupling.what(features[other][None])[0]
-            slow[centre] += weighted.T @ (where * what)
+            slow[center] += weighted.T @ (where * what)
 
-        keys = graph.centres * n_sites + graph.others
+        keys = graph.centers * n_sites + graph.others
         bonds, of_pair = keys.unique(return_inverse=True)
         directed = single.new_zeros(len(bonds), n_components, 6).index_add(0, of_pair, single)
         found = coupling(features, directed, bonds // n_sites, bonds % n_sites)

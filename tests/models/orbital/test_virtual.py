@@ -41,7 +41,7 @@ def test_silicon_has_four_bonds_and_two_kinds_of_interstices():
     assert_same_sites(interstices(silicon()), expected, silicon().lattice)
 
 
-def test_rock_salt_has_six_bonds_and_the_cube_centres():
+def test_rock_salt_has_six_bonds_and_the_cube_centers():
     found = bond_midpoints(salt())
     assert len(found) == 6
     assert_same_sites(interstices(salt()), np.array([[0.25] * 3, [0.75] * 3]), salt().lattice)

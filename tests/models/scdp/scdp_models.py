@@ -71,7 +71,7 @@ def model(**options):
             symbol: PawCard(titel=symbol, zval=known.zval, channels=known.channels, q_step=Q_STEP)
             for symbol, known in ATOMS.items()
         },
-        range=TrainingRange(volume=(1.0, 200.0), neighbours=(0, 1000)),
+        range=TrainingRange(volume=(1.0, 200.0), neighbors=(0, 1000)),
         licence="MIT",
         created=date(2026, 1, 1),
         version="0",
@@ -80,12 +80,12 @@ def model(**options):
 
 
 def placed():
-    """A bent chain H-O-O-H, no symmetry at all; cartesian, about its centre."""
+    """A bent chain H-O-O-H, no symmetry at all; cartesian, about its center."""
     oxygen = np.array([[0.0, 0.71, 0.05], [0.1, -0.70, -0.03]])
     hydrogen = np.array([[0.80, 0.92, 0.41], [-0.71, -0.93, 0.52]])
     return np.vstack([oxygen, hydrogen])
 
 
-def boxed(positions, side=SIDE, centre=(0.37, 0.52, 0.44)):
+def boxed(positions, side=SIDE, center=(0.37, 0.52, 0.44)):
     """Molecule in a cubic box."""
-    return Crystal(np.eye(3) * side, ("O", "O", "H", "H"), positions / side + np.array(centre))
+    return Crystal(np.eye(3) * side, ("O", "O", "H", "H"), positions / side + np.array(center))

@@ -98,9 +98,9 @@ def test_turning_the_molecule_in_its_box_turns_its_orbitals(predict, sign):
 
 def test_a_quarter_turn_in_a_cubic_box_turns_the_grid(predict):
     quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
-    centre = (0.5, 0.5, 0.5)
-    expected = predict(boxed(placed(), centre=centre), SHAPE)
-    found = predict(boxed(placed() @ quarter.T, centre=centre), SHAPE)
+    center = (0.5, 0.5, 0.5)
+    expected = predict(boxed(placed(), center=center), SHAPE)
+    found = predict(boxed(placed() @ quarter.T, center=center), SHAPE)
     # Index i of the turned grid was j, and j was -i, about the middle of the box.
     back = np.roll(np.flip(np.swapaxes(expected.total, 0, 1), axis=0), 1, axis=0)
     same(found, replace(expected, total=back, occupancies=turned(expected.occupancies, quarter)))
@@ -117,7 +117,7 @@ def test_translation_by_grid_points_rolls_the_grid(predict):
 @pytest.mark.parametrize("seed", range(4))
 def test_walls_and_wrapping_do_not_matter(predict, seed):
     random = np.random.default_rng(seed)
-    corner = boxed(placed(), centre=(0.02, 0.98, 0.5))
+    corner = boxed(placed(), center=(0.02, 0.98, 0.5))
     expected = predict(corner, SHAPE)
     wrapped = corner.positions % 1.0 if seed == 0 else corner.positions
     jumps = random.integers(-2, 3, corner.positions.shape)

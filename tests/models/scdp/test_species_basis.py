@@ -42,7 +42,7 @@ def in_real_space(crystal, sites, shells, coefficients, scales):
 
 @pytest.mark.parametrize("scaled", [False, True])
 def test_single_precision_agrees_with_the_real_space_sum(scaled):
-    molecule = boxed(placed(), centre=(0.1, 0.9, 0.5))
+    molecule = boxed(placed(), center=(0.1, 0.9, 0.5))
     made = network(virtual="bonds", scaling=scaled, ratio=RATIO)
     graph = made.graph(molecule)
     with torch.inference_mode():

@@ -48,7 +48,7 @@ def card_of(network, **changes):
             for s, a in ATOMS.items()
         },
         "occupancies": "none",
-        "range": TrainingRange(volume=(10, 30), neighbours=(10, 60)),
+        "range": TrainingRange(volume=(10, 30), neighbors=(10, 60)),
         "licence": "MIT",
         "created": date(2026, 1, 1),
         "version": __version__,

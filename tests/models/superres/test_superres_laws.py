@@ -10,10 +10,10 @@ from image_models import ATOMS, VARIANTS, card_of, network_of
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.models.superres import SuperResModel, asymmetry
+from mlcharge_flows.models.superres.axis_permutation import AXIS_PERMUTATIONS
 from mlcharge_flows.models.superres.image import Image, seen_shape
 from mlcharge_flows.models.superres.network import PixelShuffle
-from mlcharge_flows.models.superres.relabelling import RELABELLINGS
-from mlcharge_flows.models.superres.symmetry import symmetrised
+from mlcharge_flows.models.superres.symmetry import symmetrized
 
 VARIANT = pytest.mark.parametrize("variant", VARIANTS)
 
@@ -97,15 +97,15 @@ def test_the_grid_of_the_run_does_not_change_what_is_learned(variant, oblique):
     np.testing.assert_allclose(seen[1][::2, ::2, ::2], seen[0], atol=1e-9)
 
 
-def test_relabelled_images_are_images_of_relabelled_crystals(oblique):
+def test_relabeled_images_are_images_of_relabeled_crystals(oblique):
     config = network_of().config
     image = Image.of(oblique, ATOMS, config)
-    for relabelling in RELABELLINGS[1::5]:
-        expected = Image.of(relabelling.of_crystal(oblique), ATOMS, config)
-        found = image.relabelled(relabelling)
+    for permutation in AXIS_PERMUTATIONS[1::5]:
+        expected = Image.of(permutation.of_crystal(oblique), ATOMS, config)
+        found = image.relabeled(permutation)
         torch.testing.assert_close(found.seen, expected.seen, atol=1e-6, rtol=1e-5)
         torch.testing.assert_close(found.metric, expected.metric)
-    assert image.relabelled(RELABELLINGS[0]).seen.equal(image.seen)
+    assert image.relabeled(AXIS_PERMUTATIONS[0]).seen.equal(image.seen)
 
 
 def test_what_is_broken_is_measured_and_can_be_mended(rutile):
@@ -140,8 +140,8 @@ def test_a_model_without_a_network_breaks_no_symmetry(rutile):
 
 def test_the_symmetric_part_is_that_of_all_operations(rutile):
     values = np.random.default_rng(0).standard_normal((12, 12, 8))
-    once = symmetrised(values, rutile)
-    np.testing.assert_allclose(symmetrised(once, rutile), once, atol=1e-12)
+    once = symmetrized(values, rutile)
+    np.testing.assert_allclose(symmetrized(once, rutile), once, atol=1e-12)
     assert once.mean() == pytest.approx(values.mean(), abs=1e-12)
     # The screw axis: a quarter turn about z through the middle of an edge, and half of c.
     x, y, z = (np.arange(n) for n in (12, 12, 8))

@@ -1,4 +1,4 @@
-"""Which probes the network sees together: as many as memory allows, alike in neighbours."""
+"""Which probes the network sees together: as many as memory allows, alike in neighbors."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def chunks(
     device: torch.device,
     probes_per_chunk: int | None = None,
 ) -> Iterator[np.ndarray]:
-    """Split probes, sorted by their number of neighbours so that little is padded.
+    """Split probes, sorted by their number of neighbors so that little is padded.
 
     Parameters
     ----------
     counts
-        Neighbours of each probe.
+        Neighbors of each probe.
     network
         What evaluates them.
     device
@@ -57,22 +57,22 @@ def chunks(
         start += size
 
 
-def bytes_per_probe(network: ChargE3Net, neighbours: int) -> int:
+def bytes_per_probe(network: ChargE3Net, neighbors: int) -> int:
     """Memory that a probe takes while its messages are summed, in bytes.
 
     Parameters
     ----------
     network
         What evaluates it.
-    neighbours
-        Its neighbours.
+    neighbors
+        Its neighbors.
     """
     layers = [part for part in network.probe_model.modules() if isinstance(part, Messages)]
     # Weights twice (computed, and multiplied into the features); sums as blocks and joined.
     per_edge = max(2 * layer.n_weights + layer.irreps_in.dim for layer in layers)
     per_probe = max(2 * layer.irreps_out.dim for layer in layers)
     size = next(network.parameters()).element_size()
-    return int(size * (neighbours * per_edge + per_probe))
+    return int(size * (neighbors * per_edge + per_probe))
 
 
 def free_memory(device: torch.device) -> int:

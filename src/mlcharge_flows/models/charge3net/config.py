@@ -36,7 +36,7 @@ class ChargE3NetConfig(BaseModel):
         description="What the network gives at a point: the density, as published, or its "
         "difference from the superposition of atoms, which takes far less training.",
     )
-    cutoff: float = Field(4.0, gt=0, description="Radius of the neighbourhood, angstrom.")
+    cutoff: float = Field(4.0, gt=0, description="Radius of the neighborhood, angstrom.")
     basis: Literal["gaussian"] = Field("gaussian", description="Radial functions.")
     num_basis: int = Field(20, ge=2, description="Radial functions between 0 and the cutoff.")
 

@@ -1,6 +1,6 @@
 r"""The equivariant convolution of ChargE3Net (equation 4 of the paper), and the gate after it.
 
-A receiver i hears the atoms j of its neighbourhood and keeps a share of what it was,
+A receiver i hears the atoms j of its neighborhood and keeps a share of what it was,
 
 .. math::
 
@@ -33,7 +33,7 @@ ANGLE = 0.1
 
 
 class Convolution(nn.Module):
-    """Messages from neighbours, mixed with the receiver's own features; see the module's text.
+    """Messages from neighbors, mixed with the receiver's own features; see the module's text.
 
     The names of the parts are those of the published checkpoints.
 
@@ -77,7 +77,7 @@ class Convolution(nn.Module):
         received
             Features of the receivers before, shape (receivers, channels).
         senders
-            Sender of each edge, shape (receivers, neighbours).
+            Sender of each edge, shape (receivers, neighbors).
         harmonics
             Spherical harmonics of the edges, zero for padding.
         basis

@@ -10,18 +10,18 @@ import torch
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.models.charge3net.chunks import chunks
 from mlcharge_flows.models.charge3net.graph import Edges
-from mlcharge_flows.models.charge3net.neighbours import Surroundings
+from mlcharge_flows.models.charge3net.neighbors import Surroundings
 from mlcharge_flows.models.charge3net.species import atomic_numbers
 from mlcharge_flows.models.orbits import representatives
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mlcharge_flows.models.charge3net.neighbours import Neighbours
+    from mlcharge_flows.models.charge3net.neighbors import Neighbors
     from mlcharge_flows.models.charge3net.network import ChargE3Net
 
 BLOCK = 20_000
-"""Points whose neighbours are held at a time."""
+"""Points whose neighbors are held at a time."""
 
 
 class DensityField:
@@ -127,20 +127,20 @@ class DensityField:
         done = 0
         for start in range(0, n, BLOCK):
             block = slice(start, min(start + BLOCK, n))
-            neighbours = self._surroundings.of_points(_rounded(places(block)))
+            neighbors = self._surroundings.of_points(_rounded(places(block)))
             for chunk in chunks(
-                neighbours.counts, self.network, self._device, self.probes_per_chunk
+                neighbors.counts, self.network, self._device, self.probes_per_chunk
             ):
                 with torch.inference_mode():
-                    rho = self.network.probe_model(self._atoms, self._edges(neighbours, chunk))
+                    rho = self.network.probe_model(self._atoms, self._edges(neighbors, chunk))
                 values[start + chunk] = rho.cpu().numpy()
                 done += len(chunk)
                 if progress is not None:
                     progress(done, n)
         return values
 
-    def _edges(self, neighbours: Neighbours, receivers: np.ndarray | None) -> Edges:
-        return Edges.of(neighbours, receivers, device=self._device, dtype=self._dtype)
+    def _edges(self, neighbors: Neighbors, receivers: np.ndarray | None) -> Edges:
+        return Edges.of(neighbors, receivers, device=self._device, dtype=self._dtype)
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from mlcharge_flows.models.charge3net.neighbours import Neighbours
+    from mlcharge_flows.models.charge3net.neighbors import Neighbors
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +24,11 @@ class Edges:
     Parameters
     ----------
     senders
-        Atom at the other end, shape (receivers, neighbours); 0 where there is none.
+        Atom at the other end, shape (receivers, neighbors); 0 where there is none.
     vectors
-        From the receiver to that atom, angstrom, shape (receivers, neighbours, 3).
+        From the receiver to that atom, angstrom, shape (receivers, neighbors, 3).
     present
-        False for padding, shape (receivers, neighbours).
+        False for padding, shape (receivers, neighbors).
     """
 
     senders: torch.Tensor
@@ -38,24 +38,24 @@ class Edges:
     @classmethod
     def of(
         cls,
-        neighbours: Neighbours,
+        neighbors: Neighbors,
         receivers: np.ndarray | None = None,
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> Self:
-        """Pad a list of neighbours.
+        """Pad a list of neighbors.
 
         Parameters
         ----------
-        neighbours
-            Neighbours of all receivers.
+        neighbors
+            Neighbors of all receivers.
         receivers
             Which of the receivers, in which order; all by default.
         device, dtype
             Where the tensors live, and their precision.
         """
-        senders, vectors, present = neighbours.padded(receivers)
+        senders, vectors, present = neighbors.padded(receivers)
         return cls(
             torch.as_tensor(senders, device=device),
             torch.as_tensor(vectors, device=device, dtype=dtype),

@@ -1,4 +1,4 @@
-r"""Messages summed over the neighbours of each receiver: the costly part of a convolution.
+r"""Messages summed over the neighbors of each receiver: the costly part of a convolution.
 
 Each path (l1, l2 -> l3) takes channels u of the sender's features and a harmonic of the edge,
 
@@ -44,7 +44,7 @@ class _Product:
 
 
 class Messages(nn.Module):
-    """Sum of the neighbours' messages; see the module's text.
+    """Sum of the neighbors' messages; see the module's text.
 
     Parameters
     ----------
@@ -122,12 +122,12 @@ class Messages(nn.Module):
         features
             Features of the senders, shape (atoms, ``irreps_in.dim``).
         senders
-            Shape (receivers, neighbours).
+            Shape (receivers, neighbors).
         harmonics
-            Spherical harmonics of the edges, shape (receivers, neighbours, (lmax + 1)^2), zero for
+            Spherical harmonics of the edges, shape (receivers, neighbors, (lmax + 1)^2), zero for
             padding.
         hidden
-            Hidden layer of the radial network, shape (receivers, neighbours, hidden).
+            Hidden layer of the radial network, shape (receivers, neighbors, hidden).
         radial
             That network.
         """
@@ -139,7 +139,7 @@ class Messages(nn.Module):
         for (mul, ir), column, products in zip(
             self.irreps_in, columns, self._products, strict=True
         ):
-            # (z, 1, channel, component, n): the sum over neighbours is the innermost.
+            # (z, 1, channel, component, n): the sum over neighbors is the innermost.
             sent = features[:, column].view(-1, mul, ir.dim)[senders].permute(0, 2, 3, 1)
             sent = sent.contiguous().unsqueeze(1)
             for product in products:

@@ -18,7 +18,7 @@ class PointModel:
     """A trained network.
 
     Its density is the network's output as it is: close to the right number of electrons, but not
-    normalised to it.
+    normalized to it.
 
     Parameters
     ----------

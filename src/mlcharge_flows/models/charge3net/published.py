@@ -36,8 +36,8 @@ MATERIALS_PROJECT = DataCard(
     name="Materials Project, PBE and PBE+U, collected on 7 May 2023", train=106_171, validation=512
 )
 """What ``charge3net_mp.pt`` was trained on, from the paper."""
-RANGE = TrainingRange(volume=(6.7, 59.4), neighbours=(6, 136))
-"""Of 4,370 materials of its training set (neighbours: of the 40 densest and the 40 loosest)."""
+RANGE = TrainingRange(volume=(6.7, 59.4), neighbors=(6, 136))
+"""Of 4,370 materials of its training set (neighbors: of the 40 densest and the 40 loosest)."""
 _PARTS = ("atom_model.", "probe_model.")
 _SYMBOLS = re.compile(r"_w3j_(\d+)_(\d+)_(\d+)$")
 _CONSTANT = re.compile(r"\.(output_mask|tp\..*|mul\..*)$")

@@ -1,4 +1,4 @@
-"""Radial functions of an edge: normalised Gaussians, and the network that weighs paths."""
+"""Radial functions of an edge: normalized Gaussians, and the network that weighs paths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class RadialBasis(nn.Module):
     """Gaussians spread evenly over 0 to the cutoff, each with mean 0 and deviation 1 there.
 
     Nothing makes them vanish at the cutoff: the network is not continuous where an atom leaves the
-    neighbourhood.
+    neighborhood.
 
     Parameters
     ----------

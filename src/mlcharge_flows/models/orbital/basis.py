@@ -10,7 +10,7 @@ r"""Even-tempered Gaussian orbitals and their Fourier transforms.
 
 The orbitals are those of SCDP (Fu et al., NeurIPS 2024, equation 3), the even-tempered exponents
 those of its section 4. That a Gaussian's transform is closed is what ELECTRAFI builds on: no sum
-over periodic images is needed. Two normalised Gaussians of one degree overlap by
+over periodic images is needed. Two normalized Gaussians of one degree overlap by
 :math:`S_{kk'} = (2\sqrt{\alpha_k\alpha_{k'}}/(\alpha_k+\alpha_{k'}))^{l+3/2}`.
 """
 
@@ -64,7 +64,7 @@ class GaussianBasis(nn.Module):
     """The radial functions of all sites, without parameters.
 
     A network learns coefficients of orbitals that are orthonormal on one site (symmetrically
-    orthonormalised, as Loewdin): changes of equal size then change the density equally.
+    orthonormalized, as Loewdin): changes of equal size then change the density equally.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ class GaussianBasis(nn.Module):
         Returns
         -------
         list of torch.Tensor
-            For each degree shape (exponents, waves); the unit is that of a normalised orbital
+            For each degree shape (exponents, waves); the unit is that of a normalized orbital
             times a volume, angstrom^(3/2).
         """
         decay = None if scales is not None else torch.exp(-(q**2) / (4 * self.exponents[:, None]))

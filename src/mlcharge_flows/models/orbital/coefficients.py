@@ -101,7 +101,7 @@ class CoefficientNetwork(nn.Module):
         features: torch.Tensor | None = None
         for interaction in self.interactions:
             features = interaction(
-                features, embedding, pairs, envelope, directions, graph.centres, graph.others
+                features, embedding, pairs, envelope, directions, graph.centers, graph.others
             )
         assert features is not None
         return features

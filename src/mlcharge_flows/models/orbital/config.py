@@ -24,7 +24,7 @@ class SiteConfig(BaseModel):
     )
     virtual: VirtualSites = Field("none", description="Where orbitals sit besides the ions.")
     scaling: bool = Field(False, description="Whether the network scales its exponents.")
-    cutoff: float = Field(6.0, gt=0, description="Radius of the neighbourhood, angstrom.")
+    cutoff: float = Field(6.0, gt=0, description="Radius of the neighborhood, angstrom.")
     n_interactions: int = Field(2, ge=1, description="Rounds of message passing.")
     n_channels: int = Field(64, ge=1, description="Features per degree and component.")
     n_embedding: int = Field(32, ge=1, description="Numbers that describe an element.")
@@ -39,7 +39,7 @@ class SiteConfig(BaseModel):
     n_coupled: int = Field(
         0,
         ge=0,
-        description="Channels of messages that couple where a neighbour is with its features.",
+        description="Channels of messages that couple where a neighbor is with its features.",
     )
     n_factors: int = Field(3, ge=1, le=4, description="Factors of the products on the sphere.")
     profiles: bool = Field(

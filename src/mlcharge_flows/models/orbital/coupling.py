@@ -1,10 +1,10 @@
-r"""What a neighbour looks like, as seen along the bond to it.
+r"""What a neighbor looks like, as seen along the bond to it.
 
 .. math::
     C_{ilm} = \sum_j \int Y_{lm}(\Omega)\, a_{ij}(\Omega)\, h_j(\Omega)\, d\Omega ,
 
-with the features h of the neighbour, and in :math:`a_{ij}` the harmonics of the directions to all
-its images: one product for a pair of sites, not for every pair of neighbours.
+with the features h of the neighbor, and in :math:`a_{ij}` the harmonics of the directions to all
+its images: one product for a pair of sites, not for every pair of neighbors.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class Coupling(nn.Module):
-    """Products, on the sphere, of where a neighbour is and what it looks like.
+    """Products, on the sphere, of where a neighbor is and what it looks like.
 
     Messages alone carry the one or the other; only this tells which way the features of a
-    neighbour point as seen along the bond. Products are linear in either factor, so the images of
-    a neighbour may be summed before.
+    neighbor point as seen along the bond. Products are linear in either factor, so the images of
+    a neighbor may be summed before.
 
     Parameters
     ----------
@@ -53,21 +53,21 @@ class Coupling(nn.Module):
         self,
         features: torch.Tensor,
         directed: torch.Tensor,
-        centres: torch.Tensor,
+        centers: torch.Tensor,
         others: torch.Tensor,
     ) -> torch.Tensor:
-        """Sum over the neighbours of every site.
+        """Sum over the neighbors of every site.
 
         Parameters
         ----------
         features
             Of all sites, shape (sites, components, channels).
         directed
-            Where the neighbours are, shape (bonds, components, channels).
-        centres, others
+            Where the neighbors are, shape (bonds, components, channels).
+        centers, others
             Sites of each bond.
         """
         where = self.product.values @ self.where(directed)
         what = self.product.values @ self.what(features)
-        products = summed(where * what.index_select(0, others), centres, len(features))
+        products = summed(where * what.index_select(0, others), centers, len(features))
         return self.mixed(self.product.weighted.T @ products)

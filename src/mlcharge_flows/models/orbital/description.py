@@ -92,7 +92,7 @@ class Description(nn.Module):
 
     def pairs(self, graph: Graph) -> tuple[torch.Tensor, torch.Tensor]:
         """Numbers of each pair, shape (pairs, n_pair), and its smooth cutoff, shape (pairs,)."""
-        centres, others = graph.species[graph.centres], graph.species[graph.others]
+        centers, others = graph.species[graph.centers], graph.species[graph.others]
         distances = graph.distances
         share = distances / self.config.cutoff
         # Spherical Bessel waves of order zero and the envelope of DimeNet (Gasteiger, 2020).
@@ -103,13 +103,13 @@ class Description(nn.Module):
         if self.config.n_scaled:
             marks = torch.linspace(0.6, 2.6, self.config.n_scaled, device=distances.device)
             width = 2.0 / max(self.config.n_scaled - 1, 1)
-            bonds = distances / (self.radii[centres] + self.radii[others])
+            bonds = distances / (self.radii[centers] + self.radii[others])
             numbers.append(torch.exp(-(((bonds[:, None] - marks) / width) ** 2)))
         if self.config.profiles:
             place = (distances / _STEP).clamp(max=self.profiles.shape[1] - 1.001)
             before = place.floor().long()
             beyond = place - before
-            for kind in (centres, others):
+            for kind in (centers, others):
                 left, right = self.profiles[kind, before], self.profiles[kind, before + 1]
                 numbers.append((left + beyond * (right - left))[:, None])
         return torch.cat(numbers, dim=-1), envelope * (share < 1)

@@ -43,7 +43,7 @@ def _values(element: Element) -> list[float]:
 def properties(symbols: Sequence[str]) -> np.ndarray:
     """Tabulated properties in units of their spread over the periodic table.
 
-    Electronegativity, row, group, Mendeleev number, radius, ionisation energy and electron
+    Electronegativity, row, group, Mendeleev number, radius, ionization energy and electron
     affinity, from pymatgen's tables; 0 (the mean) where a value is not known.
 
     Parameters

@@ -4,7 +4,7 @@ The density of a run has edges about every nucleus that the superposition of ato
 pseudo partial waves meet the true ones, or where orbitals end at ENCUT; which of the two was not
 told apart. The difference oscillates in the form factor (with a period of five to six per angstrom
 for F, O and N), which no sum of even-tempered Gaussians follows, and it hardly depends on the
-neighbours. So each element has a spherical correction of its own,
+neighbors. So each element has a spherical correction of its own,
 
 .. math::
     V \Delta\rho(\mathbf G) = \sum_i f_{Z_i}(G)\, e^{-i \mathbf G \cdot \mathbf R_i} ,

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from mlcharge_flows.models.orbital.config import SiteConfig
 
 _SAME = 1e-6
-"""A site is not its own neighbour, angstrom."""
+"""A site is not its own neighbor, angstrom."""
 _EQUAL = 1e-5
 """Distances that agree so far are one to the network, angstrom."""
 
 
-def neighbours(
+def neighbors(
     lattice: np.ndarray, positions: np.ndarray, cutoff: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All pairs of sites closer than a cutoff, with every periodic image.
@@ -42,10 +42,10 @@ def neighbours(
 
     Returns
     -------
-    centres, others : numpy.ndarray
+    centers, others : numpy.ndarray
         Indices of the two sites of each pair; both directions are there.
     vectors : numpy.ndarray
-        From the centre to the (image of the) other site, shape (pairs, 3), angstrom.
+        From the center to the (image of the) other site, shape (pairs, 3), angstrom.
     """
     cart = (positions % 1.0) @ lattice
     reach = np.ceil(cutoff * np.linalg.norm(np.linalg.inv(lattice), axis=0)).astype(int)
@@ -53,29 +53,29 @@ def neighbours(
     images = (cart[None] + (cells.reshape(-1, 3) @ lattice)[:, None]).reshape(-1, 3)
     pairs = cKDTree(cart).sparse_distance_matrix(cKDTree(images), cutoff, output_type="ndarray")
     pairs = np.sort(pairs[pairs["v"] > _SAME], order=("i", "j"))
-    centres, of_images = pairs["i"], pairs["j"]
-    return centres, of_images % len(cart), images[of_images] - cart[centres]
+    centers, of_images = pairs["i"], pairs["j"]
+    return centers, of_images % len(cart), images[of_images] - cart[centers]
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Sites (ions first, then virtual ones) of one or several crystals, and their neighbours.
+    """Sites (ions first, then virtual ones) of one or several crystals, and their neighbors.
 
-    What a site hears of a neighbour is linear in the harmonics of its direction, and all else
+    What a site hears of a neighbor is linear in the harmonics of its direction, and all else
     depends on the two sites and their distance. So the images of a site that are equally far from
-    a centre may be one pair, whose harmonics are their sum (:meth:`condensed`): in crystals, a
+    a center may be one pair, whose harmonics are their sum (:meth:`condensed`): in crystals, a
     third of the pairs.
 
     Parameters
     ----------
     species
         Index of element or kind of virtual site, shape (sites,).
-    centres, others
+    centers, others
         Sites of each directed pair, shape (pairs,).
     distances
         Of each pair, shape (pairs,), angstrom.
     directions
-        Real harmonics of the directions from centre to other, shape (pairs, (lmax + 1)^2). The
+        Real harmonics of the directions from center to other, shape (pairs, (lmax + 1)^2). The
         first, in units of that of one direction, is the number of images.
     positions
         Fractional coordinates, shape (sites, 3), double precision.
@@ -86,7 +86,7 @@ class Graph:
     """
 
     species: torch.Tensor
-    centres: torch.Tensor
+    centers: torch.Tensor
     others: torch.Tensor
     distances: torch.Tensor
     directions: torch.Tensor
@@ -105,7 +105,7 @@ class Graph:
         """
         positions, kinds = virtual_sites(crystal, config.virtual)
         positions = np.concatenate([crystal.positions, positions])
-        pairs = neighbours(crystal.lattice, positions, config.cutoff)
+        pairs = neighbors(crystal.lattice, positions, config.cutoff)
         return cls.joining(crystal.symbols, kinds, positions, pairs, config).condensed()
 
     @classmethod
@@ -128,7 +128,7 @@ class Graph:
         positions
             Fractional coordinates of ions and virtual sites, shape (sites, 3).
         pairs
-            As :func:`neighbours` gives them.
+            As :func:`neighbors` gives them.
         config
             Its elements are the species.
 
@@ -141,10 +141,10 @@ class Graph:
             raise ValueError(f"the model does not know {', '.join(unknown)}")
         species = [config.elements.index(symbol) for symbol in symbols]
         species += [len(config.elements) + kind for kind in kinds]
-        centres, others, vectors = pairs
+        centers, others, vectors = pairs
         return cls(
             torch.tensor(species),
-            torch.from_numpy(centres.astype(np.int64)),
+            torch.from_numpy(centers.astype(np.int64)),
             torch.from_numpy(others.astype(np.int64)),
             torch.from_numpy(np.linalg.norm(vectors, axis=1)).to(torch.get_default_dtype()),
             harmonics(vectors, config.lmax),
@@ -154,9 +154,9 @@ class Graph:
         )
 
     def condensed(self) -> Self:
-        """Make one pair of the images of a site that are equally far from a centre."""
+        """Make one pair of the images of a site that are equally far from a center."""
         steps = (self.distances / _EQUAL).round().long()
-        keys = torch.stack([self.centres, self.others, steps], dim=1)
+        keys = torch.stack([self.centers, self.others, steps], dim=1)
         alike, kind = keys.unique(dim=0, return_inverse=True)
         distances, counts, directions = (
             summed(values, kind, len(alike))
@@ -164,7 +164,7 @@ class Graph:
         )
         return replace(
             self,
-            centres=alike[:, 0],
+            centers=alike[:, 0],
             others=alike[:, 1],
             distances=distances / counts,
             directions=directions,
@@ -176,7 +176,7 @@ class Graph:
         firsts = np.cumsum([0, *(len(graph.species) for graph in graphs)])[:-1].tolist()
         return cls(
             torch.cat([graph.species for graph in graphs]),
-            torch.cat([graph.centres + first for graph, first in zip(graphs, firsts, strict=True)]),
+            torch.cat([graph.centers + first for graph, first in zip(graphs, firsts, strict=True)]),
             torch.cat([graph.others + first for graph, first in zip(graphs, firsts, strict=True)]),
             torch.cat([graph.distances for graph in graphs]),
             torch.cat([graph.directions for graph in graphs]),
@@ -187,12 +187,12 @@ class Graph:
 
     def to(self, device: torch.device | str) -> Graph:
         """Return the same graph on a device."""
-        names = ("species", "centres", "others", "distances", "directions", "positions")
+        names = ("species", "centers", "others", "distances", "directions", "positions")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     @property
-    def n_neighbours(self) -> float:
-        """Neighbours of all sites together, every image counted."""
+    def n_neighbors(self) -> float:
+        """Neighbors of all sites together, every image counted."""
         return float(self.directions[:, 0].sum()) * (4 * pi) ** 0.5
 
     @property

@@ -1,15 +1,15 @@
-r"""One round of message passing: what a site hears of its neighbours, and makes of it.
+r"""One round of message passing: what a site hears of its neighbors, and makes of it.
 
-Messages carry the direction of a neighbour and the neighbour's own features,
+Messages carry the direction of a neighbor and the neighbor's own features,
 
 .. math::
     A_{ilm} = \frac{1}{\sqrt{\bar n}} \sum_j
         u_l(r_{ij}, s_i, s_j)\, Y_{lm}(\hat r_{ij}) + v_l(r_{ij}, s_i, s_j)\, h_{jlm} ,
 
 with u, v perceptrons of the distance and the invariants s of both sites (channel index left out);
-for neighbours that agree in these, the sum over the harmonics alone is left.
+for neighbors that agree in these, the sum over the harmonics alone is left.
 This is linear in the angles and cheap per pair; many-body terms come from products at the sites,
-as in the atomic cluster expansion and MACE, and from the coupling of neighbours.
+as in the atomic cluster expansion and MACE, and from the coupling of neighbors.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def perceptron(n_in: int, n_hidden: int, n_out: int, *, depth: int = 1) -> nn.Se
 
 
 class Interaction(nn.Module):
-    """Messages from the neighbours, products at the site, and a residual update.
+    """Messages from the neighbors, products at the site, and a residual update.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class Interaction(nn.Module):
     first
         Whether sites carry nothing but their species yet.
     n_coupled
-        Channels of the coupling of neighbours; a first round has none.
+        Channels of the coupling of neighbors; a first round has none.
     """
 
     degrees: torch.Tensor
@@ -98,7 +98,7 @@ class Interaction(nn.Module):
         pairs: torch.Tensor,
         envelope: torch.Tensor,
         directions: torch.Tensor,
-        centres: torch.Tensor,
+        centers: torch.Tensor,
         others: torch.Tensor,
     ) -> torch.Tensor:
         """Update the features of all sites.
@@ -115,28 +115,28 @@ class Interaction(nn.Module):
             Smooth cutoff of each pair, shape (pairs,).
         directions
             Harmonics of each pair, shape (pairs, components), of mean square 1; sums over equal
-            neighbours, whose number is the first component.
-        centres, others
+            neighbors, whose number is the first component.
+        centers, others
             Sites of each pair.
         """
         n_sites, few = len(embedding), self.mean_neighbours**-0.5
-        bonds, of_pair = (centres * n_sites + others).unique(return_inverse=True)
-        centre, other = bonds // n_sites, bonds % n_sites
+        bonds, of_pair = (centers * n_sites + others).unique(return_inverse=True)
+        center, other = bonds // n_sites, bonds % n_sites
         scalars = embedding if features is None else features[:, 0]
-        described = torch.cat([pairs, scalars[centres], scalars[others]], dim=-1)
+        described = torch.cat([pairs, scalars[centers], scalars[others]], dim=-1)
         weights = self.weights(described) * envelope[:, None]
-        weights = weights.view(len(centres), -1, self.lmax + 1, self.n_channels)
-        # All that is linear in a neighbour is summed over its images first.
+        weights = weights.view(len(centers), -1, self.lmax + 1, self.n_channels)
+        # All that is linear in a neighbor is summed over its images first.
         images = directions[:, :1, None]
         where = summed(_by_degree(weights[:, 0], directions[:, :, None]), of_pair, len(bonds))
         if features is None:
-            own = self.heard(few * summed(where, centre, n_sites))
+            own = self.heard(few * summed(where, center, n_sites))
         else:
             radial = summed(weights[:, 1] * images, of_pair, len(bonds))
             messages = where + _by_degree(radial, features.index_select(0, other))
-            own = self.heard(few * summed(messages, centre, n_sites)) + self.kept(features)
+            own = self.heard(few * summed(messages, center, n_sites)) + self.kept(features)
             if self.coupling is not None:
-                own = own + few * self.coupling(features, where, centre, other)
+                own = own + few * self.coupling(features, where, center, other)
         factors = self.factors(own).unflatten(-1, (self.n_factors, self.n_channels))
         update = self.mixed(torch.cat([own, *self.product(factors)], dim=-1))
 

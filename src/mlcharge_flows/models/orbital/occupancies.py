@@ -7,7 +7,7 @@ block (channel pair and L) of the record of an ion,
 .. math::
     \Delta\rho_{ab,LM} = \sum_k R_{ab,Lk} \langle \Phi_{kLM} | \Delta\rho \rangle ,
 
-where :math:`\Phi` are orthonormalised Gaussians on the ion and R belongs to its PAW data set
+where :math:`\Phi` are orthonormalized Gaussians on the ion and R belongs to its PAW data set
 alone. R is a ridge regression over converged runs. Since both halves of a start then carry one
 error, a self-consistent cycle has no quarrel of the two to settle first (docs/decisions.md has the
 measurement): occupancies that a network predicts on their own are no worse as numbers, but a

@@ -1,4 +1,4 @@
-"""Sums over rows that belong to one place: images of a pair, neighbours of a site, a crystal."""
+"""Sums over rows that belong to one place: images of a pair, neighbors of a site, a crystal."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BOND = 1.2
 """A pair is a bond if it is no longer than this times the shortest pair of either ion."""
 MERGED = 0.7
-"""Virtual sites closer than this (angstrom) become one, at their centre."""
+"""Virtual sites closer than this (angstrom) become one, at their center."""
 ROOM = 1.2
 """An interstice is at least this far (angstrom) from the nearest ion."""
 
@@ -60,11 +60,11 @@ def bond_midpoints(crystal: Crystal) -> np.ndarray:
     tree = cKDTree(images)
     nearest = tree.query(images[here], k=2)[0][:, 1]
     middles = []
-    for ion, (centre, radius) in enumerate(zip(images[here], nearest, strict=True)):
-        for other in tree.query_ball_point(centre, BOND * radius * (1 + 1e-9)):
-            distance = np.linalg.norm(images[other] - centre)
+    for ion, (center, radius) in enumerate(zip(images[here], nearest, strict=True)):
+        for other in tree.query_ball_point(center, BOND * radius * (1 + 1e-9)):
+            distance = np.linalg.norm(images[other] - center)
             if other != home + ion and distance <= BOND * nearest[owners[other]] * (1 + 1e-9):
-                middles.append((images[other] + centre) / 2)
+                middles.append((images[other] + center) / 2)
     return _merged(np.array(middles).reshape(-1, 3) @ np.linalg.inv(crystal.lattice), crystal)
 
 
@@ -90,7 +90,7 @@ def _images(crystal: Crystal, reach: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _merged(positions: np.ndarray, crystal: Crystal) -> np.ndarray:
-    """Replace clusters of sites (and periodic images of them) by their centres."""
+    """Replace clusters of sites (and periodic images of them) by their centers."""
     if not len(positions):
         return positions
     positions = positions - np.floor(positions + 1e-9)
@@ -104,10 +104,10 @@ def _merged(positions: np.ndarray, crystal: Crystal) -> np.ndarray:
     near = coo_array((np.ones(len(rows)), (rows, columns % len(positions))))
     near.resize(len(positions), len(positions))
     count, cluster = connected_components(near, directed=False)
-    centres = np.empty((count, 3))
+    centers = np.empty((count, 3))
     for index in range(count):
         members = positions[cluster == index]
         # Images of the members beside the first of them, not across the cell.
         offsets = members - members[0]
-        centres[index] = members[0] + np.mean(offsets - np.round(offsets), axis=0)
-    return centres % 1.0
+        centers[index] = members[0] + np.mean(offsets - np.round(offsets), axis=0)
+    return centers % 1.0

@@ -2,8 +2,8 @@ r"""Orbitals of which every species has its own.
 
 As :mod:`mlcharge_flows.models.orbital.basis`, with another smallest exponent and another number of
 Gaussians for each species and degree, padded to one shape. Gaussians at a ratio of 1.3 are nearly
-dependent: to orthonormalise them exactly would blow up rounding errors. Combinations whose overlap
-eigenvalue is below :data:`LEAST` are therefore not normalised to one, but left shorter.
+dependent: to orthonormalize them exactly would blow up rounding errors. Combinations whose overlap
+eigenvalue is below :data:`LEAST` are therefore not normalized to one, but left shorter.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def held_norm(exponent: float, degree: int, largest_wave: float) -> float:
     .. math:: \frac{\int_0^{G} q^{2l+2} e^{-q^2/2\alpha} dq}
         {\int_0^\infty q^{2l+2} e^{-q^2/2\alpha} dq} = P(l + 3/2,\, G^2 / 2\alpha)
 
-    with P the regularised incomplete gamma function.
+    with P the regularized incomplete gamma function.
 
     Parameters
     ----------

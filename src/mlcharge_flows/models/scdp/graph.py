@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def graph_of(crystal: Crystal, config: ScdpConfig) -> Graph:
-    """Ions and virtual sites with their neighbours.
+    """Ions and virtual sites with their neighbors.
 
     Parameters
     ----------
@@ -51,5 +51,5 @@ def _pairs(sites: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray, np
     pairs = cKDTree(sites).query_pairs(cutoff, output_type="ndarray")
     pairs = np.concatenate([pairs, pairs[:, ::-1]])
     pairs = pairs[np.lexsort(pairs.T[::-1])]
-    centres, others = pairs.T
-    return centres, others, sites[others] - sites[centres]
+    centers, others = pairs.T
+    return centers, others, sites[others] - sites[centers]

@@ -9,7 +9,7 @@ import numpy as np
 from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
 
 from mlcharge_flows.models.model import ModelError
-from mlcharge_flows.models.orbital.graph import neighbours
+from mlcharge_flows.models.orbital.graph import neighbors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,8 +75,8 @@ def one_copy(crystal: Crystal) -> np.ndarray:
 
 def _check(crystal: Crystal, placed: np.ndarray, widest: float) -> None:
     positions = placed @ np.linalg.inv(crystal.lattice)
-    centres, others, vectors = neighbours(crystal.lattice, positions, APART * widest)
-    elsewhere = np.linalg.norm(vectors - (placed[others] - placed[centres]), axis=1) > 1e-3
+    centers, others, vectors = neighbors(crystal.lattice, positions, APART * widest)
+    elsewhere = np.linalg.norm(vectors - (placed[others] - placed[centers]), axis=1) > 1e-3
     if np.any(elsewhere):
         between = np.linalg.norm(vectors[elsewhere], axis=1).min()
         raise NotAMoleculeError(

@@ -42,7 +42,7 @@ class SuperResConfig(BaseModel):
 
     @field_validator("kernel", "kernel_ends")
     @classmethod
-    def _centred(cls, size: int) -> int:
+    def _centerd(cls, size: int) -> int:
         if size % 2 == 0:
             raise ValueError("a kernel needs a point in its middle: an odd number")
         return size

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.superposition import AtomicStart
+    from mlcharge_flows.models.superres.axis_permutation import AxisPermutation
     from mlcharge_flows.models.superres.config import SuperResConfig
-    from mlcharge_flows.models.superres.relabelling import Relabelling
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class Image:
         metric = torch.from_numpy((edges @ edges.T).astype(np.float32))[None]
         return cls(seen, start, metric)
 
-    def relabelled(self, by: Relabelling) -> Self:
+    def relabeled(self, by: AxisPermutation) -> Self:
         """The image of the same crystal in other lattice vectors."""
         return type(self)(by.of_grid(self.seen), by.of_grid(self.start), by.of_metric(self.metric))
 

@@ -15,7 +15,7 @@ from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.superres.config import SuperResConfig
 from mlcharge_flows.models.superres.image import Image
 from mlcharge_flows.models.superres.network import SuperResNetwork
-from mlcharge_flows.models.superres.symmetry import symmetrised
+from mlcharge_flows.models.superres.symmetry import symmetrized
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,7 +76,7 @@ class SuperResModel:
             )
         correction = on_grid(change, start.shape)
         if self.symmetrise:
-            correction = symmetrised(correction, crystal)
+            correction = symmetrized(correction, crystal)
         return replace(
             start, total=start.total + correction, occupancies=None, comment=self.card.name
         )

@@ -2,7 +2,7 @@ r"""A periodic residual network on images of the density.
 
 C. Li, O. Sharir, S. Yuan, G. K.-L. Chan, Image super-resolution inspired electron density
 prediction, Nature Communications 16, 4811 (2025): a convolution and PReLU; residual blocks of two
-convolutions with instance normalisation; a convolution whose result is added to the features before
+convolutions with instance normalization; a convolution whose result is added to the features before
 the blocks; doubling of the grid by pixel shuffling; a last convolution. All convolutions wrap
 around, so the network commutes with translations by steps of its grid, and since norms are means
 over the cell, a supercell gives the same as its cell.
@@ -118,7 +118,7 @@ class PixelShuffle(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two normalised convolutions, and a way around them."""
+    """Two normalized convolutions, and a way around them."""
 
     def __init__(self, width: int, kernel: int) -> None:
         super().__init__()

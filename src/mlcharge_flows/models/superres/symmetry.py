@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from mlcharge_flows.models.orbits import images, operations
-from mlcharge_flows.models.superres.relabelling import RELABELLINGS
+from mlcharge_flows.models.superres.axis_permutation import AXIS_PERMUTATIONS
 
 if TYPE_CHECKING:
     from mlcharge_flows.density.crystal import Crystal
@@ -42,7 +42,7 @@ class Asymmetry:
     axes: float
 
 
-def symmetrised(values: np.ndarray, crystal: Crystal) -> np.ndarray:
+def symmetrized(values: np.ndarray, crystal: Crystal) -> np.ndarray:
     """Average a function on a grid over the symmetry of a crystal.
 
     Parameters
@@ -88,10 +88,10 @@ def asymmetry(model: DensityModel, crystal: Crystal, shape: tuple[int, int, int]
         if shift.any() or not np.array_equal(matrix, np.eye(3))
     ]
     axes = []
-    for relabelling in RELABELLINGS[1:]:
-        i, j, k = relabelling.order
+    for permutation in AXIS_PERMUTATIONS[1:]:
+        i, j, k = permutation.order
         other = (shape[i], shape[j], shape[k])
-        predicted = model.predict(relabelling.of_crystal(crystal), other).total
-        expected = relabelling.of_grid(torch.from_numpy(density)).numpy()
+        predicted = model.predict(permutation.of_crystal(crystal), other).total
+        expected = permutation.of_grid(torch.from_numpy(density)).numpy()
         axes.append(100.0 * float(np.abs(predicted - expected).sum() / size))
     return Asymmetry(float(np.mean(found)) if found else 0.0, len(found), float(np.mean(axes)))

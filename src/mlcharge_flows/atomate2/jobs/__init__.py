@@ -1,0 +1,1 @@
+"""Jobs: write an initial density, run from it, count, compare."""

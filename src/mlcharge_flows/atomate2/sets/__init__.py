@@ -1,0 +1,1 @@
+"""Input sets of the compared runs."""

@@ -1,0 +1,1 @@
+"""Many materials, on this machine or through a workflow manager."""

@@ -1,0 +1,94 @@
+"""``mlcharge evaluate``: how good a model is on a data set that it has not seen."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import asdict
+from importlib.util import find_spec
+from math import isnan
+from pathlib import Path  # noqa: TC003 - typer needs it at run time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlcharge_flows.cli.exit import exit_with_error
+
+if TYPE_CHECKING:
+    from mlcharge_flows.training.evaluation import MaterialErrors
+
+
+def evaluate(
+    data: Annotated[Path, typer.Argument(help="Data set of materials to predict.")],
+    model: Annotated[str, typer.Option(help="Name or checkpoint file.")] = "orbital",
+    table: Annotated[
+        Path | None, typer.Option("--csv", help="Write one line per material to this file.")
+    ] = None,
+) -> None:
+    """Predict every material of a data set, and say how much of the atoms' error is gone.
+
+    The share of the superposition's error that a prediction removes, from the density and from the
+    occupancies, decides how many electronic steps it saves. No run is made.
+
+    [bold]Example[/bold]
+
+        mlcharge dataset build test.json.gz --out test
+
+        mlcharge evaluate test/dataset.h5 --model orbital --csv test.csv
+    """
+    if find_spec("h5py") is None:
+        exit_with_error("data sets need h5py: pip install 'mlcharge-flows[train]'")
+    from rich.console import Console
+    from rich.progress import track
+    from rich.table import Table
+
+    from mlcharge_flows.models.model import ModelError
+    from mlcharge_flows.models.scope import check_scope
+    from mlcharge_flows.sources.known_models import known_models
+    from mlcharge_flows.training import evaluation
+    from mlcharge_flows.training.store import StoreError, open_store
+
+    console = Console(highlight=False)
+    rows: list[MaterialErrors] = []
+    try:
+        store = open_store(data)
+        loaded = known_models().load(model)
+        refused = []
+        for record in track(store, "predicting", total=len(store), console=console):
+            try:
+                check_scope(loaded.card, record.crystal, record.shape)
+                rows.append(evaluation.evaluate(loaded.model, record))
+            except ValueError as error:
+                refused.append(f"{record.id}: {error}")
+    except (StoreError, ModelError) as error:
+        exit_with_error(error)
+    for line in refused:
+        console.print(f"not predicted: {line}", style="yellow", markup=False)
+    if not rows:
+        exit_with_error(f"{data}: the model {loaded.card.name} predicted no material of it")
+    if table is not None:
+        with table.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(asdict(rows[0])))
+            writer.writeheader()
+            writer.writerows(asdict(row) | {"symbols": " ".join(row.symbols)} for row in rows)
+    shown = Table(title=f"{loaded.card.name} on {data.name}", title_justify="left")
+    shown.add_column("class", no_wrap=True)
+    for heading in ("n", "atoms", "model", "mean", "density", "occupancies"):
+        shown.add_column(heading, justify="right")
+    for name, members in evaluation.classes(rows, loaded.card.data.examples).items():
+        of = evaluation.summary(members)
+        shown.add_row(
+            name,
+            str(len(members)),
+            f"{of['start_nmae_median']:.2f} %",
+            f"{of['nmae_median']:.3f} %",
+            f"{of['nmae_mean']:.3f} %",
+            f"{100 * of['density_removed']:.1f} %",
+            "-" if isnan(of["occupancies_removed"]) else f"{100 * of['occupancies_removed']:.1f} %",
+        )
+    console.print(shown)
+    console.print(
+        "atoms, model: median NMAE of superposed atoms and of the prediction, mean: its mean; "
+        "density, occupancies: median share of the atoms' error that is removed. "
+        f"{evaluation.summary(rows)['seconds_median']:.3f} s per material "
+        "(median)."
+    )

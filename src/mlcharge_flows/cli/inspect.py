@@ -1,0 +1,129 @@
+"""``mlcharge inspect``: what is in a CHGCAR, and what VASP would make of it."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer needs it at run time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlcharge_flows.cli.exit import exit_with_error
+
+if TYPE_CHECKING:
+    from mlcharge_flows.density.density import Density
+
+_WORTH_SHOWING = 12
+
+
+def inspect(
+    chgcar: Annotated[Path, typer.Argument(help="The CHGCAR, plain or gzipped.")],
+    poscar: Annotated[
+        Path | None, typer.Option(help="POSCAR of the run that would read it.")
+    ] = None,
+    incar: Annotated[Path | None, typer.Option(help="Its INCAR; needs --poscar.")] = None,
+    potcar: Annotated[Path | None, typer.Option(help="Its POTCAR; needs --poscar.")] = None,
+) -> None:
+    """Show grid, electrons and occupancies of a CHGCAR, and what VASP would say to it.
+
+    Exit status 1 if VASP would not start from it. Without the inputs of a run, only the file
+    itself is judged.
+
+    [bold]Examples[/bold]
+
+        mlcharge inspect CHGCAR
+
+        mlcharge inspect CHGCAR --poscar POSCAR --incar INCAR --potcar POTCAR
+    """
+    from mlcharge_flows.vasp.acceptance import chgcar_acceptance
+
+    _check_file(chgcar)
+    if poscar is None and (incar or potcar):
+        exit_with_error(
+            "--incar and --potcar need --poscar too: grid and channels depend on the cell"
+        )
+    verdict = chgcar_acceptance(chgcar, **_run_inputs(poscar, incar, potcar))
+    if verdict.density is not None:
+        for name, value in _facts(verdict.density):
+            typer.echo(f"{name:<16}{value}")
+    for note in verdict.notes:
+        typer.echo(f"{'note':<16}{note}")
+    for message in verdict.messages:
+        typer.echo(f"{'VASP would say':<16}{message}")
+    typer.echo(f"{'and start from':<16}{'this file' if verdict.used else 'atoms (ICHARG=1)'}")
+    if not verdict.used:
+        raise typer.Exit(1)
+
+
+def _run_inputs(poscar: Path | None, incar: Path | None, potcar: Path | None) -> dict[str, Any]:
+    """Read what the acceptance needs to know of the run from the files that were given."""
+    from pymatgen.io.vasp import Incar, Poscar
+
+    from mlcharge_flows.density.crystal import Crystal
+    from mlcharge_flows.vasp.fine_grid import fft_grids
+    from mlcharge_flows.vasp.potcar import read_potcar
+
+    known: dict[str, Any] = {}
+    if poscar is None:
+        return known
+    # pymatgen would take the elements from a POTCAR that lies beside.
+    structure = _read(poscar, lambda path: Poscar.from_file(path, check_for_potcar=False).structure)
+    crystal = Crystal.from_structure(structure)
+    known["crystal"] = crystal
+    tags: dict[str, Any] = _read(incar, lambda path: dict(Incar.from_file(path))) if incar else {}
+    if incar:
+        known["spin_polarized"] = tags.get("ISPIN", 1) == 2
+        known["shape"] = _read(incar, lambda _: fft_grids(crystal.lattice, tags).fine)
+    if potcar:
+        data = {entry.symbol: entry for entry in _read(potcar, read_potcar)}
+        if missing := sorted(set(crystal.symbols) - set(data)):
+            exit_with_error(f"{potcar}: has no data set for {', '.join(missing)}")
+        known["channels"] = [data[symbol].channels for symbol in crystal.symbols]
+        neutral = sum(data[symbol].zval for symbol in crystal.symbols)
+        known["n_electrons"] = float(tags.get("NELECT", neutral))
+    return known
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        exit_with_error(f"{path}: is a folder; name the file in it")
+    if not path.is_file():
+        exit_with_error(f"{path}: there is no such file")
+
+
+def _read(path: Path, reader: Any) -> Any:
+    _check_file(path)
+    try:
+        return reader(path)
+    except Exception as error:  # pymatgen's readers raise whatever a broken file leads them to
+        text = str(error) or type(error).__name__
+        exit_with_error(text if str(path) in text else f"{path}: cannot be read ({text})")
+
+
+def _facts(density: Density) -> list[tuple[str, str]]:
+    species = " ".join(f"{symbol}{count}" for symbol, count in density.crystal.species)
+    total = density.total
+    facts = [
+        ("comment", density.comment),
+        ("ions", f"{species}, {density.crystal.volume:.3f} angstrom^3"),
+        ("grid", " x ".join(map(str, density.shape))),
+        ("electrons", f"{density.n_electrons:.5f}"),
+        ("density", f"{total.min():.4f} to {total.max():.4f} electrons/angstrom^3"),
+        ("spin", _spin(density)),
+    ]
+    records = density.occupancies or ()
+    for ion, record in list(enumerate(records, start=1))[:_WORTH_SHOWING]:
+        first = f"largest {abs(record).max():.4f}" if len(record) else "empty"
+        symbol = density.crystal.symbols[ion - 1]
+        facts.append(("occupancies", f"ion {ion} {symbol}: {len(record)} values, {first}"))
+    if len(records) > _WORTH_SHOWING:
+        facts.append(("", f"and {len(records) - _WORTH_SHOWING} more ions"))
+    if not records:
+        facts.append(("occupancies", "none"))
+    return facts
+
+
+def _spin(density: Density) -> str:
+    if density.magnetization is None:
+        return "none"
+    moment = float(density.magnetization.grid.mean() * density.crystal.volume)
+    return f"total moment {moment:.4f} Bohr magnetons"

@@ -1,0 +1,204 @@
+"""``mlcharge models``: which models there are, what they know, and adding one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlcharge_flows.cli.exit import exit_with_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mlcharge_flows.models.card import Card
+    from mlcharge_flows.models.registry import Registry
+
+app = typer.Typer(name="models", no_args_is_help=True)
+
+
+@app.callback()
+def _models() -> None:
+    """List, describe and add the models that predict starts."""
+
+
+@app.command("list")
+def list_models() -> None:
+    """List the models that can be named, shipped ones and your own.
+
+    [bold]Example[/bold]
+
+        mlcharge models list
+    """
+    from mlcharge_flows.models.checkpoint import read_card
+    from mlcharge_flows.models.model import ModelError
+
+    known = _registry().paths()
+    for name, path in known.items():
+        try:
+            card = read_card(path)
+        except ModelError as error:
+            typer.echo(f"{name:<20}broken: {error}")
+            continue
+        typer.echo(
+            f"{name:<20}{card.architecture}, {len(card.paw)} elements, {card.data.train} "
+            f"materials, PAW data of {card.paw_family}"
+        )
+    if not known:
+        exit_with_error("there is no model yet; add one with 'mlcharge models add FILE'", status=1)
+
+
+@app.command()
+def info(
+    model: Annotated[str, typer.Argument(help="Name of a model, or path of its checkpoint.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The whole card, as JSON.")] = False,
+) -> None:
+    """Show the card of a model: what it was trained on, what it knows, how good it is.
+
+    [bold]Examples[/bold]
+
+        mlcharge models info orbital
+
+        mlcharge models info trained/checkpoint.safetensors --json
+    """
+    from mlcharge_flows.models.checkpoint import checksum, read_card
+    from mlcharge_flows.models.model import ModelError
+
+    try:
+        path = _registry().path(model)
+        card = read_card(path)
+    except ModelError as error:
+        exit_with_error(error)
+    if as_json:
+        typer.echo(card.model_dump_json(indent=1))
+        return
+    facts = [("file", f"{path}, {path.stat().st_size / 1e6:.2f} MB"), ("sha256", checksum(path))]
+    for name, value in [*facts, *_facts(card)]:
+        typer.echo(f"{name:<16}{value}")
+
+
+@app.command()
+def add(
+    file: Annotated[Path, typer.Argument(help="The checkpoint, or a published ChargE3Net file.")],
+    name: Annotated[
+        str | None, typer.Option("--as", help="Name of a published model; a checkpoint has one.")
+    ] = None,
+    functional: Annotated[
+        str, typer.Option(help="Which POTCARs of your library a published model is for.")
+    ] = "PBE",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a model of the same name.")
+    ] = False,
+) -> None:
+    """Add a checkpoint to your models, under the name on its card.
+
+    They are kept in the folder MLCHARGE_MODELS. A file of ChargE3Net as its authors published it
+    is converted: valence electrons and channels come from your POTCARs, and elements without one
+    are left out.
+
+    [bold]Examples[/bold]
+
+        mlcharge models add trained/checkpoint.safetensors
+
+        mlcharge models add charge3net_mp.pt --as charge3net-mp
+    """
+    from mlcharge_flows.models.checkpoint import SUFFIX
+    from mlcharge_flows.models.model import ModelError
+
+    own = file.name.endswith(SUFFIX)
+    if own and name is not None:
+        exit_with_error(f"{file}: has its name on its card; leave out --as {name}")
+    if not own and file.is_file() and name is None:
+        exit_with_error(
+            f"{file}: not a {SUFFIX} checkpoint; if it is a published ChargE3Net file, name the "
+            "model with --as NAME"
+        )
+    try:
+        if name is not None:
+            added = _add_published(file, name, functional, replace)
+        else:
+            added = _registry().add(file, replace)
+    except ModelError as error:
+        exit_with_error(error)
+    except OSError as error:
+        exit_with_error(f"{error.filename or file}: {error.strerror or error}")
+    typer.echo(f"added {added.stem}: {added}")
+
+
+def _add_published(file: Path, name: str, functional: str, replace: bool) -> Path:
+    from tempfile import TemporaryDirectory
+
+    from mlcharge_flows.cli.published import EXPORTED, PotcarsMissingError, converted
+    from mlcharge_flows.models.checkpoint import SUFFIX, write_checkpoint
+    from mlcharge_flows.settings import Settings, SetupError
+    from mlcharge_flows.vasp.potcar import PotcarError
+
+    settings = Settings()
+    try:
+        checkpoint, without = converted(file, name, functional, settings)
+    except (PotcarsMissingError, PotcarError, SetupError) as error:
+        exit_with_error(error)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name}{SUFFIX}"
+        write_checkpoint(path, checkpoint)
+        added = _registry().add(path, replace)
+    if without:
+        typer.echo(f"without a POTCAR, and left out: {', '.join(without)}")
+    if settings.embedded:
+        typer.echo(f"note: {EXPORTED}")
+    return added
+
+
+def _registry() -> Registry:
+    from mlcharge_flows.sources.known_models import known_models
+
+    return known_models()
+
+
+def _facts(card: Card) -> Iterator[tuple[str, str]]:
+    yield "name", card.name
+    if card.description:
+        yield "what", card.description
+    # Elements and their channels stand below, with the PAW data sets.
+    shown = {
+        name: value for name, value in card.config.items() if not isinstance(value, list | dict)
+    }
+    options = ", ".join(f"{name} {value}" for name, value in shown.items())
+    yield "architecture", f"{card.architecture}{f' ({options})' if options else ''}"
+    predicts = "density and occupancies" if card.occupancies == "own" else "density alone"
+    yield "predicts", predicts
+    data = card.data
+    recalled = f" ({data.recalled} as an earlier checkpoint knew them)" if data.recalled else ""
+    trained = f"{data.train} materials{recalled}"
+    yield "trained on", f"{data.name}: {trained}, {data.validation} to validate"
+    if data.sha256:
+        yield "data sha256", data.sha256
+    if data.protocol:
+        yield "protocol", data.protocol
+    if data.cutoffs:
+        yield "ENCUT", data.cutoffs
+    yield "PAW data", card.paw_family
+    for symbol in card.elements:
+        paw = card.paw[symbol]
+        channels = "".join("spdfgh"[degree] for degree in paw.channels)
+        atom = "" if paw.q_step else ", without its free atom"
+        yield "", f"{symbol:<3}{paw.titel}: {paw.zval:g} electrons, channels {channels}{atom}"
+    known = card.range
+    yield "volume", f"{known.volume[0]:g} to {known.volume[1]:g} angstrom^3 per atom"
+    least, most = known.neighbors
+    yield "neighbors", f"{least} to {most} within {known.radius:g} angstrom"
+    if known.spacing:
+        yield "grid", f"points up to {known.spacing:g} angstrom apart"
+    for name, error in card.errors.items():
+        yield ("errors" if name == next(iter(card.errors)) else ""), f"{name} {error:g}"
+    if took := card.training:
+        yield (
+            "training",
+            f"{took.epochs} epochs, {took.hours:g} h on {took.device} ({took.threads})",
+        )
+    yield "units", ", ".join(f"{name} in {unit}" for name, unit in card.units.items())
+    yield "licence", card.licence
+    if card.citation:
+        yield "cite", card.citation
+    yield "made", f"{card.created} by mlcharge_flows {card.version}"

@@ -1,0 +1,189 @@
+"""``mlcharge predict``: CHGCARs of structures, without any run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlcharge_flows.cli.exit import NOTHING_DONE, exit_with_error
+from mlcharge_flows.cli.options import (  # noqa: TC001 - typer needs them at run time
+    SkipBad,
+    Structures,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mlcharge_flows.sources.learned import LearnedStartMaker
+    from mlcharge_flows.sources.start import StartDocument
+    from mlcharge_flows.structures import Material
+
+DOCUMENT = "start.json"
+
+
+def predict(
+    structures: Structures,
+    incar: Annotated[
+        Path | None, typer.Option(help="INCAR of the runs: the grid, and that they are neutral.")
+    ] = None,
+    encut: Annotated[
+        float | None, typer.Option(help="Plane-wave cut-off of the runs in eV, without --incar.")
+    ] = None,
+    prec: Annotated[str | None, typer.Option(help="PREC of the runs, without --incar.")] = None,
+    potcar: Annotated[
+        Path | None,
+        typer.Option(help="POTCAR of the runs: refuse other PAW data than the model's."),
+    ] = None,
+    model: Annotated[str, typer.Option(help="Name of a model, or a checkpoint.")] = "orbital",
+    occupancies: Annotated[
+        str,
+        typer.Option(help="learned, atomic, element-mean, the name of another model, or a CHGCAR."),
+    ] = "learned",
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("predicted"),
+    skip_bad: SkipBad = False,
+) -> None:
+    """Predict the converged density of structures: a CHGCAR to start from with ICHARG = 1.
+
+    For each structure, a folder with CHGCAR, the POSCAR that it belongs to (ions sorted, one run
+    per element), and start.json, which says what was predicted by which model. The grid is the one
+    that VASP takes for ENCUT and PREC. No POTCAR, VASP or GPAW is needed.
+
+    [bold]Examples[/bold]
+
+        mlcharge predict Si.cif --encut 350
+
+        mlcharge predict structures.json.gz --incar INCAR --potcar POTCAR --out starts
+    """
+    from rich.console import Console
+
+    from mlcharge_flows.models.model import ModelError
+    from mlcharge_flows.sources.learned import LearnedStartMaker
+    from mlcharge_flows.structures import read_structures
+
+    if "converged" in occupancies.split():
+        exit_with_error(
+            "--occupancies: converged ones need a run; give its CHGCAR, or the name of a model"
+        )
+    tags = _tags(incar, encut, prec)
+    if potcar is not None and not potcar.is_file():
+        exit_with_error(f"{potcar}: there is no such file")
+    console = Console(highlight=False)
+    maker = LearnedStartMaker(model=model, occupancies=occupancies)
+    try:
+        maker.check()
+    except ModelError as error:
+        exit_with_error(error)
+    materials, problems = read_structures(structures)
+    if problems and not skip_bad:
+        exit_with_error(
+            *problems, "nothing was predicted: correct this, or leave it out with --skip-bad"
+        )
+    for problem in problems:
+        console.print(f"left out: {problem}", style="yellow", markup=False)
+    if not materials:
+        exit_with_error("there is no structure to predict")
+    refused = _predict_all(console, materials, maker, tags, potcar, out)
+    if refused and (len(refused) == len(materials) or not skip_bad):
+        exit_with_error(*refused)
+    for line in refused:
+        console.print(f"left out: {line}", style="yellow", markup=False)
+
+
+def _tags(incar: Path | None, encut: float | None, prec: str | None) -> dict[str, Any]:
+    """What the runs' INCAR says, as far as it decides about the start."""
+    import numpy as np
+    from pymatgen.io.vasp import Incar
+
+    from mlcharge_flows.vasp.fine_grid import fft_grids
+
+    if incar is not None and not (encut is None and prec is None):
+        exit_with_error("give either --incar, or --encut and --prec")
+    if incar is None:
+        if encut is None:
+            exit_with_error(
+                "the grid depends on the run: give --encut (and --prec), or its --incar"
+            )
+        tags: dict[str, Any] = {"ENCUT": encut, "PREC": prec or "Normal"}
+    elif not incar.is_file():
+        exit_with_error(f"{incar}: there is no such file")
+    else:
+        try:
+            tags = dict(Incar.from_file(incar))
+        except Exception as error:  # whatever a broken file leads the reader to
+            exit_with_error(f"{incar}: cannot be read ({error})")
+    try:
+        fft_grids(np.eye(3), tags)
+    except ValueError as error:
+        exit_with_error(f"{incar}: {error}" if incar else error)
+    return tags
+
+
+def _predict_all(
+    console: Console,
+    materials: list[Material],
+    maker: LearnedStartMaker,
+    tags: dict[str, Any],
+    potcar: Path | None,
+    out: Path,
+) -> list[str]:
+    """Predict one after the other; a line for each that was refused."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from mlcharge_flows.sources.start import StartError
+    from mlcharge_flows.vasp.potcar import PotcarError
+
+    refused, notes = [], dict[str, None]()
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(elapsed_when_finished=True))
+    with Progress(*columns, console=console) as progress:
+        for material in progress.track(materials):
+            try:
+                document = _predict_one(material, maker, tags, potcar, out / material.id)
+            except (StartError, PotcarError) as error:
+                refused.append(f"{material.source}: {material.id}: {error}")
+            except OSError as error:
+                exit_with_error(
+                    f"{error.filename or out}: {error.strerror or error}", status=NOTHING_DONE
+                )
+            else:
+                grid = " x ".join(map(str, document.grid or ()))
+                line = f"{material.id}: {document.path}, {grid}, {document.seconds:.2f} s"
+                progress.console.print(line, markup=False, soft_wrap=True)
+                notes |= dict.fromkeys(document.messages)
+    for note in notes:
+        console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
+    return refused
+
+
+def _predict_one(
+    material: Material,
+    maker: LearnedStartMaker,
+    tags: dict[str, Any],
+    potcar: Path | None,
+    folder: Path,
+) -> StartDocument:
+    """Write POSCAR, CHGCAR and document of a structure."""
+    from pymatgen.io.vasp import Poscar
+
+    from mlcharge_flows.sources.inputs import VaspInputs
+    from mlcharge_flows.sources.start import StartError
+
+    if getattr(material.structure, "_charge", None):
+        raise StartError("the cell is charged: models know neutral cells only")
+    structure = material.structure.get_sorted_structure()
+    inputs = VaspInputs.described(structure, tags, potcar)
+    folder.mkdir(parents=True, exist_ok=True)
+    _spare(folder / "CHGCAR")
+    document = maker.write(inputs, folder)
+    Poscar(structure, comment=str(document.comment)).write_file(folder / "POSCAR")
+    (folder / DOCUMENT).write_text(document.model_dump_json(indent=1) + "\n")
+    return document
+
+
+def _spare(chgcar: Path) -> None:
+    """Leave a CHGCAR alone that is no prediction: it may be the result of a run."""
+    if chgcar.exists():
+        with chgcar.open(encoding="ascii", errors="replace") as file:
+            if not file.readline(200).startswith(("mlcharge-", "mlcharge ")):
+                exit_with_error(f"{chgcar}: is of a run and is not replaced; choose another --out")

@@ -1,0 +1,143 @@
+"""``mlcharge train``: a data set in, a checkpoint out."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path  # noqa: TC003 - typer needs it at run time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlcharge_flows.cli.exit import INTERRUPTED, exit_with_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import Console
+
+    from mlcharge_flows.training.config import TrainingConfig
+    from mlcharge_flows.training.record import Record
+    from mlcharge_flows.training.store import Store
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file: data, model, loss, epochs, ..")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of state, log, curves and checkpoint. [NAME]")
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(min=0, help="CPU threads; 0: as OMP_NUM_THREADS says, else all.")
+    ] = 0,
+) -> None:
+    """Train a model and write its checkpoint, card included.
+
+    On a GPU where there is one. After an interruption, give the same command: it goes on after
+    the last epoch. While it runs, log.csv and curves.png in the folder show how it goes.
+
+    [bold]Example[/bold], a file orbital.yaml:
+
+        name: orbital-1000
+
+        data: dataset.h5
+
+        epochs: 100
+
+        model: {n_channels: 64}
+
+    and then [cyan]mlcharge train orbital.yaml[/cyan], and [cyan]mlcharge models add[/cyan] the
+    checkpoint that it writes.
+    """
+    if missing := [name for name in ("torch", "safetensors", "h5py") if find_spec(name) is None]:
+        exit_with_error(
+            f"training needs {', '.join(missing)}: pip install 'mlcharge-flows[models,train]'"
+        )
+    from rich.console import Console
+
+    from mlcharge_flows.training.config import ConfigError, read_config
+    from mlcharge_flows.training.hold_out import hold_out
+    from mlcharge_flows.training.store import StoreError, open_store
+
+    console = Console(highlight=False)
+    try:
+        settings = read_config(config)
+        store = open_store(settings.data)
+        chosen = hold_out(store.splits(), settings.validation_share, settings.train_share)
+        for names, side in zip(chosen, ("train on", "validate with"), strict=True):
+            if not names:
+                raise ConfigError(f"{settings.data}: holds no material to {side}")
+        folder = out or config.parent / settings.name
+        folder.mkdir(parents=True, exist_ok=True)
+        _train(console, settings, store, chosen, folder, threads)
+    except (ConfigError, StoreError) as error:
+        exit_with_error(error if str(config) in str(error) else f"{config}: {error}")
+    except KeyboardInterrupt:
+        exit_with_error(
+            "interrupted; the same command goes on after the last epoch", status=INTERRUPTED
+        )
+    except OSError as error:
+        exit_with_error(
+            f"{error.filename or out}: {error.strerror}; the same command goes on from there"
+        )
+
+
+def _train(
+    console: Console,
+    config: TrainingConfig,
+    store: Store,
+    chosen: tuple[Sequence[str], Sequence[str]],
+    folder: Path,
+    threads: int,
+) -> None:
+    import torch
+    from rich.progress import track
+
+    from mlcharge_flows.cli.training_progress import training_progress
+    from mlcharge_flows.models.card import TrainingCard
+    from mlcharge_flows.models.checkpoint import SUFFIX, write_checkpoint
+    from mlcharge_flows.training.export import checkpoint_of
+    from mlcharge_flows.training.loop import train as run
+    from mlcharge_flows.training.loop import validate
+    from mlcharge_flows.training.task import task_of
+
+    if threads:
+        torch.set_num_threads(threads)
+    gpu = torch.cuda.is_available()
+    device = torch.device(("cuda" if gpu else "cpu") if config.device == "auto" else config.device)
+    torch.manual_seed(config.seed)
+    task = task_of(config, store, device)
+    records: list[Record] = []
+
+    def examples(names: Sequence[str], side: str) -> Iterator[Any]:
+        for name in track(names, f"reading {len(names)} {side} materials", console=console):
+            record = store[name]
+            if side == "training":
+                records.append(record)
+            yield task.example(record)
+
+    lessons = task.lessons(examples(chosen[0], "training"))
+    held_out = list(examples(chosen[1], "validation"))
+    n_parameters = sum(parameter.numel() for parameter in task.network.parameters())
+    console.print(f"{n_parameters:,} parameters on {device}; results go to {folder}", markup=False)
+    with training_progress(console, config.epochs, folder) as watch:
+        progress = run(task, (lessons, held_out), config, folder / "state.pt", watch)
+    task.finish(track(lessons, "fitting what the network leaves", console=console))
+    errors = validate(task, task.network, held_out)
+    training = TrainingCard(
+        epochs=progress.epoch,
+        hours=round(sum(row["seconds"] for row in progress.rows) / 3600, 3),
+        device=device.type,
+        threads=torch.get_num_threads(),
+    )
+    checkpoint = checkpoint_of(task, config, store, records, len(held_out), errors, training)
+    path = folder / f"{config.name}{SUFFIX}"
+    digest = write_checkpoint(path, checkpoint)
+    removed = ", ".join(
+        f"{part} {100 * (1 - errors[f'{part}_left']):.1f} %"
+        for part in ("density", "occupancies")
+        if f"{part}_left" in errors
+    )
+    console.print(
+        f"removed of the superposition's error (median of {len(held_out)} materials): {removed}; "
+        f"NMAE {errors['nmae']:.3f} %"
+    )
+    console.print(f"{path}\nsha256 {digest}", markup=False)

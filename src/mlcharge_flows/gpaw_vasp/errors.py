@@ -1,0 +1,7 @@
+"""The one way in which ``gpaw-vasp`` says no."""
+
+from __future__ import annotations
+
+
+class UnsupportedInputError(Exception):
+    """An input that cannot be computed; the message is one line that says what to do."""

@@ -1,1 +1,0 @@
-"""jobflow Makers that write a start, run from it, count and compare."""

@@ -1,0 +1,1 @@
+"""Sources of initial densities, and the file that hands one to a run."""

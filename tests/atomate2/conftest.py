@@ -1,0 +1,169 @@
+"""A stand-in for VASP: the outputs of one real run, and whatever fault is asked for."""
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jobflow import JobStore
+from jobflow import run_locally as run_flow
+from maggma.stores import MemoryStore
+from pymatgen.core import Lattice, Structure
+
+from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
+from mlcharge_flows.sources.inputs import VaspInputs
+from mlcharge_flows.sources.learned import LearnedStartMaker
+from mlcharge_flows.sources.start import StartError
+from mlcharge_flows.vasp.potcar import Potcar
+
+STAND_IN = Path(__file__).with_name("stand_in.py")
+
+#: What gpaw-vasp can do, and does quickly.
+CHEAP = {
+    "ALGO": "Normal",
+    "EDIFF": 1e-3,
+    "ENCUT": 200,
+    "GGA": "PE",
+    "ISMEAR": 0,
+    "ISPIN": 1,
+    "LREAL": False,
+    "PREC": "Normal",
+    "SIGMA": 0.1,
+} | dict.fromkeys(
+    ("KSPACING", "LAECHG", "LASPH", "LELF", "LMIXTAU", "LORBIT", "LVTOT", "MAGMOM", "NEDOS")
+)
+#: Custodian polls every ten seconds by default.
+POLLING = {"polling_time_step": 0.05, "monitor_freq": 1}
+
+
+@pytest.fixture(scope="session")
+def silicon():
+    cell = Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.43), ["Si"], [[0, 0, 0]])
+    return cell.get_primitive_structure()
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a job or flow; the task documents of its VASP runs by name."""
+
+    def run(work):
+        store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+        run_flow(work, log=False, store=store, create_folders=True, root_dir=tmp_path)
+        query = {"output.dir_name": {"$exists": True}}
+        return {doc["name"]: doc["output"] for doc in store.query(query)}
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(silicon, tmp_path_factory):
+    """Folder of a finished run of gpaw-vasp."""
+    pytest.importorskip("gpaw", reason="needs the gpaw extra")
+    from atomate2.vasp.jobs.core import StaticMaker
+
+    from mlcharge_flows.atomate2.jobs.run import RunFromStartMaker
+    from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
+
+    folder = tmp_path_factory.mktemp("finished")
+    generator = ComparisonSetGenerator(
+        user_incar_settings={"ENCUT": 200, "EDIFF": 1e-3, "LCHARG": False},
+        user_kpoints_settings={"reciprocal_density": 4},
+    )
+    maker = StaticMaker(
+        input_set_generator=generator,
+        run_vasp_kwargs={"handlers": (), "custodian_kwargs": POLLING},
+    )
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        run = RunFromStartMaker(maker=maker, icharg=2)
+        run.make.original(run, silicon)
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def stand_in(finished, tmp_path, monkeypatch):
+    """Put the stand-in in VASP's place; returns a function that sets its fault."""
+    command = tmp_path / "vasp_std"
+    command.write_text(f"#!{sys.executable} -I\n{STAND_IN.read_text()}")
+    command.chmod(command.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("MLCHARGE_VASP_CMD", str(command))
+    monkeypatch.setenv("STAND_IN_OUTPUTS", str(finished))
+    # The embedded library belongs to the embedded executable only.
+    from mlcharge_flows.settings import Settings
+
+    monkeypatch.setenv("PMG_VASP_PSP_DIR", str(Settings(vasp_cmd="gpaw-vasp")._embedded_library))
+    return lambda fault: monkeypatch.setenv("STAND_IN_FAULT", fault)
+
+
+def _potcar(atom, **changes):
+    """The POTCAR entry of a free atom."""
+    occupancies = np.zeros((4, 4))
+    occupancies[0, 0] = atom.record[0] * np.sqrt(4 * np.pi)
+    facts = {"titel": f"PAW_PBE {atom.symbol} test", "zval": atom.zval, "channels": atom.channels}
+    return Potcar(
+        symbol=atom.symbol,
+        lexch="PE",
+        enmax=300.0,
+        mass=1.0,
+        occupancies=occupancies,
+        q=atom.q,
+        form_factor=atom.form_factor,
+        **(facts | changes),
+    )
+
+
+@pytest.fixture
+def potcar():
+    """Entry of a POTCAR for a free atom, with changes."""
+    return _potcar
+
+
+@pytest.fixture
+def salt():
+    """MgO, its ions given in the order that no input set keeps."""
+    return Structure(Lattice.cubic(3.0), ["O", "Mg"], [[0.5, 0.5, 0.5], [0, 0, 0]])
+
+
+@pytest.fixture
+def atoms(tiny):
+    """Free atoms of that salt."""
+    return {"Mg": tiny.atom("Mg", 2.0), "O": tiny.atom("O", 6.0)}
+
+
+@pytest.fixture
+def inputs(salt, atoms, monkeypatch):
+    """Inputs of the salt, with POTCARs of those atoms."""
+    potcars = {symbol: _potcar(atom) for symbol, atom in atoms.items()}
+    monkeypatch.setattr(VaspInputs, "potcars", potcars)
+    return VaspInputs(salt, ComparisonSetGenerator())
+
+
+@pytest.fixture
+def trained(tiny, atoms, inputs, tmp_path):
+    """Write a checkpoint of these atoms; gives its path."""
+
+    def trained(name="tiny", **changes):
+        path = tmp_path / "models" / f"{name}.safetensors"
+        return str(tiny.write(path, atoms, [inputs.crystal], name=name, **changes))
+
+    return trained
+
+
+@pytest.fixture
+def refusal(tmp_path):
+    """Ask for a learned start; gives the line with which it is refused."""
+
+    def refusal(inputs, **options):
+        with pytest.raises(StartError) as error:
+            LearnedStartMaker(**options).write(inputs, tmp_path)
+        line = str(error.value)
+        assert "\n" not in line
+        assert not (tmp_path / "CHGCAR").exists()
+        return line
+
+    return refusal

@@ -1,0 +1,157 @@
+"""Each fault of a start, through custodian with all of atomate2's handlers behind ours."""
+
+import tarfile
+from pathlib import Path
+
+import pytest
+from atomate2.vasp.jobs.core import StaticMaker
+from pymatgen.io.vasp import Incar
+
+from conftest import POLLING
+from mlcharge_flows.atomate2.finalize import KEPT
+from mlcharge_flows.atomate2.handlers import BadStartHandler, CrashedStartHandler
+from mlcharge_flows.atomate2.jobs.count import count
+from mlcharge_flows.atomate2.powerups import start_from_predicted_density
+from mlcharge_flows.atomate2.provenance import StartRecord
+from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
+from mlcharge_flows.sources.start import StartDocument, StartError
+from mlcharge_flows.sources.superposition import SuperpositionStartMaker
+
+pytestmark = pytest.mark.gpaw
+
+
+def static(maker=StaticMaker, **incar):
+    return maker(
+        input_set_generator=ComparisonSetGenerator(
+            user_incar_settings={"EDIFF": 1e-3, "ENCUT": 200, "NELM": 9, "LCHARG": False, **incar}
+        ),
+        run_vasp_kwargs={"custodian_kwargs": POLLING},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def started(maker, structure, **options):
+    run = start_from_predicted_density(maker, SuperpositionStartMaker())
+    return run.make.original(run, structure, None, **options).output
+
+
+def attempts():
+    return Path("attempts").read_text().split()
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("brmix", "BRMIX: very serious problems"),
+        ("subspace", "WARNING: Sub-Space-Matrix is not hermitian in DAV"),
+        ("zhegv", "Error EDDDAV: Call to ZHEGV failed"),
+        ("nan", "NaN in OSZICAR"),
+        ("nelm", "not converged in NELM = 9 steps"),
+        ("crash", "VASP stopped in ionic step 1"),
+        ("forrtl", "VASP stopped while reading the CHGCAR"),
+    ],
+)
+def test_a_bad_start_is_dropped_once_and_for_all(stand_in, folder, silicon, fault, told):
+    stand_in(fault)
+    document = started(static(), silicon)
+    assert attempts() == ["1", "2"]
+    record = StartRecord.model_validate(document.additional_json["mlcharge"])
+    assert record.restarted == told
+    assert (record.started_from, record.used, record.icharg) == ("atoms", False, 2)
+    assert record.start.kind == "superposition"
+    assert document.state.value == "successful"
+
+    before, after = (dict(Incar.from_file(f"INCAR{end}.gz")) for end in (".orig", ""))
+    assert before | {"ICHARG": 2} == after, "nothing else changes"
+    (actions,) = [item for entry in document.custodian for item in entry.corrections]
+    assert actions["errors"] == [f"bad start: {told}"]
+    with tarfile.open("error.1.tar.gz") as backup:
+        assert {"error.1/INCAR", "error.1/vasp.out"} <= set(backup.getnames())
+    assert Path(KEPT).exists()
+    assert not list(folder.glob("CHGCAR*"))
+
+    counted = count.original(str(folder))
+    assert counted.excluded == "corrected by custodian"
+
+
+def test_a_start_that_is_not_read_is_recorded(stand_in, folder, silicon):
+    stand_in("unread")
+    document = started(static(), silicon)
+    assert attempts() == ["1"]
+    record = StartRecord.model_validate(document.additional_json["mlcharge"])
+    assert record.warnings == ["WARNING: chargedensity file is incomplete"]
+    assert (record.started_from, record.used, record.restarted) == ("atoms", False, None)
+    assert count.original(str(folder)).excluded.startswith("fell back to atoms")
+
+
+def test_a_density_to_be_kept_must_be_read(stand_in, folder, silicon):
+    stand_in("unread")
+    with pytest.raises(StartError, match="ICHARG = 11 needs a CHGCAR that VASP can read: WARN"):
+        started(static(ICHARG=11), silicon)
+    assert attempts() == ["11"]
+    assert StartRecord.read(folder).failure.startswith("StartError: ICHARG = 11")
+    assert not Path("CHGCAR").exists()
+
+
+def test_without_handlers_there_is_no_restart(stand_in, folder, silicon):
+    stand_in("crash")
+    maker = static()
+    maker.run_vasp_kwargs["handlers"] = ()
+    with pytest.raises(Exception, match="Validation"):
+        started(maker, silicon)
+    assert attempts() == ["1"]
+    assert not Path("CHGCAR").exists(), "nor may a start be taken for a density of a failed run"
+
+
+def test_a_bad_run_from_atoms_is_for_others(tmp_path):
+    (tmp_path / "INCAR").write_text("ICHARG = 1\n")
+    (tmp_path / "vasp.out").write_text(" entering main loop\n BRMIX: very serious problems\n")
+    handlers = BadStartHandler(), CrashedStartHandler()
+    assert not any(handler.check(str(tmp_path)) for handler in handlers)
+    start = StartDocument(kind="file", path="x", comment="mlcharge-file-3f2a")
+    for icharg in (1, 11):
+        StartRecord(icharg=icharg, start=start).write(tmp_path)
+        assert not any(handler.check(str(tmp_path)) for handler in handlers)
+
+
+def test_a_bad_density_to_be_kept_is_for_others(tmp_path):
+    start = StartDocument(kind="file", path="x", comment="mlcharge-file-3f2a")
+    (tmp_path / "INCAR").write_text("ICHARG = 1\n")
+    (tmp_path / "vasp.out").write_text(
+        " charge-density read from file: mlcharge-file-3f2a\n BRMIX: very serious problems\n"
+    )
+    StartRecord(icharg=11, start=start).write(tmp_path)
+    assert not BadStartHandler().check(str(tmp_path))
+    StartRecord(icharg=1, start=start).write(tmp_path)
+    assert BadStartHandler().check(str(tmp_path))
+
+
+def test_a_run_that_another_handler_stopped_has_not_crashed(stand_in, folder, silicon):
+    stand_in("posmap")
+    started(static(), silicon)
+    assert attempts() == ["1", "1"]
+    record = StartRecord.read(folder)
+    assert (record.started_from, record.used, record.restarted) == ("chgcar", True, None)
+    assert count.original(str(folder)).excluded == "corrected by custodian"
+
+
+@pytest.mark.parametrize("sign", [" BRMIX: very serious problems\n", "DAV:   1   NaN\n"])
+def test_what_happens_after_ionic_step_1_is_for_others(tmp_path, sign):
+    start = StartDocument(kind="file", path="x", comment="mlcharge-file-3f2a")
+    StartRecord(icharg=1, start=start).write(tmp_path)
+    (tmp_path / "INCAR").write_text("ICHARG = 1\n")
+    done = (
+        "DAV:   1     0.4E+01    0.4E+01   -0.2E+03  1392   0.4E+02\n   1 F= -.1E+02 E0= -.1E+02 \n"
+    )
+    (tmp_path / "OSZICAR").write_text(done + sign)
+    read = " charge-density read from file: mlcharge-file-3f2a\n"
+    (tmp_path / "vasp.out").write_text(read + done + sign)
+    handlers = BadStartHandler(), CrashedStartHandler()
+    assert not any(handler.check(str(tmp_path)) for handler in handlers)

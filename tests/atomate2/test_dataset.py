@@ -1,0 +1,221 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from pymatgen.core import Lattice, Structure
+from rich.console import Console
+from typer.testing import CliRunner
+
+from mlcharge_flows.atomate2.flows.compare import compared_static
+from mlcharge_flows.atomate2.flows.dataset import RecordMaker
+from mlcharge_flows.atomate2.jobs import pack as packing
+from mlcharge_flows.campaign import local
+from mlcharge_flows.campaign.worker import lost, run_material
+from mlcharge_flows.cli import dataset as command
+from mlcharge_flows.cli.app import app
+from mlcharge_flows.density.metrics import nmae
+from mlcharge_flows.scf.comparison import Comparison
+from mlcharge_flows.scf.run import ScfRun
+from mlcharge_flows.settings import Settings
+from mlcharge_flows.structures import Material
+from mlcharge_flows.training.store import open_store
+
+HELIUM = Structure(Lattice.cubic(3.0), ["He"], [[0, 0, 0]])
+HYDROGEN = Structure(Lattice.cubic(3.1), ["H", "He"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def dataset(*words):
+    return CliRunner().invoke(app, ["dataset", *map(str, words)])
+
+
+@pytest.fixture
+def structures(tmp_path):
+    entries = [
+        {"material_id": "He", "split": "train", "structure": HELIUM.as_dict()},
+        {"material_id": "HHe", "split": "validation", "structure": HYDROGEN.as_dict()},
+        {"material_id": "tested", "split": "test", "structure": HELIUM.as_dict()},
+        {"material_id": "excluded", "structure": HELIUM.as_dict()},
+    ]
+    path = tmp_path / "structures.json"
+    path.write_text(json.dumps({"structures": entries}))
+    (tmp_path / "test.json").write_text(json.dumps({"structures": entries[3:]}))
+    return path
+
+
+def test_a_run_that_does_not_count_is_not_packed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lost = ScfRun(folder=str(tmp_path), failure="not converged")
+    comparison = Comparison(
+        material="He", formula="He", n_atoms=1, protocol="p", arms={"default": lost}
+    )
+    assert packing.pack.original(comparison, HELIUM) == comparison
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_cannot_be_packed_is_a_failure_and_keeps_its_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "CHGCAR").write_text("half a header\n")
+    run = ScfRun(folder=str(folder), n_total=9, started_from="atoms", converged=True)
+    comparison = Comparison(
+        material="He", formula="He", n_atoms=1, protocol="p", arms={"default": run}
+    )
+    failed = packing.pack.original(comparison, HELIUM)
+    assert failed.arms["default"].failure.startswith("not packed: ")
+    assert (folder / "CHGCAR").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("info", "no-such-file.h5"),
+        ("split", "no-such-file.h5"),
+        ("merge", "no-such-file.h5", "--out", "all.h5"),
+        ("pack", "no-such-folder", "--protocol", "p"),
+        ("merge", ".", "--out", "all.h5"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = dataset(*words)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("mlcharge: ")
+    assert "Traceback" not in result.output
+
+
+def test_nothing_but_test_structures(structures, monkeypatch):
+    monkeypatch.setattr("mlcharge_flows.settings.Settings.check", lambda self: None)
+    monkeypatch.setattr("mlcharge_flows.settings.Settings.activate", lambda self: None)
+    result = dataset("build", structures, "--exclude", structures)
+    assert result.exit_code == 2
+    assert "4 structures are excluded" in result.output
+    assert "there is no structure to run" in result.stderr
+
+
+def converged(name, folder):
+    """Record of a crystal that ran from atoms to the end."""
+    Settings().activate()
+    static = compared_static()
+    static.input_set_generator.user_incar_settings["EDIFF"] = 1e-7
+    crystal = {"He": HELIUM, "HHe": HYDROGEN}[name]
+    run_material(Material(name, crystal, folder), RecordMaker(static_maker=static), folder)
+    (record,) = open_store(folder / "pack" / "record.h5")
+    return record
+
+
+@pytest.mark.gpaw
+def test_two_crystals_from_structures_to_store(structures, tmp_path):
+    out = tmp_path / "out"
+    words = [sys.executable, "-c", "from mlcharge_flows.cli.app import main; main()", "dataset"]
+    words += ["build", str(structures), "--exclude", str(tmp_path / "test.json")]
+    words += ["--out", str(out), "--workers", "2", "--test"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "1 structures are excluded" in done.stdout
+    store = open_store(out / "dataset.h5")
+    assert store.splits() == {"HHe": "validation", "He": "train", "tested": "test"}
+    for record in store:
+        assert record.start_error > 0.1
+        assert record.n_total == len(record.energies) > 4
+        zval = sum(record.paw[symbol].atom.zval for symbol in record.crystal.symbols)
+        assert record.density().n_electrons == pytest.approx(zval, abs=1e-9)
+    assert not list(out.glob("*/*/CHGCAR*"))
+
+    quick = [*words[:-1], "--quick", "--out", str(tmp_path / "quick"), "--limit", "1"]
+    subprocess.run(quick, capture_output=True, text=True, check=True)
+    (fast,) = open_store(tmp_path / "quick" / "dataset.h5")
+    slow = store[fast.id]
+    assert fast.origin.protocol == slow.origin.protocol
+    assert fast.n_total == 0, "its steps are of another cycle"
+    # The protocol's own run meets EDIFF (1e-4 eV) at the earliest step and ends 4e-4 eV off.
+    best = converged(fast.id, tmp_path / "tight")
+    assert fast.energy == pytest.approx(best.energy, abs=2e-5)
+    assert slow.energy == pytest.approx(best.energy, abs=1e-3)
+    assert nmae(fast.density().total, best.density().total) < 0.02 * best.start_error
+
+    again = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "3 of 3 materials are finished already" in again.stdout
+    more = dataset(
+        "build", structures, "--test", "--extend", store.path, "--out", tmp_path / "more"
+    )
+    assert more.exit_code == 0, more.output
+    assert open_store(tmp_path / "more" / "dataset.h5").splits() == {"excluded": ""}
+    merged = dataset("merge", out, out / "dataset.h5", "--out", tmp_path / "all.h5")
+    assert merged.exit_code == 0, merged.output
+    assert "3 materials" in merged.output
+    fewer = dataset("merge", out, "--without", "He", "--out", tmp_path / "fewer.h5")
+    assert "2 materials" in fewer.output
+    info = dataset("info", tmp_path / "all.h5").output
+    assert store.protocol in info
+    assert "train 1, validation 1" in info
+    only = dataset("split", tmp_path / "all.h5", "--only", "validation")
+    assert only.output == "HHe\n"
+
+
+def test_a_quick_run_begins_with_what_the_model_says_of_it():
+    def first(maker):
+        return maker.make(HELIUM, "He").jobs[0].maker
+
+    plain, quick = first(RecordMaker()), first(RecordMaker(quick=True))
+    assert (plain.icharg, plain.start) == (2, None)
+    assert (quick.icharg, quick.start.kind, quick.start.on_error) == (1, "best", "raise")
+
+
+@pytest.mark.gpaw
+def test_quick_records_of_known_elements_and_what_a_model_recalls_of_them(tmp_path):
+    pytest.importorskip("torch", reason="needs the models extra")
+    pytest.importorskip("safetensors", reason="needs the models extra")
+    silicon = str(Path(__file__).parents[2] / "test_files" / "crystals" / "Si.vasp")
+    for name, options in (("slow", []), ("quick", ["--quick"])):
+        done = dataset("build", silicon, *options, "--out", tmp_path / name, "--keep-files")
+        assert done.exit_code == 0, done.output
+    said = json.loads((tmp_path / "quick" / "Si" / "default-run" / "mlcharge.json").read_text())
+    assert not said["start"]["messages"], "the model knows silicon"
+    assert (said["started_from"], said["start"]["kind"]) == ("chgcar", "best")
+    (slow,) = open_store(tmp_path / "slow" / "dataset.h5")
+    (quick,) = open_store(tmp_path / "quick" / "dataset.h5")
+    assert quick.origin.protocol == slow.origin.protocol
+    assert nmae(quick.density().total, slow.density().total) < 0.02 * slow.start_error
+
+    recalled = dataset("recall", silicon, "--out", tmp_path / "recalled.h5")
+    assert recalled.exit_code == 0, recalled.output
+    (record,) = open_store(tmp_path / "recalled.h5")
+    assert record.origin.protocol == slow.origin.protocol
+    assert nmae(record.density().total, slow.density().total) < 0.3 * slow.start_error
+    both = tmp_path / "both.h5"
+    assert (
+        dataset("merge", tmp_path / "recalled.h5", tmp_path / "slow", "--out", both).exit_code == 0
+    )
+    assert open_store(both).splits() == {"Si": ""}
+    refused = dataset("recall", silicon, "--model", "nonesuch", "--out", tmp_path / "no.h5")
+    assert refused.exit_code == 2
+    assert "nonesuch" in refused.stderr
+
+
+def test_failures_are_run_again_when_asked_for_and_an_interruption_says_how_to_go_on(
+    tmp_path, monkeypatch, capsys
+):
+    maker = RecordMaker()
+    materials = [Material(name, HELIUM, tmp_path) for name in ("fine", "failed")]
+    for material in materials:
+        folder = tmp_path / material.id
+        folder.mkdir()
+        (folder / "structure.json").write_text(HELIUM.to_json())
+        comparison = lost(material, maker, "no luck")
+        if material.id == "fine":
+            comparison.arms["default"] = ScfRun(folder="", n_total=9, started_from="atoms")
+        (folder / "comparison.json").write_text(comparison.model_dump_json())
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local, "run_locally", interrupted)
+    with pytest.raises(typer.Exit) as left:
+        command._run(Console(quiet=True), materials, maker, tmp_path, 1, again=True)
+    assert left.value.exit_code == 130
+    assert "1 of 2 materials are left: give the same command" in capsys.readouterr().err
+    assert not (tmp_path / "failed" / "comparison.json").exists()
+    assert (tmp_path / "fine" / "comparison.json").exists()

@@ -1,0 +1,34 @@
+"""What a model predicts, as records that train and never judge."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlcharge_flows.atomate2.jobs.recall import recall
+from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
+from mlcharge_flows.density.metrics import nmae
+from mlcharge_flows.models.registry import Registry
+from mlcharge_flows.sources.start import StartError
+from mlcharge_flows.structures import Material
+
+
+def test_a_record_holds_the_prediction_on_the_grid_of_the_run(inputs, salt, trained):
+    path = trained()
+    material = Material("mp-1", salt, Path("earlier.json"), "train")
+    record = recall(material, ComparisonSetGenerator(), "p", path)
+    own = Registry(Path()).load(path).model.predict(inputs.crystal, inputs.grid)
+    assert (record.id, record.origin.protocol, record.origin.split) == ("mp-1", "p", "recalled")
+    assert record.shape == inputs.grid
+    assert record.n_total == 0, "there was no run"
+    assert record.density().n_electrons == pytest.approx(8.0, abs=1e-9)
+    assert nmae(record.density().total, own.total) < 2e-3 * record.start_error
+    for packed, predicted in zip(record.density().occupancies, own.occupancies, strict=True):
+        np.testing.assert_allclose(packed, predicted, atol=1e-3)
+
+
+def test_what_the_model_refuses_is_not_recalled(salt, trained):
+    crystal = salt.copy()
+    crystal.scale_lattice(5 * crystal.volume)
+    with pytest.raises(StartError, match="outside what the model"):
+        recall(Material("mp-2", crystal, Path()), ComparisonSetGenerator(), "p", trained())

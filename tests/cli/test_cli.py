@@ -1,0 +1,247 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from pymatgen.core import SETTINGS as PYMATGEN
+from pymatgen.core import Lattice, Structure
+from typer.testing import CliRunner
+
+from mlcharge_flows import __version__, settings
+from mlcharge_flows.cli.app import app
+from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.density import Density
+from mlcharge_flows.scf.comparison import Comparison
+from mlcharge_flows.scf.run import ScfRun
+from mlcharge_flows.vasp.chgcar import write_chgcar
+
+
+@pytest.fixture(autouse=True)
+def unconfigured(monkeypatch):
+    for name in ("VASP_CMD", "ATOMATE2_VASP_CMD", "MLCHARGE_VASP_CMD", "PMG_VASP_PSP_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delitem(PYMATGEN, "PMG_VASP_PSP_DIR", raising=False)
+
+
+def mlcharge(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def refused(*words):
+    """The lines of a refusal."""
+    result = mlcharge(*words)
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    lines = result.stderr.splitlines()
+    assert all(line.startswith("mlcharge: ") for line in lines)
+    return lines
+
+
+@pytest.fixture
+def helium(tmp_path):
+    path = tmp_path / "He.cif"
+    Structure(Lattice.cubic(3.0), ["He"], [[0, 0, 0]]).to(filename=str(path))
+    return path
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch):
+    """An executable and a library, as far as can be told before something runs."""
+    monkeypatch.setattr(settings.Settings, "check", lambda self: None)
+    monkeypatch.setattr(settings.Settings, "activate", lambda self: None)
+
+
+def test_version():
+    assert mlcharge("--version").output == f"mlcharge {__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["compare", "report", "inspect"])
+def test_help_teaches_by_example(command):
+    assert f"mlcharge {command} " in mlcharge(command, "--help").output
+
+
+def test_help_needs_no_heavy_library():
+    code = (
+        "import sys; from mlcharge_flows import cli;"
+        "print({'atomate2', 'pymatgen', 'gpaw', 'scipy', 'plotly'} & set(sys.modules))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert output.stdout.strip() == "set()"
+
+
+def test_bad_structures_stop_everything_before_it_starts(nothing_runs, tmp_path, helium):
+    (tmp_path / "empty.cif").write_text("")
+    lines = refused("compare", tmp_path, "--out", tmp_path / "out")
+    assert lines[0] == f"mlcharge: {tmp_path}/empty.cif: the file is empty"
+    assert "--skip-bad" in lines[1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_to_compare(nothing_runs, helium):
+    (line,) = refused("compare", helium.parent / "none.cif", "--skip-bad")
+    assert "there is no such file" in line
+
+
+def test_all_structures_are_too_large(nothing_runs, tmp_path):
+    for name in "ab":
+        crystal = Structure(Lattice.cubic(3.0), ["He", "He"], [[0] * 3, [0.5] * 3])
+        crystal.to(filename=str(tmp_path / f"{name}.cif"))
+    (line,) = refused("compare", tmp_path, "--max-atoms", 1, "--out", tmp_path / "out")
+    assert line == "mlcharge: no structure is left: --max-atoms 1 leaves out 2"
+
+
+def test_unknown_arm(nothing_runs, helium):
+    (line,) = refused("compare", helium, "--arms", "magic")
+    assert "unknown arm 'magic'" in line
+
+
+def test_a_broken_vasp_cmd_is_found_before_anything_runs(monkeypatch, helium, tmp_path):
+    monkeypatch.setenv("VASP_CMD", "no_such_vasp")
+    (line,) = refused("compare", helium, "--out", tmp_path / "out")
+    assert "'no_such_vasp' is not an executable" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_gpaw_installed(monkeypatch, helium, tmp_path):
+    program = tmp_path / "gpaw-vasp"
+    program.write_text("")
+    program.chmod(0o755)
+    monkeypatch.setattr(settings, "_embedded_command", lambda: str(program))
+    monkeypatch.setattr(settings.importlib.util, "find_spec", lambda name: None)
+    (line,) = refused("compare", helium)
+    assert "gpaw-vasp needs GPAW: pip install" in line
+
+
+def test_an_element_without_paw_data(nothing_runs, monkeypatch, tmp_path):
+    monkeypatch.setitem(PYMATGEN, "PMG_VASP_PSP_DIR", str(tmp_path))
+    Structure(Lattice.cubic(5.0), ["Cm"], [[0, 0, 0]]).to(filename=str(tmp_path / "Cm.cif"))
+    line = refused("compare", tmp_path / "Cm.cif", "--out", tmp_path / "out")[0]
+    assert "Cm.cif: Cm needs PAW data for Cm" in line
+
+
+def test_a_file_in_place_of_the_output_folder(nothing_runs, monkeypatch, helium, tmp_path):
+    monkeypatch.setattr("mlcharge_flows.atomate2.paw_data.elements_without_data", lambda *_: set())
+    (tmp_path / "out").write_text("")
+    (line,) = refused("compare", helium, "--out", tmp_path / "out")
+    assert "out: cannot be written" in line
+    # No bar of what never began.
+    assert "materials" not in mlcharge("compare", helium, "--out", tmp_path / "out").stdout
+
+
+def test_the_bar_is_there_once_it_begins(nothing_runs, monkeypatch, helium, tmp_path):
+    def run_locally(materials, maker, out, workers, advance, begin):
+        begin()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mlcharge_flows.atomate2.paw_data.elements_without_data", lambda *_: set())
+    monkeypatch.setattr("mlcharge_flows.campaign.local.run_locally", run_locally)
+    result = mlcharge("compare", helium, "--out", tmp_path / "out")
+    assert "No space left" in result.stderr
+    assert "0/1" in result.stdout
+
+
+def test_nothing_could_be_compared(nothing_runs, monkeypatch, helium, tmp_path):
+    monkeypatch.setattr("mlcharge_flows.atomate2.paw_data.elements_without_data", lambda *_: set())
+    failed = Comparison(
+        material="He",
+        formula="He",
+        n_atoms=1,
+        protocol="p",
+        arms={"default": ScfRun(folder="", failure="no electronic step")},
+    )
+    monkeypatch.setattr("mlcharge_flows.campaign.local.run_locally", lambda *_: [failed])
+    result = mlcharge("compare", helium, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "no material could be compared" in result.stderr
+
+
+def test_ctrl_c(nothing_runs, monkeypatch, helium, tmp_path):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mlcharge_flows.atomate2.paw_data.elements_without_data", lambda *_: set())
+    monkeypatch.setattr("mlcharge_flows.campaign.local.run_locally", interrupt)
+    result = mlcharge("compare", helium, "--out", tmp_path / "out")
+    assert result.exit_code == 130
+    assert "give the same command" in result.stderr
+
+
+def campaign(folder, *protocols):
+    for number, protocol in enumerate(protocols):
+        run = ScfRun(folder="", n_total=10, energy=-1.0, converged=True, started_from="atoms")
+        comparison = Comparison(
+            material=f"m{number}",
+            formula="He",
+            n_atoms=1,
+            protocol=protocol,
+            arms={"default": run},
+        )
+        (folder / f"m{number}").mkdir()
+        (folder / f"m{number}" / "comparison.json").write_text(comparison.model_dump_json())
+
+
+def test_report_of_a_folder(tmp_path):
+    campaign(tmp_path, "p", "p")
+    result = mlcharge("report", tmp_path)
+    assert result.exit_code == 0
+    assert str(tmp_path / "report.html") in result.output
+    assert json.loads((tmp_path / "summary.json").read_text())["n_materials"] == 2
+
+
+def test_a_report_that_cannot_be_written_names_the_file(tmp_path):
+    campaign(tmp_path, "p")
+    (tmp_path / "materials.csv").mkdir()
+    (line,) = refused("report", tmp_path)
+    assert line.startswith(f"mlcharge: {tmp_path / 'materials.csv'}: cannot be written (Is a dir")
+
+
+def test_report_refuses_what_cannot_be_reported(tmp_path):
+    assert "no such folder" in refused("report", tmp_path / "none")[0]
+    assert "no material is finished" in refused("report", tmp_path)[0]
+    campaign(tmp_path, "p", "q")
+    assert "2 different settings" in refused("report", tmp_path)[0]
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """A CHGCAR and the POSCAR and INCAR of the run that it belongs to."""
+    helium = Structure(Lattice.cubic(3.0), ["He"], [[0, 0, 0]])
+    helium.to(filename=str(tmp_path / "POSCAR"), fmt="poscar")
+    (tmp_path / "INCAR").write_text("NGXF = 4\nNGYF = 4\nNGZF = 4\nENCUT = 200\n")
+    crystal = Crystal(helium.lattice.matrix, ("He",), np.zeros((1, 3)))
+    write_chgcar(
+        tmp_path / "CHGCAR",
+        Density(crystal, np.full((4, 4, 4), 2 / 27), (np.ones(15),), comment="a start"),
+    )
+    return tmp_path
+
+
+def test_inspect(run_folder):
+    options = ["--poscar", run_folder / "POSCAR", "--incar", run_folder / "INCAR"]
+    result = mlcharge("inspect", run_folder / "CHGCAR", *options)
+    assert result.exit_code == 0
+    for text in ("4 x 4 x 4", "2.00000", "ion 1 He: 15 values", "read from file: a\n"):
+        assert text in result.output
+
+
+def test_inspect_tells_why_vasp_would_not_use_it(run_folder):
+    (run_folder / "INCAR").write_text("NGXF = 8\nNGYF = 8\nNGZF = 8\nENCUT = 200\n")
+    options = ["--poscar", run_folder / "POSCAR", "--incar", run_folder / "INCAR"]
+    result = mlcharge("inspect", run_folder / "CHGCAR", *options)
+    assert result.exit_code == 1
+    assert "dimensions on CHGCAR file are different" in result.output
+
+
+def test_inspect_refuses_bad_input(run_folder):
+    chgcar = run_folder / "CHGCAR"
+    assert "no such file" in refused("inspect", run_folder / "none")[0]
+    assert f"{run_folder}: is a folder" in refused("inspect", run_folder)[0]
+    assert "is a folder" in refused("inspect", chgcar, "--poscar", run_folder)[0]
+    assert "need --poscar" in refused("inspect", chgcar, "--incar", run_folder / "INCAR")[0]
+    (run_folder / "POSCAR").write_text("He\n1.0\n")
+    assert (
+        "POSCAR: cannot be read" in refused("inspect", chgcar, "--poscar", run_folder / "POSCAR")[0]
+    )

@@ -1,0 +1,108 @@
+"""``mlcharge bands``: refusals, and what it does with finished materials."""
+
+from pathlib import Path
+
+import pytest
+from pymatgen.core import Lattice, Structure
+from test_cli import mlcharge, refused
+
+from mlcharge_flows import settings
+from mlcharge_flows.atomate2.jobs.nonscf import DOCUMENT
+from mlcharge_flows.campaign import local
+from mlcharge_flows.cli.nonscf_report import complete
+from mlcharge_flows.scf.comparison import Comparison
+from mlcharge_flows.scf.nonscf import NonSCFComparison, StateErrors
+from mlcharge_flows.scf.nonscf_statistics import summarize_nonscf
+from mlcharge_flows.scf.run import ScfRun
+
+READ = {"started_from": "chgcar", "start_comment": "ml", "expected_comment": "ml"}
+
+
+@pytest.fixture
+def helium(tmp_path):
+    path = tmp_path / "He.cif"
+    Structure(Lattice.cubic(3.0), ["He"], [[0, 0, 0]]).to(filename=str(path))
+    return path
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch):
+    monkeypatch.setattr(settings.Settings, "check", lambda self: None)
+    monkeypatch.setattr(settings.Settings, "activate", lambda self: None)
+
+
+def run_material(material, maker, folder):
+    """A material in no time."""
+    (folder / "nonscf").mkdir(parents=True)
+    (folder / "structure.json").write_text(material.structure.to_json())
+    run = {"folder": "/gone", "n_total": 6, "wall_time": 2.0}
+    arms = {"default": ScfRun(**run, started_from="atoms"), "superposition": ScfRun(**run, **READ)}
+    found = NonSCFComparison(
+        material=material.id,
+        formula="He",
+        n_atoms=1,
+        protocol=maker.protocol,
+        arms=arms,
+        errors={"superposition": StateErrors(dE_meV_per_atom=0.5)},
+    )
+    (folder / "nonscf" / DOCUMENT).write_text(found.model_dump_json())
+    return Comparison.model_validate(found.model_dump())
+
+
+def test_help_teaches_by_example():
+    assert "mlcharge bands " in mlcharge("bands", "--help").output
+
+
+def test_unknown_starts_and_none(nothing_runs, helium, tmp_path):
+    (line,) = refused("bands", helium, "--start", "magic")
+    assert "unknown arm 'magic'" in line
+    for none in ("default", ","):
+        (line,) = refused("bands", helium, "--start", none, "--out", tmp_path / "out")
+        assert "name a start" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_structures_stop_everything_before_it_starts(nothing_runs, tmp_path, helium):
+    (tmp_path / "empty.cif").write_text("")
+    lines = refused("bands", tmp_path, "--start", "superposition", "--out", tmp_path / "out")
+    assert lines[0] == f"mlcharge: {tmp_path}/empty.cif: the file is empty"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_is_not_there(nothing_runs, tiny, helium):
+    (line,) = refused("bands", helium, "--model", "nonsense")
+    assert "nonsense" in line
+
+
+def test_finished_materials_are_reported_not_run_again(nothing_runs, helium, tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "run_material", run_material)
+    monkeypatch.setattr("mlcharge_flows.cli.compare.with_data", lambda m, maker: (m, []))
+    out = tmp_path / "out"
+    words = ("bands", helium, "--start", "superposition", "--workers", 1, "--out", out)
+    first = mlcharge(*words)
+    assert first.exit_code == 0, first.output
+    assert "1 of 1" in first.output
+    assert Path(out / "bands.html").is_file()
+    assert "1 of 1 materials are finished already" in mlcharge(*words).output
+    page = Path(out / "bands.html")
+    page.unlink()
+    again = mlcharge("report", out)
+    assert again.exit_code == 0, again.output
+    assert page.is_file()
+    assert not (out / "report.html").exists()
+    (line,) = refused(*words, "--line-density", 9)
+    assert "finished with other settings" in line
+
+
+def test_a_lost_material_is_a_failure_with_its_cause(tmp_path):
+    run = ScfRun(folder="", failure="its worker process was killed")
+    lost = Comparison(
+        material="a",
+        formula="He",
+        n_atoms=1,
+        protocol="p",
+        arms={"default": run, "learned": run},
+    )
+    learned = summarize_nonscf([complete(tmp_path, lost)]).starts["learned"]
+    assert (learned.n_attempted, learned.n_materials) == (1, 0)
+    assert learned.failures == {"its worker process was killed": 1}

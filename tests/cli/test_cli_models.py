@@ -1,0 +1,210 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from pymatgen.core import Lattice, Structure
+from pymatgen.io.vasp import Poscar
+from typer.testing import CliRunner
+
+from mlcharge_flows.cli.app import app
+from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.models.card import Card
+from mlcharge_flows.models.registry import DEFAULT
+from mlcharge_flows.sources.start import StartDocument
+from mlcharge_flows.vasp.chgcar import read_chgcar
+
+SALT = Structure(Lattice.cubic(3.0), ["O", "Mg"], [[0.5, 0.5, 0.5], [0, 0, 0]])
+
+
+def mlcharge(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def refused(*words, status=2):
+    """The lines of a refusal."""
+    result = mlcharge(*words)
+    assert result.exit_code == status, result.output
+    lines = result.stderr.splitlines()
+    assert all(line.startswith("mlcharge: ") for line in lines), lines
+    return [line.removeprefix("mlcharge: ") for line in lines]
+
+
+@pytest.fixture
+def checkpoint(tiny, tmp_path):
+    """A checkpoint that knows MgO; nothing is added yet."""
+    atoms = {"Mg": tiny.atom("Mg", 2.0), "O": tiny.atom("O", 6.0)}
+    return tiny.write(tmp_path / "given.safetensors", atoms, [Crystal.from_structure(SALT)])
+
+
+@pytest.fixture
+def model(checkpoint):
+    assert mlcharge("models", "add", checkpoint).exit_code == 0
+    return "tiny"
+
+
+@pytest.fixture
+def salt(tmp_path):
+    path = tmp_path / "MgO.cif"
+    SALT.to(filename=str(path))
+    return path
+
+
+@pytest.mark.parametrize("words", [("predict",), ("models", "add"), ("models", "info")])
+def test_help_teaches_by_example(words):
+    assert f"mlcharge {' '.join(words)} " in mlcharge(*words, "--help").output
+
+
+def test_the_model_of_the_help_is_the_default():
+    assert DEFAULT in mlcharge("predict", "--help").output
+    assert DEFAULT in mlcharge("compare", "--help").output
+
+
+def test_help_needs_no_torch():
+    code = (
+        "import sys; from mlcharge_flows import cli;"
+        "print({'torch', 'e3nn', 'safetensors', 'numpy', 'pydantic'} & set(sys.modules))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert output.stdout.strip() == "set()"
+
+
+def test_models_are_added_listed_and_described(tiny, checkpoint, tmp_path):
+    assert "no model yet" in refused("models", "list", status=1)[0]
+    added = mlcharge("models", "add", checkpoint).output
+    assert added == f"added tiny: {tmp_path}/models/tiny.safetensors\n"
+    listed = mlcharge("models", "list").output
+    assert listed.split()[:4] == ["tiny", "tiny,", "2", "elements,"]
+    told = mlcharge("models", "info", "tiny").output
+    for fact in ("PAW_PBE Mg test: 2 electrons, channels sspp", "nmae_median 1.5", "licence"):
+        assert fact in told
+    assert len(next(line for line in told.splitlines() if "sha256" in line).split()[1]) == 64
+    card = Card.model_validate_json(mlcharge("models", "info", checkpoint, "--json").output)
+    assert card.name == "tiny"
+
+
+def test_another_model_is_replaced_only_on_demand(tiny, model, tmp_path):
+    other = tiny.write(
+        tmp_path / "other.safetensors", {"Mg": tiny.atom("Mg", 2.0)}, [Crystal.from_structure(SALT)]
+    )
+    assert "--replace" in refused("models", "add", other)[0]
+    assert mlcharge("models", "add", other, "--replace").exit_code == 0
+    assert "1 elements" in mlcharge("models", "list").output
+
+
+def test_models_that_cannot_be_used(tiny, tmp_path, salt):
+    assert "there is no model 'orbital'" in refused("models", "info", "orbital")[0]
+    broken = tmp_path / "models" / "broken.safetensors"
+    broken.parent.mkdir()
+    broken.write_text("nothing")
+    assert f"{broken}: not a whole" in refused("models", "info", "broken")[0]
+    assert "broken: " in mlcharge("models", "list").output
+    words = ("predict", salt, "--encut", 350, "--out", tmp_path / "out")
+    assert "known are: broken" in refused(*words)[0]
+    assert "not a whole" in refused(*words, "--model", "broken")[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_compare_looks_for_its_model_first(tiny, tmp_path, salt, monkeypatch):
+    from mlcharge_flows.settings import Settings
+
+    monkeypatch.setattr(Settings, "check", lambda self: None)
+    words = ("compare", salt, "--out", tmp_path / "out", "--arms")
+    lines = refused(*words, "learned", "--model", "nonesuch")
+    assert lines[0].startswith("there is no model 'nonesuch'")
+    assert "unknown arm 'magic'; choose from default, " in refused(*words, "magic")[0]
+
+
+def test_predictions_are_starts(model, salt, tmp_path):
+    out = tmp_path / "out"
+    (tmp_path / "INCAR").write_text("ENCUT = 350\nPREC = Normal\nISPIN = 1\n")
+    words = ("--model", model, "--out", out)
+    result = mlcharge("predict", salt, "--encut", 350, *words)
+    assert result.exit_code == 0, result.output
+    folder = out / "MgO"
+    document = StartDocument.model_validate_json((folder / "start.json").read_text())
+    written = read_chgcar(folder / "CHGCAR")
+    assert written.comment == document.comment
+    assert written.shape == document.grid == (28, 28, 28)
+    assert written.crystal.symbols == ("Mg", "O")
+    assert Poscar.from_file(folder / "POSCAR").site_symbols == ["Mg", "O"]
+    assert written.n_electrons == pytest.approx(8.0, abs=1e-6)
+    looked = mlcharge(
+        *("inspect", folder / "CHGCAR", "--poscar", folder / "POSCAR"),
+        *("--incar", tmp_path / "INCAR"),
+    )
+    assert looked.exit_code == 0, looked.output
+    assert "this file" in looked.output
+    assert result.output.count("note: no POTCAR here") == 1
+    # By the INCAR it is the same file, and an earlier prediction is replaced.
+    before = document.sha256
+    assert mlcharge("predict", salt, "--incar", tmp_path / "INCAR", *words).exit_code == 0
+    document = StartDocument.model_validate_json((folder / "start.json").read_text())
+    assert document.sha256 == before
+    assert (document.model, document.messages) == (
+        "tiny",
+        ["no POTCAR here: whether the run has the model's PAW data sets is not checked"],
+    )
+
+
+def test_many_structures_share_one_model(model, tiny, tmp_path):
+    structures = [SALT.copy().apply_strain(strain) for strain in (0.0, 0.01, 0.02)]
+    structures.insert(1, Structure(Lattice.cubic(30.0), ["Mg"], [[0, 0, 0]]))
+    path = tmp_path / "all.json"
+    path.write_text(json.dumps([structure.as_dict() for structure in structures]))
+    tiny.LOADS.clear()
+    words = ("predict", path, "--encut", 350, "--model", model, "--out", tmp_path / "out")
+    lines = refused(*words)
+    assert len(lines) == 1
+    assert lines[0].startswith(f"{path}: all-2: outside what the model tiny was trained on: ion 1")
+    assert tiny.LOADS == ["tiny"]
+    assert len(list((tmp_path / "out").glob("*/CHGCAR"))) == 3
+    result = mlcharge(*words, "--skip-bad")
+    assert result.exit_code == 0
+    assert "left out: " in result.output
+
+
+def test_the_result_of_a_run_is_not_overwritten(model, salt, tmp_path):
+    chgcar = tmp_path / "out" / "MgO" / "CHGCAR"
+    chgcar.parent.mkdir(parents=True)
+    chgcar.write_text("unknown system\n")
+    words = ("predict", salt, "--encut", 350, "--model", model, "--out", tmp_path / "out")
+    assert f"{chgcar}: is of a run and is not replaced" in refused(*words)[0]
+    assert chgcar.read_text() == "unknown system\n"
+
+
+@pytest.mark.parametrize(
+    ("incar", "words", "reason"),
+    [
+        (None, (), "give --encut (and --prec), or its --incar"),
+        (
+            None,
+            ("--encut", 350, "--prec", "Lo"),
+            "PREC = Lo takes its fine grid from the data sets",
+        ),
+        (None, ("--encut", 350, "--occupancies", "converged"), "converged ones need a run"),
+        (None, ("--encut", 350, "--potcar", "none"), "none: there is no such file"),
+        (None, ("--incar", "none"), "none: there is no such file"),
+        ("PREC = Normal\n", (), "ENCUT is missing"),
+        ("ENCUT = 350\n", ("--encut", 300), "give either --incar, or --encut and --prec"),
+        ("ENCUT = 350\nNELECT = 7\n", (), "the cell is charged (NELECT = 7"),
+        ("ENCUT = 350\nNGXF = 8\nNGYF = 8\nNGZF = 8\n", (), "the grid 8 x 8 x 8 is too coarse"),
+    ],
+)
+def test_what_is_refused(model, salt, tmp_path, incar, words, reason):
+    if incar:
+        (tmp_path / "INCAR").write_text(incar)
+        words = ("--incar", tmp_path / "INCAR", *words)
+    lines = refused("predict", salt, "--model", model, "--out", tmp_path / "out", *words)
+    assert len(lines) == 1
+    assert reason in lines[0]
+    assert not list((tmp_path / "out").glob("*/CHGCAR"))
+
+
+def test_a_charged_structure(model, tmp_path):
+    path = tmp_path / "charged.json"
+    path.write_text(json.dumps(SALT.copy().set_charge(1).as_dict()))
+    lines = refused("predict", path, "--encut", 350, "--model", model, "--out", tmp_path / "out")
+    assert "charged: the cell is charged" in lines[0]

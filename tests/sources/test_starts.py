@@ -1,0 +1,263 @@
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
+from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.density import Density, Magnetization
+from mlcharge_flows.density.occupancies import record_length
+from mlcharge_flows.sources.existing import ConvergedStartMaker, FileStartMaker
+from mlcharge_flows.sources.inputs import VaspInputs
+from mlcharge_flows.sources.start import StartError, StartMaker
+from mlcharge_flows.sources.superposition import SuperpositionStartMaker
+from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
+from mlcharge_flows.vasp.potcar import Potcar
+
+CHANNELS = (0, 0, 1, 1)
+
+
+def potcar(symbol, zval):
+    q = np.linspace(0, 40, 1000)
+    return Potcar(
+        titel=f"PAW_PBE {symbol} test",
+        symbol=symbol,
+        lexch="PE",
+        zval=zval,
+        enmax=300.0,
+        mass=1.0,
+        channels=CHANNELS,
+        occupancies=np.diag([1.0, 0.0, zval / 6, 0.0]),
+        q=q,
+        form_factor=zval * np.exp(-(q**2) / 16),
+    )
+
+
+@pytest.fixture
+def salt():
+    """MgO, its ions given in the order that no input set keeps."""
+    return Structure(Lattice.cubic(3.0), ["O", "Mg"], [[0.5, 0.5, 0.5], [0, 0, 0]])
+
+
+@pytest.fixture
+def inputs(salt, monkeypatch):
+    potcars = {"Mg": potcar("Mg", 2.0), "O": potcar("O", 6.0)}
+    monkeypatch.setattr(VaspInputs, "potcars", potcars)
+    return VaspInputs(salt, ComparisonSetGenerator())
+
+
+@pytest.fixture
+def density(inputs):
+    """Any density that belongs to the inputs."""
+    rng = np.random.default_rng(0)
+    total = 8.0 / inputs.crystal.volume * (1 + 0.1 * rng.standard_normal(inputs.grid))
+    records = tuple(rng.standard_normal(record_length(CHANNELS)) for _ in range(2))
+    return Density(inputs.crystal, total, records).scaled_to(8.0)
+
+
+def refusal(tmp_path, inputs, density, **options):
+    """The line with which a CHGCAR is refused."""
+    write_chgcar(tmp_path / "given", density)
+    with pytest.raises(StartError) as error:
+        FileStartMaker(path=str(tmp_path / "given"), **options).write(inputs, tmp_path)
+    line = str(error.value)
+    assert str(tmp_path / "given") in line
+    assert "\n" not in line
+    assert not (tmp_path / "CHGCAR").exists()
+    return line
+
+
+def test_inputs_are_what_vasp_will_see(inputs):
+    assert inputs.crystal.symbols == ("Mg", "O")
+    assert inputs.grid == (28, 28, 28)
+    assert inputs.n_electrons == 8.0
+    assert inputs.incar["LMAXMIX"] == 4
+
+
+def test_superposition_is_written_whole(inputs, tmp_path):
+    document = SuperpositionStartMaker().write(inputs, tmp_path)
+    written = read_chgcar(tmp_path / "CHGCAR")
+    assert document.failure is None
+    assert document.grid == written.shape == inputs.grid
+    assert written.n_electrons == pytest.approx(8.0, abs=1e-6)
+    assert document.n_electrons == pytest.approx(8.0, abs=1e-9)
+    assert document.comment == written.comment
+    assert document.comment.startswith("mlcharge-superposition-")
+    assert len(document.comment) <= 40
+    assert document.occupancies == "atomic"
+    assert [len(record) for record in written.occupancies] == [33, 33]
+
+
+def test_equal_starts_have_equal_comments(inputs, tmp_path):
+    first = SuperpositionStartMaker().write(inputs, tmp_path)
+    assert SuperpositionStartMaker().write(inputs, tmp_path).sha256 == first.sha256
+
+
+def test_charged_cells_have_no_superposition(inputs, tmp_path):
+    inputs.incar["NELECT"] = 7.0
+    inputs.__dict__.pop("n_electrons", None)
+    with pytest.raises(StartError, match="charged"):
+        SuperpositionStartMaker().write(inputs, tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_file_of_the_run_is_kept(inputs, density, tmp_path, suffix):
+    path = tmp_path / f"given{suffix}"
+    write_chgcar(path, density)
+    document = FileStartMaker(path=str(path)).write(inputs, tmp_path)
+    written = read_chgcar(tmp_path / "CHGCAR")
+    assert document.messages == []
+    np.testing.assert_allclose(written.total, density.total, atol=1e-9)
+    np.testing.assert_allclose(written.occupancies, density.occupancies, rtol=1e-6)
+
+
+def test_another_grid_is_interpolated(inputs, density, tmp_path):
+    coarse = replace(density, total=density.total[::2, ::2, ::2]).scaled_to(8.0)
+    write_chgcar(tmp_path / "given", coarse)
+    document = FileStartMaker(path=str(tmp_path / "given")).write(inputs, tmp_path)
+    assert "interpolated from grid (14, 14, 14) to (28, 28, 28)" in document.messages[0]
+    assert read_chgcar(tmp_path / "CHGCAR").n_electrons == pytest.approx(8.0, abs=1e-6)
+
+
+def test_a_spin_part_is_left_out_of_a_run_without_spin(inputs, density, tmp_path):
+    spin = Magnetization(0 * density.total, density.occupancies, np.zeros(2))
+    write_chgcar(tmp_path / "given", replace(density, magnetization=spin))
+    document = FileStartMaker(path=str(tmp_path / "given")).write(inputs, tmp_path)
+    assert "ISPIN = 1" in document.messages[0]
+    assert read_chgcar(tmp_path / "CHGCAR").magnetization is None
+
+
+def test_other_elements(inputs, density, tmp_path):
+    crystal = Crystal(density.crystal.lattice, ("Ca", "O"), density.crystal.positions)
+    line = refusal(tmp_path, inputs, replace(density, crystal=crystal))
+    assert "another structure, Ca1 O1 instead of Mg1 O1" in line
+
+
+def test_another_lattice(inputs, density, tmp_path):
+    crystal = replace(density.crystal, lattice=density.crystal.lattice * 1.02)
+    other = replace(density, crystal=crystal).scaled_to(8.0)
+    assert "lattice vectors differ" in refusal(tmp_path, inputs, other)
+
+
+def test_moved_ions(inputs, density, tmp_path):
+    positions = density.crystal.positions + np.array([[0, 0, 0], [0, 0, 0.1]])
+    moved = replace(density, crystal=replace(density.crystal, positions=positions))
+    assert "ion 2 (O) is 0.300 angstrom from" in refusal(tmp_path, inputs, moved)
+
+
+def test_lattice_translations_are_the_same_place(inputs, density, tmp_path):
+    positions = density.crystal.positions + np.array([[1, 0, -2], [0, 0, 0]])
+    write_chgcar(
+        tmp_path / "given",
+        replace(density, crystal=replace(density.crystal, positions=positions)),
+    )
+    assert FileStartMaker(path=str(tmp_path / "given")).write(inputs, tmp_path).messages == []
+
+
+def test_another_electron_count(inputs, density, tmp_path):
+    line = refusal(tmp_path, inputs, density.scaled_to(9.0))
+    assert "holds 9.0000 electrons, the run has 8.0000" in line
+
+
+def test_a_record_one_number_short(inputs, density, tmp_path):
+    first, second = density.occupancies
+    short = replace(density, occupancies=(first, second[:-1]))
+    line = refusal(tmp_path, inputs, short)
+    assert "ion 2 has 32 occupancies, its PAW data set needs 33" in line
+
+
+def test_a_record_cut_within_the_file(inputs, density, tmp_path):
+    write_chgcar(tmp_path / "given", density)
+    lines = (tmp_path / "given").read_text().splitlines(keepends=True)
+    (tmp_path / "given").write_text("".join(lines[:-1]))
+    with pytest.raises(StartError, match="occupancies of ion 2"):
+        FileStartMaker(path=str(tmp_path / "given")).write(inputs, tmp_path)
+    # The grid is whole: with atomic occupancies the file is of use.
+    maker = FileStartMaker(path=str(tmp_path / "given"), occupancies="atomic")
+    assert maker.write(inputs, tmp_path).occupancies == "atomic"
+
+
+def test_a_file_without_occupancies(inputs, density, tmp_path):
+    bare = replace(density, occupancies=None)
+    assert "no augmentation occupancies" in refusal(tmp_path, inputs, bare)
+    document = FileStartMaker(path=str(tmp_path / "given"), occupancies="atomic").write(
+        inputs, tmp_path
+    )
+    assert document.occupancies == "atomic"
+    assert read_chgcar(tmp_path / "CHGCAR").occupancies is not None
+
+
+def test_nan_in_the_grid(inputs, density, tmp_path):
+    write_chgcar(tmp_path / "given", density)
+    lines = (tmp_path / "given").read_text().splitlines(keepends=True)
+    lines[20] = f"{'NaN':>18}" * 5 + "\n"
+    (tmp_path / "given").write_text("".join(lines))
+    with pytest.raises(StartError, match="given"):
+        FileStartMaker(path=str(tmp_path / "given")).write(inputs, tmp_path)
+
+
+def test_a_missing_file(inputs, tmp_path):
+    with pytest.raises(StartError, match="No such file"):
+        FileStartMaker(path=str(tmp_path / "none")).write(inputs, tmp_path)
+
+
+def test_converged_needs_a_converged_run(inputs, tmp_path):
+    with pytest.raises(StartError, match="no earlier run"):
+        ConvergedStartMaker().write(inputs, tmp_path)
+    with pytest.raises(StartError, match=f"^{tmp_path}: the executable wrote nothing$"):
+        ConvergedStartMaker().write(inputs, tmp_path, f"host:{tmp_path}")
+
+
+def test_a_failure_can_be_recorded(salt, inputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    maker = FileStartMaker(path="none", on_error="record")
+    document = maker.make.original(maker, salt, ComparisonSetGenerator())
+    assert document.path is None
+    assert "none: cannot be read" in document.failure
+
+
+@dataclass
+class GivenStartMaker(StartMaker):
+    """Whatever density a test wants to have written."""
+
+    given: Density = None
+    kind = "given"
+
+    def density(self, inputs, prev_dir, messages):
+        return self.given
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda d: replace(d, total=d.total * np.nan), "not finite"),
+        (lambda d: replace(d, total=d.total * 1.01), "the density holds 8.0800 electrons"),
+        (lambda d: replace(d, total=d.total[1:]), "on grid (27, 28, 28), VASP's is (28, 28, 28)"),
+        (lambda d: replace(d, occupancies=None), "no occupancies"),
+        (
+            lambda d: replace(d, occupancies=(d.occupancies[0], d.occupancies[1][:-1])),
+            "ion 2 (O) are 32, its PAW data set has 33",
+        ),
+        (
+            lambda d: replace(d, occupancies=(0 * d.occupancies[0], d.occupancies[1])),
+            "ion 1 (Mg) are all zero",
+        ),
+        (
+            lambda d: replace(d, occupancies=(d.occupancies[0], d.occupancies[1] * 1e4)),
+            "ion 2 (O) reach ",
+        ),
+        (
+            lambda d: replace(d, occupancies=(d.occupancies[0], d.occupancies[1] * np.inf)),
+            "not finite",
+        ),
+    ],
+)
+def test_what_vasp_would_drop_is_not_written(inputs, density, tmp_path, change, reason):
+    assert GivenStartMaker(given=density).write(inputs, tmp_path).path
+    (tmp_path / "CHGCAR").unlink()
+    with pytest.raises(StartError) as error:
+        GivenStartMaker(given=change(density)).write(inputs, tmp_path)
+    assert reason in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
