@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "scf": {"vasp"},
     "reports": {"scf"},
 }
-OF_NO_ROOM = {"__version__", "io"}
+OF_NO_ROOM = {"__version__", "errors", "io"}
 # Third parties: the only ones that a room may import, or those that it must not.
 ONLY = {"density": {"numpy", "scipy"}}
 NEVER = {

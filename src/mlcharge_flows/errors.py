@@ -1,0 +1,37 @@
+"""The base of all exceptions of the package, and errors rendered as one line."""
+
+from __future__ import annotations
+
+
+class MlchargeError(Exception):
+    """Something that a user can mend; the message is one line: what, where, and what to do.
+
+    Commands print the message and exit with status 2; everything else is a fault of the program.
+    """
+
+
+def one_line(error: object, limit: int = 300) -> str:
+    r"""Render an error, or any text, as one line without control characters.
+
+    Parameters
+    ----------
+    error
+        Exception or text.
+    limit
+        Longest result, in characters; longer ones end in an ellipsis.
+
+    Returns
+    -------
+    str
+        The text; the name of the exception's class where it has none.
+
+    Examples
+    --------
+    >>> one_line(ValueError("two\n lines"))
+    'two lines'
+    >>> one_line(KeyError())
+    'KeyError'
+    """
+    words = str(error).split()
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(words)) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 3] + "..."
