@@ -44,9 +44,10 @@ test: install
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: install
-	@echo "==> ruff and mypy"
+	@echo "==> ruff, import contract, mypy"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/mypy
 
 format: install

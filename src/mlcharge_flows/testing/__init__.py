@@ -1,0 +1,1 @@
+"""Support for tests of this package and of packages built on it."""
