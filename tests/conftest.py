@@ -1,6 +1,28 @@
 """Fixtures of more than one folder of tests."""
 
+import os
+from pathlib import Path
+
 import pytest
+
+VASP_SAMPLES = Path(
+    os.environ.get("MLCHARGE_VASP_SAMPLES") or Path(__file__).parents[2] / "shared" / "vasp_samples"
+)
+"""Real VASP files, fetched by test_files/fetch_vasp_samples.py."""
+
+
+@pytest.fixture(scope="session")
+def vasp_samples():
+    """Folder of the real VASP files; tests that need it skip without, but fail in CI."""
+    if not VASP_SAMPLES.is_dir():
+        reason = (
+            f"no real VASP files in {VASP_SAMPLES}: fetch them with "
+            "test_files/fetch_vasp_samples.py, or set MLCHARGE_VASP_SAMPLES"
+        )
+        if os.environ.get("CI", "").lower() in ("1", "true"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return VASP_SAMPLES
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import gzip
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from mlcharge_flows.density.occupancies import (
     truncate,
 )
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "vasp_samples"
 CHANNELS = [(0,), (0, 0, 1), (0, 0, 1, 1), (2, 2, 0, 0, 1, 1), (0, 1, 2, 3)]
 
 
@@ -206,12 +204,9 @@ def test_bad_input_is_named():
         record_length((0, -1))
 
 
-def first_records(case):
+def first_records(folder):
     """Records of the total density in a sample, by their titles alone."""
-    path = SAMPLES / case / "CHGCAR.gz"
-    if not path.exists():
-        pytest.skip("real VASP samples are not beside this checkout")
-    text = gzip.decompress(path.read_bytes()).decode().replace("\r", "")
+    text = gzip.decompress((folder / "CHGCAR.gz").read_bytes()).decode().replace("\r", "")
     found = {}
     for title in re.finditer(r"augmentation occupancies +(\d+) +(\d+)\n", text):
         ion, n = int(title[1]), int(title[2])
@@ -231,10 +226,10 @@ REAL = [
 
 
 @pytest.mark.parametrize(("case", "channels"), REAL)
-def test_real_records_obey_cauchy_schwarz_with_both_orders_summed(case, channels):
+def test_real_records_obey_cauchy_schwarz_with_both_orders_summed(vasp_samples, case, channels):
     # |D_12|^2 <= D_11 D_22 bounds value_12^2 / (value_11 value_22) by 4 if the value holds
     # D_12 + D_21, as the factor (2 - delta) says.
-    for record, ion_channels in zip(first_records(case), channels, strict=True):
+    for record, ion_channels in zip(first_records(vasp_samples / case), channels, strict=True):
         assert len(record) == record_length(ion_channels)
         at = dict(zip(labels(ion_channels), record, strict=True))
         for a, b, L, _ in at:
@@ -243,22 +238,24 @@ def test_real_records_obey_cauchy_schwarz_with_both_orders_summed(case, channels
 
 
 @pytest.mark.parametrize("case", ["nacl", "lih", "al"])
-def test_odd_l_vanishes_at_real_inversion_centers(case):
-    for record, ion_channels in zip(first_records(case), dict(REAL)[case], strict=True):
+def test_odd_l_vanishes_at_real_inversion_centers(vasp_samples, case):
+    for record, ion_channels in zip(
+        first_records(vasp_samples / case), dict(REAL)[case], strict=True
+    ):
         inverted = rotate(record, ion_channels, -np.eye(3))
         np.testing.assert_allclose(inverted, record, atol=1e-12)
         matrix = to_matrix(record, ion_channels)
         np.testing.assert_allclose(from_matrix(matrix, ion_channels), record, atol=1e-12)
 
 
-def test_full_1s_shell_of_real_lithium():
-    record = first_records("lih")[0]
+def test_full_1s_shell_of_real_lithium(vasp_samples):
+    record = first_records(vasp_samples / "lih")[0]
     # Two electrons in the first s channel of Li_sv: 2 / sqrt(4 pi) = 0.5642.
     assert record[0] == pytest.approx(2 / np.sqrt(4 * np.pi), abs=2e-3)
 
 
-def test_real_silicon_pair_is_related_by_inversion():
+def test_real_silicon_pair_is_related_by_inversion(vasp_samples):
     # The two atoms of diamond: inversion at the bond center maps one record onto the other.
-    first, second = first_records("si_g0w0_static")
+    first, second = first_records(vasp_samples / "si_g0w0_static")
     channels = (0, 0, 1, 1, 2, 2)
     np.testing.assert_allclose(rotate(first, channels, -np.eye(3)), second, atol=1e-6)

@@ -2,7 +2,6 @@
 
 import gzip
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +25,6 @@ from mlcharge_flows.gpaw_vasp.kerker import (  # noqa: E402
 from mlcharge_flows.gpaw_vasp.kohn_sham import KohnSham  # noqa: E402
 
 AMIX, BMIX, AMIN = 0.4, 1.0, 0.1
-SAMPLES = Path(__file__).parents[3] / "shared" / "vasp_samples"
 
 
 @pytest.fixture
@@ -105,19 +103,16 @@ def test_the_longest_wave_counts_twenty_times_the_shortest():
     assert few == pytest.approx([4, 1])
 
 
-def outcar(name):
+def outcar(path):
     """A public OUTCAR of the samples, as text."""
-    path = SAMPLES / name
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
     return gzip.decompress(path.read_bytes()).decode()
 
 
 @pytest.mark.parametrize(
     "name", ["si2_aiida", "si_static_icharg0", "si_g0w0_static", "lih"], ids=lambda name: name
 )
-def test_the_mesh_is_as_large_as_in_real_runs(name):
-    text = outcar(f"{name}/OUTCAR.gz")
+def test_the_mesh_is_as_large_as_in_real_runs(vasp_samples, name):
+    text = outcar(vasp_samples / f"{name}/OUTCAR.gz")
     mesh = re.search(r"mesh for mixing.*\n\s+NGX =\s*(\d+)\s+NGY =\s*(\d+)\s+NGZ =\s*(\d+)", text)
     fine = re.search(r"\(NGX  =\s*(\d+)\s+NGY  =\s*(\d+)\s+NGZ  =\s*(\d+)\)", text)
     encut = float(re.search(r"ENCUT  =\s*(\S+) eV", text).group(1))
@@ -132,12 +127,12 @@ def test_the_mesh_is_as_large_as_in_real_runs(name):
     assert inside[:, 0, 0].sum() == nx
 
 
-def test_waves_beyond_the_mesh_converge_as_in_a_real_run():
+def test_waves_beyond_the_mesh_converge_as_in_a_real_run(vasp_samples):
     """What rms(total) holds and rms(broyden) does not falls fivefold per step.
 
     AMIX is 0.4 there, and Pulay's steps differ in size: neither shows in these waves.
     """
-    text = outcar("si_static_icharg0/OUTCAR.gz")
+    text = outcar(vasp_samples / "si_static_icharg0/OUTCAR.gz")
     pairs = re.findall(r"rms\(total\) = (\S+)\s+rms\(broyden\)= (\S+)", text)[:4]
     beyond = [np.sqrt(float(total) ** 2 - float(mixed) ** 2) for total, mixed in pairs]
     left = np.array(beyond[1:]) / beyond[:-1]

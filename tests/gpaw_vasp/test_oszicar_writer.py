@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import gzip
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,7 +13,9 @@ from mlcharge_flows.gpaw_vasp.oszicar import HEADER, OszicarWriter, format_final
 from mlcharge_flows.gpaw_vasp.result import ElectronicStep
 from mlcharge_flows.vasp.oszicar import read_oszicar
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "vasp_samples"
+if TYPE_CHECKING:
+    from pathlib import Path
+
 REAL = [
     "si2_aiida/OSZICAR",
     "si_relax_pair/OSZICAR.relax1.gz",
@@ -31,10 +33,8 @@ def write(path: Path, steps: tuple[ElectronicStep, ...]) -> Path:
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_the_columns_of_real_files_are_reproduced_to_the_byte(name: str) -> None:
-    path = SAMPLES / name
-    if not path.exists():
-        pytest.skip(f"real VASP sample {name} is not here")
+def test_columns_of_real_files_are_reproduced_to_the_byte(vasp_samples: Path, name: str) -> None:
+    path = vasp_samples / name
     text = (
         gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     ).decode()

@@ -3,14 +3,14 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from mlcharge_flows.scf.count import count_run
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "vasp_samples"
-needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the real VASP samples")
+if TYPE_CHECKING:
+    from pathlib import Path
 
 STDOUT = " charge-density read from file: learned 3f2a         \n entering main loop\n"
 OSZICAR = """\
@@ -32,11 +32,11 @@ OUTCAR = """\
 
 
 @pytest.fixture
-def sample(tmp_path):
+def sample(vasp_samples, tmp_path):
     """Copy a real run under the standard file names."""
 
     def copy(name: str, suffix: str = "") -> Path:
-        for file in (SAMPLES / name).iterdir():
+        for file in (vasp_samples / name).iterdir():
             if suffix in file.name:
                 shutil.copyfile(file, tmp_path / file.name.replace(suffix, ""))
         return tmp_path
@@ -59,7 +59,6 @@ def run(tmp_path):
     return write
 
 
-@needs_samples
 def test_the_real_pair(sample):
     atoms = count_run(sample("si_relax_pair", ".relax1"), expected_comment="unknown")
     assert (atoms.n_total, atoms.n_scf, atoms.first_residual) == (10, 6, 0.373)
@@ -75,7 +74,6 @@ def test_the_real_pair(sample):
     assert not count_run(chgcar.folder, expected_comment="another").proven
 
 
-@needs_samples
 @pytest.mark.parametrize("name", ["si_nscf11", "al"])
 def test_fixed_density_runs_have_six_steps_and_no_scf_step(sample, name):
     run = count_run(sample(name))
@@ -83,14 +81,12 @@ def test_fixed_density_runs_have_six_steps_and_no_scf_step(sample, name):
     assert (run.started_from, run.converged, run.failure) == ("chgcar", True, None)
 
 
-@needs_samples
 def test_a_start_from_orbitals_is_no_start_from_a_chgcar(sample):
     run = count_run(sample("si_static_icharg0"))
     assert (run.n_total, run.n_scf, run.first_residual) == (14, 10, 2.08)
     assert (run.started_from, run.proven) == ("atoms", True)
 
 
-@needs_samples
 def test_fall_back_is_detected_without_stdout_and_oszicar(sample):
     folder = sample("si_g0w0_static")  # INCAR says ICHARG = 1
     run = count_run(folder, expected_comment="unknown system")

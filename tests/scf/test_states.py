@@ -1,11 +1,7 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from mlcharge_flows.scf.states import States, StatesError, read_states
-
-SAMPLES = Path(__file__).parents[3] / "shared" / "vasp_samples"
 
 
 def states(levels, n_electrons=2.0, **given):
@@ -47,13 +43,9 @@ def test_a_cut_file(tmp_path):
         read_states(tmp_path)
 
 
-needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs real VASP files")
-
-
-@needs_samples
 @pytest.mark.parametrize("name", ["si2_aiida", "si_nscf11", "si_g0w0_static"])
-def test_runs_of_vasp(name):
-    silicon = read_states(SAMPLES / name)
+def test_runs_of_vasp(vasp_samples, name):
+    silicon = read_states(vasp_samples / name)
     assert silicon.eigenvalues.shape[0] == len(silicon.kpoints) == len(silicon.weights)
     assert 0.4 < silicon.gap < 0.8
     assert 2.3 < silicon.direct_gap < 2.7
@@ -61,7 +53,6 @@ def test_runs_of_vasp(name):
     assert silicon.weights.sum() == pytest.approx(1)
 
 
-@needs_samples
-def test_spin_is_refused():
+def test_spin_is_refused(vasp_samples):
     with pytest.raises(StatesError, match=r"vasprun\.xml\.gz: spin-polarized runs are not"):
-        read_states(SAMPLES / "si_static_icharg0")
+        read_states(vasp_samples / "si_static_icharg0")

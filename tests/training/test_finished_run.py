@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 
 from mlcharge_flows.density.metrics import nmae
@@ -8,18 +6,15 @@ from mlcharge_flows.training.record import Origin
 from mlcharge_flows.training.store import write_store
 from mlcharge_flows.vasp.chgcar import read_chgcar
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "vasp_samples"
 ENCUT = {"al": 520.0, "lih": 680.0, "si2_aiida": 240.0, "si_g0w0_static": 245.3}
 """Of the runs, eV."""
-needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs real VASP files")
 
 
-@needs_samples
 @pytest.mark.parametrize("name", ENCUT)
-def test_runs_of_vasp_are_packed_by_the_channels_of_their_outcar(name, tmp_path):
-    record = read_finished_run(SAMPLES / name, Origin(name, "PBE"))
+def test_runs_of_vasp_are_packed_by_the_channels_of_their_outcar(vasp_samples, name, tmp_path):
+    record = read_finished_run(vasp_samples / name, Origin(name, "PBE"))
     (again,) = write_store(tmp_path / "vasp.h5", [record])
-    density = read_chgcar(SAMPLES / name / "CHGCAR.gz")
+    density = read_chgcar(vasp_samples / name / "CHGCAR.gz")
     assert again.start() is None
     assert nmae(again.density().total, density.total) < 0.01
     assert again.density().n_electrons == pytest.approx(record.n_electrons, abs=1e-9)
@@ -29,10 +24,9 @@ def test_runs_of_vasp_are_packed_by_the_channels_of_their_outcar(name, tmp_path)
     assert again.energy < 0
 
 
-@needs_samples
-def test_without_potcar_and_outcar_the_channels_are_not_known():
+def test_without_potcar_and_outcar_the_channels_are_not_known(vasp_samples):
     with pytest.raises(RunError, match="nacl: neither POTCAR nor OUTCAR"):
-        read_finished_run(SAMPLES / "nacl", Origin("nacl", "PBE"))
+        read_finished_run(vasp_samples / "nacl", Origin("nacl", "PBE"))
 
 
 def test_a_folder_without_a_density(tmp_path):

@@ -3,7 +3,6 @@
 import gzip
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,15 +18,7 @@ from mlcharge_flows.vasp.chgcar import (
     write_chgcar,
 )
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "vasp_samples"
 CASES = ["al", "li_nospin", "li_spin", "lih", "nacl", "si2_aiida", "si_g0w0_static"]
-
-
-def sample(case):
-    path = SAMPLES / case / "CHGCAR.gz"
-    if not path.exists():
-        pytest.skip("real VASP samples are not beside this checkout")
-    return path
 
 
 def density_of(n_ions=2, shape=(4, 3, 6), spin=False, seed=0):
@@ -59,17 +50,17 @@ def chgcar(tmp_path):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_real_files_are_byte_identical_after_reading_and_writing(case, tmp_path):
-    source = sample(case)
+def test_real_files_are_byte_identical_after_reading_and_writing(vasp_samples, case, tmp_path):
+    source = vasp_samples / case / "CHGCAR.gz"
     write_chgcar(tmp_path / "CHGCAR", read_chgcar(source))
     original = gzip.decompress(source.read_bytes()).replace(b"\r\n", b"\n")
     assert (tmp_path / "CHGCAR").read_bytes() == original
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_real_files_agree_with_pymatgen(case):
+def test_real_files_agree_with_pymatgen(vasp_samples, case):
     outputs = pytest.importorskip("pymatgen.io.vasp.outputs")
-    source = sample(case)
+    source = vasp_samples / case / "CHGCAR.gz"
     ours, theirs = read_chgcar(source), outputs.Chgcar.from_file(str(source))
     volume = ours.crystal.volume
     np.testing.assert_allclose(ours.total * volume, theirs.data["total"], rtol=1e-13)
@@ -85,14 +76,14 @@ def test_real_files_agree_with_pymatgen(case):
     ("case", "electrons", "ions"),
     [("al", 3, 1), ("lih", 4, 2), ("nacl", 8, 2), ("si2_aiida", 8, 2), ("li_spin", 1, 1)],
 )
-def test_real_files_hold_their_valence_electrons(case, electrons, ions):
-    density = read_chgcar(sample(case))
+def test_real_files_hold_their_valence_electrons(vasp_samples, case, electrons, ions):
+    density = read_chgcar(vasp_samples / case / "CHGCAR.gz")
     assert density.n_electrons == pytest.approx(electrons, abs=1e-6)
     assert len(density.occupancies) == ions
 
 
-def test_real_spin_file_has_the_moment_line_of_its_input():
-    density = read_chgcar(sample("li_spin"))
+def test_real_spin_file_has_the_moment_line_of_its_input(vasp_samples):
+    density = read_chgcar(vasp_samples / "li_spin/CHGCAR.gz")
     np.testing.assert_array_equal(density.magnetization.moments, [0.6])
     assert len(density.magnetization.occupancies[0]) == 15
 

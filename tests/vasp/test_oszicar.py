@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import gzip
 from math import isnan
-from pathlib import Path
 
 import pytest
 from pymatgen.io.vasp import Oszicar as PymatgenOszicar
 
 from mlcharge_flows.vasp.oszicar import read_oszicar
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "vasp_samples"
 REAL = [
     "si_relax_pair/OSZICAR.relax1.gz",
     "si_relax_pair/OSZICAR.relax2.gz",
@@ -38,11 +36,10 @@ def written(tmp_path):
     return write
 
 
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the real VASP samples")
 @pytest.mark.parametrize("name", REAL)
-def test_agrees_with_pymatgen_on_real_files(name):
-    ours = read_oszicar(SAMPLES / name)
-    theirs = PymatgenOszicar(SAMPLES / name)
+def test_agrees_with_pymatgen_on_real_files(vasp_samples, name):
+    ours = read_oszicar(vasp_samples / name)
+    theirs = PymatgenOszicar(vasp_samples / name)
     assert [step.n_total for step in ours.ionic_steps] == [len(s) for s in theirs.electronic_steps]
     for step, electronic, ionic in zip(
         ours.ionic_steps, theirs.electronic_steps, theirs.ionic_steps, strict=True
@@ -62,12 +59,11 @@ def test_agrees_with_pymatgen_on_real_files(name):
             )
 
 
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the real VASP samples")
-def test_first_density_residuals_of_the_real_pair():
+def test_first_density_residuals_of_the_real_pair(vasp_samples):
     first = {
         name: next(
             step.rms_c
-            for step in read_oszicar(SAMPLES / f"si_relax_pair/OSZICAR.{name}.gz")
+            for step in read_oszicar(vasp_samples / f"si_relax_pair/OSZICAR.{name}.gz")
             .ionic_steps[0]
             .steps
             if step.rms_c is not None

@@ -1,18 +1,12 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from pymatgen.io.vasp import Vasprun
 
 from mlcharge_flows.vasp.oszicar import read_oszicar
 from mlcharge_flows.vasp.outcar import read_outcar
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "vasp_samples"
-needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the real VASP samples")
 
-
-@needs_samples
 @pytest.mark.parametrize(
     ("name", "channels"),
     [
@@ -21,11 +15,10 @@ needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the real 
         ("lih/OUTCAR.gz", ((0, 0, 1), (0, 0, 1))),
     ],
 )
-def test_channels_of_every_data_set(name, channels):
-    assert read_outcar(SAMPLES / name).channels == channels
+def test_channels_of_every_data_set(vasp_samples, name, channels):
+    assert read_outcar(vasp_samples / name).channels == channels
 
 
-@needs_samples
 @pytest.mark.parametrize(
     ("name", "from_atoms"),
     [
@@ -39,20 +32,19 @@ def test_channels_of_every_data_set(name, channels):
         ("si_static_icharg0/OUTCAR.gz", True),  # orbitals
     ],
 )
-def test_a_density_that_was_made_is_told_from_one_that_was_read(name, from_atoms):
-    assert read_outcar(SAMPLES / name).from_atoms is from_atoms
+def test_a_density_that_was_made_is_told_from_one_that_was_read(vasp_samples, name, from_atoms):
+    assert read_outcar(vasp_samples / name).from_atoms is from_atoms
 
 
-@needs_samples
 @pytest.mark.parametrize(
     ("folder", "suffix"),
     [("si_relax_pair", ".relax1"), ("si_relax_pair", ".relax2"), ("si_static_icharg0", "")],
 )
-def test_steps_are_those_of_oszicar_and_vasprun(folder, suffix):
-    outcar = read_outcar(SAMPLES / folder / f"OUTCAR{suffix}.gz")
-    steps = read_oszicar(SAMPLES / folder / f"OSZICAR{suffix}.gz").ionic_steps[0].steps
+def test_steps_are_those_of_oszicar_and_vasprun(vasp_samples, folder, suffix):
+    outcar = read_outcar(vasp_samples / folder / f"OUTCAR{suffix}.gz")
+    steps = read_oszicar(vasp_samples / folder / f"OSZICAR{suffix}.gz").ionic_steps[0].steps
     vasprun = Vasprun(
-        SAMPLES / folder / f"vasprun.xml{suffix}.gz", parse_potcar_file=False, parse_dos=False
+        vasp_samples / folder / f"vasprun.xml{suffix}.gz", parse_potcar_file=False, parse_dos=False
     )
     assert len(outcar.energies) == len(steps) == len(vasprun.ionic_steps[0]["electronic_steps"])
     assert outcar.energies == pytest.approx([step.energy for step in steps], abs=1e-8)
@@ -62,9 +54,8 @@ def test_steps_are_those_of_oszicar_and_vasprun(folder, suffix):
             assert residual == pytest.approx(step.rms_c, rel=5e-3)
 
 
-@needs_samples
-def test_header_and_closing_lines():
-    outcar = read_outcar(SAMPLES / "si_g0w0_static/OUTCAR.gz")
+def test_header_and_closing_lines(vasp_samples):
+    outcar = read_outcar(vasp_samples / "si_g0w0_static/OUTCAR.gz")
     assert outcar.titels == ("PAW_PBE Si_GW 04May2012",)
     assert (outcar.n_ions, outcar.n_electrons, outcar.lmaxmix) == (2, 8.0, 2)
     assert outcar.encut == 245.3

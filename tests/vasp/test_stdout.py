@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import gzip
 import re
-from pathlib import Path
 
 import pytest
 
 from mlcharge_flows.vasp.chgcar_header import echoed_comment
 from mlcharge_flows.vasp.stdout import read_start
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "vasp_samples"
 ECHO = " charge-density read from file: learned 3f2a                            \n"
 MAIN = " entering main loop\n"
 STEPS = "       N       E                     dE\nDAV:   1     0.482340968417E+01\n"
@@ -25,7 +23,6 @@ def start(tmp_path):
     return write
 
 
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the real VASP samples")
 @pytest.mark.parametrize(
     ("name", "provenance", "comment", "magnetization"),
     [
@@ -36,8 +33,8 @@ def start(tmp_path):
         ("si_static_icharg0/vasp.out.gz", "atoms", None, None),
     ],
 )
-def test_real_runs(name, provenance, comment, magnetization):
-    messages = read_start(SAMPLES / name)
+def test_real_runs(vasp_samples, name, provenance, comment, magnetization):
+    messages = read_start(vasp_samples / name)
     assert messages.provenance == provenance
     assert messages.comment == comment
     assert messages.magnetization == magnetization
@@ -54,10 +51,9 @@ REAL_ECHOES = [
 ]
 
 
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs the real VASP samples")
 @pytest.mark.parametrize("name", REAL_ECHOES)
-def test_vasp_echoes_the_first_word_so_a_comment_of_one_word_is_proven(name, tmp_path):
-    text = gzip.decompress((SAMPLES / name).read_bytes()).decode()
+def test_the_first_word_that_vasp_echoes_proves_a_comment(vasp_samples, name, tmp_path):
+    text = gzip.decompress((vasp_samples / name).read_bytes()).decode()
     echoed = re.findall(r"charge-density read from file: ?(.*)", text)
     assert echoed
     assert [line.strip() for line in echoed] == [echoed_comment("unknown system")] * len(echoed)
