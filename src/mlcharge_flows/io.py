@@ -102,6 +102,30 @@ def atomic_write(path: str | Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def decode_text(content: bytes) -> str:
+    r"""Decode a text file of unknown origin: UTF-8, with or without byte-order mark, or Latin-1.
+
+    Parameters
+    ----------
+    content
+        Bytes of the file.
+
+    Returns
+    -------
+    str
+        Its text; every byte has a meaning in Latin-1, so that nothing is refused.
+
+    Examples
+    --------
+    >>> decode_text(b"\xef\xbb\xbfNaCl"), decode_text(b"M\xfcller"), decode_text(b"M\xc3\xbcller")
+    ('NaCl', 'Müller', 'Müller')
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
 def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file's content, hexadecimal; the file is read in pieces.
 

@@ -3,5 +3,8 @@
 from __future__ import annotations
 
 
-class UnsupportedInputError(Exception):
+from mlcharge_flows.errors import MlchargeError
+
+
+class UnsupportedInputError(MlchargeError):
     """An input that cannot be computed; the message is one line that says what to do."""

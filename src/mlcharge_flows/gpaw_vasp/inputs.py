@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pymatgen.io.vasp.inputs import Incar, Poscar
+from pymatgen.io.vasp.inputs import Incar
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
@@ -16,6 +15,7 @@ from mlcharge_flows.gpaw_vasp.kpoints import KPointSet, from_file, from_spacing,
 from mlcharge_flows.gpaw_vasp.settings import Settings
 from mlcharge_flows.gpaw_vasp.tags import check_tags
 from mlcharge_flows.vasp.fine_grid import FFTGrids, fft_grids
+from mlcharge_flows.vasp.poscar import PoscarError, read_poscar
 from mlcharge_flows.vasp.potcar import Potcar, read_potcar
 
 if TYPE_CHECKING:
@@ -87,12 +87,7 @@ def read_inputs(folder: Path) -> Inputs:
         something that is not supported.
     """
     incar = dict(_read(folder, "INCAR", Incar.from_file))
-    # pymatgen would take the elements from the POTCAR, and so never see a wrong one.
-    poscar = _read(folder, "POSCAR", partial(Poscar.from_file, check_for_potcar=False))
-    if not poscar.true_names:
-        raise UnsupportedInputError(
-            "POSCAR: no element symbols, put them on a line before the counts"
-        )
+    poscar = _read(folder, "POSCAR", read_poscar)
     structure = poscar.structure
     crystal = Crystal.from_structure(structure)
     if not structure.is_valid(tol=SMALLEST_DISTANCE):
@@ -150,6 +145,8 @@ def _read(folder: Path, name: str, reader: Any) -> Any:
             return reader(path)
     except UnsupportedInputError:
         raise
+    except PoscarError as error:
+        raise UnsupportedInputError(f"{name}: {error}") from None
     except Exception as error:  # whatever a parser throws, the user gets one line
         reason = str(error).strip().splitlines()
         raise UnsupportedInputError(
