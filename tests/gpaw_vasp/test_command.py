@@ -80,7 +80,8 @@ def test_starts_are_announced_as_vasp_does(finished, run_folder):
         return gpaw_vasp(folder)
 
     read = start("read", prepare=lambda path: write_chgcar(path, good))
-    assert f" charge-density read from file: {good.comment.split()[0]} " in read.stdout
+    line = f" charge-density read from file: {good.comment.split()[0]}"
+    assert line in read.stdout.splitlines()
 
     missing = start("missing")
     assert missing.returncode == 0

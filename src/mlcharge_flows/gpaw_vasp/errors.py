@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from mlcharge_flows.errors import MlchargeError
 
 
