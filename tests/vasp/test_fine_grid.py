@@ -10,7 +10,7 @@ import pytest
 
 from mlcharge_flows.vasp.fine_grid import fft_grids, smooth_even
 
-STRUCTURES = Path(__file__).parents[3] / "shared" / "mp" / "test_structures.json.gz"
+STRUCTURES = Path(__file__).parents[2] / "test_files" / "benchmark" / "test_structures.json.gz"
 
 
 def random_lattices(n):
@@ -33,8 +33,6 @@ def test_same_as_pymatgens_rule(prec, encut):
 
 
 def test_same_as_grids_of_the_materials_project():
-    if not STRUCTURES.exists():
-        pytest.skip("Materials Project structures are not beside this checkout")
     core = pytest.importorskip("pymatgen.core")
     data = json.loads(gzip.decompress(STRUCTURES.read_bytes()))
     entries = next(value for value in data.values() if isinstance(value, list))
