@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from mlcharge_flows import __version__
-from mlcharge_flows.density.superposition import AtomicStart, superpose
-from mlcharge_flows.models.card import Card, DataCard, PawCard
+from mlcharge_flows.density.paw_dataset import PawDataset
+from mlcharge_flows.density.superposition import superpose
+from mlcharge_flows.models.card import Card, DataCard
 from mlcharge_flows.models.checkpoint import Checkpoint, write_checkpoint
 from mlcharge_flows.models.range import TrainingRange
 
@@ -24,7 +25,7 @@ LOADS: list[str] = []
 @dataclass
 class TinyModel:
     card: Card
-    moved: dict[str, AtomicStart]
+    moved: dict[str, PawDataset]
 
     def predict(self, crystal, shape):
         density = superpose(crystal, self.moved, shape)
@@ -39,7 +40,8 @@ def load(checkpoint):
         weight = float(checkpoint.weights[f"transfer.{symbol}"])
         gaussians = np.exp(-(atom.q**2) / 32) - np.exp(-(atom.q**2) / 8)
         form_factor = atom.form_factor + weight * gaussians
-        moved[symbol] = replace(atom, form_factor=form_factor, record=atom.record * (1 + weight))
+        occupancies = atom.atomic_occupancies * (1 + weight)
+        moved[symbol] = replace(atom, form_factor=form_factor, atomic_occupancies=occupancies)
     return TinyModel(checkpoint.card, moved)
 
 
@@ -51,12 +53,7 @@ def register(monkeypatch):
 def checkpoint(atoms, crystals, titels=None, **changes):
     """A checkpoint for atoms, trained on crystals as far as its card says."""
     paw = {
-        symbol: PawCard(
-            titel=(titels or {}).get(symbol, f"PAW_PBE {symbol} test"),
-            zval=atom.zval,
-            channels=atom.channels,
-            q_step=float(atom.q[1]),
-        )
+        symbol: replace(atom, titel=(titels or {}).get(symbol, atom.titel))
         for symbol, atom in atoms.items()
     }
     facts = {
@@ -88,4 +85,12 @@ def atom(symbol, zval, channels=(0, 0, 1, 1), step=0.04):
     q = np.arange(1000) * step
     record = np.zeros(33)
     record[0] = zval / 4
-    return AtomicStart(symbol, zval, q, zval * np.exp(-(q**2) / 16), channels, record)
+    return PawDataset(
+        symbol,
+        f"PAW_PBE {symbol} test",
+        zval,
+        channels,
+        q_step=step,
+        form_factor=zval * np.exp(-(q**2) / 16),
+        atomic_occupancies=record,
+    )

@@ -5,7 +5,6 @@ import stat
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from jobflow import JobStore
 from jobflow import run_locally as run_flow
@@ -16,7 +15,6 @@ from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.sources.inputs import VaspInputs
 from mlcharge_flows.sources.learned import LearnedStartMaker
 from mlcharge_flows.sources.start import StartError
-from mlcharge_flows.vasp.potcar import Potcar
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 
@@ -100,29 +98,6 @@ def stand_in(finished, tmp_path, monkeypatch):
     return lambda fault: monkeypatch.setenv("STAND_IN_FAULT", fault)
 
 
-def _potcar(atom, **changes):
-    """The POTCAR entry of a free atom."""
-    occupancies = np.zeros((4, 4))
-    occupancies[0, 0] = atom.record[0] * np.sqrt(4 * np.pi)
-    facts = {"titel": f"PAW_PBE {atom.symbol} test", "zval": atom.zval, "channels": atom.channels}
-    return Potcar(
-        symbol=atom.symbol,
-        lexch="PE",
-        enmax=300.0,
-        mass=1.0,
-        occupancies=occupancies,
-        q=atom.q,
-        form_factor=atom.form_factor,
-        **(facts | changes),
-    )
-
-
-@pytest.fixture
-def potcar():
-    """Entry of a POTCAR for a free atom, with changes."""
-    return _potcar
-
-
 @pytest.fixture
 def salt():
     """MgO, its ions given in the order that no input set keeps."""
@@ -138,8 +113,7 @@ def atoms(tiny):
 @pytest.fixture
 def inputs(salt, atoms, monkeypatch):
     """Inputs of the salt, with POTCARs of those atoms."""
-    potcars = {symbol: _potcar(atom) for symbol, atom in atoms.items()}
-    monkeypatch.setattr(VaspInputs, "potcars", potcars)
+    monkeypatch.setattr(VaspInputs, "potcars", atoms)
     return VaspInputs(salt, ComparisonSetGenerator())
 
 

@@ -120,7 +120,7 @@ def test_two_crystals_from_structures_to_store(structures, tmp_path):
     for record in store:
         assert record.start_error > 0.1
         assert record.n_total == len(record.energies) > 4
-        zval = sum(record.paw[symbol].atom.zval for symbol in record.crystal.symbols)
+        zval = sum(record.paw[symbol].zval for symbol in record.crystal.symbols)
         assert record.density().n_electrons == pytest.approx(zval, abs=1e-9)
     assert not list(out.glob("*/*/CHGCAR*"))
 

@@ -4,10 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.interpolate import CubicSpline
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.density.superposition import AtomicStart, superpose
+from mlcharge_flows.density.paw_dataset import PawDataset
+from mlcharge_flows.density.superposition import superpose
 
 Q = np.arange(1000) * 0.06
 
@@ -15,7 +15,16 @@ Q = np.arange(1000) * 0.06
 def gaussian_atom(symbol, zval, width):
     """Density zval (2 pi width^2)^(-3/2) exp(-r^2 / 2 width^2), form factor in closed form."""
     record = np.arange(15, dtype=float) * zval
-    return AtomicStart(symbol, zval, Q, zval * np.exp(-((Q * width) ** 2) / 2), (0, 0, 1), record)
+    form_factor = zval * np.exp(-((Q * width) ** 2) / 2)
+    return PawDataset(
+        symbol,
+        symbol,
+        zval,
+        (0, 0, 1),
+        q_step=Q[1],
+        form_factor=form_factor,
+        atomic_occupancies=record,
+    )
 
 
 ATOMS = {"Na": gaussian_atom("Na", 1.0, 0.62), "Cl": gaussian_atom("Cl", 7.0, 0.55)}
@@ -97,12 +106,6 @@ def test_rotating_cell_and_atoms_together_changes_nothing(crystal):
     )
 
 
-def test_form_factor_is_normalized_to_zval_and_ends_with_the_mesh():
-    atom = AtomicStart("H", 1.0, Q, 3.3 * np.exp(-Q), (), np.zeros(0))
-    assert atom.at(np.array([0.0]))[0] == 1.0
-    assert atom.at(np.array([Q[-1] + 0.1]))[0] == 0.0
-
-
 def test_comment_travels(crystal):
     assert superpose(crystal, ATOMS, (4, 4, 4), comment="atoms 12ab").comment == "atoms 12ab"
 
@@ -115,28 +118,3 @@ def test_missing_element_is_named(crystal):
 def test_empty_grid_is_refused(crystal):
     with pytest.raises(ValueError, match="without points"):
         superpose(crystal, ATOMS, (4, 0, 4))
-
-
-def test_form_factor_is_the_cubic_spline():
-    atom = AtomicStart("H", 1.0, Q, 3.3 * np.exp(-Q), (), np.zeros(0))
-    slow = CubicSpline(Q, np.exp(-Q), bc_type=((1, 0.0), "not-a-knot"))
-    q = np.concatenate([np.random.default_rng(0).uniform(0, Q[-1], 500), [0.0, Q[1], Q[-1]]])
-    np.testing.assert_allclose(atom.at(q), slow(q), atol=1e-14)
-    assert not atom.at(Q[-1] + np.array([1e-9, 3.0])).any()
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        {"q": Q[1:]},
-        {"q": Q**1.01},
-        {"form_factor": np.zeros(1000)},
-        {"form_factor": np.full(1000, np.nan)},
-        {"record": np.zeros(14)},
-    ],
-)
-def test_bad_atoms_are_refused(broken):
-    atom = {"symbol": "Na", "zval": 1.0, "q": Q, "form_factor": np.exp(-Q)}
-    atom |= {"channels": (0, 0, 1), "record": np.zeros(15)} | broken
-    with pytest.raises(ValueError, match="Na"):
-        AtomicStart(**atom)

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.gpaw_vasp.oszicar import OszicarWriter
 from mlcharge_flows.gpaw_vasp.outputs import write_outputs
-from mlcharge_flows.gpaw_vasp.result import Dataset, ElectronicStep, Run
+from mlcharge_flows.gpaw_vasp.result import ElectronicStep, Run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FERMI = 5.7
-SILICON = Dataset("Si", "PAW_PBE Si GPAW-1.0", 4.0, 28.085, (0, 0, 1, 1))
+SILICON = PawDataset("Si", "PAW_PBE Si GPAW-1.0", 4.0, (0, 0, 1, 1), mass=28.085)
 
 
 def electronic_steps(count: int = 8, entropy: float = 0.002) -> tuple[ElectronicStep, ...]:
@@ -129,8 +130,8 @@ def metal() -> Run:
         incar={"ENCUT": 350.0, "NSW": 0, "ISMEAR": 1, "NELM": 100},
         parameters={**run.parameters, "LORBIT": 0},
         datasets=(
-            Dataset("Cu", "PAW_PBE Cu GPAW-1.0", 11.0, 63.546, (0, 0, 1, 1, 2, 2)),
-            Dataset("Zn", "PAW_PBE Zn GPAW-1.0", 12.0, 65.38, (0, 0, 1, 1, 2, 2)),
+            PawDataset("Cu", "PAW_PBE Cu GPAW-1.0", 11.0, (0, 0, 1, 1, 2, 2), mass=63.546),
+            PawDataset("Zn", "PAW_PBE Zn GPAW-1.0", 12.0, (0, 0, 1, 1, 2, 2), mass=65.38),
         ),
         occupations=occupations,
         electrons=23.0,
@@ -178,7 +179,7 @@ def line_mode() -> Run:
     )
 
 
-def potcar_text(dataset: Dataset) -> str:
+def potcar_text(dataset: PawDataset) -> str:
     """A header like the ones that ``gpaw-vasp potcar`` exports, with two numbers for data."""
     return "\n".join(
         [

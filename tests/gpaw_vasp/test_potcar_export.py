@@ -46,14 +46,14 @@ def test_pymatgen_reads_the_header(export):
 
 def test_the_atom_holds_its_electrons_and_is_smooth(export):
     _, path = export
-    start = read_potcar(path)[0].atomic_start()
+    start = read_potcar(path)[0]
     assert start.form_factor[0] == pytest.approx(start.zval)
     assert np.abs(start.form_factor[-100:]).max() < 1e-3, "no noise at large wave vectors"
 
 
 def test_a_far_atom_is_the_sum_of_its_shells(export):
     symbol, path = export
-    start = read_potcar(path)[0].atomic_start()
+    start = read_potcar(path)[0]
     alone = Crystal(np.eye(3) * 8.0, (symbol,), np.zeros((1, 3)))
     density = superpose(alone, {symbol: start}, (48, 48, 48))
     assert density.n_electrons == pytest.approx(start.zval, abs=1e-9)

@@ -32,7 +32,7 @@ def test_own_chgcar_needs_at_most_two_steps_more_than_the_fixed_ones(name, run_f
     again = execute(restart)
 
     potcars = {potcar.symbol: potcar for potcar in read_potcar(restart / "POTCAR")}
-    atomic = tuple(potcars[symbol].atomic_start().record for symbol in own.crystal.symbols)
+    atomic = tuple(potcars[symbol].atomic_occupancies for symbol in own.crystal.symbols)
     mixed = run_folder(name, "mixed", ICHARG=1)
     write_chgcar(mixed / "CHGCAR", dataclasses.replace(own, occupancies=atomic))
     without = execute(mixed)

@@ -87,7 +87,7 @@ def test_occupancies_of_another_model(inputs, trained, atoms, tmp_path, refusal)
     document = LearnedStartMaker(model="bare", occupancies="tiny").write(inputs, tmp_path)
     assert document.occupancies == "learned by tiny"
     records = read_chgcar(tmp_path / "CHGCAR").occupancies
-    assert records[1][0] == pytest.approx(1.25 * atoms["O"].record[0])
+    assert records[1][0] == pytest.approx(1.25 * atoms["O"].atomic_occupancies[0])
 
 
 def test_occupancies_that_belong_to_a_density(inputs, trained, tmp_path, monkeypatch):
@@ -250,7 +250,7 @@ def test_gpaw_vasp_reads_predictions(silicon, tiny, tmp_path):
     data = inputs.potcars["Si"]
     tiny.write(
         tmp_path / "models" / "tiny.safetensors",
-        {"Si": data.atomic_start()},
+        {"Si": data},
         [inputs.crystal],
         {"Si": data.titel},
     )

@@ -7,30 +7,27 @@ from pymatgen.core import Lattice, Structure
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Density, Magnetization
-from mlcharge_flows.density.occupancies import record_length
+from mlcharge_flows.density.occupancies import atomic_record, record_length
+from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.sources.existing import ConvergedStartMaker, FileStartMaker
 from mlcharge_flows.sources.inputs import VaspInputs
 from mlcharge_flows.sources.start import StartError, StartMaker
 from mlcharge_flows.sources.superposition import SuperpositionStartMaker
 from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
-from mlcharge_flows.vasp.potcar import Potcar
 
 CHANNELS = (0, 0, 1, 1)
 
 
 def potcar(symbol, zval):
     q = np.linspace(0, 40, 1000)
-    return Potcar(
-        titel=f"PAW_PBE {symbol} test",
-        symbol=symbol,
-        lexch="PE",
-        zval=zval,
-        enmax=300.0,
-        mass=1.0,
-        channels=CHANNELS,
-        occupancies=np.diag([1.0, 0.0, zval / 6, 0.0]),
-        q=q,
+    return PawDataset(
+        symbol,
+        f"PAW_PBE {symbol} test",
+        zval,
+        CHANNELS,
+        q_step=q[1],
         form_factor=zval * np.exp(-(q**2) / 16),
+        atomic_occupancies=atomic_record(CHANNELS, np.diag([1.0, 0.0, zval / 6, 0.0])),
     )
 
 

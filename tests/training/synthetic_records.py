@@ -5,23 +5,29 @@ import numpy as np
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Density
 from mlcharge_flows.density.occupancies import record_length
-from mlcharge_flows.density.superposition import AtomicStart, superpose
-from mlcharge_flows.training.paw_data_set import PawDataSet
+from mlcharge_flows.density.paw_dataset import PawDataset
+from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.training.record import Origin, Record
 
 CHANNELS = {"Na": (0, 0, 1, 1), "Cl": (0, 1, 2)}
 ZVAL = {"Na": 7.0, "Cl": 7.0}
 
 
-def paw_data_set(symbol, titel=None, width=0.5):
+def paw_dataset(symbol, titel=None, width=0.5):
     q = np.linspace(0.0, 40.0, 400)
     form_factor = ZVAL[symbol] * np.exp(-width * q**2)
-    record = 0.1 * np.ones(record_length(CHANNELS[symbol]))
-    atom = AtomicStart(symbol, ZVAL[symbol], q, form_factor, CHANNELS[symbol], record)
-    return PawDataSet(titel or f"PAW_PBE {symbol}", CHANNELS[symbol], atom)
+    return PawDataset(
+        symbol,
+        titel or f"PAW_PBE {symbol}",
+        ZVAL[symbol],
+        CHANNELS[symbol],
+        q_step=q[1],
+        form_factor=form_factor,
+        atomic_occupancies=0.1 * np.ones(record_length(CHANNELS[symbol])),
+    )
 
 
-PAW = {symbol: paw_data_set(symbol) for symbol in CHANNELS}
+PAW = {symbol: paw_dataset(symbol) for symbol in CHANNELS}
 
 
 def converged(a=4.0, seed=0, shape=(12, 15, 16)):
@@ -29,7 +35,7 @@ def converged(a=4.0, seed=0, shape=(12, 15, 16)):
     random = np.random.default_rng(seed)
     lattice = np.diag([a, 1.1 * a, 1.2 * a]) + 0.1
     crystal = Crystal(lattice, ("Na", "Cl"), random.random((2, 3)))
-    start = superpose(crystal, {s: PAW[s].atom for s in PAW}, shape)
+    start = superpose(crystal, PAW, shape)
     x, y, z = np.meshgrid(*(np.arange(n) / n for n in shape), indexing="ij")
     change = 0.02 * np.sin(2 * np.pi * (x + 2 * y)) + 0.01 * np.cos(2 * np.pi * (3 * z - y + 0.1))
     change += 1e-4 * random.standard_normal(shape)

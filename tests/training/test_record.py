@@ -5,7 +5,7 @@ import pytest
 from synthetic_records import PAW, converged, packed
 
 from mlcharge_flows.density.metrics import error_removed, nmae
-from mlcharge_flows.training.paw_data_set import PawDataSet
+from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.training.record import SHARE, SHARE_WITHOUT_ATOMS, Origin, Record
 
 
@@ -41,7 +41,7 @@ def test_density_is_start_plus_difference(density):
 
 
 def test_without_atoms_the_density_is_packed_whole(density):
-    paw = {symbol: PawDataSet(data.titel, data.channels) for symbol, data in PAW.items()}
+    paw = {s: PawDataset(s, data.titel, None, data.channels) for s, data in PAW.items()}
     record = Record.pack(density, paw, Origin("mp-1", "p"))
     assert record.start() is None
     assert np.isnan(record.start_error)

@@ -4,9 +4,9 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from synthetic_records import PAW, packed, paw_data_set
+from synthetic_records import PAW, packed, paw_dataset
 
-from mlcharge_flows.training.paw_data_set import PawDataSet
+from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.training.store import StoreError, merge, open_store, write_store
 from mlcharge_flows.training.summary import summarize
 
@@ -85,9 +85,12 @@ def test_a_store_merges_into_itself(tmp_path):
     ("other", "message"),
     [
         ({"protocol": "q"}, "b is of protocol q, the others of p"),
-        ({"paw": {**PAW, "Cl": paw_data_set("Cl", "PAW_PBE Cl_h")}}, "PAW_PBE Cl_h"),
-        ({"paw": {**PAW, "Cl": paw_data_set("Cl", width=0.6)}}, "different PAW data sets"),
-        ({"paw": {s: PawDataSet(d.titel, d.channels) for s, d in PAW.items()}}, "different PAW"),
+        ({"paw": {**PAW, "Cl": paw_dataset("Cl", "PAW_PBE Cl_h")}}, "PAW_PBE Cl_h"),
+        ({"paw": {**PAW, "Cl": paw_dataset("Cl", width=0.6)}}, "different PAW data sets"),
+        (
+            {"paw": {s: PawDataset(s, d.titel, None, d.channels) for s, d in PAW.items()}},
+            "different PAW",
+        ),
     ],
 )
 def test_what_does_not_belong_together_does_not_merge(tmp_path, other, message):

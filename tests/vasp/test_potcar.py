@@ -1,6 +1,7 @@
 """Reading POTCARs, on synthetic ones of the same layout."""
 
 import gzip
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -88,6 +89,7 @@ def test_header_and_channels(write, name):
     assert potcar.titel == "PAW_PBE Si_sv 01Jan2001"
     assert (potcar.symbol, potcar.lexch) == ("Si", "PE")
     assert (potcar.zval, potcar.enmax, potcar.mass) == (4.0, 245.345, 28.085)
+    assert potcar.sha256 == sha256(synthetic().split("End of")[0].strip().encode()).hexdigest()
     assert potcar.channels == (0, 0, 1, 1)
 
 
@@ -98,15 +100,15 @@ def test_data_sets_are_read_in_file_order(write):
     assert cobalt.channels == (2, 2, 0, 0, 1, 1)
 
 
-def test_atomic_start_holds_zval_electrons_and_a_spherical_record(write):
+def test_the_free_atom_holds_zval_electrons_and_a_spherical_record(write):
     (potcar,) = read_potcar(write(synthetic()))
-    atom = potcar.atomic_start()
+    atom = potcar
     assert atom.form_factor[0] == 4.0
-    np.testing.assert_allclose(atom.at(np.array([1.0])), 4 * np.exp(-1 / 20), rtol=1e-6)
+    np.testing.assert_allclose(atom.form_factor_at(np.array([1.0])), 4 * np.exp(-1 / 20), rtol=1e-6)
     np.testing.assert_allclose(atom.q, Q)
-    assert len(atom.record) == record_length((0, 0, 1, 1)) == 33
+    assert len(atom.atomic_occupancies) == record_length((0, 0, 1, 1)) == 33
     # First p channel: 2.5 electrons per m in three m.
-    assert np.isclose(atom.record, 3 * 2.5 / np.sqrt(4 * np.pi)).any()
+    assert np.isclose(atom.atomic_occupancies, 3 * 2.5 / np.sqrt(4 * np.pi)).any()
 
 
 def test_element_from_title_where_vrhfin_is_missing(write):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlcharge_flows.models.card import PawCard
+    from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.checkpoint import Checkpoint
     from mlcharge_flows.settings import Settings
 
@@ -59,7 +59,7 @@ def converted(
     if not file.is_file():  # before POTCARs are looked for
         raise ModelError(f"{file}: there is no such file")
     settings.activate()
-    paw, without = paw_cards(functional)
+    paw, without = paw_datasets(functional)
     if not paw:
         raise PotcarsMissingError(
             f"{file}: needs POTCARs, which tell valence electrons and channels; there is none of "
@@ -76,7 +76,7 @@ def converted(
         ) from None
 
 
-def paw_cards(functional: str) -> tuple[dict[str, PawCard], list[str]]:
+def paw_datasets(functional: str) -> tuple[dict[str, PawDataset], list[str]]:
     """PAW data set of every element that the library has Materials Project's choice for.
 
     Parameters
@@ -95,7 +95,7 @@ def paw_cards(functional: str) -> tuple[dict[str, PawCard], list[str]]:
     from pymatgen.core import Lattice, Structure
 
     from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
-    from mlcharge_flows.models.card import PawCard
+    from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.sources.inputs import VaspInputs
 
     # As the protocol's own choice: pymatgen warns of another functional than the protocol's.
@@ -112,5 +112,5 @@ def paw_cards(functional: str) -> tuple[dict[str, PawCard], list[str]]:
         except (OSError, KeyError):  # no such file, or no such functional
             without.append(symbol)
             continue
-        cards[symbol] = PawCard(titel=potcar.titel, zval=potcar.zval, channels=potcar.channels)
+        cards[symbol] = PawDataset(symbol, potcar.titel, potcar.zval, potcar.channels)
     return cards, without

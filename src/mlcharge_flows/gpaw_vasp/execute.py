@@ -12,7 +12,7 @@ from mlcharge_flows.gpaw_vasp.inputs import Inputs, read_inputs
 from mlcharge_flows.gpaw_vasp.kohn_sham import KohnSham
 from mlcharge_flows.gpaw_vasp.oszicar import HEADER, OszicarWriter, format_final, format_step
 from mlcharge_flows.gpaw_vasp.outputs import clear_outputs, write_outputs
-from mlcharge_flows.gpaw_vasp.result import Dataset, ElectronicStep, Run
+from mlcharge_flows.gpaw_vasp.result import ElectronicStep, Run
 from mlcharge_flows.gpaw_vasp.start import choose_start
 from mlcharge_flows.gpaw_vasp.states import collect_states
 from mlcharge_flows.vasp.chgcar import write_chgcar
@@ -73,7 +73,7 @@ def execute(folder: Path) -> Run:
         comment=inputs.comment,
         incar=inputs.incar,
         parameters=resolved(inputs),
-        datasets=[Dataset(p.symbol, p.titel, p.zval, p.mass, p.channels) for p in inputs.potcars],
+        datasets=inputs.potcars,
         kpoints=solver.builder.ibz.kpt_kc,
         weights=solver.builder.ibz.weight_k,
         kpoint_scheme=inputs.kpoints.scheme,

@@ -10,17 +10,20 @@ import numpy as np
 from pymatgen.io.vasp.inputs import Incar
 
 from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.paw_dataset import n_electrons
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.kpoints import KPointSet, from_file, from_spacing, read_kpoints
 from mlcharge_flows.gpaw_vasp.settings import Settings
 from mlcharge_flows.gpaw_vasp.tags import check_tags
 from mlcharge_flows.vasp.fine_grid import FFTGrids, fft_grids
 from mlcharge_flows.vasp.poscar import PoscarError, read_poscar
-from mlcharge_flows.vasp.potcar import Potcar, read_potcar
+from mlcharge_flows.vasp.potcar import read_potcar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from mlcharge_flows.density.paw_dataset import PawDataset
 
 #: Ions nearer than this are taken for a mistake in the POSCAR, angstrom.
 SMALLEST_DISTANCE = 0.5
@@ -58,23 +61,19 @@ class Inputs:
     incar: dict[str, Any]
     settings: Settings
     kpoints: KPointSet
-    potcars: tuple[Potcar, ...]
+    potcars: tuple[PawDataset, ...]
     grids: FFTGrids
     warnings: list[str]
 
     @property
     def n_electrons(self) -> float:
         """NELECT of the neutral cell."""
-        return _valence(self.potcars, self.crystal)
+        return n_electrons(self.potcar_of_ion)
 
     @property
-    def potcar_of_ion(self) -> list[Potcar]:
+    def potcar_of_ion(self) -> list[PawDataset]:
         """The data set of each ion."""
-        return [
-            potcar
-            for potcar, (_, count) in zip(self.potcars, self.crystal.species, strict=True)
-            for _ in range(count)
-        ]
+        return _of_ions(self.potcars, self.crystal)
 
 
 def read_inputs(folder: Path) -> Inputs:
@@ -104,8 +103,8 @@ def read_inputs(folder: Path) -> Inputs:
     notes = check_tags(incar)
     settings = Settings.from_incar(
         incar,
-        max(potcar.enmax for potcar in potcars),
-        _valence(potcars, crystal),
+        max(potcar.enmax for potcar in potcars if potcar.enmax is not None),
+        n_electrons(_of_ions(potcars, crystal)),
         len(crystal),
     )
     if (folder / "KPOINTS").exists():
@@ -130,9 +129,13 @@ def read_inputs(folder: Path) -> Inputs:
     return Inputs(crystal, poscar.comment, incar, settings, kpoints, tuple(potcars), grids, notes)
 
 
-def _valence(potcars: Sequence[Potcar], crystal: Crystal) -> float:
-    """Valence electrons of the neutral cell."""
-    return sum(p.zval * n for p, (_, n) in zip(potcars, crystal.species, strict=True))
+def _of_ions(datasets: Sequence[PawDataset], crystal: Crystal) -> list[PawDataset]:
+    """PAW data set of each ion, from that of each species."""
+    return [
+        dataset
+        for dataset, (_, count) in zip(datasets, crystal.species, strict=True)
+        for _ in range(count)
+    ]
 
 
 def _read(folder: Path, name: str, reader: Any) -> Any:

@@ -20,7 +20,8 @@ from mlcharge_flows.gpaw_vasp.plane_waves import count_plane_waves
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mlcharge_flows.gpaw_vasp.result import Dataset, ElectronicStep, Run
+    from mlcharge_flows.density.paw_dataset import PawDataset
+    from mlcharge_flows.gpaw_vasp.result import ElectronicStep, Run
 
 _RULE = "\n\n" + "-" * 104 + "\n\n"
 _EV_PER_KB_A3 = 1 / 1602.1766
@@ -76,7 +77,7 @@ def _head(run: Run) -> Iterator[str]:
     yield from (f" POTCAR:    {dataset.titel}" for dataset in run.datasets)
 
 
-def _dataset(dataset: Dataset) -> Iterator[str]:
+def _dataset(dataset: PawDataset) -> Iterator[str]:
     yield f" POTCAR:    {dataset.titel}"
     yield f"   VRHFIN ={dataset.symbol}: GPAW data set"
     yield f"   TITEL  = {dataset.titel}"

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from mlcharge_flows.density.crystal import Crystal
+    from mlcharge_flows.density.paw_dataset import PawDataset
 
 
 @dataclass(frozen=True)
@@ -47,27 +48,6 @@ class ElectronicStep:
     residual: float
     charge_residual: float | None
     seconds: float
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """One PAW data set of the run, from its POTCAR.
-
-    Parameters
-    ----------
-    symbol, titel
-        Element, and the TITEL line of the POTCAR.
-    zval, mass
-        Valence electrons and atomic mass (unified mass units).
-    channels
-        l of each projector channel.
-    """
-
-    symbol: str
-    titel: str
-    zval: float
-    mass: float
-    channels: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +109,7 @@ class Run:
     comment: str
     incar: dict[str, Any]
     parameters: dict[str, Any]
-    datasets: Sequence[Dataset]
+    datasets: Sequence[PawDataset]
     kpoints: np.ndarray
     weights: np.ndarray
     kpoint_scheme: str

@@ -71,11 +71,11 @@ def superposition(inputs: Inputs, positions: np.ndarray | None = None) -> Densit
     positions
         Fractional coordinates to put the atoms at, if not the crystal's.
     """
-    starts = {potcar.symbol: potcar.atomic_start() for potcar in inputs.potcars}
+    datasets = {dataset.symbol: dataset for dataset in inputs.potcars}
     crystal = inputs.crystal
     if positions is not None:
         crystal = replace(crystal, positions=positions)
-    return superpose(crystal, starts, inputs.grids.fine)
+    return superpose(crystal, datasets, inputs.grids.fine)
 
 
 def _follow_ions(density: Density, inputs: Inputs) -> Density:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date  # noqa: TC003, pydantic needs it
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetPydanticSchema
+from pydantic_core import core_schema
 
+from mlcharge_flows.density.paw_dataset import PawDataset, n_electrons
 from mlcharge_flows.models.range import TrainingRange  # noqa: TC001, pydantic needs it
 
 if TYPE_CHECKING:
@@ -15,8 +18,8 @@ if TYPE_CHECKING:
 UNITS = {"length": "angstrom", "density": "electrons/angstrom^3", "occupancies": "electrons"}
 
 
-class PawCard(BaseModel):
-    """The PAW data set of one element that a model was trained with."""
+class _PawEntry(BaseModel):
+    """The PAW data set of one element as a card's JSON holds it, without its free atom."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -28,6 +31,37 @@ class PawCard(BaseModel):
         description="Step of the mesh of the form factor, 1/angstrom; None if the checkpoint "
         "does not hold the free atom.",
     )
+
+
+def _to_entries(datasets: Any) -> Any:
+    """Entries of a card for PAW data sets; anything else is left for pydantic to check."""
+    if not isinstance(datasets, Mapping):
+        return datasets
+    return {
+        symbol: {name: getattr(dataset, name) for name in _PawEntry.model_fields}
+        if isinstance(dataset, PawDataset)
+        else dataset
+        for symbol, dataset in datasets.items()
+    }
+
+
+def _from_entries(entries: dict[str, _PawEntry]) -> dict[str, PawDataset]:
+    """PAW data sets of the entries of a card."""
+    return {symbol: PawDataset(symbol=symbol, **dict(entry)) for symbol, entry in entries.items()}
+
+
+def _paw_schema(_source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    """Check and write data sets by way of their entries."""
+    entries = handler.generate_schema(dict[str, _PawEntry])
+    return core_schema.no_info_before_validator_function(
+        _to_entries,
+        core_schema.no_info_after_validator_function(_from_entries, entries),
+        serialization=core_schema.plain_serializer_function_ser_schema(_to_entries),
+    )
+
+
+PawDatasets = Annotated[dict[str, PawDataset], GetPydanticSchema(_paw_schema)]
+"""PAW data set of each element; in JSON TITEL, valence, channels and mesh step of each."""
 
 
 class DataCard(BaseModel):
@@ -81,7 +115,7 @@ class Card(BaseModel):
     ...     architecture="orbital",
     ...     data=DataCard(name="two crystals", train=1, validation=1),
     ...     paw_family="GPAW",
-    ...     paw={"Si": PawCard(titel="PAW_PBE Si test", zval=4, channels=(0, 0, 1, 1))},
+    ...     paw={"Si": PawDataset("Si", "PAW_PBE Si test", 4.0, (0, 0, 1, 1))},
     ...     range=TrainingRange(volume=(19.0, 21.0), neighbors=(28, 34)),
     ...     licence="MIT",
     ...     created=date(2026, 1, 1),
@@ -106,7 +140,7 @@ class Card(BaseModel):
     description: str = Field("", description="One sentence.")
     data: DataCard = Field(description="What it was trained on.")
     paw_family: str = Field(description="Where the PAW data sets come from.")
-    paw: dict[str, PawCard] = Field(min_length=1, description="PAW data set of each element.")
+    paw: PawDatasets = Field(min_length=1, description="PAW data set of each element.")
     occupancies: Literal["own", "none"] = Field(
         "own", description="Whether the model predicts on-site occupancies."
     )
@@ -130,4 +164,4 @@ class Card(BaseModel):
 
     def n_electrons(self, symbols: Iterable[str]) -> float:
         """Valence electrons of a neutral cell with these ions."""
-        return float(sum(self.paw[symbol].zval for symbol in symbols))
+        return n_electrons(self.paw[symbol] for symbol in symbols)

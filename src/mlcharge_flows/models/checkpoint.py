@@ -10,15 +10,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 from pydantic import ValidationError
 
-from mlcharge_flows.density.superposition import AtomicStart
 from mlcharge_flows.io import atomic_path
 from mlcharge_flows.models.card import Card
 from mlcharge_flows.models.model import ModelError
@@ -28,6 +26,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
     from torch.nn import Module
+
+    from mlcharge_flows.density.paw_dataset import PawDataset
 
     Network = TypeVar("Network", bound=Module)
 
@@ -53,7 +53,7 @@ class Checkpoint:
     """
 
     card: Card
-    atoms: Mapping[str, AtomicStart]
+    atoms: Mapping[str, PawDataset]
     weights: Mapping[str, Tensor]
 
 
@@ -89,7 +89,9 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> str:
     }
     for symbol, atom in checkpoint.atoms.items():
         tensors[f"atoms.{symbol}.form_factor"] = torch.tensor(atom.form_factor, dtype=torch.float64)
-        tensors[f"atoms.{symbol}.record"] = torch.tensor(atom.record, dtype=torch.float64)
+        tensors[f"atoms.{symbol}.record"] = torch.tensor(
+            atom.atomic_occupancies, dtype=torch.float64
+        )
     content = save(tensors, metadata={"card": checkpoint.card.model_dump_json()})
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as partial:
@@ -136,10 +138,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         if paw.q_step is None:
             continue
         try:
-            form_factor = tensors[f"atoms.{symbol}.form_factor"].numpy()
-            record = tensors[f"atoms.{symbol}.record"].numpy()
-            q = np.arange(len(form_factor)) * paw.q_step
-            atoms[symbol] = AtomicStart(symbol, paw.zval, q, form_factor, paw.channels, record)
+            atoms[symbol] = replace(
+                paw,
+                form_factor=tensors[f"atoms.{symbol}.form_factor"].numpy(),
+                atomic_occupancies=tensors[f"atoms.{symbol}.record"].numpy(),
+            )
         except (KeyError, ValueError) as error:
             raise CheckpointError(
                 f"{path}: the free atom of {symbol} is broken ({error})"
@@ -213,7 +216,7 @@ def _card(path: Path, metadata: dict[str, str]) -> Card:
         ) from None
 
 
-def _check_atoms(path: Path, card: Card, atoms: Mapping[str, AtomicStart]) -> None:
+def _check_atoms(path: Path, card: Card, atoms: Mapping[str, PawDataset]) -> None:
     for symbol in {*card.paw, *atoms}:
         paw, atom = card.paw.get(symbol), atoms.get(symbol)
         if paw is None:
@@ -221,7 +224,7 @@ def _check_atoms(path: Path, card: Card, atoms: Mapping[str, AtomicStart]) -> No
         if (paw.q_step is None) != (atom is None):
             raise CheckpointError(f"{path}: not written, card or free atom of {symbol} is missing")
         if atom is not None and (
-            (atom.zval, tuple(atom.channels)) != (paw.zval, paw.channels)
-            or not np.array_equal(atom.q, np.arange(len(atom.q)) * (paw.q_step or 0.0))
+            (atom.zval, atom.channels, atom.q_step) != (paw.zval, paw.channels, paw.q_step)
+            or not atom.has_free_atom
         ):
             raise CheckpointError(f"{path}: not written, {symbol} is another atom on its card")

@@ -16,7 +16,7 @@ from mlcharge_flows.models.model import DensityModel, ModelError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mlcharge_flows.density.superposition import AtomicStart
+    from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.card import Card
 
 SHIPPED = Path(__file__).with_name("checkpoints")
@@ -39,7 +39,7 @@ class LoadedModel:
     """
 
     model: DensityModel
-    atoms: Mapping[str, AtomicStart]
+    atoms: Mapping[str, PawDataset]
     sha256: str
 
     @property

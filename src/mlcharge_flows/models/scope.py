@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from mlcharge_flows.models.model import ModelError
 
@@ -12,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mlcharge_flows.density.crystal import Crystal
-    from mlcharge_flows.density.superposition import AtomicStart
+    from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.card import Card
 
 SAME_CUTOFF = 1.0
@@ -23,25 +21,6 @@ SAME_CHARGE = 1e-6
 
 class OutOfScopeError(ModelError):
     """A prediction that a model refuses; one line that says why."""
-
-
-class PawData(Protocol):
-    """PAW data set of a run, such as an entry of its POTCAR."""
-
-    @property
-    def titel(self) -> str:
-        """TITEL."""
-        ...
-
-    @property
-    def zval(self) -> float:
-        """Valence electrons."""
-        ...
-
-    @property
-    def channels(self) -> tuple[int, ...]:
-        """L of each projector channel."""
-        ...
 
 
 def check_scope(
@@ -107,7 +86,7 @@ def other_cutoff(card: Card, encut: float | None) -> str | None:
     )
 
 
-def check_paw(card: Card, run: Mapping[str, PawData]) -> None:
+def check_paw(card: Card, run: Mapping[str, PawDataset]) -> None:
     """Refuse other PAW data sets than those that a model was trained with.
 
     Parameters
@@ -133,9 +112,7 @@ def check_paw(card: Card, run: Mapping[str, PawData]) -> None:
                 raise _other_data(card, symbol, f"{name} is {trained}, the run's is {given}")
 
 
-def check_atoms(
-    card: Card, atoms: Mapping[str, AtomicStart], run: Mapping[str, AtomicStart]
-) -> None:
+def check_atoms(card: Card, atoms: Mapping[str, PawDataset], run: Mapping[str, PawDataset]) -> None:
     """Refuse other free atoms than those that a model was trained with.
 
     Parameters
@@ -153,16 +130,10 @@ def check_atoms(
         Density or occupancies of an atom differ.
     """
     for symbol in atoms.keys() & run.keys():
-        own, given = atoms[symbol], run[symbol]
-        for name, a, b in (
-            ("mesh", own.q, given.q),
-            ("density", own.form_factor, given.form_factor),
-            ("occupancies", own.record, given.record),
-        ):
-            if a.shape != b.shape or not np.allclose(a, b, rtol=1e-9, atol=1e-9):
-                raise _other_data(
-                    card, symbol, f"the {name} of its free atom differs, under the same TITEL"
-                )
+        if name := atoms[symbol].free_atom_difference(run[symbol]):
+            raise _other_data(
+                card, symbol, f"the {name} of its free atom differs, under the same TITEL"
+            )
 
 
 def _other_data(card: Card, symbol: str, difference: str) -> OutOfScopeError:

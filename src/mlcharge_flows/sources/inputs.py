@@ -8,15 +8,15 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pymatgen.io.vasp import PotcarSingle
 from pymatgen.io.vasp.sets import VaspInputSet
 
 from atomate2 import SETTINGS
 from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.paw_dataset import n_electrons
 from mlcharge_flows.settings import Settings, SetupError
 from mlcharge_flows.vasp.fine_grid import fft_grids
-from mlcharge_flows.vasp.potcar import Potcar, PotcarError, read_potcar
+from mlcharge_flows.vasp.potcar import PotcarError, read_potcar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
     from pymatgen.io.vasp import VaspInput
 
-    from mlcharge_flows.models.scope import PawData
+    from mlcharge_flows.density.paw_dataset import PawDataset
 
 
 class VaspInputs:
@@ -89,7 +89,7 @@ class VaspInputs:
         inputs = cls.__new__(cls)
         inputs.structure, inputs.incar = structure, dict(incar)
 
-        def potcars() -> Iterable[Potcar]:
+        def potcars() -> Iterable[PawDataset]:
             if potcar is None:
                 raise FileNotFoundError("no POTCAR was given")
             return read_potcar(potcar)
@@ -97,7 +97,7 @@ class VaspInputs:
         inputs._potcars = potcars
         return inputs
 
-    _potcars: Callable[[], Iterable[Potcar]]
+    _potcars: Callable[[], Iterable[PawDataset]]
 
     def _take(self, made: VaspInput) -> None:
         self.structure: Structure = made["POSCAR"].structure
@@ -119,12 +119,12 @@ class VaspInputs:
         return dict(zip(("NGXF", "NGYF", "NGZF"), self.grid, strict=True))
 
     @cached_property
-    def potcars(self) -> dict[str, Potcar]:
+    def potcars(self) -> dict[str, PawDataset]:
         """PAW data set of each element."""
         return {potcar.symbol: potcar for potcar in self._potcars()}
 
     @cached_property
-    def paw(self) -> Mapping[str, PawData]:
+    def paw(self) -> Mapping[str, PawDataset]:
         """Electrons and channels of each element: of its POTCAR, unless set from elsewhere."""
         return self.potcars
 
@@ -151,7 +151,7 @@ class VaspInputs:
     @cached_property
     def n_electrons(self) -> float:
         """NELECT: as the INCAR says, else the sum of the valence electrons."""
-        neutral = float(np.sum([self.paw[symbol].zval for symbol in self.crystal.symbols]))
+        neutral = n_electrons(self.paw[symbol] for symbol in self.crystal.symbols)
         return float(self.incar.get("NELECT", neutral))
 
 
@@ -167,25 +167,25 @@ class _Located(PotcarSingle):
         return Path(filename)
 
 
-def _of_library(symbols: Iterable[str], functional: str | None) -> list[Potcar]:
+def _of_library(symbols: Iterable[str], functional: str | None) -> list[PawDataset]:
     Settings().activate()
     paths: list[Any] = [_Located.from_symbol_and_functional(name, functional) for name in symbols]
     return [_of_file(path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths]
 
 
-def _of_generator(structure: Structure, generator: VaspInputSet) -> tuple[Potcar, ...]:
+def _of_generator(structure: Structure, generator: VaspInputSet) -> tuple[PawDataset, ...]:
     Settings().activate()
     return _of_text(str(generator.get_input_set(structure)["POTCAR"]))
 
 
 @lru_cache(maxsize=256)
-def _of_file(path: Path, mtime: int, size: int) -> Potcar:
+def _of_file(path: Path, mtime: int, size: int) -> PawDataset:
     (potcar,) = read_potcar(path)
     return potcar
 
 
 @lru_cache(maxsize=64)
-def _of_text(text: str) -> tuple[Potcar, ...]:
+def _of_text(text: str) -> tuple[PawDataset, ...]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "POTCAR"
         path.write_text(text)

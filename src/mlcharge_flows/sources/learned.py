@@ -196,8 +196,7 @@ class _Halves:
             inputs.paw = {symbol: card.paw[symbol] for symbol in elements}
         check_paw(card, inputs.paw)
         if known:
-            run = {symbol: potcar.atomic_start() for symbol, potcar in inputs.potcars.items()}
-            check_atoms(card, loaded.atoms, run)
+            check_atoms(card, loaded.atoms, inputs.potcars)
         check_scope(card, inputs.crystal, inputs.grid, inputs.n_electrons)
         if message := other_cutoff(card, inputs.incar.get("ENCUT")):
             self._messages.append(message)

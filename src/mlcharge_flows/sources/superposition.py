@@ -41,8 +41,7 @@ def superposed(inputs: VaspInputs) -> Density:
     StartError
         The cell is charged: atoms cannot say where the missing or added electrons are.
     """
-    atoms = {symbol: potcar.atomic_start() for symbol, potcar in inputs.potcars.items()}
-    density = superpose(inputs.crystal, atoms, inputs.grid)
+    density = superpose(inputs.crystal, inputs.potcars, inputs.grid)
     if abs(density.n_electrons - inputs.n_electrons) > 1e-6:
         raise StartError(
             f"the cell is charged (NELECT = {inputs.n_electrons:g}, the atoms have "

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from mlcharge_flows import __version__
-from mlcharge_flows.models.card import Card, DataCard, PawCard
+from mlcharge_flows.models.card import Card, DataCard
 from mlcharge_flows.models.checkpoint import Checkpoint, checksum
 from mlcharge_flows.models.range import TrainingRange
 from mlcharge_flows.training.hold_out import RECALLED
@@ -65,8 +65,8 @@ def checkpoint_of(
     examples = Counter(symbol for record in records for symbol in set(record.crystal.symbols))
     cutoffs = [record.encut for record in records if record.encut is not None]
     paw = {symbol: store.paw[symbol] for symbol in sorted(examples)}
-    atoms = {symbol: data_set.atom for symbol, data_set in paw.items() if data_set.atom}
-    titles = [data_set.titel for data_set in paw.values()]
+    atoms = {symbol: dataset for symbol, dataset in paw.items() if dataset.has_free_atom}
+    titles = [dataset.titel for dataset in paw.values()]
     card = Card(
         name=config.name,
         architecture=config.architecture,
@@ -83,15 +83,7 @@ def checkpoint_of(
             examples=dict(sorted(examples.items())),
         ),
         paw_family=_family(titles),
-        paw={
-            symbol: PawCard(
-                titel=data_set.titel,
-                zval=atoms[symbol].zval,
-                channels=data_set.channels,
-                q_step=float(atoms[symbol].q[1]),
-            )
-            for symbol, data_set in paw.items()
-        },
+        paw=paw,
         range=TrainingRange.of(
             [record.crystal for record in records], [record.shape for record in records]
         ),

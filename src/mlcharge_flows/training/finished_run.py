@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlcharge_flows.training.paw_data_set import PawDataSet
+from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.training.record import Record
 from mlcharge_flows.vasp.chgcar import read_chgcar
 from mlcharge_flows.vasp.outcar import Outcar, read_outcar
@@ -48,7 +48,7 @@ def read_finished_run(folder: str | Path, origin: Origin) -> Record:
         told = read_outcar(outcar) if outcar else Outcar()
         if outcar and told.energies and not told.converged:
             raise RunError(f"{folder}: the run did not converge")
-        paw = _paw_data_sets(folder, potcar, told, density.crystal.symbols)
+        paw = _paw_datasets(folder, potcar, told, density.crystal.symbols)
         return Record.pack(
             density,
             paw,
@@ -72,14 +72,14 @@ def _existing(folder: Path, name: str) -> Path | None:
     return None
 
 
-def _paw_data_sets(
+def _paw_datasets(
     folder: Path, potcar: Path | None, outcar: Outcar, symbols: tuple[str, ...]
-) -> dict[str, PawDataSet]:
+) -> dict[str, PawDataset]:
     if potcar is not None:
-        found = {data.symbol: PawDataSet.of(data) for data in read_potcar(potcar)}
+        found = {dataset.symbol: dataset for dataset in read_potcar(potcar)}
     elif outcar.titels:
         found = {
-            _symbol(titel): PawDataSet(titel, channels)
+            _symbol(titel): PawDataset(_symbol(titel), titel, None, channels)
             for titel, channels in zip(outcar.titels, outcar.channels, strict=True)
         }
     else:

@@ -116,7 +116,7 @@ class OrbitalTask:
         channels = {symbol: list(store.paw[symbol].channels) for symbol in elements}
         self.model, network = self._made(config, elements, channels)
         self.config, self.device = config, device
-        network.description.set_atoms({s: d.atom for s, d in store.paw.items() if d.atom})
+        network.description.set_atoms({s: d for s, d in store.paw.items() if d.has_free_atom})
         self.network: nn.Module = network.to(device)
 
     @staticmethod

@@ -12,6 +12,7 @@ import numpy as np
 from mlcharge_flows.density.density import Density
 from mlcharge_flows.density.metrics import nmae
 from mlcharge_flows.density.occupancies import record_length
+from mlcharge_flows.density.paw_dataset import n_electrons
 from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.training.quantized import Quantized, on_grid, quantize, quantize_waves, waves
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlcharge_flows.density.crystal import Crystal
-    from mlcharge_flows.training.paw_data_set import PawDataSet
+    from mlcharge_flows.density.paw_dataset import PawDataset
 
 SHARE = 1e-3
 """Bound of the packing error, relative to the difference from atoms (L1 norms)."""
@@ -88,7 +89,7 @@ class Record:
     energies: tuple[float, ...]
     encut: float | None
     start_error: float
-    paw: Mapping[str, PawDataSet]
+    paw: Mapping[str, PawDataset]
     packed_total: Quantized
     packed_occupancies: Quantized
 
@@ -96,7 +97,7 @@ class Record:
     def pack(
         cls,
         density: Density,
-        paw: Mapping[str, PawDataSet],
+        paw: Mapping[str, PawDataset],
         origin: Origin,
         energy: float = float("nan"),
         energies: tuple[float, ...] = (),
@@ -186,8 +187,11 @@ class Record:
         In FFT order, the first being the mean. The number of electrons is exact by this mean.
         """
         coefficients = waves(self.packed_total, self.shape)
-        atoms = [self.paw[symbol].atom for symbol in self.crystal.symbols]
-        held = sum(atom.zval for atom in atoms if atom) if self.has_atoms else 0.0
+        held = (
+            n_electrons(self.paw[symbol] for symbol in self.crystal.symbols)
+            if self.has_atoms
+            else 0.0
+        )
         coefficients[0, 0, 0] = (self.n_electrons - held) / self.crystal.volume
         return coefficients
 
@@ -216,12 +220,11 @@ class Record:
     @property
     def has_atoms(self) -> bool:
         """Whether the free atom of every element is known."""
-        return all(self.paw[symbol].atom is not None for symbol in self.crystal.symbols)
+        return all(self.paw[symbol].has_free_atom for symbol in self.crystal.symbols)
 
 
 def _superposed(
-    crystal: Crystal, paw: Mapping[str, PawDataSet], shape: tuple[int, int, int]
+    crystal: Crystal, paw: Mapping[str, PawDataset], shape: tuple[int, int, int]
 ) -> Density | None:
-    atoms = {symbol: paw[symbol].atom for symbol in set(crystal.symbols)}
-    known = {symbol: atom for symbol, atom in atoms.items() if atom is not None}
-    return superpose(crystal, known, shape) if len(known) == len(atoms) else None
+    known = all(paw[symbol].has_free_atom for symbol in crystal.symbols)
+    return superpose(crystal, paw, shape) if known else None

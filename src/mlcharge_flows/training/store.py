@@ -25,10 +25,9 @@ import h5py
 import numpy as np
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.density.superposition import AtomicStart
+from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.io import atomic_path
 from mlcharge_flows.training.hold_out import RECALLED
-from mlcharge_flows.training.paw_data_set import PawDataSet
 from mlcharge_flows.training.quantized import Quantized
 from mlcharge_flows.training.record import Origin, Record
 
@@ -132,7 +131,7 @@ def write_store(path: str | Path, records: Iterable[Record]) -> Store:
         The records do not belong together; nothing is written.
     """
     with _made(path) as file:
-        paw: dict[str, PawDataSet] = {}
+        paw: dict[str, PawDataset] = {}
         for record in records:
             _check(file, record, paw)
             _write_record(file["materials"], record)
@@ -166,7 +165,7 @@ def merge(sources: Iterable[str | Path], path: str | Path, without: Container[st
             else:
                 chosen[name] = store
     with _made(path) as file:
-        paw: dict[str, PawDataSet] = {}
+        paw: dict[str, PawDataset] = {}
         for name in sorted(chosen):
             store = chosen[name]
             with h5py.File(store.path) as source:
@@ -208,7 +207,7 @@ def _one_of(first: Store, second: Store, name: str) -> Store:
     )[3]
 
 
-def _check(file: h5py.File, record: Record, paw: dict[str, PawDataSet]) -> None:
+def _check(file: h5py.File, record: Record, paw: dict[str, PawDataset]) -> None:
     """Refuse a record that does not belong to the others; add its PAW data sets."""
     protocol = file.attrs.setdefault("protocol", record.origin.protocol)
     if protocol != record.origin.protocol:
@@ -260,25 +259,30 @@ def _write_array(group: h5py.Group, name: str, values: np.ndarray) -> None:
     )
 
 
-def _write_paw(group: h5py.Group, data_set: PawDataSet) -> None:
-    group.attrs["titel"] = data_set.titel
-    group.attrs["channels"] = data_set.channels
-    if atom := data_set.atom:
-        group.attrs["zval"] = atom.zval
-        group.attrs["q_step"] = atom.q[1]
-        _write_array(group, "form_factor", atom.form_factor)
-        _write_array(group, "record", atom.record)
+def _write_paw(group: h5py.Group, dataset: PawDataset) -> None:
+    group.attrs["titel"] = dataset.titel
+    group.attrs["channels"] = dataset.channels
+    if dataset.form_factor is not None and dataset.atomic_occupancies is not None:
+        group.attrs["zval"] = dataset.zval
+        group.attrs["q_step"] = dataset.q_step
+        _write_array(group, "form_factor", dataset.form_factor)
+        _write_array(group, "record", dataset.atomic_occupancies)
 
 
-def _read_paw(symbol: str, group: h5py.Group) -> PawDataSet:
+def _read_paw(symbol: str, group: h5py.Group) -> PawDataset:
     channels = tuple(int(degree) for degree in group.attrs["channels"])
-    atom = None
-    if "zval" in group.attrs:
-        form_factor = group["form_factor"][()]
-        q = np.arange(len(form_factor)) * float(group.attrs["q_step"])
-        zval = float(group.attrs["zval"])
-        atom = AtomicStart(symbol, zval, q, form_factor, channels, group["record"][()])
-    return PawDataSet(str(group.attrs["titel"]), channels, atom)
+    titel = str(group.attrs["titel"])
+    if "zval" not in group.attrs:
+        return PawDataset(symbol, titel, None, channels)
+    return PawDataset(
+        symbol,
+        titel,
+        float(group.attrs["zval"]),
+        channels,
+        q_step=float(group.attrs["q_step"]),
+        form_factor=group["form_factor"][()],
+        atomic_occupancies=group["record"][()],
+    )
 
 
 def _paws(file: h5py.File) -> Iterator[tuple[str, h5py.Group]]:

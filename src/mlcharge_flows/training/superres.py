@@ -70,7 +70,7 @@ class SuperResTask:
     def __init__(self, config: TrainingConfig, store: Store, device: torch.device) -> None:
         self.model = read_options(SuperResConfig, PRESETS, config)
         self.config, self.device = config, device
-        self.atoms = {symbol: paw.atom for symbol, paw in store.paw.items() if paw.atom}
+        self.atoms = {symbol: paw for symbol, paw in store.paw.items() if paw.has_free_atom}
         self.network: nn.Module = SuperResNetwork(self.model).to(device)
 
     @property

@@ -1,27 +1,26 @@
-"""What a start needs from a POTCAR: electrons, projector channels and the free atom.
+"""POTCAR: identity, valence electrons, projector channels and free atom of each PAW data set.
 
-Works for VASP's own PAW data sets and for the exports of ``gpaw-vasp potcar``. Sections are found
-by their titles; everything else in the file is ignored. POTCARs are licensed: nothing read here is
-ever stored.
+Reads VASP's own PAW data sets and the exports of ``gpaw-vasp potcar``. Sections are found by their
+titles; everything else in the file is ignored. POTCARs are licensed: nothing read here is stored.
 """
 
 from __future__ import annotations
 
 import gzip
 import re
-from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from mlcharge_flows.density.occupancies import atomic_record
-from mlcharge_flows.density.superposition import AtomicStart
+from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.vasp.fortran_floats import parse_floats
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
+
+    import numpy as np
 
 _MESH_POINTS = 1000  # of every radial function in reciprocal space, q_i = i * PSGMAX / 1000
 _KEY = r"^\s*(?:.*;\s*)?{key}\s*=\s*([^;\n]*)"
@@ -31,58 +30,7 @@ class PotcarError(ValueError):
     """A POTCAR that lacks what is asked of it; one line that names the file and the defect."""
 
 
-@dataclass(frozen=True, eq=False)
-class Potcar:
-    """One PAW data set of a POTCAR.
-
-    Parameters
-    ----------
-    titel
-        TITEL, which names the data set uniquely.
-    symbol
-        Element.
-    lexch
-        Exchange and correlation functional: PE, CA, 91, ..
-    zval
-        Valence electrons.
-    enmax
-        Recommended cutoff in eV.
-    mass
-        Atomic mass in unified mass units (POMASS).
-    channels
-        l of each projector channel, in the order of the ``Non local Part`` blocks.
-    occupancies
-        Electrons per m of the free atom, shape (channels, channels): ``uccopancies in atom``.
-    q
-        Mesh of wave numbers of the form factor, 1/angstrom.
-    form_factor
-        Atomic pseudo charge density in reciprocal space on that mesh, electrons.
-    """
-
-    titel: str
-    symbol: str
-    lexch: str
-    zval: float
-    enmax: float
-    mass: float
-    channels: tuple[int, ...]
-    occupancies: np.ndarray
-    q: np.ndarray
-    form_factor: np.ndarray
-
-    def atomic_start(self) -> AtomicStart:
-        """Give the free atom that ICHARG=2 superposes: density and on-site occupancies.
-
-        Returns
-        -------
-        AtomicStart
-            Its form factor is normalized to ZVAL at q = 0.
-        """
-        record = atomic_record(self.channels, self.occupancies)
-        return AtomicStart(self.symbol, self.zval, self.q, self.form_factor, self.channels, record)
-
-
-def read_potcar(path: str | os.PathLike[str]) -> tuple[Potcar, ...]:
+def read_potcar(path: str | os.PathLike[str]) -> tuple[PawDataset, ...]:
     """Read all data sets of a POTCAR, plain or gzipped.
 
     Parameters
@@ -92,7 +40,7 @@ def read_potcar(path: str | os.PathLike[str]) -> tuple[Potcar, ...]:
 
     Returns
     -------
-    tuple of Potcar
+    tuple of PawDataset
         In file order.
 
     Raises
@@ -112,16 +60,16 @@ def read_potcar(path: str | os.PathLike[str]) -> tuple[Potcar, ...]:
     parts = content.decode("latin-1").split("End of Dataset")
     if len(parts) == 1 or parts[-1].strip():
         raise PotcarError(f"{path}: no whole data set, 'End of Dataset' is missing")
-    potcars = []
+    datasets = []
     for number, text in enumerate(parts[:-1], start=1):
         try:
-            potcars.append(_parse(text))
+            datasets.append(_parse(text))
         except ValueError as error:
             raise PotcarError(f"{path}: data set {number}: {error}") from None
-    return tuple(potcars)
+    return tuple(datasets)
 
 
-def _parse(text: str) -> Potcar:
+def _parse(text: str) -> PawDataset:
     titel = _header(text, "TITEL")
     zval = _number(text, "ZVAL")
     lines = [line.strip() for line in text.splitlines()]
@@ -131,17 +79,19 @@ def _parse(text: str) -> Potcar:
     q_max = float(_section(lines, "local part", 1)[0])
     if q_max <= 0.0 or form_factor[0] == 0.0:
         raise ValueError("the atomic density is empty or has no mesh")
-    return Potcar(
-        titel=titel,
+    occupancies = _section(lines, "uccopancies in atom", n * n).reshape(n, n)
+    return PawDataset(
         symbol=_symbol(text, titel),
-        lexch=_header(text, "LEXCH"),
+        titel=titel,
         zval=zval,
+        channels=channels,
+        q_step=q_max / _MESH_POINTS,
+        form_factor=form_factor,
+        atomic_occupancies=atomic_record(channels, occupancies),
+        lexch=_header(text, "LEXCH"),
         enmax=_number(text, "ENMAX"),
         mass=_number(text, "POMASS"),
-        channels=channels,
-        occupancies=_section(lines, "uccopancies in atom", n * n).reshape(n, n),
-        q=np.arange(_MESH_POINTS) * (q_max / _MESH_POINTS),
-        form_factor=form_factor * (zval / form_factor[0]),
+        sha256=sha256(text.strip().encode("latin-1")).hexdigest(),
     )
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from mlcharge_flows.models.card import Card, DataCard, PawCard
+from mlcharge_flows.density.paw_dataset import PawDataset
+from mlcharge_flows.models.card import Card, DataCard
 from mlcharge_flows.models.charge3net import load
 from mlcharge_flows.models.charge3net.config import DIFFERENCE
 from mlcharge_flows.models.charge3net.model import density_of
@@ -25,7 +26,7 @@ def checkpoint(learned, tiny, oblique):
         data=DataCard(name="none", train=0, validation=0),
         paw_family="none",
         paw={
-            symbol: PawCard(titel=symbol, zval=zval, channels=(0,))
+            symbol: PawDataset(symbol, symbol, zval, (0,))
             for symbol, zval in {"Mg": 2, "O": 6, "Ti": 4}.items()
         },
         occupancies="none",

@@ -3,13 +3,13 @@ import pickle
 import pytest
 import torch
 
-from mlcharge_flows.models.card import PawCard
+from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.models.charge3net import load, load_published, published_checkpoint
 from mlcharge_flows.models.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from mlcharge_flows.models.model import DensityModel, ModelError
 
 SYMBOLS = "atom_model.convolutions.1.tp._compiled_main_left_right._w3j_1_1_2"
-PAW = {s: PawCard(titel=f"PAW_PBE {s}", zval=6, channels=(0, 0, 1, 1)) for s in ("Mg", "O", "Ti")}
+PAW = {s: PawDataset(s, f"PAW_PBE {s}", 6.0, (0, 0, 1, 1)) for s in ("Mg", "O", "Ti")}
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def test_means_of_elements_look_at_no_density():
     np.testing.assert_array_equal(completed.total, found.total)
     magnesium, oxygen, other_oxygen = completed.occupancies
     np.testing.assert_array_equal(oxygen, other_oxygen)
-    expected = ATOMS["Mg"].record + made.network.occupancies.mean_0.double().numpy()
+    expected = ATOMS["Mg"].atomic_occupancies + made.network.occupancies.mean_0.double().numpy()
     np.testing.assert_array_equal(magnesium, expected)
 
 
@@ -115,7 +115,7 @@ def test_turning_or_mirroring_the_crystal_turns_the_occupancies(predict, sign):
 
 def turned_atom(symbol, rotation):
     """The tests' free atoms are not spherical: what turning them adds."""
-    record = ATOMS[symbol].record
+    record = ATOMS[symbol].atomic_occupancies
     return rotate(record, ATOMS[symbol].channels, rotation) - record
 
 

@@ -7,8 +7,8 @@ import torch
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.occupancies import record_length
-from mlcharge_flows.density.superposition import AtomicStart
-from mlcharge_flows.models.card import Card, DataCard, PawCard
+from mlcharge_flows.density.paw_dataset import PawDataset
+from mlcharge_flows.models.card import Card, DataCard
 from mlcharge_flows.models.orbital.model import OrbitalModel
 from mlcharge_flows.models.range import TrainingRange
 from mlcharge_flows.models.scdp import ScdpConfig, ScdpNetwork
@@ -27,7 +27,15 @@ def atom(symbol):
     q = np.arange(400) * Q_STEP
     record = np.zeros(record_length(CHANNELS[symbol]))
     form_factor = zval * np.exp(-((q * width) ** 2) / 2)
-    return AtomicStart(symbol, zval, q, form_factor, tuple(CHANNELS[symbol]), record)
+    return PawDataset(
+        symbol,
+        symbol,
+        zval,
+        tuple(CHANNELS[symbol]),
+        q_step=Q_STEP,
+        form_factor=form_factor,
+        atomic_occupancies=record,
+    )
 
 
 ATOMS = {symbol: atom(symbol) for symbol in CHANNELS}
@@ -67,10 +75,7 @@ def model(**options):
         config=made.config.model_dump(),
         data=DataCard(name="none", train=0, validation=0),
         paw_family="synthetic",
-        paw={
-            symbol: PawCard(titel=symbol, zval=known.zval, channels=known.channels, q_step=Q_STEP)
-            for symbol, known in ATOMS.items()
-        },
+        paw=ATOMS,
         range=TrainingRange(volume=(1.0, 200.0), neighbors=(0, 1000)),
         licence="MIT",
         created=date(2026, 1, 1),

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from mlcharge_flows import __version__
-from mlcharge_flows.density.superposition import AtomicStart
-from mlcharge_flows.models.card import Card, DataCard, PawCard
+from mlcharge_flows.density.paw_dataset import PawDataset
+from mlcharge_flows.models.card import Card, DataCard
 from mlcharge_flows.models.range import TrainingRange
 from mlcharge_flows.models.superres import SuperResConfig, SuperResNetwork
 
@@ -21,7 +21,15 @@ VARIANTS = {
 
 def atom(symbol, zval, width):
     q = np.arange(400) * 0.1
-    return AtomicStart(symbol, zval, q, zval * np.exp(-width * q**2), (0, 0), np.zeros(3))
+    return PawDataset(
+        symbol,
+        symbol,
+        zval,
+        (0, 0),
+        q_step=q[1],
+        form_factor=zval * np.exp(-width * q**2),
+        atomic_occupancies=np.zeros(3),
+    )
 
 
 ATOMS = {"Na": atom("Na", 7.0, 0.1), "Cl": atom("Cl", 6.0, 0.06)}
@@ -43,10 +51,7 @@ def card_of(network, **changes):
         "config": network.config.model_dump(),
         "data": DataCard(name="none", train=0, validation=0),
         "paw_family": "made for tests",
-        "paw": {
-            s: PawCard(titel=s, zval=a.zval, channels=a.channels, q_step=float(a.q[1]))
-            for s, a in ATOMS.items()
-        },
+        "paw": ATOMS,
         "occupancies": "none",
         "range": TrainingRange(volume=(10, 30), neighbors=(10, 60)),
         "licence": "MIT",

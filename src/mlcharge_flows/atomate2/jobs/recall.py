@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from mlcharge_flows.sources.inputs import VaspInputs
 from mlcharge_flows.sources.learned import LearnedStartMaker
 from mlcharge_flows.training.hold_out import RECALLED
-from mlcharge_flows.training.paw_data_set import PawDataSet
 from mlcharge_flows.training.record import Origin, Record
 
 if TYPE_CHECKING:
@@ -46,6 +45,5 @@ def recall(material: Material, generator: VaspInputSet, protocol: str, model: st
     """
     inputs = VaspInputs(material.structure, generator)
     density = LearnedStartMaker(model=model).density(inputs, None, [])
-    paw = {symbol: PawDataSet.of(potcar) for symbol, potcar in inputs.potcars.items()}
     origin = Origin(material.id, protocol, f"predicted by {model}", RECALLED)
-    return Record.pack(density, paw, origin, encut=inputs.incar.get("ENCUT"))
+    return Record.pack(density, inputs.potcars, origin, encut=inputs.incar.get("ENCUT"))

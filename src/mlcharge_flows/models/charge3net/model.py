@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mlcharge_flows.density.crystal import Crystal
-    from mlcharge_flows.density.superposition import AtomicStart
+    from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.card import Card
     from mlcharge_flows.models.checkpoint import Checkpoint
 
@@ -38,7 +38,7 @@ class ChargE3NetModel:
     """
 
     def __init__(
-        self, card: Card, points: PointModel, atoms: Mapping[str, AtomicStart] | None = None
+        self, card: Card, points: PointModel, atoms: Mapping[str, PawDataset] | None = None
     ) -> None:
         self.card, self.points, self.atoms = card, points, atoms or {}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from pickle import UnpicklingError
@@ -18,7 +19,7 @@ import torch
 from e3nn.o3 import wigner_3j
 
 from mlcharge_flows import __version__
-from mlcharge_flows.models.card import Card, DataCard, PawCard
+from mlcharge_flows.models.card import Card, DataCard
 from mlcharge_flows.models.charge3net.config import ChargE3NetConfig, size_of
 from mlcharge_flows.models.charge3net.network import ChargE3Net
 from mlcharge_flows.models.charge3net.point_model import PointModel
@@ -27,6 +28,8 @@ from mlcharge_flows.models.range import TrainingRange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from mlcharge_flows.density.paw_dataset import PawDataset
 
 CITATION = (
     "T. Koker, K. Quigley, E. Taw, K. Tibbetts, L. Li, Higher-order equivariant neural networks "
@@ -72,7 +75,7 @@ def load_published(path: str | Path, *, device: str = "cpu", **config: Any) -> P
 def published_checkpoint(
     path: str | Path,
     name: str,
-    paw: Mapping[str, PawCard],
+    paw: Mapping[str, PawDataset],
     *,
     paw_family: str = "VASP's PBE, as Materials Project uses it",
     data: DataCard = MATERIALS_PROJECT,
@@ -117,7 +120,10 @@ def published_checkpoint(
         "the day of this card.",
         data=data,
         paw_family=paw_family,
-        paw={symbol: entry.model_copy(update={"q_step": None}) for symbol, entry in paw.items()},
+        paw={
+            symbol: replace(dataset, q_step=None, form_factor=None)
+            for symbol, dataset in paw.items()
+        },
         occupancies="none",
         range=extent,
         licence="MIT",

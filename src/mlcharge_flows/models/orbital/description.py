@@ -14,7 +14,7 @@ from mlcharge_flows.models.orbital.elements import N_PROPERTIES, properties, rad
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mlcharge_flows.density.superposition import AtomicStart
+    from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.orbital.config import SiteConfig
     from mlcharge_flows.models.orbital.graph import Graph
 
@@ -68,7 +68,7 @@ class Description(nn.Module):
         """Numbers that describe a pair."""
         return self.config.n_radial + self.config.n_scaled + 2 * self.config.profiles
 
-    def set_atoms(self, atoms: Mapping[str, AtomicStart]) -> None:
+    def set_atoms(self, atoms: Mapping[str, PawDataset]) -> None:
         r"""Take the densities of the free atoms from their form factors.
 
         .. math:: \rho(r) = \frac{1}{2\pi^2} \int f(q)\, j_0(qr)\, q^2\, dq
@@ -77,9 +77,7 @@ class Description(nn.Module):
             return
         r = np.arange(self.profiles.shape[1]) * _STEP
         for index, symbol in enumerate(self.config.elements):
-            atom = atoms[symbol]
-            waves = np.sinc(np.outer(r, atom.q) / pi)
-            density = np.trapezoid(atom.form_factor * waves * atom.q**2, atom.q) / (2 * pi**2)
+            density = atoms[symbol].density_at(r)
             levels = np.log10(np.maximum(density, _FAINT) / _FAINT)
             self.profiles[index] = torch.tensor(levels, dtype=self.profiles.dtype)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.density import Density
-    from mlcharge_flows.density.superposition import AtomicStart
+    from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.card import Card
     from mlcharge_flows.models.checkpoint import Checkpoint
 
@@ -39,7 +39,7 @@ class OrbitalModel:
     """
 
     def __init__(
-        self, card: Card, network: OrbitalNetwork, atoms: Mapping[str, AtomicStart]
+        self, card: Card, network: OrbitalNetwork, atoms: Mapping[str, PawDataset]
     ) -> None:
         self.card = card
         self.atoms = atoms

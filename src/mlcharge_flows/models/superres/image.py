@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlcharge_flows.density.crystal import Crystal
-    from mlcharge_flows.density.superposition import AtomicStart
+    from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.superres.axis_permutation import AxisPermutation
     from mlcharge_flows.models.superres.config import SuperResConfig
 
@@ -46,7 +46,7 @@ class Image:
     metric: torch.Tensor
 
     @classmethod
-    def of(cls, crystal: Crystal, atoms: Mapping[str, AtomicStart], config: SuperResConfig) -> Self:
+    def of(cls, crystal: Crystal, atoms: Mapping[str, PawDataset], config: SuperResConfig) -> Self:
         """Superpose the atoms of a crystal.
 
         Parameters

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.density import Density
-    from mlcharge_flows.density.superposition import AtomicStart
+    from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.card import Card
     from mlcharge_flows.models.checkpoint import Checkpoint
 
@@ -47,7 +47,7 @@ class SuperResModel:
         self,
         card: Card,
         network: SuperResNetwork,
-        atoms: Mapping[str, AtomicStart],
+        atoms: Mapping[str, PawDataset],
         symmetrise: bool | None = None,
     ) -> None:
         self.card, self.atoms = card, atoms

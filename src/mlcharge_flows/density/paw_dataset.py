@@ -1,0 +1,327 @@
+r"""A PAW data set: identity, valence, projector channels, and the free atom it was made from.
+
+The form factor of the free atom is the Fourier transform of its spherical pseudo valence density
+with compensation charge,
+
+.. math::
+    f(q) = 4\pi \int_0^\infty r^2 \rho(r) \frac{\sin qr}{qr} \, dr , \qquad f(0) = Z_{val} .
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import pi
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+
+from mlcharge_flows.density.occupancies import record_length
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_MIN_MESH_POINTS = 4
+"""Points that a cubic spline needs."""
+
+
+@dataclass(frozen=True, eq=False)
+class PartialWaves:
+    """Radial functions of a PAW data set inside its augmentation sphere.
+
+    Parameters
+    ----------
+    r
+        Radial mesh in angstrom, shape (n,).
+    all_electron
+        All-electron partial waves r phi(r), shape (channels, n), in angstrom^(-1/2).
+    pseudo
+        Pseudo partial waves r phi~(r), shape (channels, n), in angstrom^(-1/2).
+    compensation
+        Compensation charge g_L(r) of each L from 0, shape (l_max + 1, n), normalized to a unit
+        multipole, in angstrom^(-3-L).
+
+    References
+    ----------
+    G. Kresse and D. Joubert, Phys. Rev. B 59, 1758 (1999), eqs. 8, 26 and 27.
+    """
+
+    r: np.ndarray
+    all_electron: np.ndarray
+    pseudo: np.ndarray
+    compensation: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class PawDataset:
+    """One PAW data set, as far as it is known; unknown parts are None.
+
+    Equality compares all that identifies a data set (symbol, TITEL, valence, channels, mesh,
+    hash), but not its arrays; :meth:`matches` compares those, too.
+
+    Parameters
+    ----------
+    symbol
+        Element.
+    titel
+        TITEL of the POTCAR, such as ``PAW_PBE Ti_pv 07Sep2000``.
+    zval
+        Valence electrons; None where only an OUTCAR's list of data sets is known.
+    channels
+        l of each projector channel, in the order of the POTCAR.
+    q_step
+        Step of the uniform mesh of wave numbers q = 0, q_step, 2 q_step, .. of the form factor, in
+        1/angstrom. It may be known without the form factor itself.
+    form_factor
+        Form factor f(q) of the free atom on that mesh, shape (n,), in electrons. It is rescaled so
+        that f(0) is `zval`.
+    atomic_occupancies
+        Augmentation occupancies of the free atom (layout:
+        :mod:`mlcharge_flows.density.occupancies`).
+    lexch
+        Exchange-correlation functional, as LEXCH of the POTCAR names it: PE, CA, 91, ..
+    enmax
+        Recommended plane-wave cutoff in eV.
+    mass
+        Atomic mass in unified mass units.
+    sha256
+        SHA-256 of the text of the data set, in hexadecimal.
+    partial_waves
+        Partial waves and compensation charges.
+
+    Raises
+    ------
+    ValueError
+        The form factor has no mesh, fewer than four points, no electrons or values that are not
+        finite; or the number of occupancies is not that of the channels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> q = 0.1 * np.arange(200)
+    >>> hydrogen = PawDataset(
+    ...     "H", "PAW_PBE H test", 1.0, (0,), q_step=0.1, form_factor=np.exp(-(q**2))
+    ... )
+    >>> hydrogen.form_factor_at(np.array([0.0, 1.0, 50.0])).round(4).tolist()
+    [1.0, 0.3679, 0.0]
+    """
+
+    symbol: str
+    titel: str
+    zval: float | None
+    channels: tuple[int, ...]
+    q_step: float | None = None
+    form_factor: np.ndarray | None = None
+    atomic_occupancies: np.ndarray | None = None
+    lexch: str | None = None
+    enmax: float | None = None
+    mass: float | None = None
+    sha256: str | None = None
+    partial_waves: PartialWaves | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels))
+        n = record_length(self.channels)
+        if self.atomic_occupancies is not None:
+            occupancies = np.asarray(self.atomic_occupancies, dtype=float)
+            if occupancies.shape != (n,):
+                raise ValueError(
+                    f"{self.symbol}: the free atom has {occupancies.size} augmentation "
+                    f"occupancies, channels {self.channels} need {n}"
+                )
+            object.__setattr__(self, "atomic_occupancies", occupancies)
+        if self.form_factor is not None:
+            object.__setattr__(self, "form_factor", self._normalized(self.form_factor))
+
+    def _normalized(self, form_factor: np.ndarray) -> np.ndarray:
+        """Form factor with f(0) = ZVAL."""
+        values = np.asarray(form_factor, dtype=float)
+        if self.q_step is None or not self.q_step > 0.0:
+            raise ValueError(f"{self.symbol}: the form factor needs the step of its mesh")
+        if self.zval is None:
+            raise ValueError(f"{self.symbol}: the form factor needs the number of electrons")
+        if values.ndim != 1 or len(values) < _MIN_MESH_POINTS:
+            raise ValueError(
+                f"{self.symbol}: the form factor needs a mesh of {_MIN_MESH_POINTS} points or more"
+            )
+        if not np.all(np.isfinite(values)) or values[0] == 0.0:
+            raise ValueError(f"{self.symbol}: the form factor is not finite or holds no electrons")
+        if values[0] != self.zval:
+            values = values * (self.zval / values[0])
+            values[0] = self.zval
+        return values
+
+    @property
+    def has_free_atom(self) -> bool:
+        """Whether form factor and occupancies of the free atom are known."""
+        return self.form_factor is not None and self.atomic_occupancies is not None
+
+    @property
+    def q(self) -> np.ndarray:
+        """Mesh of the form factor, shape (n,), in 1/angstrom.
+
+        Raises
+        ------
+        ValueError
+            The form factor is not known.
+        """
+        return np.arange(len(self._known_form_factor)) * (self.q_step or 0.0)
+
+    @property
+    def _known_form_factor(self) -> np.ndarray:
+        if self.form_factor is None:
+            raise ValueError(f"{self.titel}: the form factor of the free atom is not known")
+        return self.form_factor
+
+    @cached_property
+    def _spline(self) -> CubicSpline:
+        # f is an even function of q: its slope vanishes at 0.
+        return CubicSpline(self.q, self._known_form_factor, bc_type=((1, 0.0), "not-a-knot"))
+
+    def form_factor_at(self, q: np.ndarray) -> np.ndarray:
+        """Interpolate the form factor by a cubic spline.
+
+        Parameters
+        ----------
+        q
+            Wave numbers in 1/angstrom, any shape.
+
+        Returns
+        -------
+        numpy.ndarray
+            Electrons, shape of `q`; 0 beyond the end of the mesh.
+
+        Raises
+        ------
+        ValueError
+            The form factor is not known.
+        """
+        # The mesh is uniform, so that each q finds its interval without a search.
+        x, coefficients = self._spline.x, self._spline.c
+        step = x[-1] / (len(x) - 1)
+        interval = np.minimum((q / step).astype(np.intp), len(x) - 2)
+        beyond = q - interval * step
+        cubic, square, linear, constant = (c[interval] for c in coefficients)
+        values = ((cubic * beyond + square) * beyond + linear) * beyond + constant
+        return np.where(q <= x[-1], values, 0.0)
+
+    def density_at(self, r: np.ndarray) -> np.ndarray:
+        r"""Spherical density of the free atom at given distances, from its form factor.
+
+        .. math:: \rho(r) = \frac{1}{2\pi^2} \int f(q) \frac{\sin qr}{qr} q^2 \, dq
+
+        Parameters
+        ----------
+        r
+            Distances in angstrom, shape (n,).
+
+        Returns
+        -------
+        numpy.ndarray
+            Electrons per cubic angstrom, shape (n,), by the trapezoidal rule on the mesh.
+
+        Raises
+        ------
+        ValueError
+            The form factor is not known.
+        """
+        q = self.q
+        bessel = np.sinc(np.outer(r, q) / pi)
+        return np.trapezoid(self._known_form_factor * bessel * q**2, q) / (2 * pi**2)
+
+    @property
+    def _identity(self) -> tuple[object, ...]:
+        return (
+            self.symbol,
+            self.titel,
+            self.zval,
+            self.channels,
+            self.q_step,
+            self.lexch,
+            self.enmax,
+            self.mass,
+            self.sha256,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PawDataset) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    def free_atom_difference(self, other: PawDataset) -> str | None:
+        """Name the first part of the free atom in which another data set differs.
+
+        Parameters
+        ----------
+        other
+            Another data set.
+
+        Returns
+        -------
+        str or None
+            ``"mesh"``, ``"density"`` (the form factor) or ``"occupancies"``, compared to 1e-9
+            electrons; None where they are the same or one of the two atoms is not known.
+        """
+        if not (self.has_free_atom and other.has_free_atom):
+            return None
+        for name, a, b in (
+            ("mesh", self.q, other.q),
+            ("density", self.form_factor, other.form_factor),
+            ("occupancies", self.atomic_occupancies, other.atomic_occupancies),
+        ):
+            if np.shape(a) != np.shape(b) or not np.allclose(a, b, rtol=1e-9, atol=1e-9):  # type: ignore[arg-type]
+                return name
+        return None
+
+    def matches(self, other: PawDataset) -> bool:
+        """Whether densities made with two data sets may be trained on together.
+
+        Parameters
+        ----------
+        other
+            Another data set.
+
+        Returns
+        -------
+        bool
+            True if TITEL and channels are the same, and the free atoms, too, or neither is known.
+        """
+        if (self.titel, self.channels) != (other.titel, other.channels):
+            return False
+        if not (self.has_free_atom and other.has_free_atom):
+            return self.has_free_atom == other.has_free_atom
+        return self.zval == other.zval and self.free_atom_difference(other) is None
+
+
+def n_electrons(datasets: Iterable[PawDataset]) -> float:
+    """Count the valence electrons of neutral atoms.
+
+    Parameters
+    ----------
+    datasets
+        PAW data set of each ion.
+
+    Returns
+    -------
+    float
+        Sum of ZVAL over the ions.
+
+    Raises
+    ------
+    ValueError
+        The valence of a data set is not known.
+
+    Examples
+    --------
+    >>> silicon = PawDataset("Si", "PAW_PBE Si test", 4.0, (0, 0, 1, 1))
+    >>> n_electrons([silicon, silicon])
+    8.0
+    """
+    total = 0.0
+    for dataset in datasets:
+        if dataset.zval is None:
+            raise ValueError(f"{dataset.titel}: the number of valence electrons is not known")
+        total += dataset.zval
+    return total

@@ -1,0 +1,115 @@
+"""The PAW data set: its form factor, its identity, and what it refuses."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.interpolate import CubicSpline
+
+from mlcharge_flows.density.paw_dataset import PawDataset, n_electrons
+
+Q = np.arange(1000) * 0.06
+
+
+def dataset(**changes):
+    facts = {
+        "symbol": "Na",
+        "titel": "PAW_PBE Na test",
+        "zval": 1.0,
+        "channels": (0, 0, 1),
+        "q_step": 0.06,
+        "form_factor": 3.3 * np.exp(-Q),
+        "atomic_occupancies": np.arange(15.0),
+    }
+    return PawDataset(**(facts | changes))
+
+
+def test_form_factor_is_normalized_to_zval_and_ends_with_the_mesh():
+    atom = dataset()
+    assert atom.form_factor_at(np.array([0.0]))[0] == 1.0
+    assert atom.form_factor_at(np.array([Q[-1] + 0.1]))[0] == 0.0
+
+
+def test_form_factor_is_the_cubic_spline():
+    atom = dataset()
+    slow = CubicSpline(Q, np.exp(-Q), bc_type=((1, 0.0), "not-a-knot"))
+    q = np.concatenate([np.random.default_rng(0).uniform(0, Q[-1], 500), [0.0, Q[1], Q[-1]]])
+    np.testing.assert_allclose(atom.form_factor_at(q), slow(q), atol=1e-14)
+    assert not atom.form_factor_at(Q[-1] + np.array([1e-9, 3.0])).any()
+
+
+def test_density_is_the_transform_of_the_form_factor():
+    width = 0.5
+    r = np.array([0.0, 0.3, 1.0, 2.5])
+    gaussian = np.exp(-(r**2) / (2 * width**2)) / (2 * np.pi * width**2) ** 1.5
+    found = dataset(form_factor=np.exp(-((Q * width) ** 2) / 2)).density_at(r)
+    np.testing.assert_allclose(found, gaussian, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"q_step": None},
+        {"q_step": -0.06},
+        {"zval": None},
+        {"form_factor": np.ones(3)},
+        {"form_factor": np.zeros(1000)},
+        {"form_factor": np.full(1000, np.nan)},
+        {"atomic_occupancies": np.zeros(14)},
+    ],
+)
+def test_bad_free_atoms_are_refused(broken):
+    with pytest.raises(ValueError, match="Na"):
+        dataset(**broken)
+
+
+def test_an_unknown_free_atom_has_no_form_factor():
+    bare = PawDataset("Na", "PAW_PBE Na test", 1.0, (0, 0, 1))
+    assert not bare.has_free_atom
+    with pytest.raises(ValueError, match="form factor of the free atom is not known"):
+        bare.form_factor_at(np.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({}, None),
+        ({"form_factor": 3.3 * np.exp(-Q) * (1 + 1e-11)}, None),
+        ({"q_step": 0.061}, "mesh"),
+        ({"form_factor": np.exp(-Q[:999])}, "mesh"),
+        ({"form_factor": np.exp(-1.01 * Q)}, "density"),
+        ({"atomic_occupancies": np.arange(15.0) + 1e-6}, "occupancies"),
+        ({"form_factor": None}, None),
+    ],
+)
+def test_differences_of_free_atoms_are_named(change, difference):
+    assert dataset().free_atom_difference(dataset(**change)) == difference
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({}, True),
+        ({"enmax": 300.0}, True),
+        ({"titel": "PAW_PBE Na_pv test"}, False),
+        ({"zval": 7.0}, False),
+        ({"form_factor": np.exp(-1.01 * Q)}, False),
+        ({"form_factor": None, "atomic_occupancies": None}, False),
+    ],
+)
+def test_data_sets_that_may_be_trained_on_together(change, same):
+    assert dataset().matches(dataset(**change)) is same
+    assert dataset(**change).matches(dataset()) is same
+
+
+def test_equality_compares_what_identifies_a_data_set():
+    assert dataset() == dataset(form_factor=None)
+    assert hash(dataset()) == hash(dataset(form_factor=None))
+    assert dataset() != dataset(sha256="ab")
+    assert dataset() != dataset(zval=7.0)
+
+
+def test_electrons_need_the_valence_of_every_ion():
+    assert n_electrons([dataset(), replace(dataset(), zval=7.0)]) == 8.0
+    with pytest.raises(ValueError, match="PAW_PBE Na test"):
+        n_electrons([dataset(), dataset(zval=None, form_factor=None)])
