@@ -23,8 +23,7 @@ from e3nn.o3 import TensorProduct, spherical_harmonics
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.models.charge3net import PRESETS, ChargE3Net, ChargE3NetConfig
-from mlcharge_flows.models.charge3net.chunks import bytes_per_probe, free_memory
-from mlcharge_flows.models.charge3net.field import DensityField
+from mlcharge_flows.models.charge3net.field import DensityField, bytes_per_probe, free_memory
 from mlcharge_flows.models.orbits import representatives
 
 if TYPE_CHECKING:

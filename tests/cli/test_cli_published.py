@@ -38,7 +38,7 @@ def refused(*words):
 @pytest.fixture
 def file(tmp_path, monkeypatch):
     """A small network in the form of the published files."""
-    monkeypatch.setattr(published, "size_of", lambda **_: SIZE)
+    monkeypatch.setattr(published, "network_config", lambda **_: SIZE)
     torch.manual_seed(0)
     network = ChargE3Net(SIZE)
     with torch.no_grad():

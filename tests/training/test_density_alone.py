@@ -16,7 +16,7 @@ from synthetic_records import packed  # noqa: E402
 
 from mlcharge_flows.cli.app import app  # noqa: E402
 from mlcharge_flows.density.fourier import regrid  # noqa: E402
-from mlcharge_flows.models.charge3net.config import DIFFERENCE  # noqa: E402
+from mlcharge_flows.models.charge3net.config import DIFFERENCE_SCALE  # noqa: E402
 from mlcharge_flows.models.checkpoint import read_checkpoint  # noqa: E402
 from mlcharge_flows.models.registry import Registry  # noqa: E402
 from mlcharge_flows.training.config import ConfigError, TrainingConfig  # noqa: E402
@@ -148,7 +148,7 @@ def test_probes_estimate_the_error_of_the_grid(store, model):
         task.network.eval()
         grid = DensityField(task.network, example.crystal).on_grid(example.density.shape)
     if model == "charge3net-difference":
-        grid = example.start + DIFFERENCE * grid
+        grid = example.start + DIFFERENCE_SCALE * grid
     expected = np.abs(grid - example.density).mean() / example.change
     assert loss == pytest.approx(expected, rel=0.03)
 

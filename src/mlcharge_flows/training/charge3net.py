@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from mlcharge_flows.models.charge3net.config import DIFFERENCE, PRESETS, ChargE3NetConfig
+from mlcharge_flows.models.charge3net.config import DIFFERENCE_SCALE, PRESETS, ChargE3NetConfig
 from mlcharge_flows.models.charge3net.field import DensityField
-from mlcharge_flows.models.charge3net.graph import Edges
-from mlcharge_flows.models.charge3net.model import density_of
+from mlcharge_flows.models.charge3net.graph import Edges, atomic_numbers
+from mlcharge_flows.models.charge3net.model import density_from_output
 from mlcharge_flows.models.charge3net.neighbors import Surroundings
 from mlcharge_flows.models.charge3net.network import ChargE3Net
-from mlcharge_flows.models.charge3net.species import atomic_numbers
 from mlcharge_flows.training.options import read_options
 
 if TYPE_CHECKING:
@@ -125,8 +124,8 @@ class ChargE3NetTask:
         drawn = [torch.randint(e.density.size, (self.config.probes,)).numpy() for e in examples]
         predicted = network(
             torch.cat([example.numbers for example in examples]),
-            Edges.joined([example.edges for example in examples], atoms),
-            Edges.joined([self._probes(*one) for one in zip(examples, drawn, strict=True)], atoms),
+            Edges.batch([example.edges for example in examples], atoms),
+            Edges.batch([self._probes(*one) for one in zip(examples, drawn, strict=True)], atoms),
         )
         shares = []
         for example, points, values in zip(
@@ -135,7 +134,7 @@ class ChargE3NetTask:
             expected = example.density.ravel()[points]
             if example.start is not None:
                 expected = expected - example.start.ravel()[points]
-                values = DIFFERENCE * values
+                values = DIFFERENCE_SCALE * values
             error = values - torch.from_numpy(expected).to(self.device)
             shares.append(error.abs().mean() / example.change)
         grid = torch.stack(shares).mean()
@@ -149,7 +148,7 @@ class ChargE3NetTask:
         assert isinstance(network, ChargE3Net)
         nx, ny, nz = example.density.shape
         output = DensityField(network, example.crystal).on_grid((nx, ny, nz))
-        predicted = density_of(output, example.start)
+        predicted = density_from_output(output, example.start)
         electrons = predicted.sum()
         # Before any training there may be none to scale, and the model would refuse to predict.
         if electrons > 0:

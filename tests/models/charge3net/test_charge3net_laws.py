@@ -1,4 +1,4 @@
-"""What holds for every density, whatever the weights; and that none of it holds by accident."""
+"""Invariances of the predicted density for random weights; each test also breaks the invariance."""
 
 from dataclasses import replace
 
@@ -9,9 +9,8 @@ from pymatgen.core import Lattice, Structure
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.models.charge3net import ChargE3Net, PointModel
-from mlcharge_flows.models.charge3net.graph import Edges
+from mlcharge_flows.models.charge3net.graph import Edges, atomic_numbers
 from mlcharge_flows.models.charge3net.neighbors import Surroundings
-from mlcharge_flows.models.charge3net.species import atomic_numbers
 from mlcharge_flows.models.model import ModelError
 
 
@@ -25,21 +24,21 @@ def same(found, expected):
     return np.max(np.abs(found - expected)) < 1e-4 * np.std(expected)
 
 
-def turn(proper):
+def orthogonal_matrix(proper):
     q = np.linalg.qr(np.random.default_rng(1).standard_normal((3, 3)))[0]
     return q * (1 if (np.linalg.det(q) > 0) == proper else -1)
 
 
 @pytest.mark.parametrize("proper", [True, False], ids=["rotation", "reflection"])
-def test_the_density_turns_with_the_crystal(model, oblique, points, proper):
-    q = turn(proper)
-    turned = replace(oblique, lattice=oblique.lattice @ q)
+def test_the_density_rotates_with_the_crystal(model, oblique, points, proper):
+    q = orthogonal_matrix(proper)
+    rotated = replace(oblique, lattice=oblique.lattice @ q)
     expected = model.density_at(oblique, points)
-    assert same(model.density_at(turned, points @ q), expected)
-    assert not same(model.density_at(turned, points), expected)
+    assert same(model.density_at(rotated, points @ q), expected)
+    assert not same(model.density_at(rotated, points), expected)
 
 
-def test_the_density_moves_with_the_crystal(model, oblique, points):
+def test_the_density_is_translated_with_the_crystal(model, oblique, points):
     shift = np.array([0.31, -0.2, 0.77])
     moved = replace(oblique, positions=oblique.positions + shift)
     expected = model.density_at(oblique, points)
@@ -74,19 +73,20 @@ def test_the_choice_of_cell_does_not_matter(model, oblique, points, change):
     assert same(model.density_at(other, points), expected)
 
 
-def test_the_density_at_an_atom_has_no_direction(model, oblique):
+def test_the_density_is_continuous_at_an_atom(model, oblique):
+    """The direction from a probe to an atom at the same place is undefined."""
     at_atoms = oblique.positions @ oblique.lattice
     nudged = at_atoms + 1e-7
     assert same(model.density_at(oblique, nudged), model.density_at(oblique, at_atoms))
 
 
-def test_far_from_atoms_the_density_is_one_number(model, oblique, points):
+def test_the_density_is_constant_beyond_the_cutoff(model, oblique, points):
     box = replace(oblique, lattice=60 * np.eye(3), positions=oblique.positions * 0.05)
     far = model.density_at(box, np.array([[30.0, 30, 30], [25.0, 35, 30]]))
     assert far[0] == far[1]
 
 
-def test_a_structure_and_a_crystal_are_the_same(model, oblique, points):
+def test_structures_and_crystals_are_accepted(model, oblique, points):
     structure = Structure(Lattice(oblique.lattice), oblique.symbols, oblique.positions)
     charged = structure.copy().add_oxidation_state_by_element({"Mg": 2, "O": -2, "Ti": 4})
     expected = model.density_at(oblique, points)
@@ -94,7 +94,7 @@ def test_a_structure_and_a_crystal_are_the_same(model, oblique, points):
     np.testing.assert_allclose(model.density_at(charged, points), expected)
 
 
-def test_what_cannot_be_asked_is_refused(model, oblique):
+def test_invalid_input_is_refused(model, oblique):
     disordered = Structure(Lattice.cubic(4), [{"Mg": 0.5, "Ti": 0.5}], [[0, 0, 0]])
     with pytest.raises(ModelError, match="ordered structure"):
         model.density_at(disordered, np.zeros((1, 3)))
@@ -107,22 +107,22 @@ def test_what_cannot_be_asked_is_refused(model, oblique):
     assert model.density_at(oblique, np.zeros((0, 3))).shape == (0,)
 
 
-def test_a_batch_is_its_structures(network, tiny, oblique, points):
+def test_a_batch_equals_its_structures(network, tiny, oblique, points):
     small = Crystal(np.eye(3) * 3.6, ("Si",), np.zeros((1, 3)))
     parts = []
     for crystal in (oblique, small):
-        around = Surroundings(crystal, tiny.cutoff)
+        neighbors = Surroundings(crystal, tiny.cutoff)
         parts.append(
             (
                 torch.as_tensor(atomic_numbers(crystal.symbols)),
-                Edges.of(around.of_atoms(), dtype=torch.float64),
-                Edges.of(around.of_points(points), dtype=torch.float64),
+                Edges.of(neighbors.of_atoms(), dtype=torch.float64),
+                Edges.of(neighbors.of_points(points), dtype=torch.float64),
             )
         )
     numbers, atoms, probes = zip(*parts, strict=True)
     n_atoms = [len(each) for each in numbers]
     together = network(
-        torch.cat(numbers), Edges.joined(atoms, n_atoms), Edges.joined(probes, n_atoms)
+        torch.cat(numbers), Edges.batch(atoms, n_atoms), Edges.batch(probes, n_atoms)
     )
     torch.testing.assert_close(together, torch.cat([network(*part) for part in parts]))
 
@@ -130,20 +130,20 @@ def test_a_batch_is_its_structures(network, tiny, oblique, points):
 def test_a_fresh_network_learns(tiny, oblique, points):
     torch.manual_seed(0)
     network = ChargE3Net(tiny)
-    around = Surroundings(oblique, tiny.cutoff)
-    asked = (
+    neighbors = Surroundings(oblique, tiny.cutoff)
+    inputs = (
         torch.as_tensor(atomic_numbers(oblique.symbols)),
-        Edges.of(around.of_atoms()),
-        Edges.of(around.of_points(points)),
+        Edges.of(neighbors.of_atoms()),
+        Edges.of(neighbors.of_points(points)),
     )
-    nearest = asked[2].vectors.norm(dim=-1).masked_fill(~asked[2].present, 9.0).amin(dim=1)
+    nearest = inputs[2].vectors.norm(dim=-1).masked_fill(~inputs[2].present, 9.0).amin(dim=1)
     target = torch.exp(-nearest)
-    optimiser = torch.optim.Adam(network.parameters(), lr=0.02)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
     losses = []
     for _ in range(40):
-        loss = (network(*asked) - target).abs().mean()
-        optimiser.zero_grad()
+        loss = (network(*inputs) - target).abs().mean()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.25 * losses[0]

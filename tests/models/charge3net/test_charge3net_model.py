@@ -8,8 +8,8 @@ import torch
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.models.card import Card, DataCard
 from mlcharge_flows.models.charge3net import load
-from mlcharge_flows.models.charge3net.config import DIFFERENCE
-from mlcharge_flows.models.charge3net.model import density_of
+from mlcharge_flows.models.charge3net.config import DIFFERENCE_SCALE
+from mlcharge_flows.models.charge3net.model import density_from_output
 from mlcharge_flows.models.checkpoint import Checkpoint, CheckpointError
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.range import TrainingRange
@@ -39,7 +39,7 @@ def checkpoint(learned, tiny, oblique):
 
 
 def positive(checkpoint, crystal):
-    """The model with the sign of its output such that it holds electrons."""
+    """The model, with the sign of the readout such that the density is positive on average."""
     model = load(checkpoint)
     if model.points.field(crystal).on_grid(SHAPE).mean() < 0:
         with torch.no_grad():
@@ -47,7 +47,7 @@ def positive(checkpoint, crystal):
     return model
 
 
-def test_a_prediction_holds_the_electrons_of_its_atoms(checkpoint, oblique):
+def test_a_prediction_integrates_to_the_valence_electrons(checkpoint, oblique):
     density = positive(checkpoint, oblique).predict(oblique, SHAPE)
     assert density.n_electrons == pytest.approx(12, abs=1e-9)
     assert density.shape == SHAPE
@@ -55,13 +55,13 @@ def test_a_prediction_holds_the_electrons_of_its_atoms(checkpoint, oblique):
     assert density.total.dtype == np.float64
 
 
-def test_the_same_is_predicted_again(checkpoint, oblique):
+def test_predictions_are_reproducible_bit_for_bit(checkpoint, oblique):
     model = positive(checkpoint, oblique)
     first, second = (model.predict(oblique, SHAPE).total for _ in range(2))
     assert first.tobytes() == second.tobytes()
 
 
-def test_what_is_no_density_is_refused(checkpoint, oblique):
+def test_a_negative_density_is_refused(checkpoint, oblique):
     model = positive(checkpoint, oblique)
     with torch.no_grad():
         model.points.network.probe_model.readout.weight *= -1
@@ -69,24 +69,25 @@ def test_what_is_no_density_is_refused(checkpoint, oblique):
         model.predict(oblique, SHAPE)
 
 
-def test_electrons_of_a_difference_come_from_the_superposition():
-    """In proportion to it: none come into vacuum, and a difference without any is kept."""
+def test_a_difference_is_made_neutral_in_proportion_to_the_superposition():
+    """No electrons appear in vacuum, and a neutral difference is unchanged."""
     rng = np.random.default_rng(0)
-    start, output = rng.uniform(size=(2, *SHAPE))
-    start[0] = 0  # vacuum
+    superposition, output = rng.uniform(size=(2, *SHAPE))
+    superposition[0] = 0  # vacuum
     output[0] = 0
-    density = density_of(output, start)
-    assert density.sum() == pytest.approx(start.sum())
+    density = density_from_output(output, superposition)
+    assert density.sum() == pytest.approx(superposition.sum())
     assert not density[0].any()
     np.testing.assert_allclose(
-        density_of(output - output.mean(), start) - start, DIFFERENCE * (output - output.mean())
+        density_from_output(output - output.mean(), superposition) - superposition,
+        DIFFERENCE_SCALE * (output - output.mean()),
     )
 
 
 def test_a_difference_needs_the_free_atoms(checkpoint):
     config = {**checkpoint.card.config, "target": "difference"}
     card = checkpoint.card.model_copy(update={"config": config})
-    with pytest.raises(CheckpointError, match="lacks free atoms to correct"):
+    with pytest.raises(CheckpointError, match="lacks free atoms"):
         load(replace(checkpoint, card=card))
 
 

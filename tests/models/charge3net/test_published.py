@@ -55,7 +55,7 @@ def forms(released):
 
 
 @pytest.mark.parametrize("form", ["released", "lightning", "tensors"])
-def test_every_form_gives_the_network(form, forms, file, size, learned, oblique, points):
+def test_every_file_form_gives_the_network(form, forms, file, size, learned, oblique, points):
     model = load_published(file(forms[form]), **size)
     found = model.network.learned()
     assert found.keys() == learned.keys()
@@ -80,7 +80,7 @@ def test_a_file_of_another_size_is_refused_in_one_line(forms, file, size):
 @pytest.mark.parametrize(
     ("config", "line"), [({"lmax": -1}, "lmax"), ({"mul": 3}, "l=1"), ({"layers": 3}, "layers")]
 )
-def test_a_size_that_cannot_be_is_refused_in_one_line(config, line, forms, file):
+def test_an_impossible_size_is_refused_in_one_line(config, line, forms, file):
     with pytest.raises(ModelError, match=line) as refused:
         load_published(file(forms["released"]), **config)
     assert "\n" not in str(refused.value)
@@ -91,7 +91,7 @@ class Foreign:
         return (print, ("code of the file ran",))
 
 
-def test_code_in_a_file_is_not_run(released, file, size, capsys):
+def test_code_in_a_file_is_not_executed(released, file, size, capsys):
     with pytest.raises(CheckpointError, match="could run foreign code"):
         load_published(file({"model": released, "hyper_parameters": Foreign()}), **size)
     assert capsys.readouterr().out == ""

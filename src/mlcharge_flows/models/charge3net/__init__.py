@@ -1,9 +1,8 @@
-"""ChargE3Net: an equivariant network that is asked for the density point by point."""
+"""ChargE3Net: an equivariant network that predicts the density point by point."""
 
 from mlcharge_flows.models.charge3net.config import PRESETS, ChargE3NetConfig
-from mlcharge_flows.models.charge3net.model import ChargE3NetModel, load
+from mlcharge_flows.models.charge3net.model import ChargE3NetModel, PointModel, load
 from mlcharge_flows.models.charge3net.network import ChargE3Net
-from mlcharge_flows.models.charge3net.point_model import PointModel
 from mlcharge_flows.models.charge3net.published import load_published, published_checkpoint
 
 __all__ = [

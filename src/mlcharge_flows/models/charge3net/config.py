@@ -1,4 +1,4 @@
-"""Size of a ChargE3Net, and presets."""
+"""Size of a ChargE3Net network, and presets."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from typing import Any, Literal
 from e3nn.o3 import Irreps
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mlcharge_flows.io import validation_problems
 from mlcharge_flows.models.model import ModelError
+
+DIFFERENCE_SCALE = 0.05
+"""Unit of the network's output if the target is a difference, electrons/angstrom^3: the typical
+size of the difference between a converged density and the superposition of atoms."""
 
 
 class ChargE3NetConfig(BaseModel):
-    """Size of a network; the defaults are those of the published ones.
+    """Size of a network; the defaults are those of the published networks.
 
     Examples
     --------
@@ -21,11 +26,9 @@ class ChargE3NetConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    num_interactions: int = Field(3, ge=1, description="Convolutions of atoms, and of probes.")
+    num_interactions: int = Field(3, ge=1, description="Convolution layers, of atoms and probes.")
     num_neighbors: float = Field(
-        20,
-        gt=0,
-        description="Sums of messages are divided by the root of it.",
+        20, gt=0, description="Aggregated messages are divided by its square root."
     )
     mul: int = Field(
         500, ge=1, description="Components per parity, spread evenly over l = 0 to lmax."
@@ -33,11 +36,11 @@ class ChargE3NetConfig(BaseModel):
     lmax: int = Field(4, ge=0, le=8, description="Largest angular momentum.")
     target: Literal["density", "difference"] = Field(
         "density",
-        description="What the network gives at a point: the density, as published, or its "
-        "difference from the superposition of atoms, which takes far less training.",
+        description="Output at a point: the density, as published, or its difference from the "
+        "superposition of atoms, which takes far less training.",
     )
-    cutoff: float = Field(4.0, gt=0, description="Radius of the neighborhood, angstrom.")
-    basis: Literal["gaussian"] = Field("gaussian", description="Radial functions.")
+    cutoff: float = Field(4.0, gt=0, description="Cutoff radius of the graph, angstrom.")
+    basis: Literal["gaussian"] = Field("gaussian", description="Radial basis functions.")
     num_basis: int = Field(20, ge=2, description="Radial functions between 0 and the cutoff.")
 
     @model_validator(mode="after")
@@ -54,54 +57,60 @@ class ChargE3NetConfig(BaseModel):
         ----------
         l
             Angular momentum.
+
+        Returns
+        -------
+        int
+            Multiplicity of the irrep.
         """
         return round(self.mul / (self.lmax + 1) / (2 * l + 1))
 
     @property
     def irreps(self) -> Irreps:
-        """Channels of a hidden layer, both parities."""
+        """Irreps of a hidden layer, both parities."""
         return Irreps([(self.channels(l), (l, p)) for l in range(self.lmax + 1) for p in (-1, 1)])
 
     @property
     def harmonics(self) -> Irreps:
-        """Spherical harmonics of an edge."""
+        """Irreps of the spherical harmonics of an edge."""
         return Irreps.spherical_harmonics(self.lmax)
 
-
-DIFFERENCE = 0.05
-"""Unit of the network's output where it is a difference, electrons/angstrom^3: about its size."""
 
 PRESETS = {
     "published": ChargE3NetConfig(),
     "medium": ChargE3NetConfig(mul=160, lmax=3),
     "small": ChargE3NetConfig(mul=64, lmax=2, num_interactions=2),
 }
-"""``published`` is the size of the paper; the others can be trained on a processor."""
+"""``published`` is the size of the paper; the others can be trained on a CPU."""
 
 
-def size_of(**config: Any) -> ChargE3NetConfig:
-    """Check the size of a network.
+def network_config(**options: Any) -> ChargE3NetConfig:
+    """Validate the size of a network.
 
     Parameters
     ----------
-    **config
+    **options
         Fields of :class:`ChargE3NetConfig`.
+
+    Returns
+    -------
+    ChargE3NetConfig
+        The size.
 
     Raises
     ------
     ModelError
-        There is no such network; one line.
+        An option is unknown or its value impossible; one line.
 
     Examples
     --------
-    >>> size_of(mul=5)
+    >>> network_config(mul=5)
     Traceback (most recent call last):
         ...
     mlcharge_flows.models.model.ModelError: no such ChargE3Net: mul=5 leaves no channel for l=1
     """
     try:
-        return ChargE3NetConfig(**config)
+        return ChargE3NetConfig(**options)
     except ValidationError as error:
-        first = error.errors()[0]
-        words = [*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")]
-        raise ModelError(f"no such ChargE3Net: {': '.join(words)}") from None
+        problem = validation_problems(error, ChargE3NetConfig)[0]
+        raise ModelError(f"no such ChargE3Net: {problem}") from None

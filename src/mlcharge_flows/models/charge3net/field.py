@@ -1,42 +1,46 @@
-"""The predicted density of one crystal as a function of position."""
+"""The predicted density of one crystal as a function of position, evaluated in chunks."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
+import psutil
 import torch
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.models.charge3net.chunks import chunks
-from mlcharge_flows.models.charge3net.graph import Edges
+from mlcharge_flows.models.charge3net.convolution import Messages
+from mlcharge_flows.models.charge3net.graph import Edges, atomic_numbers
 from mlcharge_flows.models.charge3net.neighbors import Surroundings
-from mlcharge_flows.models.charge3net.species import atomic_numbers
 from mlcharge_flows.models.orbits import representatives
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from mlcharge_flows.models.charge3net.neighbors import Neighbors
     from mlcharge_flows.models.charge3net.network import ChargE3Net
 
-BLOCK = 20_000
-"""Points whose neighbors are held at a time."""
+POINTS_PER_NEIGHBOR_LIST = 20_000
+"""Points whose neighbor lists are held in memory at a time."""
+CPU_CHUNK_BYTES = 40 * 2**20
+"""Memory of a chunk on a CPU: larger chunks leave its caches (``benchmarks/charge3net.py``)."""
+MAX_MEMORY_FRACTION = 0.25
+"""Largest fraction of the free memory that a chunk may take."""
 
 
 class DensityField:
     """The density of a crystal; features of its atoms are computed once.
 
-    The network's output as it is: it does not integrate to a number of electrons.
+    Values are the unscaled output of the network: they do not integrate to a number of electrons.
 
     Parameters
     ----------
     network
-        In evaluation, on any device and in any precision.
+        In evaluation mode, on any device and in any precision.
     crystal
         The ions.
     probes_per_chunk
-        Points that the network sees at a time; by default as many as memory allows.
+        Points evaluated at a time; by default as many as memory allows.
 
     Raises
     ------
@@ -51,13 +55,13 @@ class DensityField:
         self.probes_per_chunk = probes_per_chunk
         weights = next(network.parameters())
         self._device, self._dtype = weights.device, weights.dtype
-        # The original rounds coordinates to single precision; so trained, so asked.
-        lattice = _rounded(crystal.lattice)
-        places = _rounded(crystal.positions @ crystal.lattice)
-        rounded = Crystal(lattice, crystal.symbols, places @ np.linalg.inv(lattice))
+        # The original code rounds coordinates to single precision, in training and prediction.
+        lattice = _single_precision(crystal.lattice)
+        cartesian = _single_precision(crystal.positions @ crystal.lattice)
+        rounded = Crystal(lattice, crystal.symbols, cartesian @ np.linalg.inv(lattice))
         self._surroundings = Surroundings(rounded, network.config.cutoff)
         with torch.inference_mode():
-            self._atoms = network.atom_model(
+            self._atom_features = network.atom_model(
                 torch.as_tensor(atomic_numbers(crystal.symbols), device=self._device),
                 self._edges(self._surroundings.of_atoms(), None),
             )
@@ -65,14 +69,19 @@ class DensityField:
     def at(
         self, points: np.ndarray, progress: Callable[[int, int], None] | None = None
     ) -> np.ndarray:
-        """Density at points, electrons per cubic angstrom, shape (n,).
+        """Evaluate the density at points.
 
         Parameters
         ----------
         points
-            Cartesian, angstrom, anywhere in space, shape (n, 3).
+            Cartesian, angstrom, inside or outside of the cell, shape (n, 3).
         progress
-            Told how many points are done, and how many there are.
+            Called with the number of points done and of all points.
+
+        Returns
+        -------
+        numpy.ndarray
+            Electrons/angstrom^3, shape (n,).
 
         Raises
         ------
@@ -84,7 +93,7 @@ class DensityField:
             raise ValueError(f"points have shape {points.shape}, expected (n, 3)")
         if not np.all(np.isfinite(points)):
             raise ValueError("points are not finite")
-        return self._blocks(len(points), lambda block: points[block], progress)
+        return self._evaluate(len(points), lambda block: points[block], progress)
 
     def on_grid(
         self,
@@ -93,47 +102,52 @@ class DensityField:
         *,
         symmetry: bool = True,
     ) -> np.ndarray:
-        """Density on the points i/n of the cell, electrons per cubic angstrom.
+        """Evaluate the density on the points i/n of the cell.
 
         Parameters
         ----------
         shape
             Points along each lattice vector.
         progress
-            Told how many points are done, and how many there are.
+            Called with the number of points done and of all points.
         symmetry
-            Compute only one of the points that the crystal's symmetry makes equivalent.
+            Evaluate the symmetry-irreducible points only.
+
+        Returns
+        -------
+        numpy.ndarray
+            Electrons/angstrom^3, shape (nx, ny, nz).
         """
-        size = np.array(shape)
-        if not symmetry:
-            wanted, back = np.arange(np.prod(size)), None
-        else:
+        if symmetry:
             wanted, back = np.unique(representatives(self.crystal, shape), return_inverse=True)
+        else:
+            wanted = back = np.arange(np.prod(shape))
 
-        def places(block: slice) -> np.ndarray:
+        def cartesian(block: slice) -> np.ndarray:
             steps = np.stack(np.unravel_index(wanted[block], shape), axis=-1)
-            return (steps / size) @ self.crystal.lattice
+            points: np.ndarray = (steps / np.array(shape)) @ self.crystal.lattice
+            return points
 
-        values = self._blocks(len(wanted), places, progress)
-        return (values if back is None else values[back]).reshape(shape)
+        return self._evaluate(len(wanted), cartesian, progress)[back].reshape(shape)
 
-    def _blocks(
+    def _evaluate(
         self,
         n: int,
-        places: Callable[[slice], np.ndarray],
+        points: Callable[[slice], np.ndarray],
         progress: Callable[[int, int], None] | None,
     ) -> np.ndarray:
         values = np.empty(n)
         done = 0
-        for start in range(0, n, BLOCK):
-            block = slice(start, min(start + BLOCK, n))
-            neighbors = self._surroundings.of_points(_rounded(places(block)))
+        for first in range(0, n, POINTS_PER_NEIGHBOR_LIST):
+            block = slice(first, min(first + POINTS_PER_NEIGHBOR_LIST, n))
+            neighbors = self._surroundings.of_points(_single_precision(points(block)))
             for chunk in chunks(
                 neighbors.counts, self.network, self._device, self.probes_per_chunk
             ):
+                edges = self._edges(neighbors, chunk)
                 with torch.inference_mode():
-                    rho = self.network.probe_model(self._atoms, self._edges(neighbors, chunk))
-                values[start + chunk] = rho.cpu().numpy()
+                    rho = self.network.probe_model(self._atom_features, edges)
+                values[first + chunk] = rho.cpu().numpy()
                 done += len(chunk)
                 if progress is not None:
                     progress(done, n)
@@ -143,5 +157,82 @@ class DensityField:
         return Edges.of(neighbors, receivers, device=self._device, dtype=self._dtype)
 
 
-def _rounded(values: np.ndarray) -> np.ndarray:
+def chunks(
+    counts: np.ndarray,
+    network: ChargE3Net,
+    device: torch.device,
+    probes_per_chunk: int | None = None,
+) -> Iterator[np.ndarray]:
+    """Split probes into chunks, sorted by their number of neighbors to keep padding small.
+
+    Parameters
+    ----------
+    counts
+        Neighbors of each probe, shape (probes,).
+    network
+        The network that evaluates them.
+    device
+        Its device.
+    probes_per_chunk
+        Largest number of probes; by default as many as memory allows.
+
+    Yields
+    ------
+    numpy.ndarray
+        Indices of the probes of a chunk.
+    """
+    order = np.argsort(counts, kind="stable")[::-1]
+    memory = free_memory(device)
+    first = 0
+    while first < len(order):
+        if probes_per_chunk is None:
+            size = max(1, int(memory / bytes_per_probe(network, int(counts[order[first]]))))
+        else:
+            size = max(1, probes_per_chunk)
+        yield order[first : first + size]
+        first += size
+
+
+def bytes_per_probe(network: ChargE3Net, neighbors: int) -> int:
+    """Memory that a probe takes while its messages are summed.
+
+    Parameters
+    ----------
+    network
+        The network that evaluates it.
+    neighbors
+        Its number of neighbors.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
+    layers = [part for part in network.probe_model.modules() if isinstance(part, Messages)]
+    # Weights twice (computed, and multiplied into the features); sums as blocks and joined.
+    per_edge = max(2 * layer.n_weights + layer.irreps_in.dim for layer in layers)
+    per_probe = max(2 * layer.irreps_out.dim for layer in layers)
+    size = next(network.parameters()).element_size()
+    return int(size * (neighbors * per_edge + per_probe))
+
+
+def free_memory(device: torch.device) -> int:
+    """Memory that a chunk may take.
+
+    Parameters
+    ----------
+    device
+        Device of the evaluation.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
+    if device.type == "cuda":
+        return int(MAX_MEMORY_FRACTION * torch.cuda.mem_get_info(device)[0])
+    return int(min(CPU_CHUNK_BYTES, MAX_MEMORY_FRACTION * psutil.virtual_memory().available))
+
+
+def _single_precision(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32).astype(float)

@@ -1,4 +1,4 @@
-"""Who hears whom: atoms hear atoms, probes hear atoms, nobody hears probes."""
+"""Directed edges of the graph: atom to atom, and atom to probe."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
 import torch
+from pymatgen.core.periodic_table import Element
 from torch.nn.functional import pad
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from mlcharge_flows.models.model import ModelError
 
-    import numpy as np
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
     from mlcharge_flows.models.charge3net.neighbors import Neighbors
 
 
 @dataclass(frozen=True, eq=False)
 class Edges:
-    """Edges into each receiver, padded to the largest number of them.
+    """Edges into each receiver, padded to the largest number of neighbors.
 
     Parameters
     ----------
     senders
-        Atom at the other end, shape (receivers, neighbors); 0 where there is none.
+        Index of the sending atom, shape (receivers, neighbors); 0 for padding.
     vectors
         From the receiver to that atom, angstrom, shape (receivers, neighbors, 3).
     present
@@ -44,16 +46,21 @@ class Edges:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> Self:
-        """Pad a list of neighbors.
+        """Pad a neighbor list.
 
         Parameters
         ----------
         neighbors
             Neighbors of all receivers.
         receivers
-            Which of the receivers, in which order; all by default.
+            Indices of the receivers, in the order wanted; all by default.
         device, dtype
-            Where the tensors live, and their precision.
+            Device and precision of the tensors.
+
+        Returns
+        -------
+        Edges
+            One row per receiver.
         """
         senders, vectors, present = neighbors.padded(receivers)
         return cls(
@@ -63,15 +70,20 @@ class Edges:
         )
 
     @classmethod
-    def joined(cls, edges: Sequence[Self], n_atoms: Sequence[int]) -> Self:
-        """Edges of several structures in one, for training in batches.
+    def batch(cls, edges: Sequence[Self], n_atoms: Sequence[int]) -> Self:
+        """Join the edges of several structures in one disconnected graph.
 
         Parameters
         ----------
         edges
             Edges of each structure.
         n_atoms
-            Atoms of each structure, which shift the senders of those that follow.
+            Atoms of each structure; the senders of later structures are shifted by them.
+
+        Returns
+        -------
+        Edges
+            The receivers of all structures, one structure after the other.
         """
         width = max(e.senders.shape[1] for e in edges)
         offsets = accumulate(n_atoms, initial=0)
@@ -81,3 +93,32 @@ class Edges:
             torch.cat([pad(e.vectors, (0, 0, *p)) for e, p in padded]),
             torch.cat([pad(e.present, p) for e, p in padded]),
         )
+
+
+def atomic_numbers(symbols: Iterable[str]) -> np.ndarray:
+    """Atomic number of each element.
+
+    Parameters
+    ----------
+    symbols
+        Element symbols.
+
+    Returns
+    -------
+    numpy.ndarray
+        Integers, shape (n,).
+
+    Raises
+    ------
+    ModelError
+        A symbol is not an element.
+
+    Examples
+    --------
+    >>> atomic_numbers(["Na", "Cl"])
+    array([11, 17])
+    """
+    try:
+        return np.array([Element(symbol).Z for symbol in symbols], dtype=np.int64)
+    except ValueError as error:
+        raise ModelError(f"{error}: the model knows elements only") from None

@@ -1,9 +1,13 @@
 """ChargE3Net: the density at any point from the atoms around it.
 
-T. Koker, K. Quigley, E. Taw, K. Tibbetts, L. Li, npj Computational Materials 10, 161 (2024): atoms
-hear atoms within 4 angstrom; a probe at each point hears the atoms within 4 angstrom, layer by
-layer; a linear readout of its scalars is the density. Equivariant under rotations and reflections,
-with features up to l = 4.
+Atoms receive messages from the atoms within the cutoff, 4 angstrom; a probe at each point receives
+messages from the atoms within the cutoff, layer by layer; a linear readout of its scalars is the
+density. The features, up to l = 4, are equivariant under rotations and reflections.
+
+References
+----------
+T. Koker, K. Quigley, E. Taw, K. Tibbetts, L. Li, Higher-order equivariant neural networks for
+charge density prediction in materials, npj Comput. Mater. 10, 161 (2024), equations 2 to 5.
 """
 
 from __future__ import annotations
@@ -24,8 +28,8 @@ if TYPE_CHECKING:
     from mlcharge_flows.models.charge3net.graph import Edges
 
 N_SPECIES = 119
-"""Length of the one-hot code of an element: atomic numbers 0 to 118."""
-_NORMALISATION = [
+"""Length of the one-hot encoding of an element: atomic numbers 0 to 118."""
+_NORMALIZATION = [
     f"{part}.basis.{name}" for part in ("atom_model", "probe_model") for name in ("mean", "inv_std")
 ]
 
@@ -42,13 +46,13 @@ class _Layers(nn.Module):
         self.irreps: list[Irreps] = []
         for layer in range(config.num_interactions):
             nonlinearity = gate(receivers, config)
-            heard = senders[layer] if senders else receivers
-            self.convolutions.append(Convolution(heard, receivers, nonlinearity.irreps_in, config))
+            sent = senders[layer] if senders else receivers
+            self.convolutions.append(Convolution(sent, receivers, nonlinearity.irreps_in, config))
             self.gates.append(nonlinearity)
             receivers = nonlinearity.irreps_out
             self.irreps.append(receivers)
 
-    def functions(self, edges: Edges) -> tuple[torch.Tensor, torch.Tensor]:
+    def edge_functions(self, edges: Edges) -> tuple[torch.Tensor, torch.Tensor]:
         """Spherical harmonics, zero for padding, and radial functions of each edge."""
         values = spherical_harmonics(
             self.harmonics, edges.vectors, normalize=True, normalization="component"
@@ -69,16 +73,21 @@ class AtomModel(_Layers):
         super().__init__([], Irreps(f"{N_SPECIES}x0e"), config)
 
     def forward(self, numbers: torch.Tensor, edges: Edges) -> list[torch.Tensor]:
-        """Features after each layer, each of shape (atoms, channels).
+        """Compute the features after each layer.
 
         Parameters
         ----------
         numbers
-            Atomic numbers.
+            Atomic numbers, shape (atoms,).
         edges
             Edges into each atom.
+
+        Returns
+        -------
+        list of torch.Tensor
+            One per layer, each of shape (atoms, components).
         """
-        harmonics, basis = self.functions(edges)
+        harmonics, basis = self.edge_functions(edges)
         features = nn.functional.one_hot(numbers, N_SPECIES).to(harmonics.dtype)
         layers = []
         for convolution, nonlinearity in zip(self.convolutions, self.gates, strict=True):
@@ -95,7 +104,7 @@ class ProbeModel(_Layers):
     Parameters
     ----------
     atoms
-        Channels of the atoms after each layer.
+        Irreps of the atoms' features after each layer.
     config
         Size of the network.
     """
@@ -105,22 +114,28 @@ class ProbeModel(_Layers):
         self.readout = Linear(self.irreps[-1], "0e")
 
     def forward(self, atoms: list[torch.Tensor], edges: Edges) -> torch.Tensor:
-        """Density, electrons per cubic angstrom, shape (probes,).
+        """Compute the density at the probes.
 
         Parameters
         ----------
         atoms
-            Features of the atoms after each layer.
+            Features of the atoms after each layer, each of shape (atoms, components).
         edges
             Edges into each probe.
+
+        Returns
+        -------
+        torch.Tensor
+            Electrons/angstrom^3, shape (probes,).
         """
-        harmonics, basis = self.functions(edges)
+        harmonics, basis = self.edge_functions(edges)
         features = harmonics.new_zeros(len(edges.senders), 1)
         for sent, convolution, nonlinearity in zip(
             atoms, self.convolutions, self.gates, strict=True
         ):
             features = nonlinearity(convolution(sent, features, edges.senders, harmonics, basis))
-        return self.readout(features).squeeze(-1)
+        density: torch.Tensor = self.readout(features).squeeze(-1)
+        return density
 
 
 class ChargE3Net(nn.Module):
@@ -146,7 +161,7 @@ class ChargE3Net(nn.Module):
         self.probe_model = ProbeModel(self.atom_model.irreps, config)
 
     def forward(self, numbers: torch.Tensor, atoms: Edges, probes: Edges) -> torch.Tensor:
-        """Density at the probes, electrons per cubic angstrom, shape (probes,).
+        """Compute the density at probes.
 
         Parameters
         ----------
@@ -154,35 +169,46 @@ class ChargE3Net(nn.Module):
             Atomic numbers, shape (atoms,).
         atoms, probes
             Edges into the atoms, and into the probes.
+
+        Returns
+        -------
+        torch.Tensor
+            Electrons/angstrom^3, shape (probes,).
         """
-        return self.probe_model(self.atom_model(numbers, atoms), probes)
+        density: torch.Tensor = self.probe_model(self.atom_model(numbers, atoms), probes)
+        return density
 
     def learned(self) -> dict[str, torch.Tensor]:
-        """All that training determines, by name: weights and the scale of the radial basis.
+        """Tensors that training determines: weights and the scale of the radial basis.
 
         Returns
         -------
         dict
-            What :meth:`of` takes; the names are those of the published checkpoints.
+            The argument of :meth:`of`; the names are those of the published checkpoints.
         """
-        names = {name for name, _ in self.named_parameters()} | set(_NORMALISATION)
+        names = {name for name, _ in self.named_parameters()} | set(_NORMALIZATION)
         return {name: value for name, value in self.state_dict().items() if name in names}
 
     @classmethod
     def of(cls, config: ChargE3NetConfig, learned: Mapping[str, torch.Tensor]) -> Self:
-        """Build a network from what training determined.
+        """Build a network from trained tensors.
 
         Parameters
         ----------
         config
             Size of the network.
         learned
-            Tensors by name, as :meth:`learned` gives them.
+            Tensors by name, see :meth:`learned`.
+
+        Returns
+        -------
+        ChargE3Net
+            The network with these weights.
 
         Raises
         ------
         ValueError
-            The tensors are not those of a network of this size; says which is not.
+            A tensor is missing, unknown, of another shape or not finite; the message names it.
         """
         network = cls(config)
         own = network.learned()

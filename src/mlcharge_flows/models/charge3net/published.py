@@ -1,8 +1,12 @@
-"""The authors' own checkpoint files, read without running any code that they may contain.
+"""Published checkpoint files, read without executing code that they may contain.
 
 Known forms: ``{"model": tensors}`` as released, and Lightning's ``{"state_dict": tensors}`` with
-every name behind ``network.``. Beside the weights they hold constants of e3nn, which are compared
-with those in use here.
+the prefix ``network.`` to every name. Besides the weights they hold constants of e3nn, which are
+compared with those of the installed version.
+
+References
+----------
+Code and weights of the authors: https://github.com/AIforGreatGood/charge3net (MIT).
 """
 
 from __future__ import annotations
@@ -19,11 +23,12 @@ import torch
 from e3nn.o3 import wigner_3j
 
 from mlcharge_flows import __version__
+from mlcharge_flows.io import file_sha256
 from mlcharge_flows.models.card import Card, DataCard
-from mlcharge_flows.models.charge3net.config import ChargE3NetConfig, size_of
+from mlcharge_flows.models.charge3net.config import ChargE3NetConfig, network_config
+from mlcharge_flows.models.charge3net.model import PointModel
 from mlcharge_flows.models.charge3net.network import ChargE3Net
-from mlcharge_flows.models.charge3net.point_model import PointModel
-from mlcharge_flows.models.checkpoint import Checkpoint, CheckpointError, checksum
+from mlcharge_flows.models.checkpoint import Checkpoint, CheckpointError
 from mlcharge_flows.models.range import TrainingRange
 
 if TYPE_CHECKING:
@@ -38,9 +43,10 @@ CITATION = (
 MATERIALS_PROJECT = DataCard(
     name="Materials Project, PBE and PBE+U, collected on 7 May 2023", train=106_171, validation=512
 )
-"""What ``charge3net_mp.pt`` was trained on, from the paper."""
+"""Training data of ``charge3net_mp.pt``, from the paper."""
 RANGE = TrainingRange(volume=(6.7, 59.4), neighbors=(6, 136))
-"""Of 4,370 materials of its training set (neighbors: of the 40 densest and the 40 loosest)."""
+"""Of 4,370 materials of its training set (neighbors: of the 40 with the smallest and the 40 with
+the largest volume per atom)."""
 _PARTS = ("atom_model.", "probe_model.")
 _SYMBOLS = re.compile(r"_w3j_(\d+)_(\d+)_(\d+)$")
 _CONSTANT = re.compile(r"\.(output_mask|tp\..*|mul\..*)$")
@@ -52,23 +58,23 @@ def load_published(path: str | Path, *, device: str = "cpu", **config: Any) -> P
     Parameters
     ----------
     path
-        The file as its authors released it.
+        The file as released by its authors.
     device
-        Where the network shall run.
+        Device of the network.
     **config
-        Size of the network where it is not the published one; see :class:`ChargE3NetConfig`.
+        Size of the network if it is not the published one; fields of :class:`ChargE3NetConfig`.
 
     Returns
     -------
     PointModel
-        ``density_at(structure, points)`` gives the density in electrons per cubic angstrom.
+        ``density_at(structure, points)`` evaluates the density in electrons/angstrom^3.
 
     Raises
     ------
-    CheckpointError
-        The file is none, or of a network of another size; one line.
+    ModelError
+        The file is no checkpoint, or of a network of another size; one line.
     """
-    size = size_of(**config)
+    size = network_config(**config)
     return PointModel(published_network(path, size).to(device))
 
 
@@ -82,42 +88,47 @@ def published_checkpoint(
     extent: TrainingRange = RANGE,
     **config: Any,
 ) -> Checkpoint:
-    """Turn a published file into a checkpoint of this project.
+    """Convert a published file to a checkpoint of this package.
 
-    The file does not say which PAW data sets its densities are made with, nor how many electrons
-    they have: the card needs them from the user's own POTCARs.
+    The file names neither the PAW data sets of its training densities nor their valence electrons:
+    the card takes them from the user's own POTCARs.
 
     Parameters
     ----------
     path
-        The file as its authors released it.
+        The file as released by its authors.
     name
-        What the model shall be called by.
+        Name of the checkpoint.
     paw
-        PAW data set of each element that the model may be asked for, without its free atom.
+        PAW data set of each element that the model may predict, without its free atom.
     paw_family
-        Where these come from.
+        Functional and library of these PAW data sets.
     data
-        What the network was trained on.
+        Training data of the network.
     extent
-        Crystals beyond are refused.
+        Range of the training crystals; others are refused.
     **config
-        Size of the network where it is not the published one.
+        Size of the network if it is not the published one; fields of :class:`ChargE3NetConfig`.
+
+    Returns
+    -------
+    Checkpoint
+        Without free atoms.
 
     Raises
     ------
     ModelError
-        The file is none, or of a network of another size; one line.
+        The file is no checkpoint, or of a network of another size; one line.
     """
     path = Path(path)
-    size = size_of(**config)
+    size = network_config(**config)
     network = published_network(path, size)
     card = Card(
         name=name,
         architecture="charge3net",
         config=size.model_dump(),
-        description=f"ChargE3Net as published: {path.name}, sha256 {checksum(path)}; converted on "
-        "the day of this card.",
+        description=f"ChargE3Net as published: {path.name}, sha256 {file_sha256(path)}; converted "
+        "on the day of this card.",
         data=data,
         paw_family=paw_family,
         paw={
@@ -140,17 +151,22 @@ def published_network(path: str | Path, size: ChargE3NetConfig) -> ChargE3Net:
     Parameters
     ----------
     path
-        The file as its authors released it.
+        The file as released by its authors.
     size
-        Its size.
+        Size of the network.
+
+    Returns
+    -------
+    ChargE3Net
+        On the CPU, in single precision.
 
     Raises
     ------
     CheckpointError
-        The file is none, or of a network of another size; one line.
+        The file is no checkpoint, or of a network of another size; one line.
     """
     path = Path(path)
-    tensors = _without_constants(path, _tensors(path, _content(path)))
+    tensors = _without_constants(path, _network_tensors(path, _read(path)))
     try:
         return ChargE3Net.of(size, tensors)
     except ValueError as error:
@@ -161,7 +177,7 @@ def published_network(path: str | Path, size: ChargE3NetConfig) -> ChargE3Net:
         ) from None
 
 
-def _content(path: Path) -> Any:
+def _read(path: Path) -> object:
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such file")
     try:
@@ -176,7 +192,7 @@ def _content(path: Path) -> Any:
         raise CheckpointError(f"{path}: not a whole file of torch.save") from None
 
 
-def _tensors(path: Path, content: Any) -> dict[str, torch.Tensor]:
+def _network_tensors(path: Path, content: object) -> dict[str, torch.Tensor]:
     """Tensors of the network, by their names in the released form."""
     if isinstance(content, dict):
         for form in ("model", "state_dict"):
@@ -197,7 +213,7 @@ def _tensors(path: Path, content: Any) -> dict[str, torch.Tensor]:
 
 
 def _without_constants(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Leave out what e3nn computes itself, after a look at the 3j symbols."""
+    """Check the 3j symbols of the file, and leave out all that e3nn computes itself."""
     for name, value in tensors.items():
         if found := _SYMBOLS.search(name):
             own = wigner_3j(*map(int, found.groups()))

@@ -1,4 +1,4 @@
-"""Radial functions of an edge: normalized Gaussians, and the network that weighs paths."""
+"""Radial functions of an edge: normalized Gaussians, and the network of the path weights."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import nn
 class RadialBasis(nn.Module):
     """Gaussians spread evenly over 0 to the cutoff, each with mean 0 and deviation 1 there.
 
-    Nothing makes them vanish at the cutoff: the network is not continuous where an atom leaves the
-    neighborhood.
+    They do not vanish at the cutoff: the network is discontinuous where an atom leaves the
+    neighborhood, as the published one is.
 
     Parameters
     ----------
@@ -28,24 +28,30 @@ class RadialBasis(nn.Module):
         super().__init__()
         self.cutoff, self.size = cutoff, size
         values = self._gaussians(torch.linspace(0.0, cutoff, 10_001, dtype=torch.float64))
-        # Buffers, not constants: a checkpoint brings its own.
+        # Buffers, not constants: a checkpoint holds its own.
         self.register_buffer("mean", values.mean(0).float())
         self.register_buffer("inv_std", values.std(0).reciprocal().float())
 
     def forward(self, distances: torch.Tensor) -> torch.Tensor:
-        """Evaluate all functions, shape (..., size).
+        """Evaluate all functions.
 
         Parameters
         ----------
         distances
             Angstrom, any shape.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (..., size).
         """
         return (self._gaussians(distances) - self.mean) * self.inv_std
 
     def _gaussians(self, distances: torch.Tensor) -> torch.Tensor:
-        return soft_one_hot_linspace(
+        values: torch.Tensor = soft_one_hot_linspace(
             distances, 0.0, self.cutoff, self.size, basis="gaussian", cutoff=False
         )
+        return values
 
 
 class RadialLayer(nn.Module):
@@ -54,7 +60,7 @@ class RadialLayer(nn.Module):
     Parameters
     ----------
     n_in, n_out
-        Width.
+        Number of inputs and outputs.
     """
 
     def __init__(self, n_in: int, n_out: int) -> None:
@@ -63,8 +69,9 @@ class RadialLayer(nn.Module):
 
     @property
     def matrix(self) -> torch.Tensor:
-        """Shape (n_in, n_out)."""
-        return self.weight / self.weight.shape[0] ** 0.5
+        """Scaled weights, shape (n_in, n_out)."""
+        scaled: torch.Tensor = self.weight / self.weight.shape[0] ** 0.5
+        return scaled
 
 
 class RadialNetwork(nn.Module):
@@ -84,25 +91,36 @@ class RadialNetwork(nn.Module):
         super().__init__()
         self.layer0 = RadialLayer(n_basis, n_hidden)
         self.layer1 = RadialLayer(n_hidden, n_weights)
-        # e3nn's SiLU: scaled to variance 1 for a normal distribution of inputs.
+        # e3nn's SiLU: scaled to variance 1 for normally distributed inputs.
         self.activation = normalize2mom(nn.functional.silu)
 
     def hidden(self, basis: torch.Tensor) -> torch.Tensor:
-        """Hidden layer, shape (..., n_hidden).
+        """Evaluate the hidden layer.
 
         Parameters
         ----------
         basis
             Radial functions, shape (..., n_basis).
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (..., n_hidden).
         """
-        return self.activation(basis @ self.layer0.matrix)
+        values: torch.Tensor = self.activation(basis @ self.layer0.matrix)
+        return values
 
     def forward(self, basis: torch.Tensor) -> torch.Tensor:
-        """All weights, shape (..., n_weights).
+        """Evaluate all weights.
 
         Parameters
         ----------
         basis
             Radial functions, shape (..., n_basis).
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (..., n_weights).
         """
         return self.hidden(basis) @ self.layer1.matrix

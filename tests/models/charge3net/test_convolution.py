@@ -1,16 +1,16 @@
-"""The fast sum of messages, beside e3nn's tensor product, edge by edge."""
+"""The summed messages, compared with e3nn's tensor product edge by edge."""
 
 import pytest
 import torch
 from e3nn.o3 import Irrep, Irreps, TensorProduct, spherical_harmonics
 
-from mlcharge_flows.models.charge3net.messages import Messages
+from mlcharge_flows.models.charge3net.convolution import Messages
 from mlcharge_flows.models.charge3net.radial import RadialBasis, RadialNetwork
 
 SENDERS = Irreps("5x0o+4x0e+3x1o+2x1e+1x2o+2x2e")
 
 
-def slow(senders, harmonics, wanted, features, edges, values, weights):
+def reference(senders, harmonics, wanted, features, edges, values, weights):
     """One tensor product per edge, then the sum over the edges of each receiver."""
     blocks, instructions = [], []
     for i, (mul, a) in enumerate(senders):
@@ -35,7 +35,7 @@ def slow(senders, harmonics, wanted, features, edges, values, weights):
 
 
 @pytest.mark.parametrize("wanted", ["0e+0o+1o+1e+2o+2e", "0e+1o+2e", "0o"])
-def test_messages_are_those_of_the_tensor_product(wanted):
+def test_messages_equal_those_of_the_tensor_product(wanted):
     torch.manual_seed(2)
     harmonics, wanted = Irreps.spherical_harmonics(2), Irreps(wanted)
     messages = Messages(SENDERS, harmonics, wanted).double()
@@ -46,7 +46,7 @@ def test_messages_are_those_of_the_tensor_product(wanted):
     values = spherical_harmonics(harmonics, vectors, normalize=True, normalization="component")
     values[3, 2:] = 0.0  # padding
     basis = RadialBasis(4.0, 6).double()(vectors.norm(dim=-1))
-    irreps, expected = slow(SENDERS, harmonics, wanted, features, edges, values, radial(basis))
+    irreps, expected = reference(SENDERS, harmonics, wanted, features, edges, values, radial(basis))
     found = messages(features, edges, values, radial.hidden(basis), radial)
     assert messages.irreps_out == irreps
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
