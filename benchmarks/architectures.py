@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from mlcharge_flows.models.registry import LoadedModel
-    from mlcharge_flows.scf.summary import ArmSummary, Summary
+    from mlcharge_flows.scf.statistics import ArmSummary, Summary
     from mlcharge_flows.training.record import Record
 
 _BESIDE_AXIS = {

@@ -51,7 +51,7 @@ def counted(folder: str, arm: str) -> ScfRun:
         wall_time=10.0,
         converged=True,
         started_from="chgcar" if comment else "atoms",
-        start_comment=comment,
+        echoed_comment=comment,
         expected_comment=comment,
     )
 
@@ -94,7 +94,7 @@ def stored(comparisons: Sequence[Comparison]) -> JobStore:
                     "completed_at": datetime.now().isoformat(),
                     "metadata": {
                         "campaign": "benchmark",
-                        "material": comparison.material,
+                        "material": comparison.material_id,
                         **({"result": True} if last else {}),
                     },
                 }

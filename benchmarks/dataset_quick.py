@@ -28,7 +28,7 @@ from steps_by_error import copy_inputs
 from mlcharge_flows.atomate2.flows.dataset import QUICK
 from mlcharge_flows.campaign.local import results
 from mlcharge_flows.density.metrics import error_removed
-from mlcharge_flows.scf.count import count_run
+from mlcharge_flows.scf.run import count_run
 from mlcharge_flows.settings import Settings
 from mlcharge_flows.vasp.chgcar import read_chgcar
 
@@ -42,12 +42,12 @@ def main() -> None:
     print("|---|---:|---:|---:|---:|")
     ratios, rows = [], []
     for comparison in track(results(compared), "crystals"):
-        folder = compared / comparison.material
+        folder = compared / comparison.material_id
         start = read_chgcar(folder / "superposition-start" / "CHGCAR")
         best = read_chgcar(next((folder / "converged-run").glob("CHGCAR*")))
         seconds, off, steps = [], [], []
         for name, model, tags in (("protocol", "default", {}), ("quick", "learned", QUICK)):
-            run = out / comparison.material / name
+            run = out / comparison.material_id / name
             copy_inputs(folder / f"{model}-run", run)
             Incar({**Incar.from_file(run / "INCAR"), **tags}).write_file(run / "INCAR")
             if name == "quick":

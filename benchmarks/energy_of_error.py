@@ -45,12 +45,12 @@ SMALL = 0.1
 def main() -> None:
     """Print the table."""
     compared = Path(sys.argv[1])
-    chosen = [c for c in results(compared) if c.material in sys.argv[2:] or not sys.argv[2:]]
+    chosen = [c for c in results(compared) if c.material_id in sys.argv[2:] or not sys.argv[2:]]
     ranges = " | ".join(f"{low:g} to {high:g}" for low, high in pairwise(EDGES))
     print(f"| material | all | little density | share of the cell | {ranges} |")
     print("|---|" + "---:|" * (len(EDGES) + 2))
     for comparison in track(chosen, "crystals"):
-        folder = compared / comparison.material
+        folder = compared / comparison.material_id
         starts = [
             read_chgcar(folder / f"{arm}-start" / "CHGCAR") for arm in ("converged", "learned")
         ]

@@ -35,11 +35,11 @@ def main() -> None:
     print("|---|---|" + "---|" * (len(arms) + 1))
     rows = tidy_rows(comparisons)
     for comparison in sorted(comparisons, key=lambda c: c.formula):
-        mine = [row for row in rows if row.material == comparison.material]
+        mine = [row for row in rows if row.material_id == comparison.material_id]
         runs = (comparison.arms.get(arm) for arm in arms)
         steps = " | ".join(str(run.n_total) if run else "" for run in runs)
         change = max(abs(row.dE_meV_per_atom or 0.0) for row in mine)
-        name = f"{comparison.formula} ({comparison.material})"
+        name = f"{comparison.formula} ({comparison.material_id})"
         print(f"| {name} | {comparison.n_atoms} | {steps} | {change:.3f} |")
     print("\n| start | median cost, s | median cost, steps of the same material |\n|---|---:|---:|")
     for arm in arms:
@@ -65,7 +65,7 @@ def _cost(comparison: Comparison, arm: str) -> tuple[float, float] | None:
     reference, run = comparison.arms.get("default"), comparison.arms.get(arm)
     if not (reference and run and reference.n_total and reference.wall_time) or run.failure:
         return None
-    return run.start_time, run.start_time / (reference.wall_time / reference.n_total)
+    return run.preparation_time, run.preparation_time / (reference.wall_time / reference.n_total)
 
 
 if __name__ == "__main__":

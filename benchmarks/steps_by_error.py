@@ -30,7 +30,7 @@ from rich.progress import track
 
 from mlcharge_flows.campaign.local import results
 from mlcharge_flows.density.metrics import error_removed
-from mlcharge_flows.scf.count import count_run
+from mlcharge_flows.scf.run import count_run
 from mlcharge_flows.settings import Settings
 from mlcharge_flows.sources.inputs import VaspInputs
 from mlcharge_flows.sources.superposition import superposed
@@ -62,18 +62,18 @@ def main() -> None:
     warnings.simplefilter("ignore", UnknownPotcarWarning)
     rows: dict[tuple[str, float], list[tuple[float, float, int, int]]] = {}
     for comparison in track(results(compared), "crystals"):
-        folder = compared / comparison.material
+        folder = compared / comparison.material_id
         converged, learned = (
             read_chgcar(folder / f"{arm}-start" / "CHGCAR") for arm in ("converged", "learned")
         )
-        inputs = out / comparison.material / "inputs"
+        inputs = out / comparison.material_id / "inputs"
         copy_inputs(folder / "converged-run", inputs)
         superposition = superposed(VaspInputs.of(VaspInput.from_directory(inputs)))
         from_atoms = comparison.arms["default"].n_total
         for kind, share in STARTS:
             far = learned if kind == "learned" else superposition
             start = between(converged, far, share)
-            run = out / comparison.material / f"{kind}-{share}"
+            run = out / comparison.material_id / f"{kind}-{share}"
             counted = run_from(start, run, folder / "converged-run", settings.vasp_cmd)
             if counted.failure or counted.n_total is None or from_atoms is None:
                 print(f"{run}: left out ({counted.failure})", file=sys.stderr)

@@ -49,11 +49,11 @@ def main() -> None:
     compared, out = Path(sys.argv[1]), Path(sys.argv[2])
     settings = Settings()
     settings.activate()
-    chosen = [c for c in results(compared) if c.material in sys.argv[3:] or not sys.argv[3:]]
+    chosen = [c for c in results(compared) if c.material_id in sys.argv[3:] or not sys.argv[3:]]
     rows: dict[str, list[str]] = {}
     off: dict[str, list[str]] = {}
     for comparison in track(chosen, "crystals"):
-        folder, runs = compared / comparison.material, out / comparison.material
+        folder, runs = compared / comparison.material_id, out / comparison.material_id
         for arm in ("default", "learned", "converged"):
             rows.setdefault(arm, []).append(str(comparison.arms[arm].n_total))
         converged, learned = (

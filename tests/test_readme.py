@@ -42,4 +42,4 @@ def test_the_example_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(python_block(), str(README), "exec"), {})
     printed = capsys.readouterr().out
-    assert "converged: 6 steps, started from chgcar, proven: True" in printed
+    assert "converged: 6 steps, started from chgcar, verified: True" in printed

@@ -294,7 +294,7 @@ def test_arms_are_added_for_real(tmp_path, monkeypatch):
 
     run_locally([crystal()], arms("superposition"), tmp_path)
     (union,) = run_locally([crystal()], arms("converged"), tmp_path)
-    assert {arm: run.excluded for arm, run in union.arms.items()} == dict.fromkeys(
+    assert {arm: run.exclusion_reason for arm, run in union.arms.items()} == dict.fromkeys(
         ["default", "superposition", "converged"]
     )
     assert union.arms["converged"].n_total <= union.arms["default"].n_total

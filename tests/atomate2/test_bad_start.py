@@ -78,7 +78,7 @@ def test_a_bad_start_is_dropped_once_and_for_all(stand_in, folder, silicon, faul
     assert not list(folder.glob("CHGCAR*"))
 
     counted = count.original(str(folder))
-    assert counted.excluded == "corrected by custodian"
+    assert counted.exclusion_reason == "corrected by custodian"
 
 
 def test_a_start_that_is_not_read_is_recorded(stand_in, folder, silicon):
@@ -88,7 +88,7 @@ def test_a_start_that_is_not_read_is_recorded(stand_in, folder, silicon):
     record = StartRecord.model_validate(document.additional_json["mlcharge"])
     assert record.warnings == ["WARNING: chargedensity file is incomplete"]
     assert (record.started_from, record.used, record.restarted) == ("atoms", False, None)
-    assert count.original(str(folder)).excluded.startswith("fell back to atoms")
+    assert count.original(str(folder)).exclusion_reason.startswith("fell back to atoms")
 
 
 def test_a_density_to_be_kept_must_be_read(stand_in, folder, silicon):
@@ -139,7 +139,7 @@ def test_a_run_that_another_handler_stopped_has_not_crashed(stand_in, folder, si
     assert attempts() == ["1", "1"]
     record = StartRecord.read(folder)
     assert (record.started_from, record.used, record.restarted) == ("chgcar", True, None)
-    assert count.original(str(folder)).excluded == "corrected by custodian"
+    assert count.original(str(folder)).exclusion_reason == "corrected by custodian"
 
 
 @pytest.mark.parametrize("sign", [" BRMIX: very serious problems\n", "DAV:   1   NaN\n"])

@@ -13,8 +13,7 @@ from mlcharge_flows.atomate2.sets.band_path import LineSetGenerator
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.campaign.worker import run_material
 from mlcharge_flows.reports.nonscf_write import write_nonscf_report
-from mlcharge_flows.scf.nonscf import NonSCFComparison
-from mlcharge_flows.scf.nonscf_statistics import summarize_nonscf
+from mlcharge_flows.scf.nonscf import NonSCFComparison, summarize_nonscf
 from mlcharge_flows.settings import Settings, SetupError
 from mlcharge_flows.sources.existing import FileStartMaker
 from mlcharge_flows.structures import Material
@@ -67,8 +66,8 @@ def test_when_everything_fails_there_is_still_a_document(silicon, tmp_path, monk
     run_flow(flow, log=False, store=store, create_folders=True, root_dir=tmp_path)
     found = NonSCFComparison.model_validate(store.get_output(flow.output.uuid))
     assert "no executable here" in found.arms["default"].failure
-    assert found.errors == found.line_errors == {}
-    summary = summarize_nonscf([found]).starts["superposition"]
+    assert found.errors == found.band_path_errors == {}
+    summary = summarize_nonscf([found]).arms["superposition"]
     assert (summary.n_attempted, summary.n_failed) == (1, 1)
 
 
@@ -94,7 +93,7 @@ def campaign(silicon, tmp_path_factory):
 
 @pytest.mark.gpaw
 def test_the_converged_density_gives_the_reference(campaign):
-    errors, along = campaign[1].errors["converged"], campaign[1].line_errors["converged"]
+    errors, along = campaign[1].errors["converged"], campaign[1].band_path_errors["converged"]
     assert abs(errors.dE_meV_per_atom) < 0.1
     assert errors.mean_abs_band_meV < 1
     assert errors.share_bands_within == along.share_bands_within == 1
@@ -115,18 +114,18 @@ def test_atoms_do_not(campaign):
 @pytest.mark.gpaw
 def test_no_run_at_fixed_density_updates_it(campaign):
     found = campaign[1]
-    for run in [found.arms["converged"], found.arms["superposition"], *found.lines.values()]:
-        if run is not found.lines["broken"]:
-            assert run.excluded is None
+    for run in [found.arms["converged"], found.arms["superposition"], *found.band_paths.values()]:
+        if run is not found.band_paths["broken"]:
+            assert run.exclusion_reason is None
             assert run.started_from == "chgcar"
             assert set(run.residuals) == {None}
     assert found.arms["default"].started_from == "atoms"
-    assert found.arms["converged"].start_time > 0
+    assert found.arms["converged"].preparation_time > 0
 
 
 @pytest.mark.gpaw
 def test_failures_are_listed_and_stop_nothing(campaign):
-    starts = summarize_nonscf([campaign[1]]).starts
+    starts = summarize_nonscf([campaign[1]]).arms
     assert starts["broken"].failures == {"no start": 1}
     assert starts["converged"].n_materials == 1
     assert starts["converged"].wall_ratio > 0

@@ -92,10 +92,10 @@ def test_one_material_for_real(helium, tmp_path):
     broken = comparison.arms.pop("broken")
     assert "cannot be read" in broken.failure
     for arm, counted in comparison.arms.items():
-        assert counted.excluded is None, arm
+        assert counted.exclusion_reason is None, arm
         assert counted.started_from == ("atoms" if arm == "default" else "chgcar")
         assert counted.energy == pytest.approx(comparison.arms["default"].energy, abs=1e-3)
     default, superposition = comparison.arms["default"], comparison.arms["superposition"]
     assert abs(default.n_total - superposition.n_total) <= 1
     assert comparison.arms["converged"].n_total <= default.n_total
-    assert comparison.arms["converged"].start_time > 0
+    assert comparison.arms["converged"].preparation_time > 0

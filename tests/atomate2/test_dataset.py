@@ -49,7 +49,7 @@ def test_a_run_that_does_not_count_is_not_packed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lost = ScfRun(folder=str(tmp_path), failure="not converged")
     comparison = Comparison(
-        material="He", formula="He", n_atoms=1, protocol="p", arms={"default": lost}
+        material_id="He", formula="He", n_atoms=1, protocol="p", arms={"default": lost}
     )
     assert packing.pack.original(comparison, HELIUM) == comparison
     assert not list(tmp_path.iterdir())
@@ -62,7 +62,7 @@ def test_a_run_that_cannot_be_packed_is_a_failure_and_keeps_its_files(tmp_path, 
     (folder / "CHGCAR").write_text("half a header\n")
     run = ScfRun(folder=str(folder), n_total=9, started_from="atoms", converged=True)
     comparison = Comparison(
-        material="He", formula="He", n_atoms=1, protocol="p", arms={"default": run}
+        material_id="He", formula="He", n_atoms=1, protocol="p", arms={"default": run}
     )
     failed = packing.pack.original(comparison, HELIUM)
     assert failed.arms["default"].failure.startswith("not packed: ")

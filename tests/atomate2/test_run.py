@@ -112,7 +112,7 @@ def test_a_crash_is_told_with_its_cause(folder, helium, start):
     counted = count.original(response.output.dir_name)
     assert "Validation failed" in StartRecord.read(folder).failure, "what adds nothing"
     assert counted.failure == "the executable wrote nothing"
-    assert counted.start_time == 2.0
+    assert counted.preparation_time == 2.0
     assert counted.expected_comment == "c"
 
 

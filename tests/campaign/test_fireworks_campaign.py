@@ -71,10 +71,10 @@ def test_a_worker_is_killed_and_every_material_is_reported_once(cluster, tmp_pat
     assert "not finished" not in printed
     with (tmp_path / "report" / "materials.csv").open() as file:
         rows = list(csv.DictReader(file))
-    reported = sorted((row["material"], row["arm"]) for row in rows)
+    reported = sorted((row["material_id"], row["arm"]) for row in rows)
     names = [f"m{number:02d}" for number in range(MATERIALS)]
     assert reported == [(name, arm) for name in names for arm in ("default", "superposition")]
-    assert {(row["proven"], row["failure"]) for row in rows} == {("True", "")}
+    assert {(row["verified"], row["failure"]) for row in rows} == {("True", "")}
     summary = json.loads((tmp_path / "report" / "summary.json").read_text())
     assert summary["arms"]["superposition"]["n_materials"] == MATERIALS
 

@@ -133,7 +133,7 @@ def test_results_are_found_by_the_name_of_the_campaign(store, maker, tmp_path, m
     finish("c", "second", compare)
     finish("b", "first", compare)  # submitted twice to two LaunchPads: the newest counts
     found = find_results(store, "first")
-    assert [result.material for result in found] == ["a", "b"]
+    assert [result.material_id for result in found] == ["a", "b"]
     assert [type(result).__name__ for result in found] == ["Outcome", "Comparison"]
     assert found[0].arms["default"].n_total == 9
     assert len(finish_times(store, "second")) == 1

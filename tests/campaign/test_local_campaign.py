@@ -45,8 +45,8 @@ def test_finished_materials_are_not_run_again(tmp_path, maker):
     seen = []
     run_locally(materials[:1], maker, tmp_path, on_result=seen.append)
     both = run_locally(materials, maker, tmp_path, on_result=seen.append)
-    assert [comparison.material for comparison in seen] == ["a", "b"]
-    assert [comparison.material for comparison in both] == ["a", "b"]
+    assert [comparison.material_id for comparison in seen] == ["a", "b"]
+    assert [comparison.material_id for comparison in both] == ["a", "b"]
     assert results(tmp_path) == both
 
 
@@ -108,7 +108,7 @@ def test_two_campaigns_do_not_share_a_folder(tmp_path, maker):
 def test_a_killed_worker_loses_at_most_its_material(tmp_path, maker):
     names = ["a", "unlucky", "killer", "b"]
     comparisons = run_locally([material(name) for name in names], maker, tmp_path)
-    causes = {c.material: c.arms["default"].failure for c in comparisons}
+    causes = {c.material_id: c.arms["default"].failure for c in comparisons}
     assert causes == {
         "a": "stand-in",
         "unlucky": "stand-in",
@@ -138,7 +138,7 @@ def test_a_killed_campaign_is_resumed(tmp_path):
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "1 of 2 materials are finished already" in again.stdout
     assert (out / "first" / "comparison.json").stat().st_mtime_ns == done
-    assert [comparison.material for comparison in results(out)] == ["first", "second"]
+    assert [comparison.material_id for comparison in results(out)] == ["first", "second"]
     assert (out / "report.html").exists()
 
 

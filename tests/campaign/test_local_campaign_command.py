@@ -56,7 +56,7 @@ def test_a_campaign_killed_in_the_middle_loses_what_was_running(tmp_path, enviro
     assert f"{len(before)} of {MATERIALS} materials are finished already" in again.stdout
     assert "/min" in again.stdout, "rate"
     assert again.returncode == 1, "the stand-in gives no result"
-    assert [c.material for c in results(out)] == [f"m{n:02d}" for n in range(MATERIALS)]
+    assert [c.material_id for c in results(out)] == [f"m{n:02d}" for n in range(MATERIALS)]
     for path, time in before.items():
         assert path.stat().st_mtime_ns == time
     runs = (tmp_path / "runs").read_text().splitlines()

@@ -146,7 +146,7 @@ def test_the_bar_is_there_once_it_begins(nothing_runs, monkeypatch, helium, tmp_
 def test_nothing_could_be_compared(nothing_runs, monkeypatch, helium, tmp_path):
     monkeypatch.setattr("mlcharge_flows.atomate2.paw_data.elements_without_data", lambda *_: set())
     failed = Comparison(
-        material="He",
+        material_id="He",
         formula="He",
         n_atoms=1,
         protocol="p",
@@ -173,7 +173,7 @@ def campaign(folder, *protocols):
     for number, protocol in enumerate(protocols):
         run = ScfRun(folder="", n_total=10, energy=-1.0, converged=True, started_from="atoms")
         comparison = Comparison(
-            material=f"m{number}",
+            material_id=f"m{number}",
             formula="He",
             n_atoms=1,
             protocol=protocol,

@@ -11,11 +11,10 @@ from mlcharge_flows.atomate2.jobs.nonscf import DOCUMENT
 from mlcharge_flows.campaign import local
 from mlcharge_flows.cli.nonscf_report import complete
 from mlcharge_flows.scf.comparison import Comparison
-from mlcharge_flows.scf.nonscf import NonSCFComparison, StateErrors
-from mlcharge_flows.scf.nonscf_statistics import summarize_nonscf
+from mlcharge_flows.scf.nonscf import FixedDensityErrors, NonSCFComparison, summarize_nonscf
 from mlcharge_flows.scf.run import ScfRun
 
-READ = {"started_from": "chgcar", "start_comment": "ml", "expected_comment": "ml"}
+READ = {"started_from": "chgcar", "echoed_comment": "ml", "expected_comment": "ml"}
 
 
 @pytest.fixture
@@ -38,12 +37,12 @@ def run_material(material, maker, folder):
     run = {"folder": "/gone", "n_total": 6, "wall_time": 2.0}
     arms = {"default": ScfRun(**run, started_from="atoms"), "superposition": ScfRun(**run, **READ)}
     found = NonSCFComparison(
-        material=material.id,
+        material_id=material.id,
         formula="He",
         n_atoms=1,
         protocol=maker.protocol,
         arms=arms,
-        errors={"superposition": StateErrors(dE_meV_per_atom=0.5)},
+        errors={"superposition": FixedDensityErrors(dE_meV_per_atom=0.5)},
     )
     (folder / "nonscf" / DOCUMENT).write_text(found.model_dump_json())
     return Comparison.model_validate(found.model_dump())
@@ -97,12 +96,12 @@ def test_finished_materials_are_reported_not_run_again(nothing_runs, helium, tmp
 def test_a_lost_material_is_a_failure_with_its_cause(tmp_path):
     run = ScfRun(folder="", failure="its worker process was killed")
     lost = Comparison(
-        material="a",
+        material_id="a",
         formula="He",
         n_atoms=1,
         protocol="p",
         arms={"default": run, "learned": run},
     )
-    learned = summarize_nonscf([complete(tmp_path, lost)]).starts["learned"]
+    learned = summarize_nonscf([complete(tmp_path, lost)]).arms["learned"]
     assert (learned.n_attempted, learned.n_materials) == (1, 0)
     assert learned.failures == {"its worker process was killed": 1}

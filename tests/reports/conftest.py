@@ -37,10 +37,10 @@ def scf_run(rng, arm: str, n_default: int, energy: float, residual: float, folde
         residuals=residuals,
         energy=energy + rng.normal(scale=5e-5),
         wall_time=2.0 * n_total * rng.uniform(0.95, 1.05),
-        start_time={"learned": 1.5, "converged": 0.2}.get(arm, 0.0),
+        preparation_time={"learned": 1.5, "converged": 0.2}.get(arm, 0.0),
         converged=True,
         started_from="chgcar" if given else "atoms",
-        start_comment=comment,
+        echoed_comment=comment,
         expected_comment=comment,
     )
 
@@ -59,7 +59,7 @@ def campaign() -> list[Comparison]:
         }
         comparisons.append(
             Comparison(
-                material=f"mp-{100 + 37 * number}",
+                material_id=f"mp-{100 + 37 * number}",
                 formula=formula,
                 n_atoms=2,
                 protocol="9b1d",
@@ -67,7 +67,7 @@ def campaign() -> list[Comparison]:
             )
         )
     learned = [comparison.arms["learned"] for comparison in comparisons]
-    learned[2].started_from, learned[2].start_comment = "atoms", None
+    learned[2].started_from, learned[2].echoed_comment = "atoms", None
     learned[2].warnings = ["WARNING: dimensions on CHGCAR file are different"]
     learned[5].corrections = 1
     learned[7] = comparisons[7].arms["learned"] = ScfRun(

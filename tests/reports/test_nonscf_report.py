@@ -5,11 +5,10 @@ import pytest
 
 from mlcharge_flows.reports.nonscf_table import LINES, nonscf_markdown
 from mlcharge_flows.reports.nonscf_write import write_nonscf_report
-from mlcharge_flows.scf.nonscf import NonSCFComparison, StateErrors
-from mlcharge_flows.scf.nonscf_statistics import summarize_nonscf
+from mlcharge_flows.scf.nonscf import FixedDensityErrors, NonSCFComparison, summarize_nonscf
 from mlcharge_flows.scf.run import ScfRun
 
-READ = {"started_from": "chgcar", "start_comment": "ml", "expected_comment": "ml"}
+READ = {"started_from": "chgcar", "echoed_comment": "ml", "expected_comment": "ml"}
 
 
 @pytest.fixture
@@ -19,7 +18,7 @@ def campaign():
     def material(name, failure):
         default = ScfRun(folder="/gone", n_total=10, wall_time=8.0, started_from="atoms")
         learned = ScfRun(folder="/gone", n_total=6, wall_time=2.0, failure=failure, **READ)
-        errors = StateErrors(
+        errors = FixedDensityErrors(
             dE_meV_per_atom=0.25,
             direct_gap=0.0,
             direct_gap_reference=0.0,
@@ -29,14 +28,14 @@ def campaign():
         )
         compared = {} if failure else {"learned": errors}
         return NonSCFComparison(
-            material=name,
+            material_id=name,
             formula="Cu",
             n_atoms=1,
             protocol="p",
             arms={"default": default, "learned": learned},
-            lines={"default": default, "learned": learned},
+            band_paths={"default": default, "learned": learned},
             errors=compared,
-            line_errors=compared,
+            band_path_errors=compared,
         )
 
     return [material("b", "not converged: <100> steps"), material("a", None)]
@@ -54,7 +53,7 @@ def test_every_run_is_a_row(campaign, tmp_path):
     write_nonscf_report(campaign, tmp_path)
     with (tmp_path / "bands.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["material"], row["start"], row["failure"]) for row in rows] == [
+    assert [(row["material_id"], row["arm"], row["failure"]) for row in rows] == [
         ("a", "learned", ""),
         ("b", "learned", "not converged: <100> steps"),
     ]

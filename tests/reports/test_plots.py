@@ -42,7 +42,8 @@ def test_menu_shows_the_curves_of_one_material(campaign):
 
 def test_large_campaigns_keep_a_readable_height(campaign):
     many = [
-        campaign[0].model_copy(update={"material": f"m{n}"}) for n in range(plots.MAX_LABELLED + 40)
+        campaign[0].model_copy(update={"material_id": f"m{n}"})
+        for n in range(plots.MAX_LABELLED + 40)
     ]
     figure = plots.paired_dots(many, summarize(many))
     assert figure.layout.height < 1000

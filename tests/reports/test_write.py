@@ -69,7 +69,7 @@ def test_materials_csv_has_one_row_per_run(campaign, tmp_path):
     with (tmp_path / "materials.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(len(comparison.arms) for comparison in campaign)
-    assert len({(row["material"], row["arm"]) for row in rows}) == len(rows)
+    assert len({(row["material_id"], row["arm"]) for row in rows}) == len(rows)
     learned = [row for row in rows if row["arm"] == "learned"]
     counted = [float(row["reduction"]) for row in learned if row["reduction"]]
     arm = summarize(campaign).arms["learned"]
@@ -107,7 +107,11 @@ def test_zero_materials_make_a_page(tmp_path):
 def test_nothing_that_counts_makes_a_page_with_the_reasons(tmp_path):
     lost = ScfRun(folder="/lost", failure="missing: no folder /lost")
     comparison = Comparison(
-        material="m", formula="Si", n_atoms=2, protocol="p", arms={"default": lost, "learned": lost}
+        material_id="m",
+        formula="Si",
+        n_atoms=2,
+        protocol="p",
+        arms={"default": lost, "learned": lost},
     )
     text = str(Text(write_report([comparison], tmp_path).read_text()))
     assert "missing: no folder /lost" in text

@@ -1,12 +1,16 @@
 import numpy as np
 import pytest
 
-from mlcharge_flows.scf.nonscf import NonSCFComparison, StateErrors, state_errors
-from mlcharge_flows.scf.nonscf_statistics import summarize_nonscf
+from mlcharge_flows.scf.electronic_structure import ElectronicStructure, ElectronicStructureError
+from mlcharge_flows.scf.nonscf import (
+    FixedDensityErrors,
+    NonSCFComparison,
+    fixed_density_errors,
+    summarize_nonscf,
+)
 from mlcharge_flows.scf.run import ScfRun
-from mlcharge_flows.scf.states import States, StatesError
 
-READ = {"started_from": "chgcar", "start_comment": "ml", "expected_comment": "ml"}
+READ = {"started_from": "chgcar", "echoed_comment": "ml", "expected_comment": "ml"}
 
 
 def states(levels, forces=None, **given):
@@ -14,7 +18,7 @@ def states(levels, forces=None, **given):
     n = len(levels)
     points = np.linspace(0, 0.5, n)[:, None] * np.ones(3)
     given = {"weights": np.full(n, 1 / n), "n_electrons": 2.0, "kpoints": points} | given
-    return States(eigenvalues=levels, fermi_level=0.0, forces=forces, **given)
+    return ElectronicStructure(eigenvalues=levels, fermi_level=0.0, forces=forces, **given)
 
 
 LEVELS = np.array([[-1.0, 0.5, 4.0], [-2.0, 1.5, 5.0]])
@@ -22,7 +26,7 @@ LEVELS = np.array([[-1.0, 0.5, 4.0], [-2.0, 1.5, 5.0]])
 
 def test_the_same_states_have_no_error():
     forces = np.array([[0.0, 0.0, 0.5]])
-    errors = state_errors(states(LEVELS, forces), states(LEVELS, forces))
+    errors = fixed_density_errors(states(LEVELS, forces), states(LEVELS, forces))
     assert (errors.share_bands_within, errors.mean_abs_band_meV) == (1.0, 0.0)
     assert (errors.direct_gap_error, errors.max_force_error) == (0.0, 0.0)
     assert errors.forces_vanish is False
@@ -31,7 +35,7 @@ def test_the_same_states_have_no_error():
 def test_band_energies_count_with_the_weight_of_their_k_point():
     wrong = LEVELS + np.array([[0.1], [0.0]])
     weights = {"weights": np.array([0.25, 0.75])}
-    errors = state_errors(states(wrong, **weights), states(LEVELS, **weights))
+    errors = fixed_density_errors(states(wrong, **weights), states(LEVELS, **weights))
     assert errors.share_bands_within == pytest.approx(0.75)
     assert errors.band_shift_meV == pytest.approx(25)
 
@@ -40,26 +44,26 @@ def test_the_last_bands_are_not_compared():
     levels = np.hstack([LEVELS, LEVELS[:, 2:] + 1])
     wrong = levels.copy()
     wrong[:, 3] += 9
-    assert state_errors(states(wrong), states(levels)).mean_abs_band_meV == 0
+    assert fixed_density_errors(states(wrong), states(levels)).mean_abs_band_meV == 0
 
 
 def test_forces_are_compared_as_vectors():
     wrong = np.array([[0.02, 0.02, 0.0], [0.02, 0.02, 0.02]])
-    errors = state_errors(states(LEVELS, wrong), states(LEVELS, np.zeros((2, 3))))
+    errors = fixed_density_errors(states(LEVELS, wrong), states(LEVELS, np.zeros((2, 3))))
     assert errors.share_forces_within == 0.5
     assert errors.forces_vanish is True
-    assert state_errors(states(LEVELS), states(LEVELS, wrong)).share_forces_within is None
+    assert fixed_density_errors(states(LEVELS), states(LEVELS, wrong)).share_forces_within is None
 
 
 def test_other_k_points_or_electrons_are_refused():
     for other in ({"kpoints": np.ones((2, 3))}, {"n_electrons": 4.0}):
-        with pytest.raises(StatesError, match="other k-points or electrons"):
-            state_errors(states(LEVELS, **other), states(LEVELS))
+        with pytest.raises(ElectronicStructureError, match="other k-points or electrons"):
+            fixed_density_errors(states(LEVELS, **other), states(LEVELS))
 
 
 def material(name, dE, gap=(1.0, 1.0), failure=None, reference_failure=None, wall=2.0):
     lost = failure or reference_failure
-    errors = StateErrors(
+    errors = FixedDensityErrors(
         dE_meV_per_atom=dE,
         direct_gap=gap[0],
         direct_gap_reference=gap[1],
@@ -70,22 +74,22 @@ def material(name, dE, gap=(1.0, 1.0), failure=None, reference_failure=None, wal
         "default": ScfRun(
             folder="", n_total=10, wall_time=8.0, started_from="atoms", failure=reference_failure
         ),
-        "learned": ScfRun(folder="", start_time=1.0, failure=failure, **steps, **READ),
+        "learned": ScfRun(folder="", preparation_time=1.0, failure=failure, **steps, **READ),
     }
     lines = {
         "default": ScfRun(folder="", n_total=6, wall_time=4.0, **READ),
-        "learned": ScfRun(folder="", n_total=6, wall_time=4.0, start_time=1.0, **READ),
+        "learned": ScfRun(folder="", n_total=6, wall_time=4.0, preparation_time=1.0, **READ),
     }
     compared = {} if lost else {"learned": errors}
     return NonSCFComparison(
-        material=name,
+        material_id=name,
         formula="Si",
         n_atoms=2,
         protocol="p",
         arms=arms,
-        lines=lines,
+        band_paths=lines,
         errors=compared,
-        line_errors=compared,
+        band_path_errors=compared,
     )
 
 
@@ -97,7 +101,7 @@ def test_the_published_statistics():
         material("d", 0.0, failure="not converged: 100 steps"),
         material("e", 0.0, reference_failure="did not finish: killed"),
     ]
-    learned = summarize_nonscf(campaign).starts["learned"]
+    learned = summarize_nonscf(campaign).arms["learned"]
     assert (learned.n_attempted, learned.n_materials) == (5, 3)
     assert (learned.n_failed, learned.n_unpaired) == (1, 1)
     assert learned.failures == {"not converged": 1}
@@ -109,13 +113,13 @@ def test_the_published_statistics():
 
 
 def test_cost_has_the_time_to_make_the_start():
-    learned = summarize_nonscf([material("a", 0.2), material("b", 0.1)]).starts["learned"]
+    learned = summarize_nonscf([material("a", 0.2), material("b", 0.1)]).arms["learned"]
     assert learned.wall_ratio == pytest.approx(3 / 8)
-    assert learned.line_wall_ratio == pytest.approx(5 / 12)
-    assert learned.start_time == 2.0
+    assert learned.band_path_wall_ratio == pytest.approx(5 / 12)
+    assert learned.preparation_time == 2.0
 
 
 def test_nothing_counts():
-    learned = summarize_nonscf([material("a", 0.2, failure="stopped: x")]).starts["learned"]
+    learned = summarize_nonscf([material("a", 0.2, failure="stopped: x")]).arms["learned"]
     assert learned.median_abs_dE is None
     assert learned.wall_ratio is None

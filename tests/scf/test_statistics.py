@@ -7,20 +7,20 @@ import pytest
 
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun
-from mlcharge_flows.scf.statistics import interval, summarize
+from mlcharge_flows.scf.statistics import mean_interval, summarize
 
 
 def started(arm: str, n: int | None, **more) -> ScfRun:
     if arm == "default":
         start = {"started_from": "atoms"}
     else:
-        start = {"started_from": "chgcar", "start_comment": arm, "expected_comment": arm}
+        start = {"started_from": "chgcar", "echoed_comment": arm, "expected_comment": arm}
     return ScfRun(**({"folder": "", "n_total": n, "converged": True} | start | more))
 
 
 def material(name: str, n_atoms: int = 2, **arms: int | ScfRun) -> Comparison:
     runs = {arm: started(arm, run) if isinstance(run, int) else run for arm, run in arms.items()}
-    return Comparison(material=name, formula="Si", n_atoms=n_atoms, protocol="pbe", arms=runs)
+    return Comparison(material_id=name, formula="Si", n_atoms=n_atoms, protocol="pbe", arms=runs)
 
 
 def materials(default, learned, **more) -> list[Comparison]:
@@ -94,14 +94,14 @@ def test_interval_holds_the_mean_and_narrows_with_more_materials(drawn):
 
 def test_interval_covers_the_true_mean_about_as_often_as_it_says():
     rng = np.random.default_rng(11)
-    intervals = [interval(rng.normal(0.3, 0.1, size=30)) for _ in range(100)]
+    intervals = [mean_interval(rng.normal(0.3, 0.1, size=30)) for _ in range(100)]
     hits = sum(low < 0.3 < high for low, high in intervals)
     assert 85 <= hits <= 100
 
 
 @pytest.mark.parametrize("values", [[], [0.3]])
 def test_no_interval_from_fewer_than_two_materials(values):
-    assert interval(np.array(values)) is None
+    assert mean_interval(np.array(values)) is None
 
 
 def test_shares_add_up(drawn):
@@ -127,9 +127,9 @@ def test_share_of_ceiling_is_over_the_same_materials():
 
 
 NOT_COUNTED = [
-    ({"started_from": "atoms", "start_comment": None}, "fell back to atoms"),
-    ({"start_comment": "other"}, "read another CHGCAR"),
-    ({"started_from": "unknown"}, "start not proven"),
+    ({"started_from": "atoms", "echoed_comment": None}, "fell back to atoms"),
+    ({"echoed_comment": "other"}, "read another CHGCAR"),
+    ({"started_from": "unknown"}, "initial density not verified"),
     ({"corrections": 1}, "corrected by custodian"),
     ({"failure": "not converged: 60 steps, NELM = 60"}, "not converged"),
     ({"n_total": None}, "no electronic step"),
@@ -172,14 +172,14 @@ def test_wall_time_includes_making_the_start():
         material(
             name,
             default=started("default", 10, wall_time=wall),
-            learned=started("learned", 5, wall_time=wall / 2, start_time=10.0),
+            learned=started("learned", 5, wall_time=wall / 2, preparation_time=10.0),
         )
         for name, wall in (("small", 20.0), ("large", 100.0))
     ]
     arm = summarize(campaign).arms["learned"]
     assert arm.total_wall_saving == pytest.approx(1 - (10 + 10 + 50 + 10) / 120)
     assert arm.median_wall_saving == pytest.approx((0.0 + 0.4) / 2)
-    assert arm.total_start_time == 20
+    assert arm.total_preparation_time == 20
 
 
 def test_energies_are_compared_per_atom():

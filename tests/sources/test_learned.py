@@ -263,7 +263,7 @@ def test_gpaw_vasp_reads_predictions(silicon, tiny, tmp_path):
     run_locally(flow, log=False, store=store, create_folders=True, root_dir=tmp_path)
     arms = Comparison.model_validate(store.get_output(flow.jobs[-1].uuid)).arms
     for arm in maker.starts:
-        assert arms[arm].excluded is None, arms[arm].excluded
+        assert arms[arm].exclusion_reason is None, arms[arm].exclusion_reason
         assert arms[arm].started_from == "chgcar"
     energies = [run.energy for run in arms.values()]
     assert np.ptp(energies) < 5e-3  # a few times EDIFF

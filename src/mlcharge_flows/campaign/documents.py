@@ -76,8 +76,8 @@ def find_results(store: JobStore, campaign: str) -> list[Comparison]:
         result = kind.model_validate(output)
         time = str(document.get("completed_at") or "")
         # A job that ran twice has one document; only a name that was used twice gives two.
-        if result.material not in newest or newest[result.material][0] < time:
-            newest[result.material] = time, result
+        if result.material_id not in newest or newest[result.material_id][0] < time:
+            newest[result.material_id] = time, result
     return [newest[name][1] for name in sorted(newest)]
 
 

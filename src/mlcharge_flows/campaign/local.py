@@ -125,9 +125,9 @@ def run_locally(
         while pending:
             try:
                 for comparison in _pool(list(pending.values()), maker, folder, workers):
-                    del pending[comparison.material]
-                    keep(folder / comparison.material, comparison)
-                    done[comparison.material] = comparison
+                    del pending[comparison.material_id]
+                    keep(folder / comparison.material_id, comparison)
+                    done[comparison.material_id] = comparison
                     on_result(comparison)
             except BrokenProcessPool:
                 # A worker was killed (by hand, or for its memory). What ran then is run again, but

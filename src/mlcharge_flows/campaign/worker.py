@@ -92,7 +92,7 @@ def lost(
     failed = ScfRun(folder="", failure=cause[:300])
     kept = before.arms if before else {}
     return Comparison(
-        material=material.id,
+        material_id=material.id,
         formula=material.structure.composition.reduced_formula,
         n_atoms=len(material.structure),
         protocol=maker.protocol,

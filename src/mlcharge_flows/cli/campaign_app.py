@@ -68,7 +68,7 @@ def run(
         workers = usable_cpus() if Settings().embedded else 1
     done = run_watched(console, campaign.materials, campaign.maker, out, workers)
     show_campaign(console, campaign, finished_materials(campaign, out), out)
-    if not any(result.arms[campaign.reference].excluded is None for result in done):
+    if not any(result.arms[campaign.reference].exclusion_reason is None for result in done):
         exit_with_error(f"no material has a result; see {out}/*/flow.log", status=NOTHING_DONE)
 
 
@@ -110,7 +110,7 @@ def status(spec: Spec, out: Out = None, launchpad: LaunchPadFile = None) -> None
         show_state(console, campaign, launchpad)
         return
     results = finished_materials(campaign, out)
-    failed = sum(result.arms[campaign.reference].excluded is not None for result in results)
+    failed = sum(result.arms[campaign.reference].exclusion_reason is not None for result in results)
     console.print(
         f"{campaign.spec.name}: {len(results)} of {len(campaign.materials)} materials are finished"
         f" in {out}" + (f", {failed} of them without a result" if failed else ""),

@@ -42,7 +42,7 @@ def finished_materials(campaign: Campaign, out: Path) -> list[Comparison]:
 
     complete: list[Comparison] = []
     for comparison in results(out):
-        path = out / comparison.material / "outcome" / OUTCOME
+        path = out / comparison.material_id / "outcome" / OUTCOME
         try:
             complete.append(Outcome.model_validate_json(path.read_text()))
         except (OSError, ValueError):
@@ -106,14 +106,14 @@ def started_summary(outcomes: Sequence[Outcome]) -> str:
     >>> from mlcharge_flows.atomate2.jobs.outcome import Outcome
     >>> from mlcharge_flows.scf.run import ScfRun
     >>> lost = ScfRun(folder="", failure="no start: a reason")
-    >>> one = Outcome(material="Si", formula="Si", n_atoms=2, protocol="", arms={"file": lost})
+    >>> one = Outcome(material_id="Si", formula="Si", n_atoms=2, protocol="", arms={"file": lost})
     >>> started_summary([one])
     "0 of 1 materials ran from 'file'; not counted: 1 no start"
     """
     start = next(iter(outcomes[0].arms))
     runs = [outcome.arms[start] for outcome in outcomes]
-    steps = [run.n_total for run in runs if run.excluded is None and run.n_total]
-    causes = Counter(run.excluded.partition(":")[0] for run in runs if run.excluded)
+    steps = [run.n_total for run in runs if run.exclusion_reason is None and run.n_total]
+    causes = Counter(run.exclusion_reason.partition(":")[0] for run in runs if run.exclusion_reason)
     text = f"{len(steps)} of {len(runs)} materials ran from {start!r}"
     if steps:
         text += f", median {median(steps):g} electronic steps"
@@ -129,7 +129,8 @@ def outcomes_csv(outcomes: Iterable[Outcome]) -> str:
     >>> from mlcharge_flows.atomate2.jobs.outcome import Outcome
     >>> from mlcharge_flows.scf.run import ScfRun
     >>> run = ScfRun(folder="/run", n_total=9, started_from="chgcar")
-    >>> silicon = Outcome(material="Si", formula="Si", n_atoms=2, protocol="", arms={"file": run})
+    >>> given = {"material_id": "Si", "formula": "Si", "n_atoms": 2, "protocol": ""}
+    >>> silicon = Outcome(**given, arms={"file": run})
     >>> print(outcomes_csv([silicon]).splitlines()[1])
     Si,Si,2,file,9,chgcar,read a CHGCAR that it was not given,,,/run
     """
@@ -143,13 +144,13 @@ def outcomes_csv(outcomes: Iterable[Outcome]) -> str:
         ((start, run),) = outcome.arms.items()
         writer.writerow(
             [
-                outcome.material,
+                outcome.material_id,
                 outcome.formula,
                 outcome.n_atoms,
                 start,
                 run.n_total,
                 run.started_from,
-                run.excluded,
+                run.exclusion_reason,
                 outcome.energy_per_atom,
                 outcome.band_gap,
                 run.folder,

@@ -253,5 +253,5 @@ def _compared(comparison: Comparison, asked: list[str]) -> bool:
     from mlcharge_flows.atomate2.flows.compare import REFERENCE
 
     runs = {arm: run for arm, run in comparison.arms.items() if arm in asked}
-    counted = {arm for arm, run in runs.items() if run.excluded is None}
+    counted = {arm for arm, run in runs.items() if run.exclusion_reason is None}
     return REFERENCE in counted and len(counted) >= min(2, len(runs))

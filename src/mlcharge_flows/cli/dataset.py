@@ -167,10 +167,10 @@ def _run(
 
     if again:
         for name, comparison in finished(materials, maker, out).items():
-            if comparison.arms[REFERENCE].excluded is not None:
+            if comparison.arms[REFERENCE].exclusion_reason is not None:
                 (out / name / RESULT).unlink()
     done = run_watched(console, materials, maker, out, workers)
-    failures = [c for c in done if c.arms[REFERENCE].excluded is not None]
+    failures = [c for c in done if c.arms[REFERENCE].exclusion_reason is not None]
     if failures:
         console.print(f"{len(failures)} materials failed; the cause is in their comparison.json")
     if len(failures) == len(done):

@@ -30,7 +30,7 @@ def complete(folder: Path, comparison: Comparison) -> NonSCFComparison:
     from mlcharge_flows.scf.nonscf import NonSCFComparison
 
     try:
-        text = (folder / comparison.material / "nonscf" / DOCUMENT).read_text()
+        text = (folder / comparison.material_id / "nonscf" / DOCUMENT).read_text()
         return NonSCFComparison.model_validate_json(text)
     except (OSError, ValueError):
         return NonSCFComparison.model_validate(comparison.model_dump())
@@ -40,7 +40,7 @@ def of_bands(folder: Path, comparisons: Iterable[Comparison]) -> bool:
     """Whether the folder is one of ``mlcharge bands``."""
     from mlcharge_flows.atomate2.jobs.nonscf import DOCUMENT
 
-    return any((folder / c.material / "nonscf" / DOCUMENT).is_file() for c in comparisons)
+    return any((folder / c.material_id / "nonscf" / DOCUMENT).is_file() for c in comparisons)
 
 
 def show_nonscf_report(console: Console, comparisons: Iterable[Comparison], folder: Path) -> bool:
@@ -62,7 +62,7 @@ def show_nonscf_report(console: Console, comparisons: Iterable[Comparison], fold
     """
     from mlcharge_flows.reports.nonscf_table import nonscf_rich_table
     from mlcharge_flows.reports.nonscf_write import write_nonscf_report
-    from mlcharge_flows.scf.nonscf_statistics import summarize_nonscf
+    from mlcharge_flows.scf.nonscf import summarize_nonscf
 
     found = [complete(folder, comparison) for comparison in comparisons]
     page = written(write_nonscf_report, found, folder)

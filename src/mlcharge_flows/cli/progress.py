@@ -63,11 +63,13 @@ def line(comparison: Comparison) -> str:
     >>> from mlcharge_flows.scf.comparison import Comparison
     >>> from mlcharge_flows.scf.run import ScfRun
     >>> lost = ScfRun(folder="", failure="no electronic step")
-    >>> line(Comparison(material="mp-1", formula="Si", n_atoms=2, protocol="", arms={"a": lost}))
+    >>> line(Comparison(material_id="mp-1", formula="Si", n_atoms=2, protocol="", arms={"a": lost}))
     'mp-1 Si: a failed (no electronic step)'
     """
     arms = (
-        f"{name} {run.n_total}" if run.excluded is None else f"{name} failed ({run.excluded})"
+        f"{name} {run.n_total}"
+        if run.exclusion_reason is None
+        else f"{name} failed ({run.exclusion_reason})"
         for name, run in comparison.arms.items()
     )
-    return f"{comparison.material} {comparison.formula}: {', '.join(arms)}"
+    return f"{comparison.material_id} {comparison.formula}: {', '.join(arms)}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from mlcharge_flows.scf.comparison import Comparison
-    from mlcharge_flows.scf.summary import Summary
+    from mlcharge_flows.scf.statistics import Summary
 
 
 def steps_figure(comparisons: Sequence[Comparison], summary: Summary) -> Figure:
@@ -56,18 +56,18 @@ def steps_figure(comparisons: Sequence[Comparison], summary: Summary) -> Figure:
 def _draw_steps(axes: Axes, order: Sequence[Comparison], summary: Summary) -> None:
     color = colors(summary.arms)
     n_arms = max(len(summary.arms) - 1, 1)
-    place = {comparison.material: n for n, comparison in enumerate(order)}
+    place = {comparison.material_id: n for n, comparison in enumerate(order)}
     for comparison in order:
         counts = [n for arm in comparison.arms for _, n in counted_steps([comparison], arm)]
         if counts:
             ends = [min(counts), max(counts)]
-            axes.plot(ends, [place[comparison.material]] * 2, color="0.8", zorder=1)
+            axes.plot(ends, [place[comparison.material_id]] * 2, color="0.8", zorder=1)
     for index, arm in enumerate(summary.arms):
         counted = counted_steps(order, arm)
         # Equal counts share a place: later arms are smaller, so that all stay visible.
         axes.scatter(
             [steps for _, steps in counted],
-            [place[comparison.material] for comparison, _ in counted],
+            [place[comparison.material_id] for comparison, _ in counted],
             s=70 - 45 * index / n_arms,
             color=color[arm],
             label=arm,

@@ -10,14 +10,13 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from mlcharge_flows.reports.quantity import NOTHING, number, percent, steps
-from mlcharge_flows.scf.nonscf import REFERENCE, StateErrors
-from mlcharge_flows.scf.nonscf_statistics import failure
+from mlcharge_flows.scf.comparison import REFERENCE
+from mlcharge_flows.scf.nonscf import FixedDensityErrors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from mlcharge_flows.scf.nonscf import NonSCFComparison
-    from mlcharge_flows.scf.nonscf_statistics import NonSCFSummary, StartSummary
+    from mlcharge_flows.scf.nonscf import FixedDensitySummary, NonSCFComparison, NonSCFSummary
 
 
 class Line(NamedTuple):
@@ -25,7 +24,7 @@ class Line(NamedTuple):
 
     head: str
     meaning: str
-    cell: Callable[[StartSummary], str]
+    cell: Callable[[FixedDensitySummary], str]
 
 
 LINES = (
@@ -61,7 +60,7 @@ LINES = (
     Line(
         "the same along lines",
         "share of the band energies along lines of symmetry within 43 meV",
-        lambda start: percent(start.share_line_bands_within, 0),
+        lambda start: percent(start.share_band_path_within, 0),
     ),
     Line(
         "forces within 0.03 eV/Å",
@@ -88,7 +87,7 @@ LINES = (
     Line(
         "wall time of bands",
         "ratio: start and run along lines, over self-consistent run and run along lines",
-        lambda start: number(start.line_wall_ratio, 2),
+        lambda start: number(start.band_path_wall_ratio, 2),
     ),
     Line(
         "failures",
@@ -104,11 +103,11 @@ def nonscf_markdown(summary: NonSCFSummary) -> str:
 
     Examples
     --------
-    >>> from mlcharge_flows.scf.nonscf_statistics import summarize_nonscf
+    >>> from mlcharge_flows.scf.nonscf import summarize_nonscf
     >>> print(nonscf_markdown(summarize_nonscf([])).splitlines()[2])
     | counted |
     """
-    starts = summary.starts
+    starts = summary.arms
     rows = [["", *starts], ["---", *(["---:"] * len(starts))]]
     rows += [[line.head, *map(line.cell, starts.values())] for line in LINES]
     return "".join(
@@ -121,14 +120,14 @@ def nonscf_rich_table(summary: NonSCFSummary) -> Table:
     title = f"Without self-consistency, {summary.n_materials} materials"
     table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
-    for name in summary.starts:
+    for name in summary.arms:
         table.add_column(name, justify="right")
     for line in LINES:
-        table.add_row(line.head, *map(line.cell, summary.starts.values()))
+        table.add_row(line.head, *map(line.cell, summary.arms.values()))
     return table
 
 
-_RUN = ("n_total", "wall_time", "start_time", "energy", "started_from", "proven", "folder")
+_RUN = ("n_total", "wall_time", "preparation_time", "energy", "started_from", "verified", "folder")
 
 
 def nonscf_rows(comparisons: Iterable[NonSCFComparison]) -> list[dict[str, object]]:
@@ -140,25 +139,26 @@ def nonscf_rows(comparisons: Iterable[NonSCFComparison]) -> list[dict[str, objec
         One per material.
     """
     rows = []
-    for comparison in sorted(comparisons, key=lambda one: one.material):
+    for comparison in sorted(comparisons, key=lambda one: one.material_id):
         reference = comparison.arms[REFERENCE]
         for name, run in comparison.arms.items():
             if name == REFERENCE:
                 continue
-            errors = comparison.errors.get(name) or StateErrors()
-            along = comparison.line_errors.get(name) or StateErrors()
+            errors = comparison.errors.get(name) or FixedDensityErrors()
+            along = comparison.band_path_errors.get(name) or FixedDensityErrors()
             rows.append(
                 {
-                    "material": comparison.material,
+                    "material_id": comparison.material_id,
                     "formula": comparison.formula,
                     "n_atoms": comparison.n_atoms,
-                    "start": name,
+                    "arm": name,
                     **errors.model_dump(),
-                    "line_share_bands_within": along.share_bands_within,
+                    "band_path_share_bands_within": along.share_bands_within,
                     **{key: getattr(run, key) for key in _RUN},
                     "n_total_reference": reference.n_total,
                     "wall_time_reference": reference.wall_time,
-                    "failure": failure(comparison, name) or failure(comparison, REFERENCE),
+                    "failure": comparison.exclusion_reason(name)
+                    or comparison.exclusion_reason(REFERENCE),
                     "protocol": comparison.protocol,
                 }
             )
@@ -169,7 +169,7 @@ def nonscf_csv(comparisons: Iterable[NonSCFComparison]) -> str:
     """Write :func:`nonscf_rows` as CSV with a header; None is an empty cell."""
     rows = nonscf_rows(comparisons)
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else ["material"], lineterminator="\n")
+    writer = csv.DictWriter(text, list(rows[0]) if rows else ["material_id"], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

@@ -14,8 +14,8 @@ from mlcharge_flows.io import atomic_path, atomic_write
 from mlcharge_flows.reports import quantity
 from mlcharge_flows.reports.bands_figure import bands_figure
 from mlcharge_flows.reports.nonscf_table import LINES, nonscf_csv, nonscf_rows
-from mlcharge_flows.scf.nonscf_statistics import failure, summarize_nonscf
-from mlcharge_flows.scf.states import StatesError
+from mlcharge_flows.scf.electronic_structure import ElectronicStructureError
+from mlcharge_flows.scf.nonscf import summarize_nonscf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,7 +46,7 @@ def write_nonscf_report(comparisons: Iterable[NonSCFComparison], folder: str | P
     OSError
         The folder cannot be written to.
     """
-    campaign, folder = sorted(comparisons, key=lambda one: one.material), Path(folder)
+    campaign, folder = sorted(comparisons, key=lambda one: one.material_id), Path(folder)
     summary = summarize_nonscf(campaign)
     statistics = json.dumps(summary.model_dump(mode="json"), indent=2, allow_nan=False)
     atomic_write(folder / "bands.csv", nonscf_csv(campaign))
@@ -62,9 +62,12 @@ def write_nonscf_report(comparisons: Iterable[NonSCFComparison], folder: str | P
         summary=summary,
         lines=LINES,
         rows=nonscf_rows(campaign),
-        figures={one.material: _draw(one, folder) for one in campaign},
+        figures={one.material_id: _draw(one, folder) for one in campaign},
         failures=[
-            (one, arm, why) for one in campaign for arm in one.arms if (why := failure(one, arm))
+            (one, arm, why)
+            for one in campaign
+            for arm in one.arms
+            if (why := one.exclusion_reason(arm))
         ],
         q=quantity,
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -76,13 +79,13 @@ def write_nonscf_report(comparisons: Iterable[NonSCFComparison], folder: str | P
 
 def _draw(comparison: NonSCFComparison, folder: Path) -> tuple[str | None, str | None]:
     """Path of the figure of a material relative to the folder, or why there is none."""
-    path = folder / comparison.material / FIGURE
+    path = folder / comparison.material_id / FIGURE
     if not path.is_file():
         try:
             figure = bands_figure(comparison)
-        except StatesError as error:
+        except ElectronicStructureError as error:
             return None, str(error)
         path.parent.mkdir(exist_ok=True)
         with atomic_path(path) as partial:
             figure.savefig(partial, dpi=110, format="png")
-    return f"{comparison.material}/{FIGURE}", None
+    return f"{comparison.material_id}/{FIGURE}", None

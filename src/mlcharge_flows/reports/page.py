@@ -14,7 +14,7 @@ from mlcharge_flows.reports import plots, quantity
 from mlcharge_flows.reports.palette import colors
 from mlcharge_flows.reports.rows import tidy_rows
 from mlcharge_flows.reports.table import COLUMNS
-from mlcharge_flows.scf.statistics import ENERGY_TOLERANCE, not_counted
+from mlcharge_flows.scf.statistics import ENERGY_TOLERANCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from mlcharge_flows.scf.comparison import Comparison
-    from mlcharge_flows.scf.summary import Summary
+    from mlcharge_flows.scf.statistics import Summary
 
 
 def render_page(comparisons: Sequence[Comparison], summary: Summary) -> str:
@@ -79,9 +79,9 @@ def _excluded(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
     """Every run that does not count, with its reason."""
     return [
         {"comparison": comparison, "arm": arm, "run": run, "reason": reason}
-        for comparison in sorted(comparisons, key=lambda comparison: comparison.material)
+        for comparison in sorted(comparisons, key=lambda comparison: comparison.material_id)
         for arm, run in comparison.arms.items()
-        if (reason := not_counted(run))
+        if (reason := run.exclusion_reason)
     ]
 
 
@@ -95,5 +95,5 @@ def _provenance(comparisons: Sequence[Comparison], arm: str) -> dict[str, int]:
         "unknown": sum(run.started_from == "unknown" for run in runs),
         "fell back": sum(run.fell_back for run in runs),
         "corrected by custodian": sum(run.corrections > 0 for run in runs),
-        "proven": sum(run.proven for run in runs),
+        "verified": sum(run.verified for run in runs),
     }

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import plotly.graph_objects as go
 
 from mlcharge_flows.reports.palette import colors
-from mlcharge_flows.scf.statistics import not_counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlcharge_flows.scf.comparison import Comparison
-    from mlcharge_flows.scf.summary import Summary
+    from mlcharge_flows.scf.statistics import Summary
 
 MAX_LABELLED = 60
 """Materials up to which each gets a labeled row, and an entry in the menu of curves."""
@@ -83,7 +82,7 @@ def step_boxes(comparisons: Sequence[Comparison], summary: Summary) -> go.Figure
 def paired_dots(comparisons: Sequence[Comparison], summary: Summary) -> go.Figure:
     """Put the steps of all arms of a material on one line, materials ordered by the reference."""
     order = by_reference(comparisons, summary.reference)
-    place = {comparison.material: n for n, comparison in enumerate(order)}
+    place = {comparison.material_id: n for n, comparison in enumerate(order)}
     labeled = len(order) <= MAX_LABELLED
     height = 110 + 26 * len(order) if labeled else 640
     figure = _figure("electronic steps, n_total", height)
@@ -94,7 +93,7 @@ def paired_dots(comparisons: Sequence[Comparison], summary: Summary) -> go.Figur
         counts = [n for arm in comparison.arms for _, n in counted_steps([comparison], arm)]
         if len(counts) > 1:
             ends_x += [min(counts), max(counts), None]
-            ends_y += [place[comparison.material]] * 2 + [None]
+            ends_y += [place[comparison.material_id]] * 2 + [None]
     figure.add_scatter(
         x=ends_x,
         y=ends_y,
@@ -108,7 +107,7 @@ def paired_dots(comparisons: Sequence[Comparison], summary: Summary) -> go.Figur
         counted = counted_steps(order, name)
         figure.add_scatter(
             x=[steps for _, steps in counted],
-            y=[place[comparison.material] for comparison, _ in counted],
+            y=[place[comparison.material_id] for comparison, _ in counted],
             name=name,
             mode="markers",
             marker={"color": color[name], "size": size if labeled else size / 2},
@@ -129,7 +128,7 @@ def paired_dots(comparisons: Sequence[Comparison], summary: Summary) -> go.Figur
 
 def convergence_curves(comparisons: Sequence[Comparison], summary: Summary) -> go.Figure:
     """Draw |E - E(last)| per atom over the electronic steps; a menu picks a material."""
-    order = sorted(comparisons, key=lambda comparison: comparison.material)[:MAX_LABELLED]
+    order = sorted(comparisons, key=lambda comparison: comparison.material_id)[:MAX_LABELLED]
     figure = _figure("electronic step", height=440)
     color = colors(summary.arms)
     owners: list[str] = []
@@ -157,7 +156,7 @@ def convergence_curves(comparisons: Sequence[Comparison], summary: Summary) -> g
                 hovertemplate=f"{_label(comparison)}, step %{{x}}: %{{y:.2e}} eV/atom"
                 f"<extra>{name}</extra>",
             )
-            owners.append(comparison.material)
+            owners.append(comparison.material_id)
     figure.update_yaxes(type="log", exponentformat="power", title="|E − E(last)|, eV/atom")
     if owners:
         figure.update_layout(updatemenus=[_menu(order, owners, [t.name for t in figure.data])])
@@ -171,7 +170,7 @@ def by_reference(comparisons: Sequence[Comparison], reference: str) -> list[Comp
         key=lambda comparison: (
             (comparison.arms[reference].n_total if reference in comparison.arms else None)
             or float("inf"),
-            comparison.material,
+            comparison.material_id,
         ),
     )
 
@@ -179,7 +178,7 @@ def by_reference(comparisons: Sequence[Comparison], reference: str) -> list[Comp
 def counted_steps(comparisons: Sequence[Comparison], arm: str) -> list[tuple[Comparison, int]]:
     """Materials whose run of an arm counts, with its ``n_total``."""
     runs = ((comparison, comparison.arms.get(arm)) for comparison in comparisons)
-    return [(c, run.n_total) for c, run in runs if run and run.n_total and not not_counted(run)]
+    return [(c, run.n_total) for c, run in runs if run and run.n_total and not run.exclusion_reason]
 
 
 def _figure(x: str, height: int) -> go.Figure:
@@ -209,7 +208,7 @@ def _menu(order: Sequence[Comparison], owners: list[str], names: list[str]) -> d
         }
     ]
     for comparison in order:
-        shown = [owner == comparison.material for owner in owners]
+        shown = [owner == comparison.material_id for owner in owners]
         if any(shown):
             args = [{"visible": shown, "showlegend": shown}]
             buttons.append({"label": _label(comparison), "method": "update", "args": args})
@@ -221,4 +220,4 @@ def _sizes(n: int) -> list[float]:
 
 
 def _label(comparison: Comparison) -> str:
-    return f"{comparison.formula} ({comparison.material})"
+    return f"{comparison.formula} ({comparison.material_id})"

@@ -7,7 +7,7 @@ import io
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
-from mlcharge_flows.scf.statistics import energy_difference, ordered
+from mlcharge_flows.scf.comparison import ordered_arms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +21,7 @@ class Row:
 
     Parameters
     ----------
-    material, formula, n_atoms, arm
+    material_id, formula, n_atoms, arm
         What was run.
     n_total, n_scf
         Electronic steps of ionic step 1, with and without those of fixed density.
@@ -29,19 +29,19 @@ class Row:
         1 - n_total / n_total(reference); None unless both runs count.
     first_residual
         First rms(c).
-    wall_time, start_time
+    wall_time, preparation_time
         Elapsed time of the run, and time to make its start, s.
     energy, dE_meV_per_atom
         E0 in eV, and its difference to the reference.
-    converged, started_from, proven, corrections
+    converged, started_from, verified, corrections
         How it ended, where it started, whether that is proven, custodian's corrections.
-    failure, doubt
+    failure, provenance_issue
         Why there is no result; why the start is not proven.
     protocol, folder
         Hash of the settings, and where the run is.
     """
 
-    material: str
+    material_id: str
     formula: str
     n_atoms: int
     arm: str
@@ -50,15 +50,15 @@ class Row:
     reduction: float | None
     first_residual: float | None
     wall_time: float | None
-    start_time: float
+    preparation_time: float
     energy: float | None
     dE_meV_per_atom: float | None  # noqa: N815 - name of the column
     converged: bool
     started_from: str
-    proven: bool
+    verified: bool
     corrections: int
     failure: str | None
-    doubt: str | None
+    provenance_issue: str | None
     protocol: str
     folder: str
 
@@ -75,17 +75,17 @@ def tidy_rows(comparisons: Iterable[Comparison], reference: str = "default") -> 
     """
     return [
         _row(comparison, arm, reference)
-        for comparison in sorted(comparisons, key=lambda comparison: comparison.material)
-        for arm in ordered(comparison.arms, reference)
+        for comparison in sorted(comparisons, key=lambda comparison: comparison.material_id)
+        for arm in ordered_arms(comparison.arms, reference)
     ]
 
 
 def _row(comparison: Comparison, arm: str, reference: str) -> Row:
     run = comparison.arms[arm]
     base = comparison.arms.get(reference)
-    counts = base is not None and not (run.excluded or base.excluded)
+    counts = base is not None and not (run.exclusion_reason or base.exclusion_reason)
     return Row(
-        material=comparison.material,
+        material_id=comparison.material_id,
         formula=comparison.formula,
         n_atoms=comparison.n_atoms,
         arm=arm,
@@ -98,15 +98,15 @@ def _row(comparison: Comparison, arm: str, reference: str) -> Row:
         ),
         first_residual=run.first_residual,
         wall_time=run.wall_time,
-        start_time=run.start_time,
+        preparation_time=run.preparation_time,
         energy=run.energy,
-        dE_meV_per_atom=energy_difference(comparison, arm, reference),
+        dE_meV_per_atom=comparison.energy_difference(arm, reference),
         converged=run.converged,
         started_from=run.started_from,
-        proven=run.proven,
+        verified=run.verified,
         corrections=run.corrections,
         failure=run.failure,
-        doubt=run.doubt,
+        provenance_issue=run.provenance_issue,
         protocol=comparison.protocol,
         folder=run.folder,
     )
@@ -122,7 +122,7 @@ def to_csv(rows: Iterable[Row]) -> str:
 
     Examples
     --------
-    >>> to_csv([]).startswith("material,formula,n_atoms,arm,n_total")
+    >>> to_csv([]).startswith("material_id,formula,n_atoms,arm,n_total")
     True
     """
     text = io.StringIO()

@@ -12,7 +12,7 @@ from mlcharge_flows.reports.quantity import NOTHING, interval, number, percent, 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mlcharge_flows.scf.summary import ArmSummary, Summary
+    from mlcharge_flows.scf.statistics import ArmSummary, Summary
 
 
 class Column(NamedTuple):
@@ -32,7 +32,7 @@ COLUMNS = (
     Column(
         "occupancies",
         "where the on-site occupancies of the starts came from",
-        lambda arm: ", ".join(arm.occupancies) or NOTHING,
+        lambda arm: ", ".join(arm.augmentation_sources) or NOTHING,
     ),
     Column(
         "median steps",

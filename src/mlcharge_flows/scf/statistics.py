@@ -1,4 +1,4 @@
-"""Paired statistics of a campaign: no single number, and every run accounted for."""
+"""Paired statistics of a campaign; every fraction is a fraction, never a percentage."""
 
 from __future__ import annotations
 
@@ -7,26 +7,148 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import AliasChoices, BaseModel, Field
 from scipy.stats import bootstrap
 
-from mlcharge_flows.scf.summary import ArmSummary, Summary
+from mlcharge_flows.scf.comparison import CEILING, CONTROL, REFERENCE, ordered_arms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import NDArray
 
     from mlcharge_flows.scf.comparison import Comparison
     from mlcharge_flows.scf.run import ScfRun
 
     Pair = tuple[ScfRun, ScfRun]
+    FloatArray = NDArray[np.float64]
 
 ENERGY_TOLERANCE = 1.0
 """Largest difference of two equal energies, meV per atom."""
 
-CEILING = "converged"
-"""Name of the arm that starts from the converged density."""
+MAX_WALL_TIME_NOISE = 0.05
+"""Largest noise of wall times that are reported: a quarter of a saving of 20 %."""
 
 
-def summarize(comparisons: Iterable[Comparison], reference: str = "default") -> Summary:
+class ArmSummary(BaseModel):
+    """Statistics of one arm, paired with the reference.
+
+    All medians, means and shares are over the same ``n_materials`` materials: those where both the
+    arm and the reference count. A run counts if it finished, converged, and is verified to have
+    started from the density of its arm; every other run of the arm is in ``failures``. A quantity
+    is None where no material has it.
+    """
+
+    n_attempted: int = Field(
+        description="Materials with a run of this arm: n_materials + n_failed + n_unpaired."
+    )
+    n_materials: int = Field(description="Materials where the arm and the reference both count.")
+    n_failed: int = Field(description="Materials where the arm's own run does not count.")
+    n_unpaired: int = Field(description="Materials where only the reference's run does not count.")
+    n_fell_back: int = Field(
+        description="Runs that were given a CHGCAR and started from atoms; part of n_failed."
+    )
+    failures: dict[str, int] = Field(
+        default_factory=dict, description="Runs that do not count, by cause; sums to n_failed."
+    )
+    augmentation_sources: list[str] = Field(
+        default_factory=list,
+        description="Sources of the augmentation occupancies of the initial densities.",
+        validation_alias=AliasChoices("augmentation_sources", "occupancies"),
+    )
+
+    median_n_total: float | None = Field(None, description="Median electronic steps.")
+    median_n_total_reference: float | None = Field(
+        None, description="The reference's median over the same materials."
+    )
+    ratio_of_medians: float | None = Field(
+        None,
+        description="1 - median(arm) / median(reference): the *reduction* of the median, which is "
+        "the published definition (15 -> 11 is 0.267).",
+    )
+    mean_reduction: float | None = Field(
+        None, description="Mean over materials of 1 - n_total(arm) / n_total(reference)."
+    )
+    mean_reduction_ci95: tuple[float, float] | None = Field(
+        None,
+        description="95 % percentile bootstrap interval of mean_reduction, resampling materials; "
+        "None below two materials.",
+    )
+    share_faster: float | None = Field(None, description="Materials with fewer steps.")
+    share_equal: float | None = Field(None, description="Materials with equally many steps.")
+    share_slower: float | None = Field(None, description="Materials with more steps.")
+    share_of_ceiling: float | None = Field(
+        None,
+        description="mean_reduction of the arm over that of the converged density, both over the "
+        "materials where arm, reference and ceiling count.",
+    )
+
+    median_n_scf: float | None = Field(
+        None, description="Median steps after the fixed-density ones."
+    )
+    median_n_scf_reference: float | None = Field(
+        None, description="The reference's, over the same materials."
+    )
+    median_first_residual: float | None = Field(
+        None, description="Median first rms(c): residual of the initial density."
+    )
+    median_first_residual_reference: float | None = Field(
+        None, description="The reference's, over the same materials."
+    )
+
+    median_wall_saving: float | None = Field(
+        None,
+        description="Median of 1 - wall(arm) / wall(reference), each with the time to prepare its "
+        "initial density.",
+    )
+    total_wall_saving: float | None = Field(
+        None, description="The same for the summed wall times of all materials."
+    )
+    total_preparation_time: float | None = Field(
+        None,
+        description="Summed time to prepare the initial densities of the arm, s.",
+        validation_alias=AliasChoices("total_preparation_time", "total_start_time"),
+    )
+
+    max_abs_dE_meV_per_atom: float | None = Field(  # noqa: N815 - name of the JSON field
+        None, description="Largest |E(arm) - E(reference)|, meV per atom."
+    )
+    share_energy_agrees: float | None = Field(
+        None, description="Materials with |dE| < 1 meV/atom, of those where both have an energy."
+    )
+
+
+class Summary(BaseModel):
+    """Statistics of a campaign, arm by arm."""
+
+    reference: str = Field(description="Arm that all others are paired with.")
+    ceiling: str = Field(description="Arm whose initial density is the converged one.")
+    n_materials: int = Field(description="Materials in the campaign, whatever became of them.")
+    protocols: list[str] = Field(
+        description="Hashes of the settings; more than one means that unlike runs were mixed."
+    )
+    wall_time_noise: float | None = Field(
+        None,
+        description="Median over materials of |1 - t(control) / t(default)|, t the wall time per "
+        "electronic step: both arms do the same work. None without a control arm.",
+    )
+    arms: dict[str, ArmSummary] = Field(description="By name, the reference first.")
+
+    @property
+    def wall_time_issue(self) -> str | None:
+        """Why the wall times of this campaign mean nothing; None if the machine was quiet."""
+        if self.wall_time_noise is None:
+            return f"there is no {CONTROL!r} arm to measure the noise of the machine"
+        if self.wall_time_noise > MAX_WALL_TIME_NOISE:
+            return (
+                f"the wall time per step of {CONTROL!r}, the control, differs by "
+                f"{100 * self.wall_time_noise:.0f} % (median) from that of {REFERENCE!r}, whose "
+                f"work is the same; above {100 * MAX_WALL_TIME_NOISE:.0f} % the machine was busy"
+            )
+        return None
+
+
+def summarize(comparisons: Iterable[Comparison], reference: str = REFERENCE) -> Summary:
     """Compare every arm with the reference, over the materials where both count.
 
     Parameters
@@ -36,23 +158,31 @@ def summarize(comparisons: Iterable[Comparison], reference: str = "default") -> 
     reference
         Arm to compare with.
 
+    Returns
+    -------
+    Summary
+        One entry per arm, the reference first and the ceiling last.
+
     Raises
     ------
     ValueError
         A material appears twice: its weight in every mean would be doubled.
 
+    References
+    ----------
+    The published saving of 26.7 % is the reduction of the median, 15 -> 11 steps: T. Koker,
+    K. Quigley, E. Taw, K. Tibbetts, L. Li, npj Comput. Mater. 10, 161 (2024).
+
     Examples
     --------
-    The published saving of 26.7 % is the reduction of the median, 15 -> 11 steps:
-
     >>> from mlcharge_flows.scf.comparison import Comparison
     >>> from mlcharge_flows.scf.run import ScfRun
     >>> def run(n, **given):
     ...     return ScfRun(folder="", n_total=n, **given)
-    >>> read = {"started_from": "chgcar", "start_comment": "ml", "expected_comment": "ml"}
+    >>> read = {"started_from": "chgcar", "echoed_comment": "ml", "expected_comment": "ml"}
     >>> campaign = [
     ...     Comparison(
-    ...         material=str(n), formula="Si", n_atoms=2, protocol="pbe",
+    ...         material_id=str(n), formula="Si", n_atoms=2, protocol="pbe",
     ...         arms={"default": run(n, started_from="atoms"), "learned": run(n - 4, **read)},
     ...     )
     ...     for n in (14, 15, 16)
@@ -61,88 +191,25 @@ def summarize(comparisons: Iterable[Comparison], reference: str = "default") -> 
     >>> round(learned.ratio_of_medians, 3), round(learned.mean_reduction, 3), learned.share_faster
     (0.267, 0.267, 1.0)
     """
-    campaign = sorted(comparisons, key=lambda comparison: comparison.material)
+    campaign = sorted(comparisons, key=lambda comparison: comparison.material_id)
     for first, second in pairwise(campaign):
-        if first.material == second.material:
-            raise ValueError(f"material {first.material} appears twice")
+        if first.material_id == second.material_id:
+            raise ValueError(f"material {first.material_id} appears twice")
     names = {name for comparison in campaign for name in comparison.arms}
     return Summary(
         reference=reference,
         ceiling=CEILING,
         n_materials=len(campaign),
         protocols=sorted({comparison.protocol for comparison in campaign}),
+        wall_time_noise=_wall_time_noise(campaign),
         arms={
-            name: _summarize_arm(campaign, name, reference) for name in ordered(names, reference)
+            name: _summarize_arm(campaign, name, reference)
+            for name in ordered_arms(names, reference)
         },
     )
 
 
-def ordered(arms: Iterable[str], reference: str) -> list[str]:
-    """Put the reference first and the ceiling last.
-
-    Examples
-    --------
-    >>> ordered(["converged", "learned", "default", "superposition"], "default")
-    ['default', 'learned', 'superposition', 'converged']
-    """
-    return sorted(arms, key=lambda name: (name != reference, name == CEILING, name))
-
-
-def _summarize_arm(campaign: Sequence[Comparison], arm: str, reference: str) -> ArmSummary:
-    runs = [comparison.arms[arm] for comparison in campaign if arm in comparison.arms]
-    causes = [cause for run in runs if (cause := not_counted(run))]
-    paired = [c for c in campaign if _counts(c, arm) and _counts(c, reference)]
-    pairs = [(c.arms[arm], c.arms[reference]) for c in paired]
-    reductions = _reductions(pairs)
-    dE = [abs(d) for c in paired if (d := energy_difference(c, arm, reference)) is not None]
-    steps, steps_reference = _medians(pairs, lambda run: run.n_total)
-    n_scf, n_scf_reference = _medians(pairs, lambda run: run.n_scf)
-    residual, residual_reference = _medians(pairs, lambda run: run.first_residual)
-    walls = np.array([w for pair in pairs if None not in (w := tuple(map(_wall, pair)))], float)
-    return ArmSummary(
-        n_attempted=len(runs),
-        n_materials=len(pairs),
-        n_failed=len(causes),
-        n_unpaired=len(runs) - len(causes) - len(pairs),
-        n_fell_back=sum(run.fell_back for run in runs),
-        failures=dict(Counter(cause.partition(":")[0] for cause in causes).most_common()),
-        occupancies=sorted({run.occupancies for run in runs if run.occupancies}),
-        median_n_total=steps,
-        median_n_total_reference=steps_reference,
-        ratio_of_medians=1 - steps / steps_reference if steps and steps_reference else None,
-        mean_reduction=_mean(reductions),
-        mean_reduction_ci95=interval(reductions),
-        share_faster=_mean(reductions > 0),
-        share_equal=_mean(reductions == 0),
-        share_slower=_mean(reductions < 0),
-        share_of_ceiling=_share_of_ceiling(paired, arm, reference),
-        median_n_scf=n_scf,
-        median_n_scf_reference=n_scf_reference,
-        median_first_residual=residual,
-        median_first_residual_reference=residual_reference,
-        median_wall_saving=_median(1 - walls[:, 0] / walls[:, 1]) if walls.size else None,
-        total_wall_saving=float(1 - walls[:, 0].sum() / walls[:, 1].sum()) if walls.size else None,
-        total_start_time=sum(run.start_time for run, _ in pairs) if pairs else None,
-        max_abs_dE_meV_per_atom=max(dE, default=None),
-        share_energy_agrees=_mean(np.array(dE) < ENERGY_TOLERANCE),
-    )
-
-
-def not_counted(run: ScfRun) -> str | None:
-    """Why a run does not enter its arm's statistics, as ``cause: details``; None if it does."""
-    return run.excluded or (None if run.n_total else "no electronic step")
-
-
-def energy_difference(comparison: Comparison, arm: str, reference: str) -> float | None:
-    """E(arm) - E(reference) of one material in meV per atom; None if either has no energy."""
-    runs = comparison.arms.get(arm), comparison.arms.get(reference)
-    energies = [run.energy for run in runs if run is not None and run.energy is not None]
-    if len(energies) < 2:
-        return None
-    return 1000 * (energies[0] - energies[1]) / comparison.n_atoms
-
-
-def interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float] | None:
+def mean_interval(values: FloatArray, confidence: float = 0.95) -> tuple[float, float] | None:
     """Percentile bootstrap interval of the mean, the same for the same values.
 
     Parameters
@@ -157,9 +224,13 @@ def interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float
     tuple of float or None
         None below two values, of which nothing about the spread can be known.
 
+    References
+    ----------
+    B. Efron, R. J. Tibshirani, An Introduction to the Bootstrap (1993), section 13.3.
+
     Examples
     --------
-    >>> interval(np.array([0.25, 0.25, 0.25]))
+    >>> mean_interval(np.array([0.25, 0.25, 0.25]))
     (0.25, 0.25)
     """
     if len(values) < 2:
@@ -177,40 +248,145 @@ def interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float
     return float(found.low), float(found.high)
 
 
-def _counts(comparison: Comparison, arm: str) -> bool:
-    return arm in comparison.arms and not_counted(comparison.arms[arm]) is None
+def mean(values: FloatArray | NDArray[np.bool_]) -> float | None:
+    """Mean of values that may be none.
+
+    Parameters
+    ----------
+    values
+        Shape (n,).
+
+    Returns
+    -------
+    float or None
+        None for n = 0.
+    """
+    return float(np.mean(values)) if len(values) else None
 
 
-def _reductions(pairs: Sequence[Pair]) -> np.ndarray:
-    steps = np.array([(run.n_total, ref.n_total) for run, ref in pairs], float).reshape(-1, 2)
+def median(values: FloatArray) -> float | None:
+    """Median of values that may be none.
+
+    Parameters
+    ----------
+    values
+        Shape (n,).
+
+    Returns
+    -------
+    float or None
+        None for n = 0.
+    """
+    return float(np.median(values)) if len(values) else None
+
+
+def _summarize_arm(campaign: Sequence[Comparison], arm: str, reference: str) -> ArmSummary:
+    runs = [comparison.arms[arm] for comparison in campaign if arm in comparison.arms]
+    causes = [cause for run in runs if (cause := run.exclusion_reason)]
+    paired = _paired(campaign, arm, reference)
+    pairs = [(c.arms[arm], c.arms[reference]) for c in paired]
+    reductions = _reductions(pairs)
+    differences = [c.energy_difference(arm, reference) for c in paired]
+    dE = np.abs(np.array([d for d in differences if d is not None], float))
+    steps, residuals = _values(pairs, _n_total), _values(pairs, lambda run: run.first_residual)
+    n_scf, walls = _values(pairs, lambda run: run.n_scf), _values(pairs, lambda run: run.total_time)
+    median_steps, median_reference = median(steps[:, 0]), median(steps[:, 1])
+    return ArmSummary(
+        n_attempted=len(runs),
+        n_materials=len(pairs),
+        n_failed=len(causes),
+        n_unpaired=len(runs) - len(causes) - len(pairs),
+        n_fell_back=sum(run.fell_back for run in runs),
+        failures=count_causes(causes),
+        augmentation_sources=sorted(
+            {run.augmentation_source for run in runs if run.augmentation_source}
+        ),
+        median_n_total=median_steps,
+        median_n_total_reference=median_reference,
+        ratio_of_medians=(
+            1 - median_steps / median_reference if median_steps and median_reference else None
+        ),
+        mean_reduction=mean(reductions),
+        mean_reduction_ci95=mean_interval(reductions),
+        share_faster=mean(reductions > 0),
+        share_equal=mean(reductions == 0),
+        share_slower=mean(reductions < 0),
+        share_of_ceiling=_share_of_ceiling(paired, arm, reference),
+        median_n_scf=median(n_scf[:, 0]),
+        median_n_scf_reference=median(n_scf[:, 1]),
+        median_first_residual=median(residuals[:, 0]),
+        median_first_residual_reference=median(residuals[:, 1]),
+        median_wall_saving=median(1 - walls[:, 0] / walls[:, 1]),
+        total_wall_saving=(
+            float(1 - walls[:, 0].sum() / walls[:, 1].sum()) if walls.size else None
+        ),
+        total_preparation_time=sum(run.preparation_time for run, _ in pairs) if pairs else None,
+        max_abs_dE_meV_per_atom=max(dE.tolist(), default=None),
+        share_energy_agrees=mean(dE < ENERGY_TOLERANCE),
+    )
+
+
+def count_causes(reasons: Iterable[str]) -> dict[str, int]:
+    """Count reasons, written as ``cause: details``, by their cause.
+
+    Parameters
+    ----------
+    reasons
+        One per run.
+
+    Returns
+    -------
+    dict
+        Number of runs by cause, the most frequent first.
+
+    Examples
+    --------
+    >>> count_causes(["fell back to atoms: a warning", "stopped: why", "stopped: why not"])
+    {'stopped': 2, 'fell back to atoms': 1}
+    """
+    return dict(Counter(reason.partition(":")[0] for reason in reasons).most_common())
+
+
+def _paired(campaign: Iterable[Comparison], arm: str, reference: str) -> list[Comparison]:
+    """Materials where both arms have a run that counts."""
+    return [
+        comparison
+        for comparison in campaign
+        if all(
+            name in comparison.arms and comparison.arms[name].exclusion_reason is None
+            for name in (arm, reference)
+        )
+    ]
+
+
+def _values(pairs: Iterable[Pair], value: Callable[[ScfRun], float | None]) -> FloatArray:
+    """Value of arm and reference, shape (n, 2), of the pairs where both have it."""
+    both = [(value(run), value(base)) for run, base in pairs]
+    return np.array([pair for pair in both if None not in pair], float).reshape(-1, 2)
+
+
+def _n_total(run: ScfRun) -> int | None:
+    return run.n_total
+
+
+def _reductions(pairs: Iterable[Pair]) -> FloatArray:
+    steps = _values(pairs, _n_total)
     return 1 - steps[:, 0] / steps[:, 1]
 
 
 def _share_of_ceiling(paired: Sequence[Comparison], arm: str, reference: str) -> float | None:
     """Both means are over the same materials, so that an easy subset cannot flatter the arm."""
-    shared = [c for c in paired if _counts(c, CEILING)]
-    reached = _mean(_reductions([(c.arms[arm], c.arms[reference]) for c in shared]))
-    ceiling = _mean(_reductions([(c.arms[CEILING], c.arms[reference]) for c in shared]))
+    shared = _paired(paired, CEILING, reference)
+    reached = mean(_reductions((c.arms[arm], c.arms[reference]) for c in shared))
+    ceiling = mean(_reductions((c.arms[CEILING], c.arms[reference]) for c in shared))
     if reached is None or ceiling is None or ceiling <= 0:
         return None  # nothing to be reached: the share has no meaning
     return reached / ceiling
 
 
-def _medians(
-    pairs: Sequence[Pair], value: Callable[[ScfRun], float | None]
-) -> tuple[float | None, float | None]:
-    """Medians of arm and reference over the pairs where both have the value."""
-    values = np.array([v for pair in pairs if None not in (v := tuple(map(value, pair)))], float)
-    return (_median(values[:, 0]), _median(values[:, 1])) if values.size else (None, None)
-
-
-def _wall(run: ScfRun) -> float | None:
-    return run.wall_time + run.start_time if run.wall_time else None
-
-
-def _mean(values: np.ndarray) -> float | None:
-    return float(np.mean(values)) if len(values) else None
-
-
-def _median(values: np.ndarray) -> float:
-    return float(np.median(values))
+def _wall_time_noise(campaign: Iterable[Comparison]) -> float | None:
+    pairs = [(c.arms[CONTROL], c.arms[REFERENCE]) for c in _paired(campaign, CONTROL, REFERENCE)]
+    times = _values(
+        pairs, lambda run: run.wall_time / run.n_total if run.wall_time and run.n_total else None
+    )
+    return median(np.abs(1 - times[:, 0] / times[:, 1]))

@@ -225,7 +225,7 @@ class CompareStartsMaker(Maker):
         >>> helium = Structure(Lattice.cubic(3), ["He"], [[0, 0, 0]])
         >>> maker = CompareStartsMaker(starts=named_starts(["superposition"]))
         >>> before = Comparison(
-        ...     material="He",
+        ...     material_id="He",
         ...     formula="He",
         ...     n_atoms=1,
         ...     protocol=maker.protocol,
@@ -237,7 +237,7 @@ class CompareStartsMaker(Maker):
         if not self.adds_arms:
             raise ValueError(f"{type(self).__name__} adds no arms to what is finished")
         if clash := Asked.of(self).clash(before):
-            raise ValueError(f"{before.material}: {clash}")
+            raise ValueError(f"{before.material_id}: {clash}")
         return self._flow(structure, before)
 
     def _flow(self, structure: Structure, before: Comparison) -> Flow:
@@ -269,7 +269,7 @@ class CompareStartsMaker(Maker):
             prev_dir = converged if writer.needs_run else None
             arm(name, 1, writer.make(structure, static.input_set_generator, prev_dir))
         joined = compare(
-            before.material,
+            before.material_id,
             before.formula,
             before.n_atoms,
             before.protocol,
@@ -279,7 +279,7 @@ class CompareStartsMaker(Maker):
         jobs.append(joined)
         for job in jobs:
             job.config.on_missing_references = OnMissing.NONE
-        return Flow([*jobs], output=joined.output, name=f"{self.name}: {before.material}")
+        return Flow([*jobs], output=joined.output, name=f"{self.name}: {before.material_id}")
 
     def _runner(self, arm: str, static: BaseVaspMaker, icharg: int) -> RunFromStartMaker:
         """What runs an arm."""

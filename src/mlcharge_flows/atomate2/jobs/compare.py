@@ -42,7 +42,7 @@ def compare(
     lost = ScfRun(folder="", failure="the arm left no document")
     arms = {arm: run if run is not None else lost for arm, run in runs.items()}
     return Comparison(
-        material=material,
+        material_id=material,
         formula=formula,
         n_atoms=n_atoms,
         protocol=protocol,

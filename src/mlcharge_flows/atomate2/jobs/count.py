@@ -8,8 +8,7 @@ from atomate2.utils.path import strip_hostname
 from jobflow import job
 
 from mlcharge_flows.atomate2.provenance import StartRecord
-from mlcharge_flows.scf.count import count_run
-from mlcharge_flows.scf.run import ScfRun
+from mlcharge_flows.scf.run import ScfRun, count_run
 
 _OUTPUTS_MISSING = "ValidationError: Validation failed"
 """What custodian says of a run without its outputs, whatever the reason."""
@@ -32,9 +31,9 @@ def count(run_dir: str | None) -> ScfRun:
     run = count_run(
         folder,
         expected_comment=start.comment if start else None,
-        start_time=start.seconds if start else 0.0,
+        preparation_time=start.seconds if start else 0.0,
     )
-    run.occupancies = start.occupancies if start else None
+    run.augmentation_source = start.occupancies if start else None
     if start and start.failure:
         run.failure = f"no start: {start.failure}"
     elif record and record.failure:

@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING
 
 from jobflow import job
 
-from mlcharge_flows.scf.nonscf import (
-    REFERENCE,
-    NonSCFComparison,
-    free_energy_difference,
-    state_errors,
+from mlcharge_flows.scf.comparison import REFERENCE
+from mlcharge_flows.scf.electronic_structure import (
+    ElectronicStructureError,
+    read_electronic_structure,
 )
+from mlcharge_flows.scf.nonscf import NonSCFComparison, fixed_density_errors
 from mlcharge_flows.scf.run import ScfRun
-from mlcharge_flows.scf.states import StatesError, read_states
-from mlcharge_flows.scf.statistics import energy_difference, not_counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mlcharge_flows.scf.nonscf import StateErrors
+    from mlcharge_flows.scf.nonscf import FixedDensityErrors
 
 DOCUMENT = "nonscf.json"
 """The comparison of one material, in the folder of its job."""
@@ -58,21 +56,19 @@ def compare_states(
     """
     lost = ScfRun(folder="", failure="the arm left no document")
     joined = NonSCFComparison(
-        material=material,
+        material_id=material,
         formula=formula,
         n_atoms=n_atoms,
         protocol=protocol,
         arms={arm: run or lost for arm, run in runs.items()},
-        lines={arm: run or lost for arm, run in lines.items()},
+        band_paths={arm: run or lost for arm, run in lines.items()},
         models=dict(models or {}),
     )
     joined.errors = _errors(joined.arms, joined.problems, "")
-    joined.line_errors = _errors(joined.lines, joined.problems, " bands")
+    joined.band_path_errors = _errors(joined.band_paths, joined.problems, " bands")
     for arm, errors in joined.errors.items():
-        errors.dE_meV_per_atom = energy_difference(joined, arm, REFERENCE)
-        errors.dF_meV_per_atom = free_energy_difference(
-            joined.arms[arm], joined.arms[REFERENCE], n_atoms
-        )
+        errors.dE_meV_per_atom = joined.energy_difference(arm, REFERENCE)
+        errors.dF_meV_per_atom = joined.free_energy_difference(arm)
     partial = Path(f".{DOCUMENT}")
     partial.write_text(joined.model_dump_json(indent=1) + "\n")
     partial.replace(DOCUMENT)
@@ -81,25 +77,25 @@ def compare_states(
 
 def _errors(
     runs: Mapping[str, ScfRun], problems: dict[str, str], kind: str
-) -> dict[str, StateErrors]:
+) -> dict[str, FixedDensityErrors]:
     """Errors of all runs that count, if the reference does; what cannot be read is a problem."""
     states = {}
     for arm, run in runs.items():
-        if not_counted(run):
+        if run.exclusion_reason:
             continue
         try:
-            found = read_states(run.folder)
+            found = read_electronic_structure(run.folder)
             # Points along lines do not sum up to a charge, nor to a force.
             states[arm] = replace(found, forces=None) if kind else found
-        except StatesError as error:
+        except ElectronicStructureError as error:
             problems[f"{arm}{kind}"] = f"unreadable: {error}"
     reference = states.pop(REFERENCE, None)
-    errors: dict[str, StateErrors] = {}
+    errors: dict[str, FixedDensityErrors] = {}
     if reference is None:
         return errors
     for arm, found in states.items():
         try:
-            errors[arm] = state_errors(found, reference)
-        except StatesError as error:
+            errors[arm] = fixed_density_errors(found, reference)
+        except ElectronicStructureError as error:
             problems[f"{arm}{kind}"] = str(error)
     return errors

@@ -55,7 +55,7 @@ def outcome(
     """
     lost = ScfRun(folder="", failure="the run left no document")
     found = Outcome(
-        material=material,
+        material_id=material,
         formula=formula,
         n_atoms=n_atoms,
         protocol=protocol,

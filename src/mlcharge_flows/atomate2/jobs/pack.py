@@ -51,10 +51,10 @@ def pack(
         As given, with a failure where packing failed.
     """
     run = comparison.arms[arm]
-    if run.excluded is not None:
+    if run.exclusion_reason is not None:
         return comparison
     origin = Origin(
-        comparison.material,
+        comparison.material_id,
         comparison.protocol,
         str(structure.properties.get("source", "")),
         str(structure.properties.get("split", "")),

@@ -1,13 +1,19 @@
 import numpy as np
 import pytest
 
-from mlcharge_flows.scf.states import States, StatesError, read_states
+from mlcharge_flows.scf.electronic_structure import (
+    ElectronicStructure,
+    ElectronicStructureError,
+    read_electronic_structure,
+)
 
 
 def states(levels, n_electrons=2.0, **given):
     levels = np.asarray(levels, float)
     weights = np.full(len(levels), 1 / len(levels))
-    return States(np.zeros((len(levels), 3)), weights, levels, n_electrons, 0.0, **given)
+    return ElectronicStructure(
+        np.zeros((len(levels), 3)), weights, levels, n_electrons, 0.0, **given
+    )
 
 
 def test_the_direct_gap_is_never_below_the_fundamental_one():
@@ -33,19 +39,19 @@ def test_without_empty_bands_nothing_is_known_of_the_gap():
 
 
 def test_no_run(tmp_path):
-    with pytest.raises(StatesError, match=r"vasprun\.xml: there is no such file"):
-        read_states(tmp_path)
+    with pytest.raises(ElectronicStructureError, match=r"vasprun\.xml: there is no such file"):
+        read_electronic_structure(tmp_path)
 
 
 def test_a_cut_file(tmp_path):
     (tmp_path / "vasprun.xml").write_text("<modeling><generator>")
-    with pytest.raises(StatesError, match=r"vasprun\.xml: cannot be read"):
-        read_states(tmp_path)
+    with pytest.raises(ElectronicStructureError, match=r"vasprun\.xml: cannot be read"):
+        read_electronic_structure(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["si2_aiida", "si_nscf11", "si_g0w0_static"])
 def test_runs_of_vasp(vasp_samples, name):
-    silicon = read_states(vasp_samples / name)
+    silicon = read_electronic_structure(vasp_samples / name)
     assert silicon.eigenvalues.shape[0] == len(silicon.kpoints) == len(silicon.weights)
     assert 0.4 < silicon.gap < 0.8
     assert 2.3 < silicon.direct_gap < 2.7
@@ -54,5 +60,7 @@ def test_runs_of_vasp(vasp_samples, name):
 
 
 def test_spin_is_refused(vasp_samples):
-    with pytest.raises(StatesError, match=r"vasprun\.xml\.gz: spin-polarized runs are not"):
-        read_states(vasp_samples / "si_static_icharg0")
+    with pytest.raises(
+        ElectronicStructureError, match=r"vasprun\.xml\.gz: spin-polarized runs are not"
+    ):
+        read_electronic_structure(vasp_samples / "si_static_icharg0")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mlcharge_flows.scf.count import count_run
+from mlcharge_flows.scf.run import count_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,13 +65,13 @@ def test_the_real_pair(sample):
     assert (atoms.n_atoms, atoms.converged, atoms.failure) == (2, True, None)
     assert (atoms.wall_time, atoms.energy) == (13.679, -10.841697)
     assert atoms.fell_back
-    assert atoms.excluded == "fell back to atoms: WARNING: chargedensity file is incomplete"
+    assert atoms.exclusion_reason == "fell back to atoms: WARNING: chargedensity file is incomplete"
 
     chgcar = count_run(sample("si_relax_pair", ".relax2"), expected_comment="unknown")
     assert (chgcar.n_total, chgcar.n_scf, chgcar.first_residual) == (6, 2, 0.000180)
     assert chgcar.started_from == "chgcar"
-    assert chgcar.proven
-    assert not count_run(chgcar.folder, expected_comment="another").proven
+    assert chgcar.verified
+    assert not count_run(chgcar.folder, expected_comment="another").verified
 
 
 @pytest.mark.parametrize("name", ["si_nscf11", "al"])
@@ -84,24 +84,24 @@ def test_fixed_density_runs_have_six_steps_and_no_scf_step(sample, name):
 def test_a_start_from_orbitals_is_no_start_from_a_chgcar(sample):
     run = count_run(sample("si_static_icharg0"))
     assert (run.n_total, run.n_scf, run.first_residual) == (14, 10, 2.08)
-    assert (run.started_from, run.proven) == ("atoms", True)
+    assert (run.started_from, run.verified) == ("atoms", True)
 
 
 def test_fall_back_is_detected_without_stdout_and_oszicar(sample):
     folder = sample("si_g0w0_static")  # INCAR says ICHARG = 1
     run = count_run(folder, expected_comment="unknown system")
     assert (run.n_total, run.n_scf, run.first_residual) == (15, 11, 0.33175)
-    assert (run.started_from, run.fell_back, run.proven) == ("atoms", True, False)
+    assert (run.started_from, run.fell_back, run.verified) == ("atoms", True, False)
     assert "OUTCAR" in run.warnings[0]
     assert run.energy == -10.22237938
 
 
 def test_a_good_run(run):
-    counted = count_run(run(), expected_comment="learned 3f2a", start_time=1.5)
+    counted = count_run(run(), expected_comment="learned 3f2a", preparation_time=1.5)
     assert (counted.n_total, counted.n_scf, counted.first_residual) == (3, 2, 0.00018)
     assert counted.residuals == [None, 0.00018, None]
-    assert (counted.energy, counted.wall_time, counted.start_time) == (-10.84687, 7.34, 1.5)
-    assert (counted.excluded, counted.proven) == (None, True)
+    assert (counted.energy, counted.wall_time, counted.preparation_time) == (-10.84687, 7.34, 1.5)
+    assert (counted.exclusion_reason, counted.verified) == (None, True)
 
 
 def test_compression_changes_nothing(run):
@@ -116,13 +116,13 @@ def test_compression_changes_nothing(run):
 def test_the_comment_is_compared_as_vasp_keeps_it(run):
     comment = "learned " + 40 * "x"
     folder = run(stdout=f" charge-density read from file: {comment[:40]}\n entering main loop\n")
-    assert count_run(folder, expected_comment=comment).proven
-    assert not count_run(folder, expected_comment="x" + comment).proven
+    assert count_run(folder, expected_comment=comment).verified
+    assert not count_run(folder, expected_comment="x" + comment).verified
 
 
 def test_a_run_without_a_chgcar_must_not_have_read_one(run):
-    assert count_run(run()).excluded == "read a CHGCAR that it was not given"
-    assert count_run(run(stdout=" entering main loop\n")).proven
+    assert count_run(run()).exclusion_reason == "read a CHGCAR that it was not given"
+    assert count_run(run(stdout=" entering main loop\n")).verified
 
 
 def test_custodians_corrections_are_counted_over_all_jobs(run):
@@ -133,12 +133,12 @@ def test_custodians_corrections_are_counted_over_all_jobs(run):
     counted = count_run(run(custodian=jobs), expected_comment="learned 3f2a")
     assert counted.corrections == 3
     assert counted.failure is None
-    assert counted.excluded == "corrected by custodian"
+    assert counted.exclusion_reason == "corrected by custodian"
 
 
 def test_lost_stdout_proves_nothing(run):
     counted = count_run(run(stdout=None), expected_comment="learned 3f2a")
-    assert (counted.started_from, counted.proven) == ("unknown", False)
+    assert (counted.started_from, counted.verified) == ("unknown", False)
     assert counted.warnings == ["vasp.out is missing"]
 
 
@@ -174,7 +174,7 @@ REFUSED = " ERROR: charge density could not be read from file CHGCAR for ICHARG>
 def test_a_bad_run_is_a_result_with_its_cause(run, files, failure):
     counted = count_run(run(**files), expected_comment="learned 3f2a")
     assert counted.failure == failure
-    assert counted.excluded == failure
+    assert counted.exclusion_reason == failure
 
 
 @pytest.mark.parametrize("name", ["std_err.txt", "std_err.txt.gz"])
