@@ -16,7 +16,7 @@ import numpy as np
 
 from mlcharge_flows.density.fourier import regrid
 from mlcharge_flows.models.superres.config import SuperResConfig
-from mlcharge_flows.models.superres.image import seen_shape
+from mlcharge_flows.models.superres.image import input_shape
 from mlcharge_flows.training.store import open_store
 
 SPACINGS = (0.12, 0.15, 0.2, 0.25, 0.3, 0.4)
@@ -37,7 +37,7 @@ def main() -> None:
         fine.append(np.linalg.norm(record.crystal.lattice, axis=1) / record.shape)
         change = record.difference().total
         for spacing in SPACINGS:
-            shape = seen_shape(record.crystal, SuperResConfig(spacing=spacing))
+            shape = input_shape(record.crystal, SuperResConfig(spacing=spacing))
             kept = regrid(regrid(change, shape), record.shape)
             left[spacing].append(float(np.abs(kept - change).sum() / np.abs(change).sum()))
             size[spacing].append(np.prod(shape) / change.size)

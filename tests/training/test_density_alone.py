@@ -75,7 +75,7 @@ def learnable(example, model):
     if model == "charge3net-difference":
         density = 1.2 * example.start
         return replace(example, density=density, change=float(0.2 * example.start.mean()))
-    start = example.image.start
+    start = example.image.superposition
     neighbors = [start.roll(step, axis) for step in (1, -1) for axis in (2, 3, 4)]
     target = 0.2 * (torch.stack(neighbors).mean(0) - start)
     change = regrid(target[0, 0].numpy(), example.change.shape).astype(np.float32)

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from mlcharge_flows.density.fourier import regrid
-from mlcharge_flows.models.superres.axis_permutation import AXIS_PERMUTATIONS
 from mlcharge_flows.models.superres.config import PRESETS, SuperResConfig
 from mlcharge_flows.models.superres.image import Image
-from mlcharge_flows.models.superres.model import on_grid
+from mlcharge_flows.models.superres.model import regrid_neutral
 from mlcharge_flows.models.superres.network import SuperResNetwork
+from mlcharge_flows.models.superres.symmetry import AXIS_PERMUTATIONS
 from mlcharge_flows.training.config import ConfigError
 from mlcharge_flows.training.options import read_options
 
@@ -93,7 +93,7 @@ class SuperResTask:
             )
         image = Image.of(record.crystal, self.atoms, self.model)
         change = record.difference().total
-        target = regrid(change, image.start.shape[2:]).astype(np.float32)
+        target = regrid(change, image.superposition.shape[2:]).astype(np.float32)
         return SuperResExample(
             image.to(self.device),
             torch.from_numpy(target)[None, None].to(self.device),
@@ -105,7 +105,7 @@ class SuperResTask:
         """Take the sizes of images and corrections from examples."""
         network, lessons = self.network, list(examples)
         assert isinstance(network, SuperResNetwork)
-        seen = [float(example.image.seen.square().mean()) for example in lessons]
+        seen = [float(example.image.density.square().mean()) for example in lessons]
         network.input_scale.fill_(float(np.sqrt(np.mean(seen))))
         if self.model.target == "difference":
             # What is usual between the nuclei: by the peaks at them, all else would be drowned.
@@ -124,8 +124,8 @@ class SuperResTask:
         shares = []
         for example in examples:
             drawn = AXIS_PERMUTATIONS[int(torch.randint(len(AXIS_PERMUTATIONS), ()))]
-            image, target = example.image.relabeled(drawn), drawn.of_grid(example.target)
-            error = (network(image) - image.start - target).abs().sum()
+            image, target = example.image.permuted(drawn), drawn.of_grid(example.target)
+            error = (network(image) - image.superposition - target).abs().sum()
             shares.append(error / target.abs().sum())
         grid = torch.stack(shares).mean()
         return {"loss": self.config.loss.grid * grid, "grid": grid}
@@ -135,7 +135,7 @@ class SuperResTask:
 
     def errors(self, network: nn.Module, example: SuperResExample) -> dict[str, float]:
         """Errors of one material on its full grid, as the model predicts it."""
-        predicted = (network(example.image) - example.image.start)[0, 0].cpu().numpy()
-        correction = on_grid(predicted, example.change.shape)
+        predicted = (network(example.image) - example.image.superposition)[0, 0].cpu().numpy()
+        correction = regrid_neutral(predicted, example.change.shape)
         left = float(np.abs(correction - example.change).sum() / np.abs(example.change).sum())
         return {"nmae": left * example.start_error, "density_left": left}

@@ -8,7 +8,7 @@ from mlcharge_flows.models.checkpoint import Checkpoint
 
 @pytest.fixture(scope="session")
 def oblique():
-    """No symmetry; its network grid is not the same along any two vectors."""
+    """A triclinic crystal without symmetry; its input grid has different numbers of points."""
     return Crystal(
         np.array([[3.1, 0.2, -0.4], [-1.2, 3.9, 0.1], [0.7, 0.9, 5.2]]),
         ("Na", "Cl", "Cl"),
@@ -18,7 +18,7 @@ def oblique():
 
 @pytest.fixture(scope="session")
 def rutile():
-    """Tetragonal, with screw axes and glide planes."""
+    """A tetragonal crystal with screw axes and glide planes."""
     u = 0.305
     sites = [[0, 0, 0], [0.5, 0.5, 0.5], [u, u, 0], [-u, -u, 0]]
     sites += [[0.5 + u, 0.5 - u, 0.5], [0.5 - u, 0.5 + u, 0.5]]

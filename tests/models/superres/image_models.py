@@ -1,4 +1,4 @@
-"""Image networks of no training, and free atoms of no element, for the tests of this folder."""
+"""Untrained image networks and Gaussian free atoms for the tests of this folder."""
 
 from datetime import date
 
@@ -39,7 +39,7 @@ def network_of(**options):
     torch.manual_seed(3)
     config = {"spacing": 0.5, "channels": 4, "blocks": 2, "kernel_ends": 3, **options}
     network = SuperResNetwork(SuperResConfig(**config)).double().eval()
-    network.last.reset_parameters()  # a fresh network corrects nothing
+    network.last.reset_parameters()  # an untrained network returns the superposition
     network.output_scale.fill_(0.05)
     return network
 

@@ -22,7 +22,7 @@ from mlcharge_flows.models.superres import (
 )
 
 
-def test_a_checkpoint_is_the_same_model(checkpoint, oblique, tmp_path):
+def test_a_checkpoint_predicts_the_same_as_its_network(checkpoint, oblique, tmp_path):
     path = tmp_path / "image.safetensors"
     write_checkpoint(path, checkpoint)
     loaded = Registry(tmp_path).load("image")
@@ -34,7 +34,7 @@ def test_a_checkpoint_is_the_same_model(checkpoint, oblique, tmp_path):
     assert np.array_equal(found.total, expected.total)
 
 
-def test_checkpoints_that_cannot_be_loaded_are_one_line(checkpoint):
+def test_broken_checkpoints_are_refused_in_one_line(checkpoint):
     other = network_of(channels=5).float()
     for broken, says in (
         (replace(checkpoint, weights=other.state_dict()), "do not fit its card"),
@@ -49,14 +49,14 @@ def test_checkpoints_that_cannot_be_loaded_are_one_line(checkpoint):
         assert "\n" not in str(refused.value)
 
 
-def test_no_density_is_no_prediction(checkpoint, oblique):
+def test_a_prediction_that_is_not_finite_is_refused(checkpoint, oblique):
     model = load(checkpoint)
     model.network.last.bias.fill_(torch.nan)
     with pytest.raises(ModelError, match="image: predicts no density"):
         model.predict(oblique, (16, 20, 24))
 
 
-def test_the_paper_has_its_network():
+def test_the_paper_preset_has_the_size_of_the_published_network():
     paper = PRESETS["paper"]
     assert (paper.target, paper.upscale, paper.channels, paper.blocks) == ("density", 2, 32, 32)
     assert (paper.kernel, paper.kernel_ends) == (5, 5)
@@ -68,13 +68,18 @@ def test_the_paper_has_its_network():
 
 
 @pytest.mark.parametrize("option", [{"kernel": 2}, {"upscale": 3}, {"width": 1}, {"spacing": 0}])
-def test_options_that_cannot_be(option):
+def test_impossible_options_are_refused(option):
     with pytest.raises(ValidationError):
         SuperResConfig(**option)
 
 
-def test_a_cell_of_few_points_is_wrapped_around(oblique):
+def test_a_kernel_may_be_wider_than_the_cell(oblique):
     network = network_of(spacing=1.0, kernel=9).float()
     small = replace(oblique, lattice=np.eye(3) * 2.0)
     model = SuperResModel(card_of(network), network, ATOMS)
     assert model.predict(small, (8, 8, 8)).n_electrons == pytest.approx(19.0, abs=1e-10)
+
+
+def test_options_of_earlier_checkpoints_are_read():
+    assert SuperResConfig.model_validate({"symmetrise": True}).symmetrize
+    assert "symmetrize" in SuperResConfig(symmetrize=True).model_dump()

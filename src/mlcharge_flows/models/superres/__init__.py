@@ -1,4 +1,4 @@
-"""A residual network that sees the superposition of atoms as a periodic image."""
+"""A residual convolutional network on the superposition of atoms as a periodic image."""
 
 from mlcharge_flows.models.superres.config import PRESETS, SuperResConfig
 from mlcharge_flows.models.superres.model import SuperResModel, load

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
 
 class SuperResConfig(BaseModel):
-    """What decides the weights of :class:`.network.SuperResNetwork`, and what it sees.
+    """Size of a :class:`~mlcharge_flows.models.superres.network.SuperResNetwork`, and its input.
 
     Examples
     --------
-    >>> SuperResConfig(upscale=2).seen_spacing
+    >>> SuperResConfig(upscale=2).input_spacing
     0.4
     """
 
@@ -20,36 +20,44 @@ class SuperResConfig(BaseModel):
 
     target: Literal["density", "difference"] = Field(
         "difference",
-        description="What the last convolution gives: the density itself, never negative and "
-        "scaled to the electrons (as in the paper), or its difference from the superposition.",
+        description="Output of the last convolution: the density, never negative and scaled to the "
+        "number of electrons (as in the paper), or its difference from the superposition.",
     )
-    upscale: Literal[1, 2] = Field(1, description="Points out per point in, along each axis.")
+    upscale: Literal[1, 2] = Field(
+        1, description="Output points per input point along each lattice vector."
+    )
     spacing: float = Field(
-        0.2, gt=0, le=1, description="Largest distance of grid points that come out, angstrom."
+        0.2, gt=0, le=1, description="Largest distance of output points, angstrom."
     )
     channels: int = Field(32, ge=1, description="Features per point.")
     blocks: int = Field(6, ge=0, description="Residual blocks.")
-    kernel: int = Field(3, ge=1, description="Points along an axis of the inner convolutions; odd.")
-    kernel_ends: int = Field(5, ge=1, description="The same of the first and the last one.")
+    kernel: int = Field(
+        3, ge=1, description="Points along an axis of the inner convolutions, an odd number."
+    )
+    kernel_ends: int = Field(
+        5, ge=1, description="Points along an axis of the first and the last convolution."
+    )
     voxel: bool = Field(
         True,
-        description="Whether the network is told the metric of its voxels; without, it takes every "
-        "cell for one with right angles and points at the spacing.",
+        description="Whether the metric of the voxels is an input; without, the network takes "
+        "every cell for one with right angles and points at the spacing.",
     )
-    symmetrise: bool = Field(
-        False, description="Whether predictions are averaged over the crystal's symmetry."
+    symmetrize: bool = Field(
+        False,
+        validation_alias=AliasChoices("symmetrize", "symmetrise"),
+        description="Whether predictions are averaged over the crystal's symmetry.",
     )
 
     @field_validator("kernel", "kernel_ends")
     @classmethod
-    def _centerd(cls, size: int) -> int:
+    def _centered(cls, size: int) -> int:
         if size % 2 == 0:
             raise ValueError("a kernel needs a point in its middle: an odd number")
         return size
 
     @property
-    def seen_spacing(self) -> float:
-        """Largest distance of the grid points that go in, angstrom."""
+    def input_spacing(self) -> float:
+        """Largest distance of input points, angstrom."""
         return self.spacing * self.upscale
 
     @property
@@ -71,4 +79,4 @@ PRESETS = {
     "small": SuperResConfig(spacing=0.25, channels=16),
 }
 """``paper``: the published network, at about its grid of molecules; ``materials``: the same depth
-and width on one grid, for the difference; ``small`` can be trained on a processor."""
+and width on one grid, for the difference; ``small`` can be trained on a CPU."""

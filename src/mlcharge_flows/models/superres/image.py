@@ -1,9 +1,9 @@
-"""The superposition of atoms as the network sees it: on a grid of nearly constant spacing.
+"""The superposition of atoms on the grids of the network, which have nearly constant spacing.
 
 VASP's fine grid follows ENCUT and PREC, so that the same crystal has points at 0.1 angstrom in one
 run and at 0.06 in another; a convolution would take it for another crystal. The network therefore
-has grids of its own, whose points are as far apart as it was trained with, and its correction is
-carried to VASP's grid in Fourier space. Waves that its grid cannot hold are those of the
+has grids of its own, with the spacing that it was trained with, and its correction is regridded to
+VASP's grid in Fourier space. Components with G vectors beyond the network's grid are those of the
 superposition.
 """
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.paw_dataset import PawDataset
-    from mlcharge_flows.models.superres.axis_permutation import AxisPermutation
     from mlcharge_flows.models.superres.config import SuperResConfig
+    from mlcharge_flows.models.superres.symmetry import AxisPermutation
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,16 +33,18 @@ class Image:
 
     Parameters
     ----------
-    seen
-        On the grid that goes in, electrons/angstrom^3, shape (1, 1, nx, ny, nz).
-    start
-        On the grid that comes out, as many or twice as many points along each axis.
+    density
+        On the input grid, electrons/angstrom^3, shape (1, 1, nx, ny, nz).
+    superposition
+        On the output grid, electrons/angstrom^3: the same shape, or twice as many points along
+        each lattice vector.
     metric
-        Scalar products of the edges of a voxel, in units of the spacing squared: shape (1, 3, 3).
+        Scalar products of the edges of an input voxel, in units of the input spacing squared,
+        shape (1, 3, 3).
     """
 
-    seen: torch.Tensor
-    start: torch.Tensor
+    density: torch.Tensor
+    superposition: torch.Tensor
     metric: torch.Tensor
 
     @classmethod
@@ -57,31 +59,80 @@ class Image:
             Free atom of each element.
         config
             Spacing and upscaling.
+
+        Returns
+        -------
+        Image
+            In single precision, on the CPU.
+
+        Raises
+        ------
+        ValueError
+            An element has no free atom.
         """
-        shape = seen_shape(crystal, config)
+        shape = input_shape(crystal, config)
         grids = (shape, tuple(config.upscale * n for n in shape))
-        seen, start = (
+        density, superposition = (
             torch.from_numpy(superpose(crystal, atoms, grid).total.astype(np.float32))[None, None]
             for grid in grids
         )
-        edges = crystal.lattice / np.array(shape)[:, None] / config.seen_spacing
+        edges = crystal.lattice / np.array(shape)[:, None] / config.input_spacing
         metric = torch.from_numpy((edges @ edges.T).astype(np.float32))[None]
-        return cls(seen, start, metric)
+        return cls(density, superposition, metric)
 
-    def relabeled(self, by: AxisPermutation) -> Self:
-        """The image of the same crystal in other lattice vectors."""
-        return type(self)(by.of_grid(self.seen), by.of_grid(self.start), by.of_metric(self.metric))
+    def permuted(self, permutation: AxisPermutation) -> Self:
+        """The image of the same crystal with permuted lattice vectors.
+
+        Parameters
+        ----------
+        permutation
+            New order and directions of the lattice vectors.
+
+        Returns
+        -------
+        Image
+            On the permuted grids.
+        """
+        return type(self)(
+            permutation.of_grid(self.density),
+            permutation.of_grid(self.superposition),
+            permutation.of_metric(self.metric),
+        )
 
     def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Self:
-        """The same on a device, or in another precision."""
-        return type(self)(*(t.to(device, dtype) for t in (self.seen, self.start, self.metric)))
+        """The same image on another device or in another precision.
+
+        Parameters
+        ----------
+        device, dtype
+            As they are if None.
+
+        Returns
+        -------
+        Image
+            A copy, where anything changes.
+        """
+        tensors = (self.density, self.superposition, self.metric)
+        return type(self)(*(tensor.to(device, dtype) for tensor in tensors))
 
 
-def seen_shape(crystal: Crystal, config: SuperResConfig) -> tuple[int, int, int]:
-    """Points along each lattice vector of the grid that goes in.
+def input_shape(crystal: Crystal, config: SuperResConfig) -> tuple[int, int, int]:
+    """Shape of the input grid.
 
-    Even numbers, so that half translations of the crystal are steps of the grid; never farther
-    apart than the spacing.
+    Even numbers of points, so that half lattice translations are steps of the grid, at most the
+    input spacing apart.
+
+    Parameters
+    ----------
+    crystal
+        The ions.
+    config
+        Spacing, upscaling and kernels.
+
+    Returns
+    -------
+    tuple of int
+        Points along each lattice vector.
 
     Examples
     --------
@@ -89,11 +140,11 @@ def seen_shape(crystal: Crystal, config: SuperResConfig) -> tuple[int, int, int]
     >>> from mlcharge_flows.density.crystal import Crystal
     >>> from mlcharge_flows.models.superres.config import SuperResConfig
     >>> cell = Crystal(np.diag([3.0, 4.0, 10.0]), ("H",), np.zeros((1, 3)))
-    >>> seen_shape(cell, SuperResConfig(spacing=0.2))
+    >>> input_shape(cell, SuperResConfig(spacing=0.2))
     (16, 20, 50)
     """
     lengths = np.linalg.norm(crystal.lattice, axis=1)
-    # The rounding keeps noise of a lattice from making the grid a step larger.
-    steps = (ceil(round(float(length) / config.seen_spacing, 6) / 2) for length in lengths)
+    # Rounded, lest numerical noise of a lattice makes the grid a step larger.
+    steps = (ceil(round(float(length) / config.input_spacing, 6) / 2) for length in lengths)
     nx, ny, nz = (max(2 * step, config.reach) for step in steps)
     return nx, ny, nz

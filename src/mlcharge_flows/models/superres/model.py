@@ -1,4 +1,4 @@
-"""The image network, ready to predict densities without occupancies."""
+"""The image network as a model of the density; it predicts no augmentation occupancies."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 
 class SuperResModel:
-    """Superposition of atoms, corrected by a network that sees it as an image.
+    """Superposition of atoms, corrected by a convolutional network on its image.
 
     Parameters
     ----------
     card
-        What the network was trained on.
+        Card of the checkpoint.
     network
-        Trained weights.
+        Trained network.
     atoms
         Free atom of each element.
-    symmetrise
-        Whether predictions are averaged over the crystal's symmetry; as its options say if not
-        given.
+    symmetrize
+        Whether predictions are averaged over the crystal's symmetry; by default as the options of
+        the network say.
     """
 
     def __init__(
@@ -48,60 +48,86 @@ class SuperResModel:
         card: Card,
         network: SuperResNetwork,
         atoms: Mapping[str, PawDataset],
-        symmetrise: bool | None = None,
+        symmetrize: bool | None = None,
     ) -> None:
         self.card, self.atoms = card, atoms
         self.network = network.eval().requires_grad_(requires_grad=False)
-        self.symmetrise = network.config.symmetrise if symmetrise is None else symmetrise
+        self.symmetrize = network.config.symmetrize if symmetrize is None else symmetrize
 
     def predict(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
-        """Predict the density of a neutral cell, without occupancies; see the protocol.
+        """Predict the density of a neutral cell, without augmentation occupancies.
 
-        NELECT is exact because the superposition of atoms integrates to it, the network keeps its
-        electrons, and the mean of the correction, zero but for rounding, is taken off.
+        It integrates to the valence electrons: the superposition of atoms does, the network keeps
+        its number of electrons, and the mean of the correction, zero up to rounding, is subtracted.
+
+        Parameters
+        ----------
+        crystal
+            The ions.
+        shape
+            Fine grid (NGXF, NGYF, NGZF).
+
+        Returns
+        -------
+        Density
+            Electrons/angstrom^3.
 
         Raises
         ------
         ModelError
-            The network's output is no density.
+            The network's output is not finite.
         """
-        start = superpose(crystal, self.atoms, shape)
+        superposition = superpose(crystal, self.atoms, shape)
         weight = self.network.last.weight
         image = Image.of(crystal, self.atoms, self.network.config).to(weight.device, weight.dtype)
         with torch.inference_mode():
-            change = (self.network(image) - image.start)[0, 0].cpu().double().numpy()
+            change = (self.network(image) - image.superposition)[0, 0].cpu().double().numpy()
         if not np.all(np.isfinite(change)):
             raise ModelError(
                 f"{self.card.name}: predicts no density; it is not trained for this crystal"
             )
-        correction = on_grid(change, start.shape)
-        if self.symmetrise:
+        correction = regrid_neutral(change, superposition.shape)
+        if self.symmetrize:
             correction = symmetrized(correction, crystal)
-        return replace(
-            start, total=start.total + correction, occupancies=None, comment=self.card.name
-        )
+        total = superposition.total + correction
+        return replace(superposition, total=total, occupancies=None, comment=self.card.name)
 
 
-def on_grid(change: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Carry a correction from the grid of the network to another one, without any electrons.
+def regrid_neutral(change: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Regrid a correction of the density, and make its integral exactly zero.
 
     Parameters
     ----------
     change
-        Predicted less superposed density on the grid of the network.
+        Predicted minus superposed density on the grid of the network, shape (nx, ny, nz).
     shape
-        Points along each lattice vector.
+        Points of the new grid along each lattice vector.
+
+    Returns
+    -------
+    numpy.ndarray
+        Correction on the new grid.
     """
     return regrid(change - change.mean(), shape)
 
 
 def load(checkpoint: Checkpoint) -> SuperResModel:
-    """Build the model of a checkpoint, on a GPU where there is one.
+    """Build the model of a checkpoint, on a GPU if there is one.
+
+    Parameters
+    ----------
+    checkpoint
+        Card, free atoms and weights.
+
+    Returns
+    -------
+    SuperResModel
+        Ready to predict.
 
     Raises
     ------
     CheckpointError
-        Its weights do not fit its card, or it lacks the free atoms.
+        The weights do not fit the card, or free atoms are missing.
     """
     network = network_of(
         checkpoint, lambda options: SuperResNetwork(SuperResConfig.model_validate(options))

@@ -1,19 +1,23 @@
-r"""A periodic residual network on images of the density.
+r"""A periodic residual convolutional network on images of the density.
 
-C. Li, O. Sharir, S. Yuan, G. K.-L. Chan, Image super-resolution inspired electron density
-prediction, Nature Communications 16, 4811 (2025): a convolution and PReLU; residual blocks of two
-convolutions with instance normalization; a convolution whose result is added to the features before
-the blocks; doubling of the grid by pixel shuffling; a last convolution. All convolutions wrap
-around, so the network commutes with translations by steps of its grid, and since norms are means
-over the cell, a supercell gives the same as its cell.
+A convolution and PReLU; residual blocks of two convolutions with instance normalization; a
+convolution whose result is added to the features before the blocks; doubling of the grid by pixel
+shuffling; a last convolution. All convolutions are periodic, so the network commutes with
+translations by steps of its grid; normalizations are means over the cell, so a supercell has the
+density of its cell.
 
-The electrons of the superposition are kept, :math:`\sum_i \rho_i = \sum_i \rho^0_i`. The density of
-the paper is ReLU of the last convolution, scaled to them. The difference takes what electrons it
-holds too many from the superposed density :math:`\rho^0`, in proportion, so that none come into
-vacuum:
+The number of electrons of the superposition :math:`\rho^0` is conserved, :math:`\sum_i \rho_i =
+\sum_i \rho^0_i`. With the target ``density``, :math:`\rho` is ReLU of the last convolution, scaled,
+as in the paper. With the target ``difference``, the integral of the output d is subtracted in
+proportion to :math:`\rho^0`, which puts no electrons into vacuum:
 
 .. math::
     \rho = \rho^0 + d - \rho^0 \frac{\sum_i d_i}{\sum_i \rho^0_i} .
+
+References
+----------
+C. Li, O. Sharir, S. Yuan, G. K.-L. Chan, Image super-resolution inspired electron density
+prediction, Nat. Commun. 16, 4811 (2025); pixel shuffling: W. Shi et al., arXiv:1609.05158.
 """
 
 from __future__ import annotations
@@ -28,8 +32,8 @@ if TYPE_CHECKING:
     from mlcharge_flows.models.superres.image import Image
 
 _GRID = (-3, -2, -1)
-_POSITIVE = 0.1
-"""First bias of the density: a ReLU that gives zero everywhere could not learn."""
+_INITIAL_DENSITY = 0.1
+"""First bias for the target density: a ReLU that is zero everywhere has no gradient."""
 
 
 class SuperResNetwork(nn.Module):
@@ -72,8 +76,8 @@ class SuperResNetwork(nn.Module):
         self.last = _convolution(width, 1, ends)
         assert self.last.bias is not None
         if config.target == "density":
-            nn.init.constant_(self.last.bias, _POSITIVE)
-        else:  # before any training, the superposition
+            nn.init.constant_(self.last.bias, _INITIAL_DENSITY)
+        else:  # the untrained network returns the superposition
             nn.init.zeros_(self.last.weight)
             nn.init.zeros_(self.last.bias)
         self.register_buffer("input_scale", torch.ones(()))
@@ -81,35 +85,58 @@ class SuperResNetwork(nn.Module):
         self.register_buffer("upper", torch.triu_indices(3, 3), persistent=False)
 
     def forward(self, image: Image) -> torch.Tensor:
-        """Density on the grid that comes out, electrons/angstrom^3, shape of ``image.start``.
+        """Compute the density on the output grid.
 
-        It holds as many electrons as the superposition.
+        Parameters
+        ----------
+        image
+            Superposition of atoms.
+
+        Returns
+        -------
+        torch.Tensor
+            Electrons/angstrom^3, shape of ``image.superposition``, and as many electrons.
         """
         features = self.first(self._input(image))
         features = features + self.joint(self.blocks(features))
-        values = self.last(self.upscale(features)) * self.output_scale
-        start = image.start
-        electrons = start.sum(_GRID, keepdim=True)
+        values: torch.Tensor = self.last(self.upscale(features)) * self.output_scale
+        superposition = image.superposition
+        electrons = superposition.sum(_GRID, keepdim=True)
         if self.config.target == "density":
             values = values.relu()
-            # Without any density, the quotient is not a number, and the caller says so.
+            # NaN if there is no density at all; the caller refuses it.
             return values * (electrons / values.sum(_GRID, keepdim=True))
-        return start + values - start * (values.sum(_GRID, keepdim=True) / electrons)
+        excess = values.sum(_GRID, keepdim=True) / electrons
+        return superposition + values - superposition * excess
 
     def _input(self, image: Image) -> torch.Tensor:
-        seen = image.seen / self.input_scale
+        density = image.density / self.input_scale
         if not self.config.voxel:
-            return seen
-        shape = image.metric - torch.eye(3, dtype=seen.dtype, device=seen.device)
-        constants = shape[:, self.upper[0], self.upper[1]][..., None, None, None]
-        return torch.cat([seen, constants.expand(-1, -1, *seen.shape[2:])], dim=1)
+            return density
+        strain = image.metric - torch.eye(3, dtype=density.dtype, device=density.device)
+        constants = strain[:, self.upper[0], self.upper[1]][..., None, None, None]
+        return torch.cat([density, constants.expand(-1, -1, *density.shape[2:])], dim=1)
 
 
 class PixelShuffle(nn.Module):
-    """Eight features of a point become one of each of the eight points of its octants."""
+    """Rearrangement of eight channels of a point to one channel of the eight points of its octants.
+
+    ``torch.nn.PixelShuffle`` has two spatial dimensions.
+    """
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Shape (n, 8 c, x, y, z) to (n, c, 2 x, 2 y, 2 z)."""
+        """Double the grid.
+
+        Parameters
+        ----------
+        values
+            Shape (n, 8 c, x, y, z).
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (n, c, 2 x, 2 y, 2 z).
+        """
         n, channels, x, y, z = values.shape
         octants = values.reshape(n, channels // 8, 2, 2, 2, x, y, z)
         return octants.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(
@@ -118,7 +145,7 @@ class PixelShuffle(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two normalized convolutions, and a way around them."""
+    """Two normalized convolutions with a residual connection."""
 
     def __init__(self, width: int, kernel: int) -> None:
         super().__init__()
