@@ -23,21 +23,19 @@ from statistics import median
 
 from pymatgen.io.vasp import Incar
 from rich.progress import track
-from steps_by_error import copy_inputs
+from steps_by_error import copy_inputs, executable
 
 from mlcharge_flows.atomate2.flows.dataset import QUICK
 from mlcharge_flows.campaign.local import results
 from mlcharge_flows.density.metrics import error_removed
 from mlcharge_flows.scf.run import count_run
-from mlcharge_flows.settings import Settings
 from mlcharge_flows.vasp.chgcar import read_chgcar
 
 
 def main() -> None:
     """Run both cycles and print the table."""
     compared, out = Path(sys.argv[1]), Path(sys.argv[2])
-    settings = Settings()
-    settings.activate()
+    command = executable()
     print("| material | steps | processor s, ratio | density off | occupancies off |")
     print("|---|---:|---:|---:|---:|")
     ratios, rows = [], []
@@ -54,7 +52,7 @@ def main() -> None:
                 copy(folder / "learned-start" / "CHGCAR", run)
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             with (run / "vasp.out").open("w") as said:
-                subprocess.run(shlex.split(settings.vasp_cmd), cwd=run, stdout=said, check=True)
+                subprocess.run(shlex.split(command), cwd=run, stdout=said, check=True)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             seconds.append(after.ru_utime - before.ru_utime)
             off.append([1 - e for e in error_removed(read_chgcar(run / "CHGCAR"), start, best)])

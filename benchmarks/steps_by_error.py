@@ -13,6 +13,7 @@ Finished runs are not run again.
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -53,11 +54,18 @@ STARTS = (
 INPUTS = ("INCAR", "KPOINTS", "POSCAR", "POTCAR")
 
 
+def executable() -> str:
+    """Command line of the executable that is configured, else of gpaw-vasp; one thread per run."""
+    settings = Settings.for_command()
+    settings.check()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    return settings.run_vasp_kwargs.get("vasp_cmd", settings.vasp_cmd)
+
+
 def main() -> None:
     """Run what is missing and print the table."""
     compared, out = Path(sys.argv[1]), Path(sys.argv[2])
-    settings = Settings()
-    settings.activate()
+    command = executable()
     # GPAW's data sets are none of VASP's.
     warnings.simplefilter("ignore", UnknownPotcarWarning)
     rows: dict[tuple[str, float], list[tuple[float, float, int, int]]] = {}
@@ -74,7 +82,7 @@ def main() -> None:
             far = learned if kind == "learned" else superposition
             start = between(converged, far, share)
             run = out / comparison.material_id / f"{kind}-{share}"
-            counted = run_from(start, run, folder / "converged-run", settings.vasp_cmd)
+            counted = run_from(start, run, folder / "converged-run", command)
             if counted.failure or counted.n_total is None or from_atoms is None:
                 print(f"{run}: left out ({counted.failure})", file=sys.stderr)
                 continue

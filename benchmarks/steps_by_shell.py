@@ -24,13 +24,12 @@ import numpy as np
 from ase.units import Bohr
 from pymatgen.io.vasp import Incar
 from rich.progress import track
-from steps_by_error import prepare, run_from
+from steps_by_error import executable, prepare, run_from
 
 from mlcharge_flows.campaign.local import results
 from mlcharge_flows.density.occupancies import to_matrix
 from mlcharge_flows.gpaw_vasp.inputs import read_inputs
 from mlcharge_flows.gpaw_vasp.kohn_sham import KohnSham
-from mlcharge_flows.settings import Settings
 from mlcharge_flows.vasp.chgcar import ChgcarDensity, read_chgcar
 
 if TYPE_CHECKING:
@@ -47,8 +46,7 @@ EDGES = (0.0, 2.5, 5.0, 8.0, np.inf)
 def main() -> None:
     """Run what is missing and print the table."""
     compared, out = Path(sys.argv[1]), Path(sys.argv[2])
-    settings = Settings()
-    settings.activate()
+    command = executable()
     chosen = [c for c in results(compared) if c.material_id in sys.argv[3:] or not sys.argv[3:]]
     rows: dict[str, list[str]] = {}
     off: dict[str, list[str]] = {}
@@ -63,7 +61,7 @@ def main() -> None:
         transfer = KohnSham(read_inputs(runs / "set-up")).transfer
         for name, start in starts(converged, learned, transfer).items():
             run = runs / name.replace(" ", "-")
-            counted = run_from(start, run, folder / "converged-run", settings.vasp_cmd)
+            counted = run_from(start, run, folder / "converged-run", command)
             rows.setdefault(name, []).append(str(counted.n_total or counted.failure))
             off.setdefault(name, []).append(f"{first_energy(counted, run):.0f}")
     for title, table in (("steps from", rows), ("energy off, EDIFF", off)):

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# The tests ask for the embedded executable, unless they configure another one.
+os.environ.setdefault("MLCHARGE_VASP_CMD", "gpaw-vasp")
+
 VASP_SAMPLES = Path(
     os.environ.get("MLCHARGE_VASP_SAMPLES") or Path(__file__).parents[2] / "shared" / "vasp_samples"
 )

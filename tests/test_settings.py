@@ -1,6 +1,7 @@
 import os
 import sys
 
+import atomate2
 import pytest
 from pymatgen.core import SETTINGS as PYMATGEN
 
@@ -29,21 +30,57 @@ def vasp(tmp_path, monkeypatch):
     return program
 
 
-def test_the_embedded_executable_is_the_default():
-    settings = Settings()
+def test_the_embedded_executable_is_the_default_of_commands():
+    settings = Settings.for_command()
     assert settings.embedded
     assert settings.potcar_library.is_relative_to(settings.cache)
+
+
+def test_jobs_never_choose_the_embedded_executable():
+    settings = Settings()
+    assert (settings.program, settings.embedded) == ("vasp_std", False)
+    assert settings.run_vasp_kwargs == {}
+
+
+def test_a_vasp_on_the_path_is_taken_before_the_embedded_one(vasp):
+    assert Settings.for_command().program == "vasp_std"
+    assert Settings.for_command("gpaw-vasp").embedded
+
+
+@pytest.mark.parametrize("variable", ["MLCHARGE_VASP_CMD", "VASP_CMD", "ATOMATE2_VASP_CMD"])
+def test_a_configured_command_is_taken(vasp, monkeypatch, variable):
+    monkeypatch.setenv(variable, "/opt/vasp_ncl")
+    assert Settings.for_command().program == Settings().program == "vasp_ncl"
+
+
+def test_the_embedded_executable_is_asked_for(monkeypatch):
+    monkeypatch.setenv("VASP_CMD", "vasp_std")
+    monkeypatch.setenv("MLCHARGE_VASP_CMD", "gpaw-vasp")
+    assert Settings().embedded
+    commands = Settings().run_vasp_kwargs
+    assert commands["vasp_cmd"] == commands["vasp_gamma_cmd"]
+    assert commands["vasp_cmd"].endswith("gpaw-vasp")
 
 
 def test_a_users_vasp_and_library_win(vasp, monkeypatch, tmp_path):
     monkeypatch.setenv("VASP_CMD", "vasp_std -x")
     monkeypatch.setenv("PMG_VASP_PSP_DIR", str(tmp_path))
     settings = Settings()
-    settings.activate()
+    settings.check()
     assert settings.vasp_cmd == "vasp_std -x"
     assert not settings.embedded
     assert settings.potcar_library == tmp_path
-    assert PYMATGEN["PMG_VASP_PSP_DIR"] == str(tmp_path)
+    with settings.activated():
+        assert PYMATGEN["PMG_VASP_PSP_DIR"] == str(tmp_path)
+
+
+def test_a_users_configuration_is_left_alone(monkeypatch, tmp_path):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setenv("VASP_CMD", "mpirun vasp_std")
+    monkeypatch.setitem(PYMATGEN, "PMG_VASP_PSP_DIR", str(tmp_path))  # as from .pmgrc.yaml
+    before = dict(os.environ), dict(PYMATGEN)
+    with Settings().activated():
+        assert (dict(os.environ), dict(PYMATGEN)) == before
 
 
 def test_atomate2s_own_setting_counts(vasp, monkeypatch, tmp_path):
@@ -52,9 +89,54 @@ def test_atomate2s_own_setting_counts(vasp, monkeypatch, tmp_path):
     assert Settings().program == "vasp_std"
 
 
+def test_atomate2s_own_setting_is_atomate2s_to_read(monkeypatch):
+    own = atomate2.settings.Atomate2Settings(VASP_CMD="srun vasp_std")
+    monkeypatch.setattr(atomate2, "SETTINGS", own)
+    monkeypatch.setenv("VASP_CMD", "vasp_ncl")
+    assert Settings().vasp_cmd == "srun vasp_std"
+    assert Settings().run_vasp_kwargs == {}
+
+
 def test_a_library_for_another_executable_is_not_given_to_the_embedded_one(monkeypatch, tmp_path):
+    (tmp_path / "POT_GGA_PAW_PBE").mkdir()
+    potcar = tmp_path / "POT_GGA_PAW_PBE" / "POTCAR.Si"
+    potcar.write_text("  PAW_PBE Si 05Jan2001\n")
     monkeypatch.setenv("PMG_VASP_PSP_DIR", str(tmp_path))
-    assert Settings().potcar_library != tmp_path
+    settings = Settings.for_command("gpaw-vasp")
+    assert settings.potcar_library != tmp_path
+    potcar.write_text("  PAW_PBE Si GPAW-1.2.1\n")
+    assert settings.potcar_library == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("command", "program", "standard", "gamma"),
+    [
+        ("vasp_std", "vasp_std", "vasp_std", "vasp_gam"),
+        (
+            "mpirun -n 4 /o/vasp_std",
+            "vasp_std",
+            "mpirun -n 4 /o/vasp_std",
+            "mpirun -n 4 /o/vasp_gam",
+        ),
+        ("srun vasp_std > vasp.out 2>&1", "vasp_std", "srun vasp_std", "srun vasp_gam"),
+        ("srun vasp_std 2> err >>log", "vasp_std", "srun vasp_std", "srun vasp_gam"),
+        ("vasp_std -x", "vasp_std", "vasp_std -x", "vasp_gam -x"),
+        ("'/a b/vasp_std'", "vasp_std", "'/a b/vasp_std'", "'/a b/vasp_gam'"),
+        ("mpirun $BIN/vasp_std", "vasp_std", "mpirun $BIN/vasp_std", "mpirun $BIN/vasp_gam"),
+        ("env A=vasp mpirun -n 2 runner", "runner", None, "env A=vasp mpirun -n 2 runner"),
+        (
+            "singularity exec vasp.sif vasp_std",
+            "vasp_std",
+            None,
+            "singularity exec vasp.sif vasp_gam",
+        ),
+        ("/opt/runner --fast", "runner", None, "/opt/runner --fast"),
+    ],
+)
+def test_the_program_of_a_command_and_its_gamma_point_variant(command, program, standard, gamma):
+    settings = Settings(vasp_cmd=command)
+    assert settings.program == program
+    assert settings.run_vasp_kwargs == {"vasp_cmd": standard or command, "vasp_gamma_cmd": gamma}
 
 
 def test_vasp_needs_a_library(vasp, monkeypatch):
@@ -76,53 +158,70 @@ def test_a_command_that_does_not_exist(monkeypatch, tmp_path, command):
         Settings().check()
 
 
-@pytest.mark.parametrize("command", [" ", "vasp 'half a quote"])
+@pytest.mark.parametrize("command", [" ", "vasp 'half a quote", "> vasp.out"])
 def test_a_command_that_cannot_be_read(monkeypatch, command):
     monkeypatch.setenv("VASP_CMD", command)
     with pytest.raises(SetupError, match="VASP_CMD"):
         Settings().check()
+    assert not Settings().embedded
 
 
 def test_no_gpaw_installed(monkeypatch, vasp):
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     embedded = vasp.rename(vasp.parent / "gpaw-vasp")
-    monkeypatch.setattr(module, "_embedded_command", lambda: str(embedded))
+    monkeypatch.setattr(module, "_embedded_program", lambda: str(embedded))
     with pytest.raises(SetupError, match=r"pip install 'mlcharge-flows\[gpaw\]'"):
-        Settings().check()
+        Settings.for_command().check()
 
 
-def exporter(folder, script):
-    """A stand-in for gpaw-vasp that runs a piece of Python."""
-    program = folder / "gpaw-vasp"
-    program.write_text(f"#!{sys.executable}\nimport sys, os\n{script}\n")
-    program.chmod(0o755)
-    return str(program)
+@pytest.fixture
+def exporter(monkeypatch, tmp_path):
+    """Put a piece of Python in the place of the embedded executable."""
+
+    def exporter(script):
+        program = tmp_path / "gpaw-vasp"
+        program.write_text(f"#!{sys.executable}\nimport sys, os\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setattr(module, "_embedded_program", lambda: str(program))
+
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())
+    return exporter
 
 
-def test_the_library_is_filled_once(monkeypatch, tmp_path):
+def test_the_library_is_filled_once_and_the_environment_restored(monkeypatch, tmp_path, exporter):
     log = tmp_path / "calls"
-    script = f"os.makedirs(sys.argv[2]); open({str(log)!r}, 'a').write('x')"
-    monkeypatch.setattr(module, "_embedded_command", lambda: exporter(tmp_path, script))
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())
-    Settings().activate()
-    Settings().activate()
+    exporter(f"os.makedirs(sys.argv[2]); open({str(log)!r}, 'a').write('x')")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    before = dict(os.environ), dict(PYMATGEN)
+    for _ in range(2):
+        with Settings.for_command().activated():
+            library = str(Settings().potcar_library)
+            assert Settings().embedded, "child processes and jobs use it, too"
+            assert os.environ["PMG_VASP_PSP_DIR"] == PYMATGEN["PMG_VASP_PSP_DIR"] == library
+            assert os.environ["OMP_NUM_THREADS"] == "1"
+        assert (dict(os.environ), dict(PYMATGEN)) == before
     assert log.read_text() == "x"
-    assert os.environ["PMG_VASP_PSP_DIR"] == str(Settings().potcar_library)
 
 
-def test_a_failed_export_leaves_no_library(monkeypatch, tmp_path):
-    script = "os.makedirs(sys.argv[2]); sys.exit('no data sets')"
-    monkeypatch.setattr(module, "_embedded_command", lambda: exporter(tmp_path, script))
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())
-    with pytest.raises(SetupError, match="no data sets"):
-        Settings().activate()
-    assert not Settings().potcar_library.exists()
+def test_the_environment_is_restored_after_an_error(monkeypatch, exporter):
+    exporter("os.makedirs(sys.argv[2])")
+    monkeypatch.setitem(PYMATGEN, "PMG_VASP_PSP_DIR", "/theirs")
+    with pytest.raises(KeyError), Settings.for_command().activated():
+        raise KeyError
+    assert PYMATGEN["PMG_VASP_PSP_DIR"] == "/theirs"
+    assert "PMG_VASP_PSP_DIR" not in os.environ
 
 
-def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
+def test_a_failed_export_leaves_no_library(exporter):
+    exporter("os.makedirs(sys.argv[2]); sys.exit('no data sets')")
+    with pytest.raises(SetupError, match="no data sets"), Settings.for_command().activated():
+        pass
+    assert not Settings.for_command().potcar_library.exists()
+
+
+def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path, exporter):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MLCHARGE_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr(module, "_embedded_command", lambda: exporter(tmp_path, "pass"))
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())
-    with pytest.raises(SetupError, match="set MLCHARGE_CACHE"):
-        Settings().activate()
+    exporter("pass")
+    with pytest.raises(SetupError, match="set MLCHARGE_CACHE"), Settings.for_command().activated():
+        pass

@@ -1,49 +1,87 @@
-"""Which executable runs, with which PAW data, and where the embedded ones live.
+"""The executable of the runs, its POTCAR library, and the folders of this package.
 
-Nothing has to be configured: without any setting, the embedded ``gpaw-vasp`` runs, with a POTCAR
-library that is filled on first use. A user's own ``VASP_CMD`` (or atomate2's setting of it) and
-``PMG_VASP_PSP_DIR`` win. Every field can be given as an environment variable with the prefix
-``MLCHARGE_``.
+Runs use what the user has configured for atomate2 and pymatgen. The embedded ``gpaw-vasp`` runs
+only where it is asked for: by ``MLCHARGE_VASP_CMD=gpaw-vasp``, by ``--executable gpaw-vasp``, or by
+the commands of ``mlcharge`` on a machine on which nothing is configured. Every field can be given
+as an environment variable with the prefix ``MLCHARGE_``.
+
+The command of a run is the first of these that is set:
+
+1. ``run_vasp_kwargs["vasp_cmd"]`` of its Maker,
+2. ``MLCHARGE_VASP_CMD``, or ``--executable``, which sets it for a command and its workers,
+3. ``ATOMATE2_VASP_CMD``, or ``VASP_CMD`` in ``~/.atomate2.yaml``,
+4. ``VASP_CMD``,
+5. ``vasp_std``, atomate2's default.
+
+In the third case nothing is changed: atomate2 reads its own settings.
 """
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-_EMBEDDED = "gpaw-vasp"
-_LAUNCHERS = {"mpirun", "mpiexec", "mpiexec.hydra", "srun", "aprun", "jsrun", "ibrun"}
+from mlcharge_flows.errors import MlchargeError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, MutableMapping
+
+EMBEDDED = "gpaw-vasp"
+"""The executable that is part of this package."""
+
+_DEFAULT = "vasp_std"
+_LIBRARY = "PMG_VASP_PSP_DIR"
+_LAUNCHERS = {
+    *("mpirun", "mpiexec", "mpiexec.hydra", "orterun", "srun", "aprun", "jsrun", "ibrun"),
+    *("env", "nice", "numactl", "singularity", "apptainer", "shifter", "podman-hpc"),
+}
+_REDIRECTION = re.compile(r"(?:^\d+|&)?[<>]+&?")
 
 
-class SetupError(RuntimeError):
-    """The executable or its PAW data cannot be used; the message is one line that says why."""
+class SetupError(MlchargeError, RuntimeError):
+    """The executable or its PAW data sets cannot be used; the message is one line."""
 
 
 class Settings(BaseSettings):
-    """What a machine needs to know to run; see the module's text for who wins.
+    """Executable, cache and models of this machine.
+
+    Parameters
+    ----------
+    vasp_cmd
+        Command line of the executable. ``gpaw-vasp`` alone, or behind an MPI launcher, is the
+        embedded executable. If not given, what is configured for VASP; see the module's text.
+    cache
+        Folder of what can be made again.
+    models
+        Folder of the models that the user has added.
 
     Examples
     --------
-    >>> Settings(vasp_cmd="mpirun -n 4 vasp_std").program
-    'vasp_std'
-    >>> Settings(vasp_cmd="mpirun -n 4 vasp_std").embedded
-    False
+    >>> settings = Settings(vasp_cmd="mpirun -n 4 vasp_std > vasp.out")
+    >>> settings.program, settings.embedded
+    ('vasp_std', False)
+    >>> settings.run_vasp_kwargs
+    {'vasp_cmd': 'mpirun -n 4 vasp_std', 'vasp_gamma_cmd': 'mpirun -n 4 vasp_gam'}
     """
 
     model_config = SettingsConfigDict(env_prefix="MLCHARGE_")
 
     vasp_cmd: str = Field(
-        default_factory=lambda: _configured_command() or _embedded_command(),
+        default_factory=lambda: _configured_command() or _DEFAULT,
         description="Command line of the executable.",
     )
     cache: Path = Field(
@@ -57,29 +95,72 @@ class Settings(BaseSettings):
         description="Folder of the models that a user has added.",
     )
 
+    @classmethod
+    def for_command(cls, executable: str | None = None) -> Settings:
+        """Choose the executable of a command that runs calculations on this machine.
+
+        Parameters
+        ----------
+        executable
+            Command line that the user gave for this one command.
+
+        Returns
+        -------
+        Settings
+            With the given command; else with the configured one; else with ``vasp_std`` if it is
+            on the PATH; else with the embedded executable.
+        """
+        if executable is not None:
+            return cls(vasp_cmd=executable)
+        settings = cls()
+        if "vasp_cmd" in settings.model_fields_set or _configured_command() is not None:
+            return settings
+        return settings if shutil.which(_DEFAULT) else cls(vasp_cmd=EMBEDDED)
+
     @property
     def program(self) -> str:
-        """Name of the executable, without its folder and launcher."""
-        return Path(shlex.split(self.vasp_cmd)[-1]).name if self.vasp_cmd.strip() else ""
+        """Name of the executable, without folder, launcher, options and redirections."""
+        try:
+            word = _words(self.vasp_cmd)[_position(_words(self.vasp_cmd))]
+        except (ValueError, IndexError):  # check() tells what is wrong
+            return ""
+        return Path(os.path.expandvars(word)).name
 
     @property
     def embedded(self) -> bool:
-        """Whether the executable is this project's own."""
-        return self.program == _EMBEDDED
+        """Whether the executable is the one of this package."""
+        return self.program == EMBEDDED
 
     @property
-    def potcar_library(self) -> Path:
-        """Folder in which pymatgen looks for POTCARs.
+    def run_vasp_kwargs(self) -> dict[str, str]:
+        """Commands for atomate2's ``run_vasp``; empty where atomate2's own settings decide.
 
-        The embedded library, unless the user chose an executable and a library of their own.
-        A library that was set up for another executable is of no use to the embedded default.
+        The command for runs at the Gamma point alone follows from the other one: same launcher,
+        ``vasp_gam`` for ``vasp_std``; the same executable where it has no such name.
         """
-        return self._own_library or self._embedded_library
+        if "vasp_cmd" not in self.model_fields_set and not _environment_command():
+            # vasp_gam, atomate2's default, cannot run what gpaw-vasp runs.
+            return {"vasp_gamma_cmd": self.vasp_cmd} if self.embedded else {}
+        words = _words(self.vasp_cmd)
+        place = _position(words)
+        if self.embedded:
+            words[place] = _embedded_program()
+        name = Path(words[place]).name
+        gamma = words[place].removesuffix(name) + name.replace("std", "gam")
+        gamma_words = [*words[:place], gamma, *words[place + 1 :]]
+        return {"vasp_cmd": _joined(words), "vasp_gamma_cmd": _joined(gamma_words)}
 
     @property
-    def _own_library(self) -> Path | None:
-        chosen = "vasp_cmd" in self.model_fields_set or _configured_command() is not None
-        return _pymatgen_library() if chosen else None
+    def potcar_library(self) -> Path | None:
+        """Folder in which pymatgen finds the POTCARs of the executable; None if there is none.
+
+        For the embedded executable the user's library if it holds exports of ``gpaw-vasp``, else
+        the one in the cache, which :meth:`activated` fills.
+        """
+        own = _pymatgen_library()
+        if not self.embedded:
+            return own
+        return own if own is not None and _is_export(own) else self._embedded_library
 
     @property
     def _embedded_library(self) -> Path:
@@ -90,8 +171,24 @@ class Settings(BaseSettings):
             data = "none"
         return self.cache / f"potcars-{version('mlcharge-flows')}-gpaw-data-{data}"
 
+    def describe(self) -> str:
+        """Name the executable and the POTCAR library in one line.
+
+        Returns
+        -------
+        str
+            For the user of a command.
+
+        Examples
+        --------
+        >>> Settings(vasp_cmd="gpaw-vasp", cache="/cache").describe().partition(";")[0]
+        'Executable: gpaw-vasp (embedded)'
+        """
+        command = f"{EMBEDDED} (embedded)" if self.vasp_cmd == EMBEDDED else self.vasp_cmd
+        return one_line(f"Executable: {command}; POTCARs: {self.potcar_library or 'none'}")
+
     def check(self) -> None:
-        """Look for the executable and the PAW data before anything runs.
+        """Look for the executable and the POTCAR library before anything runs.
 
         Raises
         ------
@@ -99,73 +196,170 @@ class Settings(BaseSettings):
             A program of the command does not exist, GPAW is missing, or there are no POTCARs.
         """
         try:
-            words = shlex.split(self.vasp_cmd)
+            words = _words(self.vasp_cmd)
         except ValueError as error:
             raise SetupError(f"VASP_CMD: {self.vasp_cmd!r} cannot be read ({error})") from None
         if not words:
-            raise SetupError("VASP_CMD is empty: unset it to use the embedded gpaw-vasp")
-        programs = {words[0], words[-1]} if Path(words[0]).name in _LAUNCHERS else {words[0]}
-        for program in sorted(programs):
-            if shutil.which(os.path.expandvars(program)) is None:
+            raise SetupError("VASP_CMD is empty: unset it, or give --executable gpaw-vasp")
+        program = words[_position(words)]
+        for word in dict.fromkeys([words[0], program]):
+            if self.embedded and word == program:
+                word = _embedded_program()
+            if shutil.which(os.path.expandvars(word)) is None:
                 raise SetupError(
-                    f"VASP_CMD: {program!r} is not an executable on this machine; correct it, "
-                    "or unset it to use the embedded gpaw-vasp"
+                    f"VASP_CMD: {word!r} is not an executable on this machine; correct it, "
+                    "or give --executable gpaw-vasp"
                 )
         if self.embedded and importlib.util.find_spec("gpaw") is None:
             raise SetupError(
                 "gpaw-vasp needs GPAW: pip install 'mlcharge-flows[gpaw]', "
                 "or set VASP_CMD and PMG_VASP_PSP_DIR to use VASP"
             )
-        own = self._own_library
-        if own is None and not self.embedded:
+        if self.potcar_library is None:
             raise SetupError(
-                f"{self.program} needs POTCARs: set PMG_VASP_PSP_DIR to your POTCAR library"
+                f"{self.program} needs POTCARs: set PMG_VASP_PSP_DIR to your POTCAR library, "
+                "or give --executable gpaw-vasp"
             )
-        if own is not None and own != self._embedded_library and not own.is_dir():
-            raise SetupError(f"PMG_VASP_PSP_DIR: there is no folder {own}")
+        if not self.embedded and not self.potcar_library.is_dir():
+            raise SetupError(f"PMG_VASP_PSP_DIR: there is no folder {self.potcar_library}")
 
-    def activate(self) -> None:
-        """Make this process and its children find the executable's PAW data; safe to repeat.
+    @contextmanager
+    def activated(self) -> Iterator[None]:
+        """Let this process and its children use the executable of these settings.
 
-        Fills the embedded POTCAR library if it is used for the first time, and limits threads to
-        one where the user did not say otherwise: runs share a machine.
+        For the embedded executable, pymatgen's settings and ``PMG_VASP_PSP_DIR`` name its POTCAR
+        library, which is filled when it is used for the first time, and ``OMP_NUM_THREADS`` is 1
+        unless it is set: runs share a machine. A command that was chosen here, not configured, is
+        passed to child processes as ``MLCHARGE_VASP_CMD``. Afterwards all is as before. With an
+        executable of the user, their POTCAR library and threads stay as they are.
+
+        Yields
+        ------
+        None
+            Once everything is in place.
 
         Raises
         ------
         SetupError
-            As :meth:`check`, or the library cannot be filled.
+            The embedded executable cannot be used, or its library cannot be filled.
+
+        Examples
+        --------
+        >>> before = dict(os.environ)
+        >>> with Settings(vasp_cmd="vasp_std").activated():
+        ...     os.environ["MLCHARGE_VASP_CMD"]
+        'vasp_std'
+        >>> dict(os.environ) == before
+        True
         """
-        self.check()
-        library = self.potcar_library
-        if library == self._embedded_library:
-            _fill(library)
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
-        os.environ["PMG_VASP_PSP_DIR"] = str(library)
-        # pymatgen reads its settings once and keeps them.
         from pymatgen.core import SETTINGS
 
-        SETTINGS["PMG_VASP_PSP_DIR"] = str(library)
+        with ExitStack() as restored:
+
+            def put(mapping: MutableMapping[str, str], key: str, value: str) -> None:
+                restored.enter_context(_replaced(mapping, key, value))
+
+            if "vasp_cmd" in self.model_fields_set:
+                put(os.environ, "MLCHARGE_VASP_CMD", self.vasp_cmd)
+            library = self.potcar_library
+            if self.embedded:
+                self.check()
+                if library == (exported := self._embedded_library):
+                    _fill(exported)
+                put(os.environ, _LIBRARY, str(library))
+                put(os.environ, "OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+            if library is not None:
+                put(SETTINGS, _LIBRARY, str(library))  # pymatgen reads the environment only once
+            yield
 
 
 def _configured_command() -> str | None:
-    """Command that the user set for VASP, here or in atomate2's environment or file."""
-    if command := os.environ.get("VASP_CMD") or os.environ.get("ATOMATE2_VASP_CMD"):
-        return command
+    """Command that the user set for VASP, in atomate2's settings or in the environment."""
     from atomate2 import SETTINGS
 
-    return SETTINGS.VASP_CMD if "VASP_CMD" in SETTINGS.model_fields_set else None
+    if "VASP_CMD" in SETTINGS.model_fields_set:
+        return SETTINGS.VASP_CMD
+    # atomate2 reads its environment once; a variable that was set later counts as well.
+    return os.environ.get("ATOMATE2_VASP_CMD") or os.environ.get("VASP_CMD")
 
 
-def _embedded_command() -> str:
-    beside = Path(sys.executable).parent / _EMBEDDED
-    return shlex.quote(str(beside) if beside.exists() else shutil.which(_EMBEDDED) or _EMBEDDED)
+def _environment_command() -> bool:
+    """Whether the command comes from VASP_CMD, which atomate2 does not read."""
+    from atomate2 import SETTINGS
+
+    configured = "VASP_CMD" in SETTINGS.model_fields_set or os.environ.get("ATOMATE2_VASP_CMD")
+    return not configured and bool(os.environ.get("VASP_CMD"))
+
+
+def _words(command: str) -> list[str]:
+    """Split a command line and leave out its redirections."""
+    words: list[str] = []
+    is_target = False
+    for word in shlex.split(command):
+        if is_target:
+            is_target = False
+            continue
+        before, *after = _REDIRECTION.split(word, maxsplit=1)
+        if after:
+            is_target = not after[0]
+        if before:
+            words.append(before)
+    return words
+
+
+def _position(words: list[str]) -> int:
+    """Index of the executable among the words of a command."""
+    names = [Path(os.path.expandvars(word)).name for word in words]
+    programs = [n for n, name in enumerate(names) if name[:1] != "-" and "=" not in name]
+    called_vasp = [n for n in programs if "vasp" in names[n].lower()]
+    if called_vasp:
+        return called_vasp[-1]
+    return programs[-1] if programs and names[0] in _LAUNCHERS else 0
+
+
+def _joined(words: list[str]) -> str:
+    """Command line of words; variables in them stay to be expanded where the run is."""
+    return " ".join(
+        word if re.fullmatch(r"[\w$@%+=:,./{}~-]+", word) else shlex.quote(word) for word in words
+    )
+
+
+def _embedded_program() -> str:
+    beside = Path(sys.executable).parent / EMBEDDED
+    return str(beside) if beside.exists() else shutil.which(EMBEDDED) or EMBEDDED
 
 
 def _pymatgen_library() -> Path | None:
     from pymatgen.core import SETTINGS
 
-    folder = os.environ.get("PMG_VASP_PSP_DIR") or SETTINGS.get("PMG_VASP_PSP_DIR")
+    folder = os.environ.get(_LIBRARY) or SETTINGS.get(_LIBRARY)
     return Path(folder).expanduser() if folder else None
+
+
+def _is_export(library: Path) -> bool:
+    """Whether the POTCARs of a library are exports of gpaw-vasp, whose TITEL says so."""
+    path = next(library.glob("*/POTCAR.*"), None)
+    if path is None:
+        return False
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            return b"GPAW" in file.readline(200)
+    except (OSError, EOFError):
+        return False
+
+
+@contextmanager
+def _replaced(mapping: MutableMapping[str, str], key: str, value: str) -> Iterator[None]:
+    """Set an entry, and restore what was there."""
+    had, before = key in mapping, mapping.get(key)
+    mapping[key] = value
+    try:
+        yield
+    finally:
+        if had:
+            mapping[key] = before  # type: ignore[assignment] # None is a value of pymatgen's
+        else:
+            mapping.pop(key, None)
 
 
 def _fill(library: Path) -> None:
@@ -177,7 +371,7 @@ def _fill(library: Path) -> None:
         with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
             filled = Path(scratch) / library.name
             subprocess.run(
-                [*shlex.split(_embedded_command()), "potcar", str(filled)],
+                [_embedded_program(), "potcar", str(filled)],
                 check=True,
                 capture_output=True,
                 text=True,

@@ -60,7 +60,7 @@ def test_when_everything_fails_there_is_still_a_document(silicon, tmp_path, monk
     def refuse(self):
         raise SetupError("no executable here")
 
-    monkeypatch.setattr(Settings, "activate", refuse)
+    monkeypatch.setattr(Settings, "activated", refuse)
     store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
     flow = CompareNonSCFMaker(starts=named_starts(["superposition"])).make(silicon, "one")
     run_flow(flow, log=False, store=store, create_folders=True, root_dir=tmp_path)

@@ -67,7 +67,7 @@ def test_when_everything_fails_there_is_still_a_report(helium, tmp_path, monkeyp
     def refuse(self):
         raise SetupError("no executable here")
 
-    monkeypatch.setattr(Settings, "activate", refuse)
+    monkeypatch.setattr(Settings, "activated", refuse)
     flow = CampaignMaker().make({"one": helium, "two": helium}, str(tmp_path / "report"))
     page = run(flow, tmp_path)
     assert page == str(tmp_path / "report" / "report.html")

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,6 @@ from mlcharge_flows.cli.app import app
 from mlcharge_flows.density.metrics import nmae
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun
-from mlcharge_flows.settings import Settings
 from mlcharge_flows.structures import Material
 from mlcharge_flows.training.store import open_store
 
@@ -89,7 +89,7 @@ def test_bad_input_is_one_line_and_status_2(words, tmp_path, monkeypatch):
 
 def test_nothing_but_test_structures(structures, monkeypatch):
     monkeypatch.setattr("mlcharge_flows.settings.Settings.check", lambda self: None)
-    monkeypatch.setattr("mlcharge_flows.settings.Settings.activate", lambda self: None)
+    monkeypatch.setattr("mlcharge_flows.settings.Settings.activated", lambda self: nullcontext())
     result = dataset("build", structures, "--exclude", structures)
     assert result.exit_code == 2
     assert "4 structures are excluded" in result.output
@@ -98,7 +98,6 @@ def test_nothing_but_test_structures(structures, monkeypatch):
 
 def converged(name, folder):
     """Record of a crystal that ran from atoms to the end."""
-    Settings().activate()
     static = compared_static()
     static.input_set_generator.user_incar_settings["EDIFF"] = 1e-7
     crystal = {"He": HELIUM, "HHe": HYDROGEN}[name]

@@ -1,4 +1,5 @@
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def helium():
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A run folder, on a machine where nothing is needed but what the test gives."""
-    monkeypatch.setattr(Settings, "activate", lambda self: None)
+    monkeypatch.setattr(Settings, "activated", lambda self: nullcontext())
     run = tmp_path / "run"
     run.mkdir()
     monkeypatch.chdir(run)

@@ -27,7 +27,8 @@ def environment(tmp_path):
     """A stand-in for VASP that takes a moment, notes that it ran, and leaves no result."""
     pytest.importorskip("gpaw", reason="needs the gpaw extra, for the POTCARs")
     library = Settings(vasp_cmd=str(Path(sys.executable).with_name("gpaw-vasp")))
-    library.activate()
+    with library.activated():
+        pass  # it is filled now
     command = tmp_path / "vasp_std"
     command.write_text(f"#!/bin/sh\necho $PPID >> {tmp_path}/runs\nsleep 0.3\n")
     command.chmod(0o755)

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def helium(tmp_path):
 def nothing_runs(monkeypatch):
     """An executable and a library, as far as can be told before something runs."""
     monkeypatch.setattr(settings.Settings, "check", lambda self: None)
-    monkeypatch.setattr(settings.Settings, "activate", lambda self: None)
+    monkeypatch.setattr(settings.Settings, "activated", lambda self: nullcontext())
 
 
 def test_version():
@@ -109,7 +110,7 @@ def test_no_gpaw_installed(monkeypatch, helium, tmp_path):
     program = tmp_path / "gpaw-vasp"
     program.write_text("")
     program.chmod(0o755)
-    monkeypatch.setattr(settings, "_embedded_command", lambda: str(program))
+    monkeypatch.setattr(settings, "_embedded_program", lambda: str(program))
     monkeypatch.setattr(settings.importlib.util, "find_spec", lambda name: None)
     (line,) = refused("compare", helium)
     assert "gpaw-vasp needs GPAW: pip install" in line

@@ -1,5 +1,6 @@
 """``mlcharge bands``: refusals, and what it does with finished materials."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def helium(tmp_path):
 @pytest.fixture
 def nothing_runs(monkeypatch):
     monkeypatch.setattr(settings.Settings, "check", lambda self: None)
-    monkeypatch.setattr(settings.Settings, "activate", lambda self: None)
+    monkeypatch.setattr(settings.Settings, "activated", lambda self: nullcontext())
 
 
 def run_material(material, maker, folder):

@@ -35,13 +35,13 @@ class OddSetGenerator(ComparisonSetGenerator):
 @pytest.mark.filterwarnings("ignore:Overriding")
 def test_data_sets_are_those_of_the_potcar_that_vasp_gets(tmp_path):
     pytest.importorskip("gpaw", reason="needs the gpaw extra")
-    Settings().activate()
     for generator in (
         ComparisonSetGenerator(),
         ComparisonSetGenerator(user_potcar_settings={"Mg": "Mg"}, user_potcar_functional="PBE_54"),
         OddSetGenerator(),
     ):
-        made = generator.get_input_set(SALT)
+        with Settings().activated():
+            made = generator.get_input_set(SALT)
         (tmp_path / "POTCAR").write_text(str(made["POTCAR"]))
         written = {potcar.symbol: potcar for potcar in read_potcar(tmp_path / "POTCAR")}
         same(VaspInputs(SALT, generator).potcars, written)
@@ -66,7 +66,7 @@ def test_without_a_library_there_are_no_potcars(monkeypatch):
     def refuse(self):
         raise SetupError("no executable here")
 
-    monkeypatch.setattr(Settings, "activate", refuse)
+    monkeypatch.setattr(Settings, "activated", refuse)
     inputs = VaspInputs(SALT, ComparisonSetGenerator())
     assert not inputs.has_potcars()
     with pytest.raises(SetupError):

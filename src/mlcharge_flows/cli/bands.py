@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 def bands(
+    context: typer.Context,
     structures: Structures,
     start: Annotated[
         str,
@@ -74,7 +75,7 @@ def bands(
 
     console = Console(highlight=False)
     choice = Choice(structures, max_atoms, limit, skip_bad, "compute")
-    maker, materials, workers = prepared(console, make, choice, workers)
+    maker, materials, workers = prepared(context, console, make, choice, workers)
     _run(console, materials, maker, out, workers)
 
 

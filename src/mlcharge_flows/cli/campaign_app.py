@@ -35,6 +35,7 @@ def _campaign() -> None:
 
 @app.command()
 def run(
+    context: typer.Context,
     spec: Spec,
     workers: Annotated[
         int | None,
@@ -61,11 +62,11 @@ def run(
     console = Console(highlight=False)
     campaign = read_campaign(console, spec)
     out = out or Path(campaign.spec.name)
-    _make_ready(console, campaign, spec)
+    _make_ready(context, console, campaign, spec)
     if workers is None:
         workers = campaign.spec.workers
     if workers == 0:
-        workers = usable_cpus() if Settings().embedded else 1
+        workers = usable_cpus() if Settings.for_command().embedded else 1
     done = run_watched(console, campaign.materials, campaign.maker, out, workers)
     show_campaign(console, campaign, finished_materials(campaign, out), out)
     if not any(result.arms[campaign.reference].exclusion_reason is None for result in done):
@@ -137,17 +138,17 @@ def report(spec: Spec, out: Out = None) -> None:
     show_campaign(console, campaign, finished_materials(campaign, out), out)
 
 
-def _make_ready(console: Console, campaign: Campaign, path: Path) -> None:
+def _make_ready(context: typer.Context, console: Console, campaign: Campaign, path: Path) -> None:
     """Find the executable and the PAW data, or leave with a line that says what is missing."""
     from mlcharge_flows.cli.compare import with_data
     from mlcharge_flows.settings import Settings, SetupError
 
     try:
-        settings = Settings()
+        settings = Settings.for_command()
         settings.check()
-        if not settings.potcar_library.exists():
+        if settings.potcar_library and not settings.potcar_library.exists():
             console.print("Exporting the PAW data sets, once...")
-        settings.activate()
+        context.with_resource(settings.activated())
     except SetupError as error:
         exit_with_error(error)
     campaign.materials, without = with_data(campaign.materials, campaign.maker)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 
 def compare(
+    context: typer.Context,
     structures: Structures,
     arms: Annotated[
         str,
@@ -94,7 +95,7 @@ def compare(
 
     console = Console(highlight=False)
     choice = Choice(structures, max_atoms, limit, skip_bad, "compare")
-    maker, materials, workers = prepared(console, make, choice, workers)
+    maker, materials, workers = prepared(context, console, make, choice, workers)
     _run(console, materials, maker, out, workers)
 
 
@@ -121,12 +122,18 @@ class Choice(NamedTuple):
 
 
 def prepared(
-    console: Console, make: Callable[[], AnyMaker], choice: Choice, workers: int
+    context: typer.Context,
+    console: Console,
+    make: Callable[[], AnyMaker],
+    choice: Choice,
+    workers: int,
 ) -> tuple[AnyMaker, list[Material], int]:
     """Check set-up, structures and PAW data before anything runs; leave with what is wrong.
 
     Parameters
     ----------
+    context
+        Of the command: until it ends, the executable is in use.
     console
         Where to say what is left out.
     make
@@ -139,16 +146,16 @@ def prepared(
     from mlcharge_flows.settings import Settings, SetupError
 
     try:
-        settings = Settings()
+        settings = Settings.for_command()
         settings.check()
         maker = make()
         materials, problems, n_large = materials_of(
             choice.structures, choice.max_atoms, choice.limit
         )
         if not problems or choice.skip_bad:
-            if not settings.potcar_library.exists():
+            if settings.potcar_library and not settings.potcar_library.exists():
                 console.print("Exporting the PAW data sets, once...")
-            settings.activate()
+            context.with_resource(settings.activated())
             materials, without = with_data(materials, maker)
             problems += without
     except (ValueError, SetupError) as error:

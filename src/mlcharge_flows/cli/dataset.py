@@ -41,6 +41,7 @@ def _dataset() -> None:
 
 @app.command()
 def build(
+    context: typer.Context,
     structures: Structures,
     out: Annotated[Path, typer.Option(help="Folder of the runs and of dataset.h5.")] = Path(
         "dataset"
@@ -107,7 +108,7 @@ def build(
 
     console = Console(highlight=False)
     try:
-        settings = Settings()
+        settings = Settings.for_command()
         settings.check()
         maker = RecordMaker(
             static_maker=compared_static(gamma=gamma), keep_files=keep_files, quick=quick
@@ -116,7 +117,7 @@ def build(
         there = {name for path in extend or [] for name in _open(path).splits()}
         chosen = [m for m in build_order(allowed, there) if split is None or m.split == split]
         chosen = chosen[offset::every][:limit]
-        settings.activate()
+        context.with_resource(settings.activated())
         chosen, without = with_data(chosen, maker)
         problems += without
     except (ValueError, SetupError) as error:
@@ -180,6 +181,7 @@ def _run(
 
 @app.command()
 def recall(
+    context: typer.Context,
     structures: Structures,
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("recalled.h5"),
     model: Annotated[str, typer.Option(help="Name of a model, or a checkpoint.")] = "orbital",
@@ -212,7 +214,7 @@ def recall(
     console = Console(highlight=False)
     maker = RecordMaker(static_maker=compared_static(gamma=gamma))
     try:
-        Settings().activate()
+        context.with_resource(Settings.for_command().activated())
         LearnedStartMaker(model=model).check()
         materials, problems = _allowed(console, structures, [], test=False)
     except (ModelError, SetupError, ValueError) as error:

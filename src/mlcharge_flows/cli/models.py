@@ -134,7 +134,7 @@ def _add_published(file: Path, name: str, functional: str, replace: bool) -> Pat
     from mlcharge_flows.settings import Settings, SetupError
     from mlcharge_flows.vasp.potcar import PotcarError
 
-    settings = Settings()
+    settings = Settings.for_command()
     try:
         checkpoint, without = converted(file, name, functional, settings)
     except (PotcarsMissingError, PotcarError, SetupError) as error:

@@ -58,8 +58,8 @@ def converted(
 
     if not file.is_file():  # before POTCARs are looked for
         raise ModelError(f"{file}: there is no such file")
-    settings.activate()
-    paw, without = paw_datasets(functional)
+    with settings.activated():
+        paw, without = paw_datasets(functional)
     if not paw:
         raise PotcarsMissingError(
             f"{file}: needs POTCARs, which tell valence electrons and channels; there is none of "

@@ -8,10 +8,10 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atomate2 import SETTINGS
 from pymatgen.io.vasp import PotcarSingle
 from pymatgen.io.vasp.sets import VaspInputSet
 
-from atomate2 import SETTINGS
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.paw_dataset import n_electrons
 from mlcharge_flows.settings import Settings, SetupError
@@ -168,14 +168,16 @@ class _Located(PotcarSingle):
 
 
 def _of_library(symbols: Iterable[str], functional: str | None) -> list[PawDataset]:
-    Settings().activate()
-    paths: list[Any] = [_Located.from_symbol_and_functional(name, functional) for name in symbols]
+    with Settings().activated():
+        paths: list[Any] = [
+            _Located.from_symbol_and_functional(name, functional) for name in symbols
+        ]
     return [_of_file(path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths]
 
 
 def _of_generator(structure: Structure, generator: VaspInputSet) -> tuple[PawDataset, ...]:
-    Settings().activate()
-    return _of_text(str(generator.get_input_set(structure)["POTCAR"]))
+    with Settings().activated():
+        return _of_text(str(generator.get_input_set(structure)["POTCAR"]))
 
 
 @lru_cache(maxsize=256)

@@ -99,20 +99,21 @@ class RunFromStartMaker(WrapperMaker):
         record = StartRecord(icharg=self.icharg, start=start)
         record.write(folder)
         try:
-            maker = _prepared(self.maker)
-            generator: Any = maker.input_set_generator
-            make_inputs = generator.get_input_set
+            with Settings().activated():
+                maker = _prepared(self.maker)
+                generator: Any = maker.input_set_generator
+                make_inputs = generator.get_input_set
 
-            def get_input_set(*given: Any, **options: Any) -> VaspInput:
-                inputs = make_inputs(*given, **options)
-                self._begin(inputs, record, folder, prev_dir)
-                return inputs
+                def get_input_set(*given: Any, **options: Any) -> VaspInput:
+                    inputs = make_inputs(*given, **options)
+                    self._begin(inputs, record, folder, prev_dir)
+                    return inputs
 
-            # On this one instance only: here are the final inputs, and VASP has not started.
-            generator.get_input_set = get_input_set
-            # The undecorated method: this is the job, the inner Maker runs within it.
-            make: Any = type(maker).make
-            return make.original(maker, structure, prev_dir, *args, **kwargs)
+                # On this one instance only: here are the final inputs, and VASP has not started.
+                generator.get_input_set = get_input_set
+                # The undecorated method: this is the job, the inner Maker runs within it.
+                make: Any = type(maker).make
+                return make.original(maker, structure, prev_dir, *args, **kwargs)
         except Exception as error:
             record = conclude(folder) or record
             cause = StartError(record.not_read) if record.not_read else error
@@ -186,13 +187,10 @@ class RunFromStartMaker(WrapperMaker):
 
 def _prepared(maker: BaseVaspMaker) -> BaseVaspMaker:
     """Copy of the inner Maker with the executable, and with custodian told about starts."""
-    settings = Settings()
-    settings.activate()
     maker = deepcopy(maker)
     options = maker.run_vasp_kwargs
-    options.setdefault("vasp_cmd", settings.vasp_cmd)
-    if settings.embedded:
-        options.setdefault("vasp_gamma_cmd", settings.vasp_cmd)
+    if "vasp_cmd" not in options:
+        options.update({**Settings().run_vasp_kwargs, **options})
     if handlers := options.get("handlers", DEFAULT_HANDLERS):
         options["handlers"] = [BadStartHandler(), CrashedStartHandler(), *handlers]
     validators = options.get("validators") or (VasprunXMLValidator(), VaspFilesValidator())
