@@ -30,11 +30,11 @@ def vasp_samples():
 
 @pytest.fixture
 def tiny(monkeypatch, tmp_path):
-    """The small architecture of ``tiny_model``, known to the registry; no other model is."""
+    """The tiny architecture is known to the registry; no other model is."""
     pytest.importorskip("torch", reason="needs the models extra")
     pytest.importorskip("safetensors", reason="needs the models extra")
-    import tiny_model
     from mlcharge_flows.models import registry
+    from mlcharge_flows.testing import tiny_model
 
     tiny_model.register(monkeypatch)
     tiny_model.LOADS.clear()

@@ -1,8 +1,6 @@
-"""A stand-in for VASP: the outputs of one real run, and whatever fault is asked for."""
+"""A fake VASP with the outputs of one real run, and whatever fault is asked for."""
 
 import os
-import stat
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +13,7 @@ from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.sources.inputs import VaspInputs
 from mlcharge_flows.sources.learned import LearnedStartMaker
 from mlcharge_flows.sources.start import StartError
-
-STAND_IN = Path(__file__).with_name("stand_in.py")
+from mlcharge_flows.testing import fake_vasp
 
 #: What gpaw-vasp can do, and does quickly.
 CHEAP = {
@@ -84,18 +81,15 @@ def finished(silicon, tmp_path_factory):
 
 
 @pytest.fixture
-def stand_in(finished, tmp_path, monkeypatch):
-    """Put the stand-in in VASP's place; returns a function that sets its fault."""
-    command = tmp_path / "vasp_std"
-    command.write_text(f"#!{sys.executable} -I\n{STAND_IN.read_text()}")
-    command.chmod(command.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("MLCHARGE_VASP_CMD", str(command))
-    monkeypatch.setenv("STAND_IN_OUTPUTS", str(finished))
+def vasp(finished, tmp_path, monkeypatch):
+    """Put the fake executable in VASP's place; returns a function that sets its fault."""
+    monkeypatch.setenv("MLCHARGE_VASP_CMD", str(fake_vasp.install(tmp_path)))
+    monkeypatch.setenv("FAKE_VASP_OUTPUTS", str(finished))
     # The embedded library belongs to the embedded executable only.
     from mlcharge_flows.settings import Settings
 
     monkeypatch.setenv("PMG_VASP_PSP_DIR", str(Settings(vasp_cmd="gpaw-vasp")._embedded_library))
-    return lambda fault: monkeypatch.setenv("STAND_IN_FAULT", fault)
+    return lambda fault: monkeypatch.setenv("FAKE_VASP_FAULT", fault)
 
 
 @pytest.fixture

@@ -58,8 +58,8 @@ def attempts():
         ("forrtl", "VASP stopped while reading the CHGCAR"),
     ],
 )
-def test_a_bad_start_is_dropped_once_and_for_all(stand_in, folder, silicon, fault, told):
-    stand_in(fault)
+def test_a_bad_start_is_dropped_once_and_for_all(vasp, folder, silicon, fault, told):
+    vasp(fault)
     document = started(static(), silicon)
     assert attempts() == ["1", "2"]
     record = StartRecord.model_validate(document.additional_json["mlcharge"])
@@ -81,8 +81,8 @@ def test_a_bad_start_is_dropped_once_and_for_all(stand_in, folder, silicon, faul
     assert counted.exclusion_reason == "corrected by custodian"
 
 
-def test_a_start_that_is_not_read_is_recorded(stand_in, folder, silicon):
-    stand_in("unread")
+def test_a_start_that_is_not_read_is_recorded(vasp, folder, silicon):
+    vasp("unread")
     document = started(static(), silicon)
     assert attempts() == ["1"]
     record = StartRecord.model_validate(document.additional_json["mlcharge"])
@@ -91,8 +91,8 @@ def test_a_start_that_is_not_read_is_recorded(stand_in, folder, silicon):
     assert count.original(str(folder)).exclusion_reason.startswith("fell back to atoms")
 
 
-def test_a_density_to_be_kept_must_be_read(stand_in, folder, silicon):
-    stand_in("unread")
+def test_a_density_to_be_kept_must_be_read(vasp, folder, silicon):
+    vasp("unread")
     with pytest.raises(StartError, match="ICHARG = 11 needs a CHGCAR that VASP can read: WARN"):
         started(static(ICHARG=11), silicon)
     assert attempts() == ["11"]
@@ -100,8 +100,8 @@ def test_a_density_to_be_kept_must_be_read(stand_in, folder, silicon):
     assert not Path("CHGCAR").exists()
 
 
-def test_without_handlers_there_is_no_restart(stand_in, folder, silicon):
-    stand_in("crash")
+def test_without_handlers_there_is_no_restart(vasp, folder, silicon):
+    vasp("crash")
     maker = static()
     maker.run_vasp_kwargs["handlers"] = ()
     with pytest.raises(Exception, match="Validation"):
@@ -133,8 +133,8 @@ def test_a_bad_density_to_be_kept_is_for_others(tmp_path):
     assert BadStartHandler().check(str(tmp_path))
 
 
-def test_a_run_that_another_handler_stopped_has_not_crashed(stand_in, folder, silicon):
-    stand_in("posmap")
+def test_a_run_that_another_handler_stopped_has_not_crashed(vasp, folder, silicon):
+    vasp("posmap")
     started(static(), silicon)
     assert attempts() == ["1", "1"]
     record = StartRecord.read(folder)

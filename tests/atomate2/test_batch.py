@@ -13,7 +13,7 @@ from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 pytestmark = pytest.mark.gpaw
 
 
-def test_one_job_starts_many_runs(silicon, run, stand_in):
+def test_one_job_starts_many_runs(silicon, run, vasp):
     charged = silicon.copy().set_charge(1)
     strained = silicon.copy().apply_strain(0.05)
     generator = ComparisonSetGenerator(

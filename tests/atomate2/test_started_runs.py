@@ -90,7 +90,7 @@ def test_a_static_run_started_by_another_job(silicon, run):
     assert (folder_of(document) / "CHGCAR.gz").is_file()
 
 
-def test_a_start_is_never_left_as_a_result(silicon, run, stand_in):
+def test_a_start_is_never_left_as_a_result(silicon, run, vasp):
     maker = start_from_predicted_density(
         cheap(StaticMaker(), LCHARG=False), SuperpositionStartMaker()
     )
@@ -105,7 +105,7 @@ def test_a_start_is_never_left_as_a_result(silicon, run, stand_in):
         bands.make.original(bands, silicon, str(folder))
 
 
-def test_every_run_of_a_relaxation_is_started_for_its_own_structure(silicon, run, stand_in):
+def test_every_run_of_a_relaxation_is_started_for_its_own_structure(silicon, run, vasp):
     flow = cheap(DoubleRelaxMaker().make(silicon))
     documents = run(start_from_predicted_density(flow, SuperpositionStartMaker(), "upstream"))
     for name in ("relax 1", "relax 2"):
@@ -116,7 +116,7 @@ def test_every_run_of_a_relaxation_is_started_for_its_own_structure(silicon, run
         assert Path(fate(documents[name]).start.path).is_file()
 
 
-def test_makers_handed_to_dynamic_jobs_are_reached(silicon, run, stand_in):
+def test_makers_handed_to_dynamic_jobs_are_reached(silicon, run, vasp):
     flow = start_from_predicted_density(cheap(ElasticMaker()), SuperpositionStartMaker()).make(
         silicon
     )
@@ -131,7 +131,7 @@ def test_makers_handed_to_dynamic_jobs_are_reached(silicon, run, stand_in):
         )
 
 
-def test_inherited_orbitals_win(silicon, run, stand_in):
+def test_inherited_orbitals_win(silicon, run, vasp):
     flow = cheap(MPGGADoubleRelaxStaticMaker().make(silicon), LWAVE=True)
     documents = run(start_from_predicted_density(flow, SuperpositionStartMaker(), "upstream"))
     first, *others = [fate(document) for document in documents.values()]
@@ -141,7 +141,7 @@ def test_inherited_orbitals_win(silicon, run, stand_in):
         assert (record.skipped, record.started_from) == ("WAVECAR inherited", "orbitals")
 
 
-def test_meta_gga_runs_keep_their_start_and_say_why(silicon, run, stand_in):
+def test_meta_gga_runs_keep_their_start_and_say_why(silicon, run, vasp):
     maker = update_vasp_input_generators(
         MPMetaGGAStaticMaker(), {"run_vasp_kwargs->custodian_kwargs": POLLING}
     )
@@ -151,7 +151,7 @@ def test_meta_gga_runs_keep_their_start_and_say_why(silicon, run, stand_in):
     assert "ICHARG" not in incar_of(document)
 
 
-def test_the_density_alone_gives_bands(silicon, run, stand_in):
+def test_the_density_alone_gives_bands(silicon, run, vasp):
     maker = BandStructureMaker().bs_maker
     maker = start_from_predicted_density(cheap(maker), SuperpositionStartMaker())
     document = run(maker.make(silicon, None, mode="line"))["non-scf"]
@@ -159,8 +159,8 @@ def test_the_density_alone_gives_bands(silicon, run, stand_in):
     assert (record.icharg, record.used, record.skipped) == (11, True, None)
 
 
-def test_handlers_replaced_later_stand_behind_ours(silicon, run, stand_in):
-    stand_in("brmix")
+def test_handlers_replaced_later_stand_behind_ours(silicon, run, vasp):
+    vasp("brmix")
     flow = start_from_predicted_density(
         Flow([StaticMaker().make(silicon)]), SuperpositionStartMaker()
     )
@@ -169,7 +169,7 @@ def test_handlers_replaced_later_stand_behind_ours(silicon, run, stand_in):
     assert (record.restarted, record.used) == ("BRMIX: very serious problems", False)
 
 
-def test_a_given_file(silicon, run, stand_in, tmp_path):
+def test_a_given_file(silicon, run, vasp, tmp_path):
     maker = cheap(StaticMaker(), LCHARG=False)
     first = run(start_from_predicted_density(maker, SuperpositionStartMaker()).make(silicon))
     path = folder_of(first["static"]) / KEPT
@@ -190,7 +190,7 @@ def update_name(maker, name):
     return type(maker).from_dict(maker.as_dict() | {"name": name})
 
 
-def test_a_start_on_another_grid_is_interpolated(silicon, run, stand_in):
+def test_a_start_on_another_grid_is_interpolated(silicon, run, vasp):
     maker = cheap(StaticMaker(), LCHARG=False)
     first = run(start_from_predicted_density(maker, SuperpositionStartMaker()).make(silicon))
     given = fate(first["static"]).start
@@ -203,7 +203,7 @@ def test_a_start_on_another_grid_is_interpolated(silicon, run, stand_in):
 
 
 def test_a_start_that_an_interrupted_run_left_is_not_inherited(
-    silicon, stand_in, tmp_path, monkeypatch
+    silicon, vasp, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     maker = start_from_predicted_density(cheap(StaticMaker()), SuperpositionStartMaker())
@@ -219,7 +219,7 @@ def test_a_start_that_an_interrupted_run_left_is_not_inherited(
     assert fate(document.model_dump()).skipped == "CHGCAR inherited"
 
 
-def test_a_full_disk_leaves_no_piece_of_a_start(silicon, run, stand_in, monkeypatch, tmp_path):
+def test_a_full_disk_leaves_no_piece_of_a_start(silicon, run, vasp, monkeypatch, tmp_path):
     def copy(source, target):
         Path(target).write_text(Path(source).read_text()[:100])
         raise OSError(28, "No space left on device")
@@ -234,7 +234,7 @@ def test_a_full_disk_leaves_no_piece_of_a_start(silicon, run, stand_in, monkeypa
     assert not list(folder_of(document).glob("*CHGCAR*"))
 
 
-def test_a_failed_start_stops_the_run_or_not(silicon, run, stand_in):
+def test_a_failed_start_stops_the_run_or_not(silicon, run, vasp):
     missing = FileStartMaker(path="none", on_error="record")
     document = run(start_from_predicted_density(cheap(StaticMaker()), missing).make(silicon))
     record = fate(document["static"])

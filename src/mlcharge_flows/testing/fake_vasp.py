@@ -1,0 +1,142 @@
+"""An executable in VASP's place: it reads CHGCAR as VASP does, then leaves the outputs of a run.
+
+:func:`install` writes it into a folder. What it does is set in its environment:
+
+- ``FAKE_VASP_OUTPUTS``: folder of a finished run, whose compressed outputs become its own;
+- ``FAKE_VASP_FAULT``: how a run from a CHGCAR ends, one of :data:`FAULTS`; empty for none.
+
+INCAR's ICHARG, NELM, LCHARG and LWAVE are followed; each run appends its ICHARG to the file
+``attempts``. The standard library is all that it needs, so that it starts in milliseconds.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import stat
+import sys
+import time
+from pathlib import Path
+
+OUTPUTS = ("CONTCAR", "DOSCAR", "EIGENVAL", "IBZKPT", "OSZICAR", "OUTCAR", "vasprun.xml")
+"""Files that are taken from the finished run."""
+
+FAULTS = {
+    "brmix": " BRMIX: very serious problems\n the old and the new charge density differ\n",
+    "crash": "",
+    "forrtl": "forrtl: severe (64): input conversion error, unit 18, file CHGCAR",
+    "nan": "",
+    "nelm": "",
+    "posmap": " POSMAP internal error: symmetry equivalent atom not found\n",
+    "subspace": " WARNING: Sub-Space-Matrix is not hermitian in DAV            1\n",
+    "unread": "",
+    "zhegv": " Error EDDDAV: Call to ZHEGV failed. Returncode =  11 2  23\n",
+}
+"""Faults of a run from a CHGCAR, and the message that VASP prints at each.
+
+``crash`` ends with a signal's exit status, ``nan`` and ``nelm`` with steps that are no numbers or
+that reach NELM, ``unread`` goes on from atoms, ``posmap`` happens at the first attempt only.
+"""
+
+_STEP = "DAV:{number:4d}     {energy}    {change}   -0.286E+03  1392   0.498E+02\n"
+_STALLED = 60.0
+"""Seconds that a spoilt run goes on: until custodian's monitor stops it."""
+
+
+def install(folder: Path) -> Path:
+    """Write the executable, which needs no package, into a folder.
+
+    Parameters
+    ----------
+    folder
+        Where to write it; the folder exists.
+
+    Returns
+    -------
+    Path
+        The executable, named ``vasp_std``.
+    """
+    command = folder / "vasp_std"
+    text = Path(__file__).read_text(encoding="utf-8")
+    command.write_text(f"#!{sys.executable} -I\n{text}", encoding="utf-8")
+    command.chmod(command.stat().st_mode | stat.S_IXUSR)
+    return command
+
+
+def main() -> None:
+    """Run in the current folder, as VASP would."""
+    incar = _read_incar()
+    icharg = incar.get("ICHARG", "2")
+    with Path("attempts").open("a", encoding="utf-8") as file:
+        file.write(f"{icharg}\n")
+    _print(" running on    1 total cores\n")
+    fault = _read_chgcar(icharg, os.environ.get("FAKE_VASP_FAULT", ""))
+    _print(" entering main loop\n")
+    if fault == "posmap" and Path("attempts").read_text(encoding="utf-8").count("\n") > 1:
+        fault = ""
+    if fault:
+        _fail(fault, incar)
+    _leave_outputs(incar)
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _read_incar() -> dict[str, str]:
+    lines = Path("INCAR").read_text(encoding="utf-8").splitlines()
+    pairs = (line.split("=", 1) for line in lines if "=" in line)
+    return {tag.strip(): value.strip() for tag, value in pairs}
+
+
+def _read_chgcar(icharg: str, fault: str) -> str:
+    """Echo what was read; the fault that is left to happen."""
+    if icharg not in ("1", "11"):
+        return ""
+    if fault == "forrtl":
+        sys.exit(FAULTS[fault])
+    if fault == "unread" or not Path("CHGCAR").exists():
+        _print(" WARNING: chargedensity file is incomplete\n")
+        if icharg == "11":
+            _print(" ERROR: charge density could not be read from file CHGCAR for ICHARG>10\n")
+            sys.exit(1)
+        return ""
+    with Path("CHGCAR").open(encoding="utf-8") as file:
+        _print(f" charge-density read from file: {file.readline().split()[0]}\n")
+    return fault
+
+
+def _steps(count: int, energy: str = "0.482E+01") -> str:
+    numbers = range(1, count + 1)
+    return "".join(_STEP.format(number=n, energy=energy, change=energy) for n in numbers)
+
+
+def _fail(fault: str, incar: dict[str, str]) -> None:
+    oszicar = Path("OSZICAR")
+    _print(_steps(2) + FAULTS[fault])
+    if fault == "nan":
+        text = _steps(3, energy="NaN")
+    elif fault == "nelm":
+        text = _steps(int(incar["NELM"])) + "   1 F= -.1E+02 E0= -.1E+02  d E =0\n"
+    else:
+        text = _steps(2)
+    oszicar.write_text(text, encoding="utf-8")
+    if fault == "crash":
+        sys.exit(139)
+    time.sleep(_STALLED)
+
+
+def _leave_outputs(incar: dict[str, str]) -> None:
+    finished = Path(os.environ["FAKE_VASP_OUTPUTS"])
+    for name in OUTPUTS:
+        with gzip.open(finished / f"{name}.gz") as source, Path(name).open("wb") as target:
+            shutil.copyfileobj(source, target)
+    for name, tag in (("CHGCAR", "LCHARG"), ("WAVECAR", "LWAVE")):
+        if incar.get(tag, "True").startswith(("T", ".T")):
+            Path(name).write_text("converged\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
