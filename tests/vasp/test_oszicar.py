@@ -114,6 +114,19 @@ def test_algorithms_other_than_davidson_and_molecular_dynamics_lines(written):
     assert step.E0 == -10.84687
 
 
+@pytest.mark.parametrize("label", ["SDA", "CGA", "DMP"])
+def test_overlaps_of_gradients_are_no_residuals(written, label):
+    line = label + ":   5    -0.107000000000E+02   -0.30000E+00   -0.20000E+00   360   0.177E+01"
+    zero, fused = f"{line} 0.000E+00\n", f"{line}-0.260E-02\n".replace("5", "6", 1)
+    steps = written(HEAD + zero + fused + END).ionic_steps[0].steps
+    assert [(step.rms, step.rms_c) for step in steps] == [(1.77, None), (1.77, None)]
+
+
+def test_a_further_loop_within_an_ionic_step_is_left_out(written):
+    run = written(HEAD + STEP + MIXED + HEAD + STEP + MIXED + END + STEP + END)
+    assert [step.n_total for step in run.ionic_steps] == [2, 1]
+
+
 def test_damage_inside_the_file_is_an_error_that_names_it(written):
     with pytest.raises(ValueError, match=r"OSZICAR: line 2 is not an electronic step"):
         written(HEAD + STEP[:40] + "\n" + MIXED + END)

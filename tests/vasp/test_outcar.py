@@ -102,6 +102,44 @@ def test_only_the_first_ionic_step_counts(read):
     assert not outcar.converged
 
 
+CHANGE = " total energy-change (2. order) : {change:14.7E}  ({band_change:14.7E})\n"
+
+
+@pytest.mark.parametrize(
+    ("nelm", "change", "band_change", "converged"),
+    [
+        (60, 3e-2, 3e-2, True),  # fewer steps than NELM: the line can be believed
+        (2, 3e-2, 3e-2, False),  # VASP 5 prints the line when NELM is used up, too
+        (2, 9e-5, -9e-5, True),
+        (2, 9e-5, -2e-4, False),
+    ],
+)
+def test_the_stop_rule_is_checked_where_all_steps_are_used(
+    read, nelm, change, band_change, converged
+):
+    header = HEADER.replace("=     60", f"= {nelm:6d}")
+    header += "   EDIFF  = 0.1E-03   stopping-criterion for ELM\n"
+    changes = CHANGE.format(change=change, band_change=band_change)
+    last = STEP.format(ionic=1, step=2, energy=-2.0).replace("\n", f"\n{changes}", 1)
+    outcar = read(header + STEP.format(ionic=1, step=1, energy=-1.0) + last + STOP)
+    assert (outcar.ediff, outcar.change, outcar.band_change) == (1e-4, change, band_change)
+    assert outcar.converged is converged
+
+
+def test_without_printed_changes_the_energies_tell(read):
+    def converged(last):
+        steps = STEP.format(ionic=1, step=1, energy=-1), STEP.format(ionic=1, step=2, energy=last)
+        return read(HEADER.replace("=     60", "=      2") + "".join(steps) + STOP).converged
+
+    assert converged(-1.00005)
+    assert not converged(-1.03)
+
+
+def test_a_further_loop_in_ionic_step_1_is_left_out(read):
+    loop = "".join(STEP.format(ionic=1, step=n, energy=-n) for n in (1, 2, 3))
+    assert read(HEADER + loop + STOP + loop).energies == (-1, -2, -3)
+
+
 def test_superposed_moments_are_not_a_superposed_density(read):
     assert read(HEADER).from_atoms is False
     assert read(HEADER + " charge density of overlapping atoms calculated\n").from_atoms is True

@@ -18,6 +18,9 @@ _ELECTRONIC = re.compile(
     rf"\s*(?P<energy>{REAL})\s*(?P<change>{REAL})\s*(?P<band_change>{REAL})"
     rf"\s*(?P<operations>\d+|\*+)\s*(?P<rms>{REAL})\s*(?P<rms_c>{REAL})?\s*$"
 )
+_DIRECT_MINIMIZERS = ("SDA", "CGA", "DMP")
+"""Algorithms that update all orbitals at once (ALGO = All, Damped). They mix no density: their last
+column is ``ort``, the overlap of gradients, under the same head rms(c)."""
 _LABELLED = re.compile(r"\s*[A-Z]{2,4}\s*:\s*[\d*]")
 _IONIC = re.compile(rf"\s*(?:\d+|\*+)\s.*?F=\s*(?P<F>{REAL})\s*E0=\s*(?P<E0>{REAL})\s")
 
@@ -41,7 +44,8 @@ class ElectronicStep:
     rms
         Norm of the orbitals' residual, eV.
     rms_c
-        ``|rho_out - rho_in|``; None where not printed (fixed density, and the last step).
+        ``|rho_out - rho_in|``; None where not printed (fixed density, the last step, algorithms
+        without density mixing).
     """
 
     label: str
@@ -61,7 +65,8 @@ class IonicStep:
     Parameters
     ----------
     steps
-        Electronic steps in order.
+        Electronic steps of the ground state in order. Steps of a further loop, which some tags
+        (LPEAD, LCALCEPS) add within the same ionic step, are left out: its numbers restart at 1.
     F, E0
         Free energy and its extrapolation to sigma -> 0, eV; None if the step was not finished.
     """
@@ -127,6 +132,7 @@ def read_oszicar(path: str | Path) -> Oszicar:
     """
     ionic_steps: list[IonicStep] = []
     steps: list[ElectronicStep] = []
+    further = False  # in a further loop of the same ionic step
     cut: int | None = None
     with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
@@ -134,12 +140,15 @@ def read_oszicar(path: str | Path) -> Oszicar:
                 raise ValueError(f"{path}: line {cut} is not an electronic step")
             # Without its line end, even a line that can be read may lack digits.
             if (match := _ELECTRONIC.match(line)) and line.endswith("\n"):
-                steps.append(_electronic_step(match, previous=steps[-1].number if steps else 0))
+                step = _electronic_step(match, previous=steps[-1].number if steps else 0)
+                further = further or bool(steps and step.number <= steps[-1].number)
+                if not further:
+                    steps.append(step)
             elif _LABELLED.match(line):
                 cut = number  # fine if nothing follows: the run was killed while writing
             elif match := _IONIC.match(line):
                 ionic_steps.append(IonicStep(tuple(steps), real(match["F"]), real(match["E0"])))
-                steps = []
+                steps, further = [], False
     if steps:
         ionic_steps.append(IonicStep(tuple(steps)))
     return Oszicar(tuple(ionic_steps))
@@ -147,6 +156,7 @@ def read_oszicar(path: str | Path) -> Oszicar:
 
 def _electronic_step(match: re.Match[str], previous: int) -> ElectronicStep:
     number, operations = match["number"], match["operations"]
+    mixes = match["rms_c"] and match["label"] not in _DIRECT_MINIMIZERS
     return ElectronicStep(
         label=match["label"],
         number=previous + 1 if number.startswith("*") else int(number),
@@ -155,5 +165,5 @@ def _electronic_step(match: re.Match[str], previous: int) -> ElectronicStep:
         band_change=real(match["band_change"]),
         operations=None if operations.startswith("*") else int(operations),
         rms=real(match["rms"]),
-        rms_c=real(match["rms_c"]) if match["rms_c"] else None,
+        rms_c=real(match["rms_c"]) if mixes else None,
     )

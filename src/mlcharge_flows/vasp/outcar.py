@@ -27,6 +27,7 @@ _CHANNEL = re.compile(r"^\s*non local Contribution for L=\s*(\d+)\s+read in")
 _N_CHANNELS = re.compile(r"number of l-projection\s+operators is LMAX\s*=\s*(\d+)")
 _N_IONS = re.compile(r"number of ions\s+NIONS\s*=\s*(\d+)")
 _NELM = re.compile(r"^\s*NELM\s*=\s*(\d+);\s*NELMIN\s*=\s*(\d+);\s*NELMDL\s*=\s*(-?\d+)")
+_EDIFF = re.compile(rf"^\s*EDIFF\s*=\s*({REAL})\s+stopping-criterion")
 _LMAXMIX = re.compile(r"^\s*LMAXMIX\s*=\s*(-?\d+)")
 _ENCUT = re.compile(rf"^\s*ENCUT\s*=\s*({REAL})\s*eV")
 _NELECT = re.compile(rf"^\s*NELECT\s*=\s*({REAL})")
@@ -38,9 +39,14 @@ _ITERATION = re.compile(r"^-+ Iteration\s+(\d+)\(\s*(\d+)\)")
 _RMS = re.compile(rf"^\s*rms\(total\)\s*=\s*({REAL})")
 # One blank: the closing block of an ionic step repeats the line with two, and fewer digits.
 _FREE_ENERGY = re.compile(rf"^\s*free energy\s+TOTEN\s*=\s*({REAL})")
+_CHANGE = re.compile(rf"^\s*total energy-change \(2\. order\)\s*:\s*({REAL})\s*\(\s*({REAL})\)")
 _SIGMA0 = re.compile(rf"energy without entropy.*energy\(sigma->0\)\s*=\s*({REAL})")
-_CONVERGED = "aborting loop because EDIFF is reached"
+_EDIFF_REACHED = "aborting loop because EDIFF is reached"
 _ELAPSED = re.compile(rf"^\s*Elapsed time \(sec\):\s*({REAL})")
+
+
+EDIFF = 1e-4
+"""VASP's default of the stop rule, eV (https://vasp.at/wiki/EDIFF)."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ class Outcar:
     nelm, nelmdl
         Limit of electronic steps; fixed-density steps as printed, negative for "first ionic step
         only". VASP may do 5 where it printed 0 (ISTART = 1 without usable orbitals).
+    ediff
+        Stop rule for the change of the free energy and of the band-structure energy, eV.
     from_atoms
         Whether VASP says that it superposed atomic densities (or used orbitals); None if it did
         not get that far.
@@ -71,10 +79,13 @@ class Outcar:
         Free energy of each electronic step of ionic step 1, eV.
     residuals
         ``rms(total)`` of these steps: the rms(c) of OSZICAR; None where not printed.
+    change, band_change
+        Change of the free energy and of the band-structure energy in the last of these steps, eV.
     energy
         Energy extrapolated to sigma -> 0 of the last of these steps, eV.
-    converged
-        Whether ionic step 1 met the stop rule.
+    ediff_reached
+        Whether OUTCAR says of ionic step 1 that the loop was aborted because EDIFF is reached.
+        VASP 5 says so also when NELM steps are used up.
     elapsed
         Wall time of the whole run, s; VASP prints it last, so None means that it did not finish.
     """
@@ -87,12 +98,56 @@ class Outcar:
     lmaxmix: int | None = None
     nelm: int | None = None
     nelmdl: int | None = None
+    ediff: float | None = None
     from_atoms: bool | None = None
     energies: tuple[float, ...] = ()
     residuals: tuple[float | None, ...] = ()
+    change: float | None = None
+    band_change: float | None = None
     energy: float | None = None
-    converged: bool = False
+    ediff_reached: bool = False
     elapsed: float | None = None
+
+    @property
+    def converged(self) -> bool:
+        """Whether ionic step 1 met the stop rule, as far as OUTCAR tells."""
+        return self.stop_rule_met(len(self.energies), self.change, self.band_change)
+
+    def stop_rule_met(
+        self,
+        n_steps: int,
+        change: float | None,
+        band_change: float | None,
+        ediff: float = EDIFF,
+    ) -> bool:
+        """Whether ionic step 1 met the stop rule, given the changes in its last step.
+
+        Parameters
+        ----------
+        n_steps
+            Electronic steps done.
+        change, band_change
+            Change of the free energy and of the band-structure energy in the last step, eV; None
+            if unknown.
+        ediff
+            Stop rule where OUTCAR does not print it, eV.
+
+        Returns
+        -------
+        bool
+            True if OUTCAR says that EDIFF was reached, and either fewer than NELM steps were done
+            or both changes are below EDIFF.
+
+        References
+        ----------
+        https://vasp.at/wiki/EDIFF, https://vasp.at/wiki/NELM
+        """
+        if not self.ediff_reached:
+            return False
+        if self.nelm is None or n_steps < self.nelm:
+            return True
+        known = [abs(value) for value in (change, band_change) if value is not None]
+        return bool(known) and max(known) < (self.ediff or ediff)
 
 
 def read_outcar(path: str | Path) -> Outcar:
@@ -134,6 +189,8 @@ def _read_header(path: str | Path, lines: Iterable[str]) -> dict[str, Any]:
             found["n_ions"] = int(match[1])
         elif match := _NELM.match(line):
             found["nelm"], found["nelmdl"] = int(match[1]), int(match[3])
+        elif match := _EDIFF.match(line):
+            found["ediff"] = real(match[1])
         elif match := _LMAXMIX.match(line):
             found["lmaxmix"] = int(match[1])
         elif match := _ENCUT.match(line):
@@ -150,24 +207,35 @@ def _read_header(path: str | Path, lines: Iterable[str]) -> dict[str, Any]:
 def _read_steps(lines: Iterable[str]) -> dict[str, Any]:
     energies: list[float] = []
     residuals: list[float | None] = []
+    changes: list[tuple[float, float] | None] = []
     found: dict[str, Any] = {}
     residual: float | None = None
-    first = True  # still in ionic step 1
+    change: tuple[float, float] | None = None
+    number = 1
+    first = True  # still in the ground state of ionic step 1
     for line in lines:
         if match := _ITERATION.match(line):
-            first = int(match[1]) == 1
-            residual = None
+            # In a further loop of the same ionic step (LPEAD, LCALCEPS) the numbers restart at 1.
+            first = first and int(match[1]) == 1 and int(match[2]) > number
+            number, residual, change = int(match[2]), None, None
         elif match := _ELAPSED.match(line):
             found["elapsed"] = real(match[1])
         elif not first:
             continue
         elif match := _RMS.match(line):
             residual = real(match[1])
+        elif match := _CHANGE.match(line):
+            change = real(match[1]), real(match[2])
         elif match := _FREE_ENERGY.match(line):
             energies.append(real(match[1]))
             residuals.append(residual)
+            changes.append(change)
         elif match := _SIGMA0.search(line):
             found["energy"] = real(match[1])
-        elif _CONVERGED in line:
-            found["converged"] = True
+        elif _EDIFF_REACHED in line:
+            found["ediff_reached"] = True
+    if changes and changes[-1]:
+        found["change"], found["band_change"] = changes[-1]
+    elif len(energies) > 1:
+        found["change"] = energies[-1] - energies[-2]
     return {"energies": tuple(energies), "residuals": tuple(residuals), **found}
