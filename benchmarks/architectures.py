@@ -126,7 +126,7 @@ def _row(
     for record in track(records, f"predicting with {loaded.card.name}"):
         began = perf_counter()
         predicted = loaded.model.predict(record.crystal, record.shape)
-        if predicted.occupancies is None:
+        if predicted.augmentation is None:
             with suppress(ModelError):  # far from any crystal's: only the density is judged
                 predicted = helper.complete(predicted)
         seconds.append(perf_counter() - began)

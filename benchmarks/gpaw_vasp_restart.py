@@ -80,7 +80,7 @@ def main() -> None:
             own = read_chgcar(folder / "CHGCAR")
             start = superposition(read_inputs(folder))
             _, again = compute(parent, crystal, 1, own)
-            half = dataclasses.replace(own, occupancies=start.occupancies)
+            half = dataclasses.replace(own, augmentation=start.augmentation)
             other = dataclasses.replace(own, total=start.total)
             _, without = compute(parent, crystal, 1, half)
             _, only = compute(parent, crystal, 1, other)

@@ -110,11 +110,11 @@ def between(near: ChgcarDensity, far: Density, share: float) -> ChgcarDensity:
     def mixed(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         return one + share * (other - one)
 
-    pairs = zip(near.occupancies or (), far.occupancies or (), strict=True)
+    pairs = zip(near.augmentation or (), far.augmentation or (), strict=True)
     return replace(
         near,
         total=mixed(near.total, far.total),
-        occupancies=tuple(mixed(one, other) for one, other in pairs),
+        augmentation=tuple(mixed(one, other) for one, other in pairs),
     )
 
 

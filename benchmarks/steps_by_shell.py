@@ -27,7 +27,7 @@ from rich.progress import track
 from steps_by_error import executable, prepare, run_from
 
 from mlcharge_flows.campaign.local import results
-from mlcharge_flows.density.occupancies import to_matrix
+from mlcharge_flows.density.augmentation import to_matrix
 from mlcharge_flows.gpaw_vasp.inputs import read_inputs
 from mlcharge_flows.gpaw_vasp.kohn_sham import KohnSham
 from mlcharge_flows.vasp.chgcar import ChgcarDensity, read_chgcar
@@ -108,8 +108,8 @@ def by_length(error: np.ndarray, crystal: Crystal, edges: Sequence[float]) -> It
 
 def compensation(start: ChgcarDensity, transfer: Transfer) -> np.ndarray:
     """Compensation charge of a start's occupancies, electrons/angstrom^3."""
-    assert start.occupancies is not None
-    pairs = zip(start.occupancies, transfer.channels, strict=True)
+    assert start.augmentation is not None
+    pairs = zip(start.augmentation, transfer.channels, strict=True)
     return transfer.compensation([to_matrix(*pair) for pair in pairs]) / Bohr**3
 
 

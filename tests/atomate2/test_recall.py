@@ -23,7 +23,7 @@ def test_a_record_holds_the_prediction_on_the_grid_of_the_run(inputs, salt, trai
     assert record.n_total == 0, "there was no run"
     assert record.density().n_electrons == pytest.approx(8.0, abs=1e-9)
     assert nmae(record.density().total, own.total) < 2e-3 * record.start_error
-    for packed, predicted in zip(record.density().occupancies, own.occupancies, strict=True):
+    for packed, predicted in zip(record.density().augmentation, own.augmentation, strict=True):
         np.testing.assert_allclose(packed, predicted, atol=1e-3)
 
 

@@ -25,7 +25,7 @@ def test_electrons_are_mean_times_volume(density):
 def test_scaling_sets_the_integral_and_nothing_else(density):
     scaled = density.scaled_to(3.0)
     assert scaled.n_electrons == pytest.approx(3.0, abs=1e-14)
-    assert scaled.occupancies is density.occupancies
+    assert scaled.augmentation is density.augmentation
     assert scaled.magnetization is density.magnetization
 
 
@@ -39,8 +39,8 @@ def test_fingerprint_follows_content_not_comment_or_memory_order(density):
     assert same.fingerprint == density.fingerprint
     changed = [
         replace(density, total=density.total + 1e-12),
-        replace(density, occupancies=(np.arange(15.0) + 1e-12,)),
-        replace(density, occupancies=None),
+        replace(density, augmentation=(np.arange(15.0) + 1e-12,)),
+        replace(density, augmentation=None),
         replace(density, magnetization=None),
         replace(density, crystal=Crystal(CRYSTAL.lattice, ("Na",), CRYSTAL.positions)),
     ]

@@ -18,7 +18,7 @@ def density(seed):
 
 def mix(a, b, share):
     records = tuple(
-        share * x + (1 - share) * y for x, y in zip(a.occupancies, b.occupancies, strict=True)
+        share * x + (1 - share) * y for x, y in zip(a.augmentation, b.augmentation, strict=True)
     )
     return Density(CRYSTAL, share * a.total + (1 - share) * b.total, records)
 

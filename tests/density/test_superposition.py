@@ -79,7 +79,7 @@ def test_permutation_of_ions_permutes_records_only(crystal):
     a, b = superpose(crystal, ATOMS, (12, 12, 12)), superpose(permuted, ATOMS, (12, 12, 12))
     np.testing.assert_allclose(a.total, b.total, atol=1e-13)
     for i, j in enumerate(order):
-        np.testing.assert_array_equal(b.occupancies[i], a.occupancies[j])
+        np.testing.assert_array_equal(b.augmentation[i], a.augmentation[j])
 
 
 @pytest.mark.parametrize("n", [12, 13])

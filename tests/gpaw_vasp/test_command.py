@@ -104,7 +104,7 @@ def test_starts_are_announced_as_vasp_does(finished, run_folder):
     def without_records(path):
         from dataclasses import replace
 
-        write_chgcar(path, replace(good, occupancies=None))
+        write_chgcar(path, replace(good, augmentation=None))
 
     bare = start("bare", prepare=without_records)
     assert "PAW occupancies are missing on CHGCAR" in bare.stdout
@@ -113,8 +113,8 @@ def test_starts_are_announced_as_vasp_does(finished, run_folder):
     def one_number_short(path):
         from dataclasses import replace
 
-        records = (good.occupancies[0][:-1], *good.occupancies[1:])
-        write_chgcar(path, replace(good, occupancies=records))
+        records = (good.augmentation[0][:-1], *good.augmentation[1:])
+        write_chgcar(path, replace(good, augmentation=records))
 
     assert "RD_RHO_PAW: ion  1 data corrupt" in start("short", prepare=one_number_short).stdout
 

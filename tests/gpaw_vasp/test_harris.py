@@ -26,8 +26,8 @@ def mixed(exact, wrong, share):
     def mix(a, b):
         return (1 - share) * a + share * b
 
-    records = tuple(map(mix, exact.occupancies, wrong.occupancies))
-    return dataclasses.replace(exact, total=mix(exact.total, wrong.total), occupancies=records)
+    records = tuple(map(mix, exact.augmentation, wrong.augmentation))
+    return dataclasses.replace(exact, total=mix(exact.total, wrong.total), augmentation=records)
 
 
 def test_the_energy_is_of_second_order_in_the_density(run_folder):

@@ -34,7 +34,7 @@ def test_own_chgcar_needs_at_most_two_steps_more_than_the_fixed_ones(name, run_f
     potcars = {potcar.symbol: potcar for potcar in read_potcar(restart / "POTCAR")}
     atomic = tuple(potcars[symbol].atomic_occupancies for symbol in own.crystal.symbols)
     mixed = run_folder(name, "mixed", ICHARG=1)
-    write_chgcar(mixed / "CHGCAR", dataclasses.replace(own, occupancies=atomic))
+    write_chgcar(mixed / "CHGCAR", dataclasses.replace(own, augmentation=atomic))
     without = execute(mixed)
 
     fixed = run_folder(name, "fixed", ICHARG=11)
@@ -61,13 +61,13 @@ def test_the_chgcar_integrates_to_nelect_and_names_its_system(run_folder):
 
 
 def test_occupancies_above_lmaxmix_are_written_as_zeros(run_folder):
-    from mlcharge_flows.density.occupancies import labels
+    from mlcharge_flows.density.augmentation import labels
 
     folder = run_folder("Si", LMAXMIX=2)
     execute(folder)
     density = read_chgcar(folder / "CHGCAR")
     channels = read_potcar(folder / "POTCAR")[0].channels
-    for (_, _, L, _), value in zip(labels(channels), density.occupancies[0], strict=True):
+    for (_, _, L, _), value in zip(labels(channels), density.augmentation[0], strict=True):
         if L > 2:
             assert value == 0.0
 

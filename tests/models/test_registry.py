@@ -57,7 +57,7 @@ def test_a_loaded_model_predicts_with_the_weights_of_its_file(models, write):
     atoms = superpose(SALT, loaded.atoms, (20, 20, 20))
     assert density.n_electrons == pytest.approx(8.0, abs=1e-9)
     assert np.abs(density.total - atoms.total).max() > 0.01
-    assert density.occupancies[0][0] == pytest.approx(1.25 * atoms.occupancies[0][0])
+    assert density.augmentation[0][0] == pytest.approx(1.25 * atoms.augmentation[0][0])
 
 
 def test_a_model_is_loaded_once(models, write, tiny):

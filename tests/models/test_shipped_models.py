@@ -60,6 +60,6 @@ def test_every_density_can_be_completed(models, silicon, name):
     density = models.load(name).model.predict(silicon, SHAPE)
     start = superpose(silicon, orbital.atoms, SHAPE)
     for complete in (orbital.complete, orbital.with_element_means):
-        records = complete(density).occupancies
-        for record, atomic in zip(records, start.occupancies, strict=True):
+        records = complete(density).augmentation
+        for record, atomic in zip(records, start.augmentation, strict=True):
             assert 0.01 < np.abs(record - atomic).max() < 1

@@ -49,7 +49,7 @@ def test_halves_can_be_exchanged(inputs, trained, atoms, tmp_path, monkeypatch):
     predicted = Registry(tmp_path / "models").load("tiny").model.predict
     own = predicted(inputs.crystal, inputs.grid)
     atomic = superpose(inputs.crystal, atoms, inputs.grid)
-    done = replace(own, total=own.total[::-1], occupancies=tuple(3 * r for r in own.occupancies))
+    done = replace(own, total=own.total[::-1], augmentation=tuple(3 * r for r in own.augmentation))
     monkeypatch.setattr(learned.ConvergedStartMaker, "density", lambda *given: done)
     expected = {
         "learned": (own, own),
@@ -62,7 +62,7 @@ def test_halves_can_be_exchanged(inputs, trained, atoms, tmp_path, monkeypatch):
     for arm, (grid, occupancies) in expected.items():
         density = starts[arm].density(inputs, None, [])
         np.testing.assert_array_equal(density.total, grid.total, err_msg=arm)
-        np.testing.assert_array_equal(density.occupancies, occupancies.occupancies, err_msg=arm)
+        np.testing.assert_array_equal(density.augmentation, occupancies.augmentation, err_msg=arm)
         assert starts[arm].kind == ("learned" if arm == "learned" else "mixed")
         assert starts[arm].needs_run == ("converged" in arm)
 
@@ -86,7 +86,7 @@ def test_occupancies_of_another_model(inputs, trained, atoms, tmp_path, refusal)
     trained("tiny")
     document = LearnedStartMaker(model="bare", occupancies="tiny").write(inputs, tmp_path)
     assert document.occupancies == "learned by tiny"
-    records = read_chgcar(tmp_path / "CHGCAR").occupancies
+    records = read_chgcar(tmp_path / "CHGCAR").augmentation
     assert records[1][0] == pytest.approx(1.25 * atoms["O"].atomic_occupancies[0])
 
 
@@ -101,7 +101,7 @@ def test_occupancies_that_belong_to_a_density(inputs, trained, tmp_path, monkeyp
     def complete(self, density):
         seen.append(density)
         predicted = self.predict(density.crystal, density.shape)
-        return replace(density, occupancies=predicted.occupancies)
+        return replace(density, augmentation=predicted.augmentation)
 
     monkeypatch.setattr(type(model), "complete", complete, raising=False)
     monkeypatch.setattr(type(model), "with_element_means", tripled, raising=False)
@@ -117,7 +117,7 @@ def test_occupancies_that_belong_to_a_density(inputs, trained, tmp_path, monkeyp
 def tripled(model, density):
     """Stands in for the means of elements."""
     predicted = model.predict(density.crystal, density.shape)
-    return replace(density, occupancies=tuple(3 * record for record in predicted.occupancies))
+    return replace(density, augmentation=tuple(3 * record for record in predicted.augmentation))
 
 
 def test_means_of_the_elements(inputs, trained, tmp_path, monkeypatch, refusal):
@@ -135,8 +135,8 @@ def test_means_of_the_elements(inputs, trained, tmp_path, monkeypatch, refusal):
         document = maker.write(inputs, tmp_path)
         assert document.occupancies == "element-mean"
         assert document.checkpoint == "+".join(registry.checksum(file) for file in checkpoints)
-        (magnesium, _) = maker.density(inputs, None, []).occupancies
-        np.testing.assert_array_equal(magnesium, 3 * own.occupancies[0])
+        (magnesium, _) = maker.density(inputs, None, []).augmentation
+        np.testing.assert_array_equal(magnesium, 3 * own.augmentation[0])
 
 
 def test_occupancies_of_a_file(inputs, trained, tmp_path):
@@ -150,7 +150,7 @@ def test_occupancies_of_a_file(inputs, trained, tmp_path):
     assert (document.kind, document.occupancies) == ("mixed", "from file")
     assert document.checkpoint == Registry(Path()).checksum(bare)
     found, expected = (read_chgcar(Path(file.path)) for file in (document, written))
-    np.testing.assert_array_equal(found.occupancies, expected.occupancies)
+    np.testing.assert_array_equal(found.augmentation, expected.augmentation)
     other = VaspInputs(
         Structure(Lattice.cubic(3.4), ["Mg", "O"], [[0, 0, 0], [0.5] * 3]), ComparisonSetGenerator()
     )

@@ -5,9 +5,9 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
+from mlcharge_flows.density.augmentation import atomic_occupancies, n_occupancies
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Density, Magnetization
-from mlcharge_flows.density.occupancies import atomic_record, record_length
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.sources.existing import ConvergedStartMaker, FileStartMaker
 from mlcharge_flows.sources.inputs import VaspInputs
@@ -27,7 +27,7 @@ def potcar(symbol, zval):
         CHANNELS,
         q_step=q[1],
         form_factor=zval * np.exp(-(q**2) / 16),
-        atomic_occupancies=atomic_record(CHANNELS, np.diag([1.0, 0.0, zval / 6, 0.0])),
+        atomic_occupancies=atomic_occupancies(CHANNELS, np.diag([1.0, 0.0, zval / 6, 0.0])),
     )
 
 
@@ -49,7 +49,7 @@ def density(inputs):
     """Any density that belongs to the inputs."""
     rng = np.random.default_rng(0)
     total = 8.0 / inputs.crystal.volume * (1 + 0.1 * rng.standard_normal(inputs.grid))
-    records = tuple(rng.standard_normal(record_length(CHANNELS)) for _ in range(2))
+    records = tuple(rng.standard_normal(n_occupancies(CHANNELS)) for _ in range(2))
     return Density(inputs.crystal, total, records).scaled_to(8.0)
 
 
@@ -83,7 +83,7 @@ def test_superposition_is_written_whole(inputs, tmp_path):
     assert document.comment.startswith("mlcharge-superposition-")
     assert len(document.comment) <= 40
     assert document.occupancies == "atomic"
-    assert [len(record) for record in written.occupancies] == [33, 33]
+    assert [len(record) for record in written.augmentation] == [33, 33]
 
 
 def test_equal_starts_have_equal_comments(inputs, tmp_path):
@@ -106,7 +106,7 @@ def test_a_file_of_the_run_is_kept(inputs, density, tmp_path, suffix):
     written = read_chgcar(tmp_path / "CHGCAR")
     assert document.messages == []
     np.testing.assert_allclose(written.total, density.total, atol=1e-9)
-    np.testing.assert_allclose(written.occupancies, density.occupancies, rtol=1e-6)
+    np.testing.assert_allclose(written.augmentation, density.augmentation, rtol=1e-6)
 
 
 def test_another_grid_is_interpolated(inputs, density, tmp_path):
@@ -118,7 +118,7 @@ def test_another_grid_is_interpolated(inputs, density, tmp_path):
 
 
 def test_a_spin_part_is_left_out_of_a_run_without_spin(inputs, density, tmp_path):
-    spin = Magnetization(0 * density.total, density.occupancies, np.zeros(2))
+    spin = Magnetization(0 * density.total, density.augmentation, np.zeros(2))
     write_chgcar(tmp_path / "given", replace(density, magnetization=spin))
     document = FileStartMaker(path=str(tmp_path / "given")).write(inputs, tmp_path)
     assert "ISPIN = 1" in document.messages[0]
@@ -158,8 +158,8 @@ def test_another_electron_count(inputs, density, tmp_path):
 
 
 def test_a_record_one_number_short(inputs, density, tmp_path):
-    first, second = density.occupancies
-    short = replace(density, occupancies=(first, second[:-1]))
+    first, second = density.augmentation
+    short = replace(density, augmentation=(first, second[:-1]))
     line = refusal(tmp_path, inputs, short)
     assert "ion 2 has 32 occupancies, its PAW data set needs 33" in line
 
@@ -176,13 +176,13 @@ def test_a_record_cut_within_the_file(inputs, density, tmp_path):
 
 
 def test_a_file_without_occupancies(inputs, density, tmp_path):
-    bare = replace(density, occupancies=None)
+    bare = replace(density, augmentation=None)
     assert "no augmentation occupancies" in refusal(tmp_path, inputs, bare)
     document = FileStartMaker(path=str(tmp_path / "given"), occupancies="atomic").write(
         inputs, tmp_path
     )
     assert document.occupancies == "atomic"
-    assert read_chgcar(tmp_path / "CHGCAR").occupancies is not None
+    assert read_chgcar(tmp_path / "CHGCAR").augmentation is not None
 
 
 def test_nan_in_the_grid(inputs, density, tmp_path):
@@ -231,21 +231,21 @@ class GivenStartMaker(StartMaker):
         (lambda d: replace(d, total=d.total * np.nan), "not finite"),
         (lambda d: replace(d, total=d.total * 1.01), "the density holds 8.0800 electrons"),
         (lambda d: replace(d, total=d.total[1:]), "on grid (27, 28, 28), VASP's is (28, 28, 28)"),
-        (lambda d: replace(d, occupancies=None), "no occupancies"),
+        (lambda d: replace(d, augmentation=None), "no occupancies"),
         (
-            lambda d: replace(d, occupancies=(d.occupancies[0], d.occupancies[1][:-1])),
+            lambda d: replace(d, augmentation=(d.augmentation[0], d.augmentation[1][:-1])),
             "ion 2 (O) are 32, its PAW data set has 33",
         ),
         (
-            lambda d: replace(d, occupancies=(0 * d.occupancies[0], d.occupancies[1])),
+            lambda d: replace(d, augmentation=(0 * d.augmentation[0], d.augmentation[1])),
             "ion 1 (Mg) are all zero",
         ),
         (
-            lambda d: replace(d, occupancies=(d.occupancies[0], d.occupancies[1] * 1e4)),
+            lambda d: replace(d, augmentation=(d.augmentation[0], d.augmentation[1] * 1e4)),
             "ion 2 (O) reach ",
         ),
         (
-            lambda d: replace(d, occupancies=(d.occupancies[0], d.occupancies[1] * np.inf)),
+            lambda d: replace(d, augmentation=(d.augmentation[0], d.augmentation[1] * np.inf)),
             "not finite",
         ),
     ],

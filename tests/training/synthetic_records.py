@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Density
-from mlcharge_flows.density.occupancies import record_length
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.training.record import Origin, Record
@@ -23,7 +23,7 @@ def paw_dataset(symbol, titel=None, width=0.5):
         CHANNELS[symbol],
         q_step=q[1],
         form_factor=form_factor,
-        atomic_occupancies=0.1 * np.ones(record_length(CHANNELS[symbol])),
+        atomic_occupancies=0.1 * np.ones(n_occupancies(CHANNELS[symbol])),
     )
 
 
@@ -41,7 +41,7 @@ def converged(a=4.0, seed=0, shape=(12, 15, 16)):
     change += 1e-4 * random.standard_normal(shape)
     change -= change.mean()
     records = tuple(
-        record + 0.05 * random.standard_normal(len(record)) for record in start.occupancies
+        record + 0.05 * random.standard_normal(len(record)) for record in start.augmentation
     )
     return Density(crystal, start.total + change, records)
 

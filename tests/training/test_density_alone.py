@@ -181,7 +181,7 @@ def test_the_command_writes_a_checkpoint_that_predicts(store, tmp_path, model):
     record = store["mp-0"]
     loaded = Registry(folder).load("small")
     found, expected = loaded.model.predict(record.crystal, record.shape), record.density()
-    assert found.occupancies is None
+    assert found.augmentation is None
     assert found.n_electrons == pytest.approx(record.n_electrons, abs=1e-6)
     error = 100 * np.abs(found.total - expected.total).sum() / np.abs(expected.total).sum()
     assert error == pytest.approx(card.errors["nmae_median"], rel=2e-2)

@@ -18,7 +18,7 @@ def test_runs_of_vasp_are_packed_by_the_channels_of_their_outcar(vasp_samples, n
     assert again.start() is None
     assert nmae(again.density().total, density.total) < 0.01
     assert again.density().n_electrons == pytest.approx(record.n_electrons, abs=1e-9)
-    assert [len(r) for r in again.density().occupancies] == [len(r) for r in density.occupancies]
+    assert [len(r) for r in again.density().augmentation] == [len(r) for r in density.augmentation]
     assert again.n_total > 0
     assert again.encut == ENCUT[name]
     assert again.energy < 0

@@ -50,11 +50,11 @@ def test_without_atoms_the_density_is_packed_whole(density):
 
 
 def test_occupancies_must_fit_the_channels(density):
-    wrong = replace(density, occupancies=density.occupancies[::-1])
+    wrong = replace(density, augmentation=density.augmentation[::-1])
     with pytest.raises(ValueError, match="Na has 40 occupancies"):
         Record.pack(wrong, PAW, Origin("mp-1", "p"))
     with pytest.raises(ValueError, match="no occupancies"):
-        Record.pack(replace(density, occupancies=None), PAW, Origin("mp-1", "p"))
+        Record.pack(replace(density, augmentation=None), PAW, Origin("mp-1", "p"))
 
 
 def test_the_fingerprint_tells_densities_apart():

@@ -113,7 +113,7 @@ def test_the_trained_model_predicts_complete_starts(train, tmp_path):
     assert found.n_electrons == pytest.approx(8.0, abs=1e-6)
     start = record.start()
     assert np.abs(found.total - start.total).max() > 1e-4
-    for one, other in zip(found.occupancies, start.occupancies, strict=True):
+    for one, other in zip(found.augmentation, start.augmentation, strict=True):
         assert one.shape == other.shape
 
 

@@ -116,7 +116,7 @@ def test_positions_equal_up_to_the_headers_digits_and_lattice_vectors(verdict, d
 
 
 def test_magnetization_messages(verdict, density):
-    spin = Magnetization(density.total / 2, density.occupancies, np.zeros(2))
+    spin = Magnetization(density.total / 2, density.augmentation, np.zeros(2))
     read = verdict(replace(density, magnetization=spin), spin_polarized=True)
     assert read.messages[1] == "magnetization density read from file 1"
     atoms = verdict(density, spin_polarized=True)
@@ -139,7 +139,7 @@ def test_vasp_does_not_unpack(tmp_path, density):
 
 
 def test_vasp_can_hang_on_a_cut_magnetization(verdict, density, tmp_path):
-    spin = Magnetization(density.total / 2, density.occupancies, np.zeros(2))
+    spin = Magnetization(density.total / 2, density.augmentation, np.zeros(2))
     whole = replace(density, magnetization=spin)
     write_chgcar(tmp_path / "whole", whole)
     lines = (tmp_path / "whole").read_text().splitlines(keepends=True)

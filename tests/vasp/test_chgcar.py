@@ -64,7 +64,7 @@ def test_real_files_agree_with_pymatgen(vasp_samples, case):
     ours, theirs = read_chgcar(source), outputs.Chgcar.from_file(str(source))
     volume = ours.crystal.volume
     np.testing.assert_allclose(ours.total * volume, theirs.data["total"], rtol=1e-13)
-    for ion, record in enumerate(ours.occupancies, start=1):
+    for ion, record in enumerate(ours.augmentation, start=1):
         np.testing.assert_array_equal(record, np.ravel(theirs.data_aug["total"][ion]))
     if ours.magnetization is not None:
         grid = ours.magnetization.grid * volume
@@ -79,13 +79,13 @@ def test_real_files_agree_with_pymatgen(vasp_samples, case):
 def test_real_files_hold_their_valence_electrons(vasp_samples, case, electrons, ions):
     density = read_chgcar(vasp_samples / case / "CHGCAR.gz")
     assert density.n_electrons == pytest.approx(electrons, abs=1e-6)
-    assert len(density.occupancies) == ions
+    assert len(density.augmentation) == ions
 
 
 def test_real_spin_file_has_the_moment_line_of_its_input(vasp_samples):
     density = read_chgcar(vasp_samples / "li_spin/CHGCAR.gz")
     np.testing.assert_array_equal(density.magnetization.moments, [0.6])
-    assert len(density.magnetization.occupancies[0]) == 15
+    assert len(density.magnetization.augmentation[0]) == 15
 
 
 @pytest.mark.parametrize("spin", [False, True])
@@ -100,7 +100,7 @@ def test_writing_then_reading_is_identity_to_the_printed_digits(tmp_path, spin, 
     np.testing.assert_array_equal(again.crystal.lattice, density.crystal.lattice)
     np.testing.assert_array_equal(again.crystal.positions, density.crystal.positions)
     np.testing.assert_allclose(again.total, density.total, rtol=1e-10)
-    for a, b in zip(again.occupancies, density.occupancies, strict=True):
+    for a, b in zip(again.augmentation, density.augmentation, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
     if spin:
         magnetization, expected = again.magnetization, density.magnetization
@@ -126,15 +126,15 @@ def test_titles_align_and_fuse_as_in_fortran(tmp_path):
     titles = re.findall(r"augmentation occupancies.*", (tmp_path / "CHGCAR").read_text())
     for ion in (1, 10, 100, 1000):
         assert titles[ion - 1] == f"augmentation occupancies{ion:4d}  15"
-    assert len(read_chgcar(tmp_path / "CHGCAR").occupancies) == 1000
+    assert len(read_chgcar(tmp_path / "CHGCAR").augmentation) == 1000
 
 
 def test_fused_title_of_long_records(tmp_path):
     density = density_of(1000, (2, 2, 2))
-    records = (*density.occupancies[:-1], np.zeros(1138))
-    write_chgcar(tmp_path / "CHGCAR", replace(density, occupancies=records))
+    records = (*density.augmentation[:-1], np.zeros(1138))
+    write_chgcar(tmp_path / "CHGCAR", replace(density, augmentation=records))
     assert "augmentation occupancies10001138\n" in (tmp_path / "CHGCAR").read_text()
-    assert len(read_chgcar(tmp_path / "CHGCAR").occupancies[-1]) == 1138
+    assert len(read_chgcar(tmp_path / "CHGCAR").augmentation[-1]) == 1138
 
 
 def test_windows_line_ends(chgcar):
@@ -187,11 +187,11 @@ def test_scale_factor_and_negative_volume(chgcar):
 def test_files_without_occupancies_are_accepted(tmp_path, spin):
     density = density_of(spin=spin)
     if spin:
-        magnetization = replace(density.magnetization, occupancies=None)
+        magnetization = replace(density.magnetization, augmentation=None)
         density = replace(density, magnetization=magnetization)
-    write_chgcar(tmp_path / "CHG", replace(density, occupancies=None))
+    write_chgcar(tmp_path / "CHG", replace(density, augmentation=None))
     again = read_chgcar(tmp_path / "CHG")
-    assert again.occupancies is None
+    assert again.augmentation is None
     assert (again.magnetization is not None) == spin
 
 
@@ -308,9 +308,9 @@ def test_densities_that_are_not_finite_are_not_written(tmp_path, bad):
     density.total[1, 2, 3] = bad
     with pytest.raises(ChgcarError, match="NaN or infinite"):
         write_chgcar(tmp_path / "CHGCAR", density)
-    records = (np.full(15, bad), density.occupancies[1])
+    records = (np.full(15, bad), density.augmentation[1])
     with pytest.raises(ChgcarError, match="NaN or infinite"):
-        write_chgcar(tmp_path / "CHGCAR", replace(density_of(), occupancies=records))
+        write_chgcar(tmp_path / "CHGCAR", replace(density_of(), augmentation=records))
     assert list(tmp_path.iterdir()) == []
 
 

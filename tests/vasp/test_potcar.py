@@ -6,7 +6,7 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
-from mlcharge_flows.density.occupancies import record_length
+from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.vasp.potcar import PotcarError, read_potcar
 
 PSGMAX = 60.0
@@ -106,7 +106,7 @@ def test_the_free_atom_holds_zval_electrons_and_a_spherical_record(write):
     assert atom.form_factor[0] == 4.0
     np.testing.assert_allclose(atom.form_factor_at(np.array([1.0])), 4 * np.exp(-1 / 20), rtol=1e-6)
     np.testing.assert_allclose(atom.q, Q)
-    assert len(atom.atomic_occupancies) == record_length((0, 0, 1, 1)) == 33
+    assert len(atom.atomic_occupancies) == n_occupancies((0, 0, 1, 1)) == 33
     # First p channel: 2.5 electrons per m in three m.
     assert np.isclose(atom.atomic_occupancies, 3 * 2.5 / np.sqrt(4 * np.pi)).any()
 

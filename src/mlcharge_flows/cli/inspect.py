@@ -110,7 +110,7 @@ def _facts(density: Density) -> list[tuple[str, str]]:
         ("density", f"{total.min():.4f} to {total.max():.4f} electrons/angstrom^3"),
         ("spin", _spin(density)),
     ]
-    records = density.occupancies or ()
+    records = density.augmentation or ()
     for ion, record in list(enumerate(records, start=1))[:_WORTH_SHOWING]:
         first = f"largest {abs(record).max():.4f}" if len(record) else "empty"
         symbol = density.crystal.symbols[ion - 1]

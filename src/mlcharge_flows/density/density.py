@@ -27,7 +27,7 @@ class Magnetization:
     """
 
     grid: np.ndarray
-    occupancies: tuple[np.ndarray, ...] | None
+    augmentation: tuple[np.ndarray, ...] | None
     moments: np.ndarray
 
 
@@ -45,7 +45,7 @@ class Density:
     total
         Electrons per cubic angstrom on the fine grid, index order (x, y, z), points at i/n.
     occupancies
-        One flat record per ion in VASP's order (see :mod:`mlcharge_flows.density.occupancies`),
+        One flat record per ion in VASP's order (see :mod:`mlcharge_flows.density.augmentation`),
         or None where the file has none.
     magnetization
         The spin part, or None.
@@ -55,16 +55,16 @@ class Density:
 
     crystal: Crystal
     total: np.ndarray
-    occupancies: tuple[np.ndarray, ...] | None = None
+    augmentation: tuple[np.ndarray, ...] | None = None
     magnetization: Magnetization | None = None
     comment: str = "unknown system"
 
     def __post_init__(self) -> None:
         if self.total.ndim != 3:
             raise ValueError(f"the grid has {self.total.ndim} dimensions, expected 3")
-        if self.occupancies is not None and len(self.occupancies) != len(self.crystal):
+        if self.augmentation is not None and len(self.augmentation) != len(self.crystal):
             raise ValueError(
-                f"{len(self.occupancies)} occupancy records for {len(self.crystal)} ions"
+                f"{len(self.augmentation)} occupancy records for {len(self.crystal)} ions"
             )
         if self.magnetization is not None and self.magnetization.grid.shape != self.total.shape:
             raise ValueError("total and magnetization are on different grids")
@@ -88,10 +88,10 @@ class Density:
         """
         digest = sha256(repr((self.crystal.symbols, self.total.shape)).encode())
         grids = [self.crystal.lattice, self.crystal.positions, self.total]
-        records = [*(self.occupancies or ())]
+        records = [*(self.augmentation or ())]
         if self.magnetization is not None:
             grids.append(self.magnetization.grid)
-            records += self.magnetization.occupancies or ()
+            records += self.magnetization.augmentation or ()
         for array in [*grids, *records]:
             digest.update(np.ascontiguousarray(array, dtype="<f8").data)
         return digest.hexdigest()

@@ -103,7 +103,7 @@ def error_removed(predicted: Density, start: Density, reference: Density) -> tup
         If grids or records do not match, or the start has no error to remove.
     """
     grid = _share_removed(predicted.total, start.total, reference.total)
-    records = (predicted.occupancies, start.occupancies, reference.occupancies)
+    records = (predicted.augmentation, start.augmentation, reference.augmentation)
     if any(group is None for group in records):
         return grid, float("nan")
     return grid, _share_removed(*(np.concatenate(group) for group in records if group is not None))

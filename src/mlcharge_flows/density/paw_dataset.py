@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from mlcharge_flows.density.occupancies import record_length
+from mlcharge_flows.density.augmentation import n_occupancies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,7 +78,7 @@ class PawDataset:
         that f(0) is `zval`.
     atomic_occupancies
         Augmentation occupancies of the free atom (layout:
-        :mod:`mlcharge_flows.density.occupancies`).
+        :mod:`mlcharge_flows.density.augmentation`).
     lexch
         Exchange-correlation functional, as LEXCH of the POTCAR names it: PE, CA, 91, ..
     enmax
@@ -122,7 +122,7 @@ class PawDataset:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
-        n = record_length(self.channels)
+        n = n_occupancies(self.channels)
         if self.atomic_occupancies is not None:
             occupancies = np.asarray(self.atomic_occupancies, dtype=float)
             if occupancies.shape != (n,):

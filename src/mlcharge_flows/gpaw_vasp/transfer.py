@@ -22,9 +22,9 @@ from ase.units import Bohr
 from gpaw.core import PWDesc
 from gpaw.core.atom_arrays import AtomArraysLayout
 
+from mlcharge_flows.density.augmentation import from_matrix, to_matrix, truncate
 from mlcharge_flows.density.density import Density
 from mlcharge_flows.density.fourier import regrid
-from mlcharge_flows.density.occupancies import from_matrix, to_matrix, truncate
 
 if TYPE_CHECKING:
     from gpaw.core import UGDesc
@@ -126,10 +126,10 @@ class Transfer:
         density
             GPAW's object, changed in place.
         """
-        assert start.occupancies is not None
+        assert start.augmentation is not None
         matrices = [
             to_matrix(record, channels)
-            for record, channels in zip(start.occupancies, self.channels, strict=True)
+            for record, channels in zip(start.augmentation, self.channels, strict=True)
         ]
         smooth = start.total * Bohr**3 - self.compensation(matrices)
         density.nt_sR.data[0] = regrid(smooth, density.nt_sR.data.shape[1:]) + density.nct_R.data

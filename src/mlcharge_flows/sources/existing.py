@@ -10,8 +10,8 @@ import numpy as np
 from atomate2.utils.path import strip_hostname
 from monty.os.path import zpath
 
+from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.density.fourier import regrid
-from mlcharge_flows.density.occupancies import record_length
 from mlcharge_flows.scf.run import count_run
 from mlcharge_flows.sources.start import StartError, StartMaker
 from mlcharge_flows.sources.superposition import superposed
@@ -59,7 +59,7 @@ class FileStartMaker(StartMaker):
         """Density of the file, on the run's grid."""
         density = fitted(Path(self.path), inputs, messages, self.occupancies == "own")
         if self.occupancies == "atomic":
-            density = replace(density, occupancies=superposed(inputs).occupancies)
+            density = replace(density, augmentation=superposed(inputs).augmentation)
         return density
 
 
@@ -111,7 +111,7 @@ class ConvergedStartMaker(StartMaker):
         return replace(
             converged,
             total=(atomic if self.grid == "atomic" else converged).total,
-            occupancies=(atomic if self.occupancies == "atomic" else converged).occupancies,
+            augmentation=(atomic if self.occupancies == "atomic" else converged).augmentation,
         )
 
 
@@ -194,15 +194,15 @@ def _difference(density: Density, inputs: VaspInputs) -> str | None:
 
 
 def _occupancy_defect(density: Density, inputs: VaspInputs) -> str | None:
-    if density.occupancies is None:
+    if density.augmentation is None:
         return "has no augmentation occupancies, VASP would drop it; choose atomic ones instead"
     for ion, (record, channels) in enumerate(
-        zip(density.occupancies, inputs.channels, strict=True), start=1
+        zip(density.augmentation, inputs.channels, strict=True), start=1
     ):
-        if len(record) != record_length(channels):
+        if len(record) != n_occupancies(channels):
             return (
                 f"ion {ion} has {len(record)} occupancies, its PAW data set needs "
-                f"{record_length(channels)}; other PAW data sets, or a short record?"
+                f"{n_occupancies(channels)}; other PAW data sets, or a short record?"
             )
     return None
 

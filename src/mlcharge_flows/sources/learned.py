@@ -152,7 +152,7 @@ class _Halves:
                 given = fitted(Path(source.name), self._inputs, self._messages)
             case _:
                 given = self._learned(density, source)
-        return replace(density, occupancies=given.occupancies)
+        return replace(density, augmentation=given.augmentation)
 
     def _learned(self, density: Density, source: OccupancySource) -> Density:
         """Any density with the occupancies that a model gives to this one."""

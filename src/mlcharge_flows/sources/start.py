@@ -13,7 +13,7 @@ import numpy as np
 from jobflow import Maker, job
 from pydantic import BaseModel, Field
 
-from mlcharge_flows.density.occupancies import record_length
+from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.sources.inputs import VaspInputs
 from mlcharge_flows.vasp.chgcar import write_chgcar
 
@@ -194,7 +194,7 @@ def comment_line(kind: str, density: Density) -> str:
 
 def _check(density: Density, inputs: VaspInputs) -> None:
     """Refuse to write what VASP would drop, or what would spoil its run."""
-    records = density.occupancies
+    records = density.augmentation
     if not all(np.isfinite(values).all() for values in (density.total, *(records or ()))):
         raise StartError("the density holds values that are not finite")
     if density.shape != inputs.grid:
@@ -215,8 +215,8 @@ def _check(density: Density, inputs: VaspInputs) -> None:
 
 def _defect(record: np.ndarray, channels: tuple[int, ...]) -> str | None:
     """What no atom in a solid has; None if the record may be one of an atom."""
-    if len(record) != record_length(channels):
-        return f"are {len(record)}, its PAW data set has {record_length(channels)}"
+    if len(record) != n_occupancies(channels):
+        return f"are {len(record)}, its PAW data set has {n_occupancies(channels)}"
     if not record.any():
         return "are all zero"
     if np.abs(record).max() > MOST:

@@ -71,7 +71,7 @@ class TinyModel:
             In e/angstrom^3, with occupancies unless the card says none.
         """
         density = superpose(crystal, self.moved, shape)
-        return replace(density, occupancies=None) if self.card.occupancies == "none" else density
+        return replace(density, augmentation=None) if self.card.occupancies == "none" else density
 
 
 def load(checkpoint: Checkpoint) -> TinyModel:
@@ -92,6 +92,8 @@ def load(checkpoint: Checkpoint) -> TinyModel:
     for symbol, free in checkpoint.atoms.items():
         weight = float(checkpoint.weights[f"transfer.{symbol}"])
         gaussians = np.exp(-(free.q**2) / 32) - np.exp(-(free.q**2) / 8)
+        assert free.form_factor is not None
+        assert free.atomic_occupancies is not None
         form_factor = free.form_factor + weight * gaussians
         occupancies = free.atomic_occupancies * (1 + weight)
         moved[symbol] = replace(free, form_factor=form_factor, atomic_occupancies=occupancies)

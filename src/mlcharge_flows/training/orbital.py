@@ -143,8 +143,8 @@ class OrbitalTask:
         spectrum = torch.from_numpy(record.waves().ravel() * record.crystal.volume)
         target = spectrum[waves.index].to(torch.complex64)
         weight = waves.multiplicity * (1 + (self.config.loss.coulomb / waves.q) ** 2)
-        records = difference.occupancies or ()
-        converged = record.density().occupancies or ()
+        records = difference.augmentation or ()
+        converged = record.density().augmentation or ()
         change = torch.from_numpy(difference.total.astype(np.float32))
         there = waves.to(self.device)
         return OrbitalExample(
@@ -176,7 +176,7 @@ class OrbitalTask:
             n_ions = example.graph.ions[0]
             species = example.graph.species[:n_ions].tolist()
             seen = network.occupancies.seen(example.target, example.waves, example.phases[:n_ions])
-            lengths = [network.occupancies.record_length(index) for index in species]
+            lengths = [network.occupancies.n_occupancies(index) for index in species]
             parts = example.occupancies.split(lengths)
             for index, *pair in zip(species, seen, parts, strict=True):
                 known.setdefault(index, []).append(tuple(pair))

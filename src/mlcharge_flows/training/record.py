@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.density.density import Density
 from mlcharge_flows.density.metrics import nmae
-from mlcharge_flows.density.occupancies import record_length
 from mlcharge_flows.density.paw_dataset import n_electrons
 from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.training.quantized import Quantized, on_grid, quantize, quantize_waves, waves
@@ -126,18 +126,18 @@ class Record:
             There are no occupancies, or they do not fit the channels.
         """
         crystal = density.crystal
-        if density.occupancies is None:
+        if density.augmentation is None:
             raise ValueError("the density has no occupancies")
-        for symbol, record in zip(crystal.symbols, density.occupancies, strict=True):
-            if len(record) != (expected := record_length(paw[symbol].channels)):
+        for symbol, record in zip(crystal.symbols, density.augmentation, strict=True):
+            if len(record) != (expected := n_occupancies(paw[symbol].channels)):
                 raise ValueError(
                     f"{symbol} has {len(record)} occupancies, {paw[symbol].titel} needs {expected}"
                 )
         start = _superposed(crystal, paw, density.shape)
-        total, occupancies = density.total, np.concatenate(density.occupancies)
-        if start is not None and start.occupancies is not None:
+        total, occupancies = density.total, np.concatenate(density.augmentation)
+        if start is not None and start.augmentation is not None:
             total = total - start.total
-            occupancies = occupancies - np.concatenate(start.occupancies)
+            occupancies = occupancies - np.concatenate(start.augmentation)
         if share is None:
             share = SHARE_WITHOUT_ATOMS if start is None else SHARE
         if n_electrons is None:
@@ -200,7 +200,7 @@ class Record:
 
         The density itself if the atoms are not known.
         """
-        lengths = [record_length(self.paw[symbol].channels) for symbol in self.crystal.symbols]
+        lengths = [n_occupancies(self.paw[symbol].channels) for symbol in self.crystal.symbols]
         flat = self.packed_occupancies.values
         records = tuple(flat[i:j] for i, j in pairwise(accumulate(lengths, initial=0)))
         total = on_grid(self.waves(), self.shape)
@@ -209,10 +209,10 @@ class Record:
     def density(self) -> Density:
         """Converged density with occupancies; integrates to NELECT."""
         difference, start = self.difference(), self.start()
-        if start is None or start.occupancies is None or difference.occupancies is None:
+        if start is None or start.augmentation is None or difference.augmentation is None:
             return difference
         records = tuple(
-            a + b for a, b in zip(start.occupancies, difference.occupancies, strict=True)
+            a + b for a, b in zip(start.augmentation, difference.augmentation, strict=True)
         )
         total = start.total + difference.total
         return Density(self.crystal, total, records, comment=self.id)

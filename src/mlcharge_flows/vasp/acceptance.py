@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlcharge_flows.density.occupancies import record_length
+from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.vasp.chgcar import (
     ChgcarError,
     MagnetizationError,
@@ -150,10 +150,10 @@ def _corrupt(ion: int) -> tuple[str, str]:
 def _record_defects(
     density: Density, channels: Sequence[Sequence[int]] | None
 ) -> tuple[tuple[str, ...], list[str]]:
-    if density.occupancies is None:
+    if density.augmentation is None:
         return _corrupt(1), ["the file has no occupancies"]
-    for ion, record in enumerate(density.occupancies):
-        expected = len(record) if channels is None else record_length(channels[ion])
+    for ion, record in enumerate(density.augmentation):
+        expected = len(record) if channels is None else n_occupancies(channels[ion])
         if len(record) != expected:
             reason = f"ion {ion + 1} has {len(record)} occupancies, its data set needs {expected}"
             return _corrupt(ion + 1), [reason]

@@ -53,7 +53,7 @@ def read_chgcar(path: str | os.PathLike[str]) -> ChgcarDensity:
 
     Understood: headers of VASP 5 to 6.5, ``0.44E+00``, ``-.36E+01``, ``4.4E-01`` and ``0.5-100``,
     Unix and Windows line ends. A file without any occupancies (CHG, or a prediction of another
-    program) is accepted and has ``occupancies=None``.
+    program) is accepted and has ``augmentation=None``.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def _parse(file: BinaryIO) -> ChgcarDensity:
     density = ChgcarDensity(crystal, total, comment=comment, header=header, padded=padded)
     # Numbers instead of a title: a file without occupancies that goes on to the magnetization.
     if not _at_end(file) and not _is_number_line(_peek(file)):
-        density = replace(density, occupancies=_parse_records(file, density))
+        density = replace(density, augmentation=_parse_records(file, density))
     if not _at_end(file):
         density = replace(density, magnetization=_parse_magnetization(file, density))
     return density
@@ -226,13 +226,13 @@ def _parse_magnetization(file: BinaryIO, density: Density) -> Magnetization:
     try:
         if b"." in _peek(file):
             moments = _parse_rows(file, n_ions)
-        elif density.occupancies is not None:
+        elif density.augmentation is not None:
             raise ValueError("the line of moments is missing")
         shape = _dimensions(file.readline())
         if shape != density.shape:
             raise ValueError(f"it is on grid {shape}, the density on {density.shape}")
         grid, _ = _parse_grid(file, shape, density.crystal.volume)
-        records = None if density.occupancies is None else _parse_records(file, density)
+        records = None if density.augmentation is None else _parse_records(file, density)
     except ValueError as error:
         cut = _at_end(file)
         raise MagnetizationError(f"magnetization: {error}", density, cut) from None

@@ -42,9 +42,9 @@ def write_chgcar(path: str | os.PathLike[str], density: Density) -> None:
         If the folder cannot be written to or is full; no partial file remains.
     """
     path = Path(path)
-    arrays = [density.total, *(density.occupancies or ())]
+    arrays = [density.total, *(density.augmentation or ())]
     if (magnetization := density.magnetization) is not None:
-        arrays += [magnetization.grid, magnetization.moments, *(magnetization.occupancies or ())]
+        arrays += [magnetization.grid, magnetization.moments, *(magnetization.augmentation or ())]
     if not all(np.all(np.isfinite(array)) for array in arrays):
         raise ChgcarError(f"{path}: not written, the density holds NaN or infinite values")
     with atomic_path(path) as partial, partial.open("wb") as file:
@@ -65,11 +65,11 @@ def _pieces(density: Density) -> Iterator[bytes]:
     yield "".join(f"{line}\n" for line in _header_lines(density)).encode()
     padded = getattr(density, "padded", True)
     volume = density.crystal.volume
-    yield from _block(density.total, volume, density.occupancies, padded)
+    yield from _block(density.total, volume, density.augmentation, padded)
     if (magnetization := density.magnetization) is not None:
         moments = [format_e(float(m), 20, 12) for m in magnetization.moments]
         yield _rows(moments)
-        yield from _block(magnetization.grid, volume, magnetization.occupancies, padded)
+        yield from _block(magnetization.grid, volume, magnetization.augmentation, padded)
 
 
 def _header_lines(density: Density) -> Sequence[str]:

@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlcharge_flows.density.occupancies import atomic_record
+from mlcharge_flows.density.augmentation import atomic_occupancies
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.vasp.fortran_floats import parse_floats
 
@@ -87,7 +87,7 @@ def _parse(text: str) -> PawDataset:
         channels=channels,
         q_step=q_max / _MESH_POINTS,
         form_factor=form_factor,
-        atomic_occupancies=atomic_record(channels, occupancies),
+        atomic_occupancies=atomic_occupancies(channels, occupancies),
         lexch=_header(text, "LEXCH"),
         enmax=_number(text, "ENMAX"),
         mass=_number(text, "POMASS"),

@@ -51,7 +51,7 @@ def test_a_prediction_integrates_to_the_valence_electrons(checkpoint, oblique):
     density = positive(checkpoint, oblique).predict(oblique, SHAPE)
     assert density.n_electrons == pytest.approx(12, abs=1e-9)
     assert density.shape == SHAPE
-    assert density.occupancies is None
+    assert density.augmentation is None
     assert density.total.dtype == np.float64
 
 

@@ -6,8 +6,8 @@ from datetime import date
 import numpy as np
 import torch
 
+from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.density.occupancies import record_length
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.models.card import Card, DataCard
 from mlcharge_flows.models.orbital.config import OrbitalConfig
@@ -24,7 +24,7 @@ TRICLINIC = np.array([[3.1, 0.2, -0.1], [0.4, 3.6, 0.3], [-0.5, 0.1, 4.0]])
 def atom(symbol):
     zval, width = {"Mg": (2.0, 0.6), "O": (6.0, 0.4)}[symbol]
     q = np.arange(400) * Q_STEP
-    record = np.linspace(0.1, 0.5, record_length(CHANNELS[symbol]))
+    record = np.linspace(0.1, 0.5, n_occupancies(CHANNELS[symbol]))
     form_factor = zval * np.exp(-((q * width) ** 2) / 2)
     return PawDataset(
         symbol,

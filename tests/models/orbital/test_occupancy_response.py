@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the models extra")
 
-from mlcharge_flows.density.occupancies import blocks, record_length  # noqa: E402
+from mlcharge_flows.density.augmentation import blocks, n_occupancies  # noqa: E402
 from mlcharge_flows.models.orbital.occupancies import N_EXPONENTS, OccupancyResponse  # noqa: E402
 
 CHANNELS = {"O": (0, 0, 1, 1), "Ce": (0, 3)}
@@ -22,7 +22,7 @@ def projections():
 
 def test_nothing_changes_before_any_fit():
     records = response()(projections(), torch.zeros(N_IONS, dtype=torch.long))
-    assert {len(record) for record in records} == {record_length(CHANNELS["O"])}
+    assert {len(record) for record in records} == {n_occupancies(CHANNELS["O"])}
     assert not any(record.any() for record in records)
 
 
@@ -41,7 +41,7 @@ def test_a_linear_response_is_found(species):
 
 def test_degrees_beyond_the_orbitals_stay():
     pupil = response()
-    changes = torch.ones(N_IONS, record_length(CHANNELS["Ce"]))
+    changes = torch.ones(N_IONS, n_occupancies(CHANNELS["Ce"]))
     pupil.fit(1, projections(), changes)
     (record, *_) = pupil(projections(), torch.ones(N_IONS, dtype=torch.long))
     beyond = pupil.block_1 == len(pupil.response_1) - 1
@@ -52,7 +52,7 @@ def test_degrees_beyond_the_orbitals_stay():
 
 def test_ions_without_change_around_them_teach_nothing():
     pupil = response()
-    pupil.fit(0, torch.zeros_like(projections()), torch.ones(N_IONS, record_length(CHANNELS["O"])))
+    pupil.fit(0, torch.zeros_like(projections()), torch.ones(N_IONS, n_occupancies(CHANNELS["O"])))
     assert not pupil.response_0.any()
 
 
@@ -60,7 +60,7 @@ def test_ions_without_change_around_them_teach_nothing():
 def test_the_mean_of_an_element_is_spherical(species):
     """Only what does not turn with the crystal has a mean over its orientations."""
     pupil, channels = response(), list(CHANNELS.values())[species]
-    changes = torch.randn(N_IONS, record_length(channels)) + 2
+    changes = torch.randn(N_IONS, n_occupancies(channels)) + 2
     pupil.fit(species, projections(), changes)
     first, other = pupil.means(torch.tensor([species, species]))
     assert torch.equal(first, other)
@@ -72,7 +72,7 @@ def test_the_mean_of_an_element_is_spherical(species):
 
 def test_changes_are_measured_by_the_largest_that_was_fitted():
     pupil = response()
-    changes = torch.randn(N_IONS, record_length(CHANNELS["O"]))
+    changes = torch.randn(N_IONS, n_occupancies(CHANNELS["O"]))
     pupil.fit(0, projections(), changes)
     excesses = [pupil.excess(0, change) for change in changes]
     assert max(excesses) == pytest.approx(1.0)

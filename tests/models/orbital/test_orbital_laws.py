@@ -9,8 +9,8 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 
 from orbital_models import ATOMS, crystal, model, precision, salt  # noqa: E402
 
+from mlcharge_flows.density.augmentation import labels, rotate  # noqa: E402
 from mlcharge_flows.density.crystal import Crystal  # noqa: E402
-from mlcharge_flows.density.occupancies import labels, rotate  # noqa: E402
 from mlcharge_flows.density.superposition import superpose  # noqa: E402
 from mlcharge_flows.models.checkpoint import Checkpoint, CheckpointError  # noqa: E402
 from mlcharge_flows.models.model import ModelError  # noqa: E402
@@ -45,14 +45,14 @@ def orthogonal(seed, sign):
 
 def same(found, expected, tolerance=1e-9):
     np.testing.assert_allclose(found.total, expected.total, atol=tolerance)
-    for one, other in zip(found.occupancies, expected.occupancies, strict=True):
+    for one, other in zip(found.augmentation, expected.augmentation, strict=True):
         np.testing.assert_allclose(one, other, atol=tolerance)
 
 
 def test_the_network_matters(predict):
     start, found = superpose(crystal(), ATOMS, SHAPE), predict(crystal(), SHAPE)
     assert np.abs(found.total - start.total).max() > 1e-2
-    for one, other in zip(found.occupancies, start.occupancies, strict=True):
+    for one, other in zip(found.augmentation, start.augmentation, strict=True):
         assert np.abs(one - other).max() > 1e-3
 
 
@@ -63,12 +63,12 @@ def test_the_occupancies_are_those_of_the_density(options):
         made = model(**options)
         found = made.predict(crystal(), SHAPE)
         start = superpose(crystal(), ATOMS, SHAPE)
-        same(made.complete(replace(found, occupancies=None)), found)
-        same(made.complete(replace(start, occupancies=None)), start)
+        same(made.complete(replace(found, augmentation=None)), found)
+        same(made.complete(replace(start, augmentation=None)), start)
         half = replace(found, total=(found.total + start.total) / 2)
-        pairs = zip(found.occupancies, start.occupancies, strict=True)
+        pairs = zip(found.augmentation, start.augmentation, strict=True)
         records = tuple((one + other) / 2 for one, other in pairs)
-        same(made.complete(half), replace(half, occupancies=records))
+        same(made.complete(half), replace(half, augmentation=records))
 
 
 def test_a_density_that_is_none_of_a_crystal_gets_no_occupancies():
@@ -77,7 +77,7 @@ def test_a_density_that_is_none_of_a_crystal_gets_no_occupancies():
     found = made.predict(crystal(), SHAPE)
     start = superpose(crystal(), ATOMS, SHAPE)
     ion = 1  # oxygen
-    change = np.abs(found.occupancies[ion] - start.occupancies[ion]).max()
+    change = np.abs(found.augmentation[ion] - start.augmentation[ion]).max()
     made.network.occupancies.largest_1.fill_(change / 2.5)
     refusal = r"random: the density around ion [23] \(O\) is none of a crystal: .* [2-9]\.\d times"
     with pytest.raises(ModelError, match=refusal):
@@ -85,7 +85,7 @@ def test_a_density_that_is_none_of_a_crystal_gets_no_occupancies():
     with pytest.raises(ModelError, match=refusal):
         made.predict(crystal(), SHAPE)
     half = replace(found, total=start.total + 0.2 * (found.total - start.total))
-    assert made.complete(half).occupancies
+    assert made.complete(half).augmentation
 
 
 def test_means_of_elements_look_at_no_density():
@@ -95,7 +95,7 @@ def test_means_of_elements_look_at_no_density():
     found = made.predict(crystal(), SHAPE)
     completed = made.with_element_means(found)
     np.testing.assert_array_equal(completed.total, found.total)
-    magnesium, oxygen, other_oxygen = completed.occupancies
+    magnesium, oxygen, other_oxygen = completed.augmentation
     np.testing.assert_array_equal(oxygen, other_oxygen)
     expected = ATOMS["Mg"].atomic_occupancies + made.network.occupancies.mean_0.double().numpy()
     np.testing.assert_array_equal(magnesium, expected)
@@ -108,9 +108,9 @@ def test_turning_or_mirroring_the_crystal_turns_the_occupancies(predict, sign):
     expected = predict(crystal(), SHAPE)
     records = tuple(
         rotate(record, ATOMS[symbol].channels, rotation) - turned_atom(symbol, rotation)
-        for symbol, record in zip(crystal().symbols, expected.occupancies, strict=True)
+        for symbol, record in zip(crystal().symbols, expected.augmentation, strict=True)
     )
-    same(predict(turned, SHAPE), replace(expected, occupancies=records))
+    same(predict(turned, SHAPE), replace(expected, augmentation=records))
 
 
 def turned_atom(symbol, rotation):
@@ -132,8 +132,8 @@ def test_permutation_of_ions_permutes_records_only(predict):
     ions = crystal()
     permuted = Crystal(ions.lattice, tuple(ions.symbols[i] for i in order), ions.positions[order])
     expected = predict(ions, SHAPE)
-    records = tuple(expected.occupancies[i] for i in order)
-    same(predict(permuted, SHAPE), replace(expected, occupancies=records))
+    records = tuple(expected.augmentation[i] for i in order)
+    same(predict(permuted, SHAPE), replace(expected, augmentation=records))
 
 
 def test_a_supercell_repeats_the_cell(predict):
@@ -147,7 +147,7 @@ def test_a_supercell_repeats_the_cell(predict):
     found = predict(twice, (15, 30, 15))
     # The greater cell has waves between those of the smaller one; they must be empty.
     np.testing.assert_allclose(found.total, np.tile(expected.total, n), atol=1e-9)
-    for one, other in zip(found.occupancies, expected.occupancies * 2, strict=True):
+    for one, other in zip(found.augmentation, expected.augmentation * 2, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-9)
 
 
@@ -161,7 +161,7 @@ def test_what_symmetry_forbids_is_zero(predict):
     found = predict(salt(), (32, 32, 32))
     start = superpose(salt(), ATOMS, (32, 32, 32))
     for symbol, one, other in zip(
-        salt().symbols, found.occupancies, start.occupancies, strict=True
+        salt().symbols, found.augmentation, start.augmentation, strict=True
     ):
         # On a cubic site only L = 0 and one combination of L = 4 are invariant.
         degrees = np.array([L for _, _, L, _ in labels(ATOMS[symbol].channels)])
@@ -185,7 +185,7 @@ def test_laws_can_fail():
         product.weighted[:, 1] += 0.1
         after = made.predict(salt(), (16, 16, 16))
     degrees = np.array([L for _, _, L, _ in labels(ATOMS["Mg"].channels)])
-    assert np.abs((after.occupancies[0] - before.occupancies[0])[degrees == 1]).max() > 1e-6
+    assert np.abs((after.augmentation[0] - before.augmentation[0])[degrees == 1]).max() > 1e-6
 
 
 def test_single_precision_agrees_with_double():
@@ -205,7 +205,7 @@ def test_single_precision_agrees_with_double():
     change = np.abs(expected.total - superpose(crystal(), ATOMS, SHAPE).total).max()
     np.testing.assert_allclose(found.total, expected.total, atol=2e-5 * change)
     # Orthonormal combinations of twelve Gaussians lose a digit more.
-    for one, other in zip(found.occupancies, expected.occupancies, strict=True):
+    for one, other in zip(found.augmentation, expected.augmentation, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-4 * np.abs(other).max())
     assert found.n_electrons == pytest.approx(14.0, abs=1e-6)
 

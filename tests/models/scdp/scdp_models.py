@@ -5,8 +5,8 @@ from datetime import date
 import numpy as np
 import torch
 
+from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.density.occupancies import record_length
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.models.card import Card, DataCard
 from mlcharge_flows.models.orbital.model import OrbitalModel
@@ -25,7 +25,7 @@ SIDE = 6.0
 def atom(symbol):
     zval, width = {"H": (1.0, 0.5), "O": (6.0, 0.4)}[symbol]
     q = np.arange(400) * Q_STEP
-    record = np.zeros(record_length(CHANNELS[symbol]))
+    record = np.zeros(n_occupancies(CHANNELS[symbol]))
     form_factor = zval * np.exp(-((q * width) ** 2) / 2)
     return PawDataset(
         symbol,

@@ -9,8 +9,8 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 
 from scdp_models import ATOMS, SIDE, boxed, model, network, placed  # noqa: E402
 
+from mlcharge_flows.density.augmentation import rotate  # noqa: E402
 from mlcharge_flows.density.crystal import Crystal  # noqa: E402
-from mlcharge_flows.density.occupancies import rotate  # noqa: E402
 from mlcharge_flows.density.superposition import superpose  # noqa: E402
 from mlcharge_flows.models.checkpoint import (  # noqa: E402
     Checkpoint,
@@ -52,7 +52,7 @@ def turned(records, rotation):
 
 def same(found, expected, tolerance=1e-9):
     np.testing.assert_allclose(found.total, expected.total, atol=tolerance)
-    same_records(found.occupancies, expected.occupancies, tolerance)
+    same_records(found.augmentation, expected.augmentation, tolerance)
 
 
 def same_records(found, expected, tolerance=1e-9):
@@ -64,7 +64,7 @@ def test_the_network_matters(predict):
     molecule = boxed(placed())
     start, found = superpose(molecule, ATOMS, SHAPE), predict(molecule, SHAPE)
     assert np.abs(found.total - start.total).max() > 1e-2
-    for one in found.occupancies:
+    for one in found.augmentation:
         assert np.abs(one).max() > 1e-3
 
 
@@ -74,7 +74,7 @@ def test_turning_molecule_and_box_turns_the_occupancies_alone(predict, sign):
     molecule = boxed(placed())
     expected = predict(molecule, SHAPE)
     found = predict(replace(molecule, lattice=molecule.lattice @ rotation.T), SHAPE)
-    same(found, replace(expected, occupancies=turned(expected.occupancies, rotation)))
+    same(found, replace(expected, augmentation=turned(expected.augmentation, rotation)))
 
 
 def sizes(predict, molecule):
@@ -103,7 +103,7 @@ def test_a_quarter_turn_in_a_cubic_box_turns_the_grid(predict):
     found = predict(boxed(placed() @ quarter.T, center=center), SHAPE)
     # Index i of the turned grid was j, and j was -i, about the middle of the box.
     back = np.roll(np.flip(np.swapaxes(expected.total, 0, 1), axis=0), 1, axis=0)
-    same(found, replace(expected, total=back, occupancies=turned(expected.occupancies, quarter)))
+    same(found, replace(expected, total=back, augmentation=turned(expected.augmentation, quarter)))
 
 
 def test_translation_by_grid_points_rolls_the_grid(predict):
@@ -136,8 +136,8 @@ def test_permutation_of_ions_permutes_records_only(predict):
     ions = boxed(placed())
     permuted = Crystal(ions.lattice, tuple(ions.symbols[i] for i in order), ions.positions[order])
     expected = predict(ions, SHAPE)
-    records = tuple(expected.occupancies[i] for i in order)
-    same(predict(permuted, SHAPE), replace(expected, occupancies=records))
+    records = tuple(expected.augmentation[i] for i in order)
+    same(predict(permuted, SHAPE), replace(expected, augmentation=records))
 
 
 def test_electrons_are_exact(predict):

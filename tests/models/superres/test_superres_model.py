@@ -28,7 +28,7 @@ def test_a_checkpoint_predicts_the_same_as_its_network(checkpoint, oblique, tmp_
     loaded = Registry(tmp_path).load("image")
     assert isinstance(loaded.model, DensityModel)
     found = loaded.model.predict(oblique, (16, 20, 24))
-    assert found.occupancies is None
+    assert found.augmentation is None
     assert found.comment == "image"
     expected = load(read_checkpoint(path)).predict(oblique, (16, 20, 24))
     assert np.array_equal(found.total, expected.total)

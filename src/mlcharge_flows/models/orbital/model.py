@@ -84,13 +84,13 @@ class OrbitalModel:
             phases = waves.phases(torch.from_numpy(crystal.positions))
             correction = (change.flatten()[waves.index] * crystal.volume).to(phases.dtype)
             changes = network.records(correction, ions, waves, phases)
-        return replace(density, occupancies=self._changed(start, changes).occupancies)
+        return replace(density, augmentation=self._changed(start, changes).augmentation)
 
     def with_element_means(self, density: Density) -> Density:
         """Give a density the mean converged occupancies of its elements."""
         start = superpose(density.crystal, self.atoms, density.shape)
         changes = self.network.occupancies.means(self._species(density.crystal))
-        return replace(density, occupancies=self._changed(start, changes).occupancies)
+        return replace(density, augmentation=self._changed(start, changes).augmentation)
 
     def _species(self, crystal: Crystal) -> torch.Tensor:
         elements = self.network.config.elements
@@ -106,9 +106,9 @@ class OrbitalModel:
                     f"({start.crystal.symbols[ion]}) is none of a crystal: its occupancies would "
                     f"change {excess:.1f} times as much as any in training"
                 )
-        pairs = zip(start.occupancies or (), changes, strict=True)
+        pairs = zip(start.augmentation or (), changes, strict=True)
         return replace(
-            start, occupancies=tuple(record + change.double().numpy() for record, change in pairs)
+            start, augmentation=tuple(record + change.double().numpy() for record, change in pairs)
         )
 
 

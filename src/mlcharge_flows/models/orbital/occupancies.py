@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from mlcharge_flows.density.occupancies import blocks
+from mlcharge_flows.density.augmentation import blocks
 from mlcharge_flows.models.orbital.basis import GaussianBasis
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class OccupancyResponse(nn.Module):
             self.register_buffer(f"block_{index}", torch.tensor(block), persistent=False)
             self.register_buffer(f"component_{index}", torch.tensor(component), persistent=False)
 
-    def record_length(self, species: int) -> int:
+    def n_occupancies(self, species: int) -> int:
         """Occupancies of an ion of an element."""
         return len(getattr(self, f"block_{species}"))
 

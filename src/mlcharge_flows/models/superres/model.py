@@ -90,7 +90,7 @@ class SuperResModel:
         if self.symmetrize:
             correction = symmetrized(correction, crystal)
         total = superposition.total + correction
-        return replace(superposition, total=total, occupancies=None, comment=self.card.name)
+        return replace(superposition, total=total, augmentation=None, comment=self.card.name)
 
 
 def regrid_neutral(change: np.ndarray, shape: Sequence[int]) -> np.ndarray:

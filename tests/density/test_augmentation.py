@@ -6,18 +6,18 @@ import re
 import numpy as np
 import pytest
 
-from mlcharge_flows.density.harmonics import real_harmonics, rotation_matrix
-from mlcharge_flows.density.occupancies import (
-    atomic_record,
+from mlcharge_flows.density.augmentation import (
+    atomic_occupancies,
     blocks,
     from_matrix,
     irreps,
     labels,
-    record_length,
+    n_occupancies,
     rotate,
     to_matrix,
     truncate,
 )
+from mlcharge_flows.density.harmonics import real_harmonics, rotation_matrix
 
 CHANNELS = [(0,), (0, 0, 1), (0, 0, 1, 1), (2, 2, 0, 0, 1, 1), (0, 1, 2, 3)]
 
@@ -80,14 +80,14 @@ def density_from_record(record, channels, r):
     [((0, 0, 1), 15), ((0, 0, 1, 1), 33), ((0, 0, 1, 1, 2), 78), ((0, 0, 1, 1, 2, 2), 138)],
 )
 def test_record_lengths_of_real_data_sets(channels, length):
-    assert record_length(channels) == length
+    assert n_occupancies(channels) == length
     assert len(labels(channels)) == length
     assert len(set(labels(channels))) == length
 
 
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_record_to_matrix_and_back_is_identity(channels, rng):
-    record = rng.standard_normal(record_length(channels))
+    record = rng.standard_normal(n_occupancies(channels))
     matrix = to_matrix(record, channels)
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-14)
     np.testing.assert_allclose(from_matrix(matrix, channels), record, atol=1e-12)
@@ -126,7 +126,7 @@ def test_record_rotates_as_the_density_matrix(channels, sign, rng):
 @pytest.mark.parametrize("sign", [1, -1])
 def test_rotated_record_is_the_rotated_density(sign, rng):
     channels = (0, 1, 2)
-    record, rotation = rng.standard_normal(record_length(channels)), orthogonal(rng, sign)
+    record, rotation = rng.standard_normal(n_occupancies(channels)), orthogonal(rng, sign)
     r = rng.standard_normal((15, 3))
     np.testing.assert_allclose(
         density_from_record(rotate(record, channels, rotation), channels, r @ rotation.T),
@@ -159,18 +159,18 @@ def test_atomic_record_is_that_of_the_spherical_matrix():
             block = q[a, b] * np.eye(n)
             matrix[starts[a] : starts[a] + n, starts[b] : starts[b] + n] = block
     np.testing.assert_allclose(
-        atomic_record(channels, q), from_matrix(matrix, channels), atol=1e-14
+        atomic_occupancies(channels, q), from_matrix(matrix, channels), atol=1e-14
     )
     np.testing.assert_allclose(
-        rotate(atomic_record(channels, q), channels, orthogonal(np.random.default_rng(1), -1)),
-        atomic_record(channels, q),
+        rotate(atomic_occupancies(channels, q), channels, orthogonal(np.random.default_rng(1), -1)),
+        atomic_occupancies(channels, q),
         atol=1e-14,
     )
 
 
 def test_truncate_zeroes_high_l_only(rng):
     channels = (0, 1, 2)
-    record = rng.standard_normal(record_length(channels))
+    record = rng.standard_normal(n_occupancies(channels))
     kept = truncate(record, channels, 2)
     for (_, _, L, _), before, after in zip(labels(channels), record, kept, strict=True):
         assert after == (before if L <= 2 else 0.0)
@@ -180,14 +180,14 @@ def test_truncate_zeroes_high_l_only(rng):
 def test_irreps_have_the_records_dimension_and_rotation(channels, rng):
     o3 = pytest.importorskip("e3nn.o3")
     torch = pytest.importorskip("torch")
-    assert o3.Irreps(irreps(channels)).dim == record_length(channels)
+    assert o3.Irreps(irreps(channels)).dim == n_occupancies(channels)
     # e3nn's polar axis is y: its rotation acts on (y, z, x).
     rotation = orthogonal(rng, -1)
     cyclic = np.eye(3)[[1, 2, 0]]
     theirs = o3.Irreps(irreps(channels)).D_from_matrix(
         torch.tensor(cyclic @ rotation @ cyclic.T, dtype=torch.float64)
     )
-    record = rng.standard_normal(record_length(channels))
+    record = rng.standard_normal(n_occupancies(channels))
     np.testing.assert_allclose(
         theirs.numpy() @ record, rotate(record, channels, rotation), atol=1e-5
     )
@@ -199,9 +199,9 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"need \(5, 5\)"):
         from_matrix(np.zeros((4, 4)), (0, 0, 1))
     with pytest.raises(ValueError, match="atomic occupancies"):
-        atomic_record((0, 1), np.zeros((3, 3)))
+        atomic_occupancies((0, 1), np.zeros((3, 3)))
     with pytest.raises(ValueError, match="negative"):
-        record_length((0, -1))
+        n_occupancies((0, -1))
 
 
 def first_records(folder):
@@ -230,7 +230,7 @@ def test_real_records_obey_cauchy_schwarz_with_both_orders_summed(vasp_samples, 
     # |D_12|^2 <= D_11 D_22 bounds value_12^2 / (value_11 value_22) by 4 if the value holds
     # D_12 + D_21, as the factor (2 - delta) says.
     for record, ion_channels in zip(first_records(vasp_samples / case), channels, strict=True):
-        assert len(record) == record_length(ion_channels)
+        assert len(record) == n_occupancies(ion_channels)
         at = dict(zip(labels(ion_channels), record, strict=True))
         for a, b, L, _ in at:
             if L == 0 and a < b:

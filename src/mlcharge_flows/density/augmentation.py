@@ -87,7 +87,7 @@ def _blocks(channels: tuple[int, ...]) -> tuple[Block, ...]:
     return tuple(found)
 
 
-def record_length(channels: Sequence[int]) -> int:
+def n_occupancies(channels: Sequence[int]) -> int:
     """Count the values in a record.
 
     Parameters
@@ -102,8 +102,8 @@ def record_length(channels: Sequence[int]) -> int:
 
     Examples
     --------
-    >>> from mlcharge_flows.density.occupancies import record_length
-    >>> [record_length(c) for c in [(0, 0, 1), (0, 0, 1, 1), (0, 0, 1, 1, 2), (0, 0, 1, 1, 2, 2)]]
+    >>> from mlcharge_flows.density.augmentation import n_occupancies
+    >>> [n_occupancies(c) for c in [(0, 0, 1), (0, 0, 1, 1), (0, 0, 1, 1, 2), (0, 0, 1, 1, 2, 2)]]
     [15, 33, 78, 138]
     """
     return sum(2 * block.L + 1 for block in blocks(channels))
@@ -124,7 +124,7 @@ def labels(channels: Sequence[int]) -> list[tuple[int, int, int, int]]:
 
     Examples
     --------
-    >>> from mlcharge_flows.density.occupancies import labels
+    >>> from mlcharge_flows.density.augmentation import labels
     >>> labels((0, 1))[:4]
     [(0, 0, 0, 0), (0, 1, 1, -1), (0, 1, 1, 0), (0, 1, 1, 1)]
     """
@@ -146,7 +146,7 @@ def irreps(channels: Sequence[int]) -> str:
 
     Examples
     --------
-    >>> from mlcharge_flows.density.occupancies import irreps
+    >>> from mlcharge_flows.density.augmentation import irreps
     >>> irreps((0, 1))
     '1x0e+1x1o+1x0e+1x2e'
     """
@@ -168,7 +168,7 @@ def from_matrix(matrix: np.ndarray, channels: Sequence[int]) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        The record, shape (record_length,).
+        The record, shape (n_occupancies,).
 
     Raises
     ------
@@ -180,7 +180,7 @@ def from_matrix(matrix: np.ndarray, channels: Sequence[int]) -> np.ndarray:
     Two electrons in an s channel:
 
     >>> import numpy as np
-    >>> from mlcharge_flows.density.occupancies import from_matrix
+    >>> from mlcharge_flows.density.augmentation import from_matrix
     >>> float(np.round(from_matrix(np.array([[2.0]]), (0,))[0], 5))
     0.56419
     """
@@ -192,7 +192,7 @@ def from_matrix(matrix: np.ndarray, channels: Sequence[int]) -> np.ndarray:
             f"density matrix has shape {matrix.shape}, channels {tuple(channels)} need ({n}, {n})"
         )
     matrix = (matrix + matrix.T) / 2
-    record = np.empty(record_length(channels))
+    record = np.empty(n_occupancies(channels))
     for a, b, L, start in blocks(channels):
         pair = matrix[spans[a], spans[b]]
         coupled = np.einsum("ij,ijM->M", pair, gaunt(channels[a], channels[b], L))
@@ -209,7 +209,7 @@ def to_matrix(record: np.ndarray, channels: Sequence[int]) -> np.ndarray:
     Parameters
     ----------
     record
-        Shape (record_length,).
+        Shape (n_occupancies,).
     channels
         l of each channel.
 
@@ -244,7 +244,7 @@ def rotate(record: np.ndarray, channels: Sequence[int], rotation: np.ndarray) ->
     Parameters
     ----------
     record
-        Shape (record_length,).
+        Shape (n_occupancies,).
     channels
         l of each channel.
     rotation
@@ -275,7 +275,7 @@ def truncate(record: np.ndarray, channels: Sequence[int], lmaxmix: int) -> np.nd
     Parameters
     ----------
     record
-        Shape (record_length,).
+        Shape (n_occupancies,).
     channels
         l of each channel.
     lmaxmix
@@ -295,7 +295,7 @@ def truncate(record: np.ndarray, channels: Sequence[int], lmaxmix: int) -> np.nd
     return np.where(kept, _checked(record, channels), 0.0)
 
 
-def atomic_record(channels: Sequence[int], occupancies: np.ndarray) -> np.ndarray:
+def atomic_occupancies(channels: Sequence[int], occupancies: np.ndarray) -> np.ndarray:
     """Record of a free, spherical atom: L = 0 only.
 
     The value is (2 - delta_ab) (2l+1) Q_ab / sqrt(4 pi) for channels of equal l.
@@ -321,7 +321,7 @@ def atomic_record(channels: Sequence[int], occupancies: np.ndarray) -> np.ndarra
     n = len(channels)
     if occupancies.shape != (n, n):
         raise ValueError(f"atomic occupancies have shape {occupancies.shape}, expected ({n}, {n})")
-    record = np.zeros(record_length(channels))
+    record = np.zeros(n_occupancies(channels))
     for a, b, L, start in blocks(channels):
         if L == 0:
             q = (occupancies[a, b] + occupancies[b, a]) / 2
@@ -337,7 +337,7 @@ def _spans(channels: Sequence[int]) -> list[slice]:
 
 def _checked(record: np.ndarray, channels: Sequence[int]) -> np.ndarray:
     record = np.asarray(record, dtype=float)
-    n = record_length(channels)
+    n = n_occupancies(channels)
     if record.shape != (n,):
         raise ValueError(
             f"occupancy record has shape {record.shape}, channels {tuple(channels)} need ({n},)"
