@@ -86,17 +86,24 @@ def load(checkpoint: Checkpoint) -> TinyModel:
     -------
     TinyModel
         Ready to predict.
+
+    Raises
+    ------
+    ValueError
+        If a free atom has no occupancies.
     """
     LOADS.append(checkpoint.card.name)
     moved = {}
     for symbol, free in checkpoint.atoms.items():
         weight = float(checkpoint.weights[f"transfer.{symbol}"])
+        if free.atomic_occupancies is None:
+            raise ValueError(f"{symbol}: the free atom has no occupancies")
         gaussians = np.exp(-(free.q**2) / 32) - np.exp(-(free.q**2) / 8)
-        assert free.form_factor is not None
-        assert free.atomic_occupancies is not None
-        form_factor = free.form_factor + weight * gaussians
-        occupancies = free.atomic_occupancies * (1 + weight)
-        moved[symbol] = replace(free, form_factor=form_factor, atomic_occupancies=occupancies)
+        moved[symbol] = replace(
+            free,
+            form_factor=free.form_factor_at(free.q) + weight * gaussians,
+            atomic_occupancies=free.atomic_occupancies * (1 + weight),
+        )
     return TinyModel(checkpoint.card, moved)
 
 
