@@ -21,7 +21,7 @@ def test_the_example_stays_short():
 
 
 @pytest.mark.parametrize(
-    "path", [README, *sorted(README.parent.glob("docs/*.md"))], ids=lambda path: path.name
+    "path", [README, *sorted(README.parent.glob("docs/**/*.md"))], ids=lambda path: path.name
 )
 def test_no_table_is_left_to_be_filled_in(path):
     text = path.read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ def test_no_table_is_left_to_be_filled_in(path):
 
 
 @pytest.mark.parametrize(
-    "path", [README, *sorted(README.parent.glob("docs/*.md"))], ids=lambda path: path.name
+    "path", [README, *sorted(README.parent.glob("docs/**/*.md"))], ids=lambda path: path.name
 )
 def test_links_between_documents_hold(path):
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text(encoding="utf-8")):

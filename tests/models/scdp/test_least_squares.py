@@ -16,7 +16,7 @@ from mlcharge_flows.training.store import open_store  # noqa: E402
 
 MOLECULES = Path(__file__).parents[3] / "test_files" / "molecules" / "molecules.h5"
 LARGEST = 16.0
-"""Fewer waves than the model has: a test in seconds. benchmarks/scdp_basis.py takes them all."""
+"""Fewer waves than the model has: a test in seconds."""
 
 
 pytestmark = pytest.mark.usefixtures("double")
