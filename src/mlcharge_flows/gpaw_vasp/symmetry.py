@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import spglib
 from gpaw.dft import Symmetry
 from scipy.sparse.csgraph import connected_components
+
+from mlcharge_flows.density.symmetry import SYMPREC, CrystalSymmetry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,28 +30,24 @@ def symmetry(crystal: Crystal, isym: int, symprec: float) -> Symmetry:
     isym, symprec
         VASP's tags; SYMPREC in angstrom.
     """
-    only_identity = np.eye(3, dtype=int)[None], np.arange(len(crystal.symbols))[None]
-    found = _rotations(crystal, max(symprec, 1e-5)) if isym > 0 else None
-    rotations, atom_maps = found or only_identity
-    return Symmetry(rotations=rotations, atommaps=atom_maps, time_reversal=isym >= 0)
+    if isym <= 0:
+        return Symmetry(
+            rotations=np.eye(3, dtype=int)[None],
+            atommaps=np.arange(len(crystal))[None],
+            time_reversal=isym >= 0,
+        )
+    rotations, atom_maps = _rotations(crystal, max(symprec, SYMPREC))
+    return Symmetry(rotations=rotations, atommaps=atom_maps, time_reversal=True)
 
 
-def _rotations(crystal: Crystal, precision: float) -> tuple[np.ndarray, np.ndarray] | None:
+def _rotations(crystal: Crystal, precision: float) -> tuple[np.ndarray, np.ndarray]:
     """Rotations without a translation, acting on rows, and the ion that each puts an ion on."""
-    positions = crystal.positions
-    kinds = np.unique(crystal.symbols, return_inverse=True)[1].tolist()
-    cell = crystal.lattice.tolist(), positions.tolist(), kinds
-    try:
-        found = spglib.get_symmetry_dataset(cell, symprec=precision)
-    except spglib.SpglibError:
-        found = None
-    if found is None:  # such as ions on top of each other
-        return None
+    found = CrystalSymmetry.of(crystal, precision)
     # Zero up to a few times what the search tolerates: errors of two rotations add.
     shifts = (found.translations - found.translations.round()) @ crystal.lattice
     still = np.linalg.norm(shifts, axis=1) < 10 * precision
     rotations = np.ascontiguousarray(found.rotations[still].transpose(0, 2, 1), dtype=int)
-    apart = (positions @ rotations)[:, :, None] - positions
+    apart = (crystal.positions @ rotations)[:, :, None] - crystal.positions
     lengths = np.linalg.norm((apart - apart.round()) @ crystal.lattice, axis=-1)
     return rotations, lengths.argmin(-1)
 
@@ -59,7 +56,7 @@ def symmetric_grid(shape: Sequence[int], rotations: np.ndarray) -> tuple[int, in
     """A grid, no coarser than a given one, that every rotation maps onto itself.
 
     GPAW symmetrizes densities point by point. Where a rotation turns one lattice vector into a
-    combination of others, as in the primitive cells of centerd lattices, these must be divided
+    combination of others, as in the primitive cells of centered lattices, these must be divided
     alike; VASP symmetrizes in reciprocal space and need not care.
 
     Parameters
@@ -76,7 +73,7 @@ def symmetric_grid(shape: Sequence[int], rotations: np.ndarray) -> tuple[int, in
 
     Examples
     --------
-    A four-fold axis of a body-centerd cell, whose third vector is half the diagonal:
+    A four-fold axis of a body-centered cell, whose third vector is half the diagonal:
 
     >>> turn = np.array([[[0, -1, 0], [1, 0, 0], [0, 0, 1]], [[0, 1, 0], [-1, 0, 0], [0, -1, 1]]])
     >>> symmetric_grid((16, 16, 20), turn[:1]), symmetric_grid((16, 16, 20), turn)
