@@ -28,7 +28,7 @@ from steps_by_error import copy_inputs, executable
 from mlcharge_flows.atomate2.flows.dataset import QUICK
 from mlcharge_flows.campaign.local import results
 from mlcharge_flows.density.metrics import error_removed
-from mlcharge_flows.scf.run import count_run
+from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.vasp.chgcar import read_chgcar
 
 

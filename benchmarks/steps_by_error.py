@@ -31,7 +31,7 @@ from rich.progress import track
 
 from mlcharge_flows.campaign.local import results
 from mlcharge_flows.density.metrics import error_removed
-from mlcharge_flows.scf.run import count_run
+from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.settings import Settings
 from mlcharge_flows.sources.inputs import VaspInputs
 from mlcharge_flows.sources.superposition import superposed

@@ -12,7 +12,7 @@ from monty.os.path import zpath
 
 from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.density.fourier import regrid
-from mlcharge_flows.scf.run import count_run
+from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.sources.start import StartError, StartMaker
 from mlcharge_flows.sources.superposition import superposed
 from mlcharge_flows.vasp.chgcar import ChgcarError, OccupancyError, read_chgcar

@@ -8,7 +8,8 @@ from atomate2.utils.path import strip_hostname
 from jobflow import job
 
 from mlcharge_flows.atomate2.provenance import StartRecord
-from mlcharge_flows.scf.run import ScfRun, count_run
+from mlcharge_flows.scf.count import count_run
+from mlcharge_flows.scf.run import ScfRun
 
 _OUTPUTS_MISSING = "ValidationError: Validation failed"
 """What custodian says of a run without its outputs, whatever the reason."""
@@ -45,6 +46,6 @@ def _joined(seen: str | None, raised: str) -> str:
     """``cause: details`` of what the files tell and of what Python made of it, if that adds any."""
     if seen is None:
         return raised
-    if seen.startswith("stopped") or raised.startswith(_OUTPUTS_MISSING):
+    if seen.startswith(("stopped", "did not start")) or raised.startswith(_OUTPUTS_MISSING):
         return seen
     return f"{seen}{';' if ':' in seen else ':'} {raised}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mlcharge_flows.scf.run import count_run
+from mlcharge_flows.scf.count import count_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,10 @@ OUTCAR = """\
    NELM   =     60;   NELMIN=  2; NELMDL= -1     # of ELM steps
  initial charge density was supplied:
 --------------------------------------- Iteration      1(   1)  ---------------------------------
+  free energy    TOTEN  =         4.82340968 eV
+--------------------------------------- Iteration      1(   2)  ---------------------------------
+  free energy    TOTEN  =       -10.84687666 eV
+--------------------------------------- Iteration      1(   3)  ---------------------------------
   free energy    TOTEN  =       -10.84687704 eV
 ------------------------ aborting loop because EDIFF is reached ---------------------------------
                          Elapsed time (sec):        7.340
@@ -147,6 +151,69 @@ def test_outcar_refutes_an_echoed_comment(run):
         "was supplied:\n", "was supplied:\n charge density of overlapping atoms calculated\n"
     )
     assert count_run(run(outcar=outcar), expected_comment="learned 3f2a").fell_back
+
+
+LAUNCHER = "srun: error: Unable to create step\n"
+
+
+def test_files_of_an_earlier_run_are_not_counted_if_the_executable_never_started(run):
+    folder = run(stdout="\n")
+    counted = count_run(folder)
+    assert counted.failure == "did not start: vasp.out is empty, the other files are of another run"
+    (folder / "std_err.txt").write_text(LAUNCHER)
+    counted = count_run(folder)
+    assert counted.failure == f"did not start: {LAUNCHER.strip()}"
+    assert (counted.n_total, counted.energy, counted.converged) == (None, None, False)
+    (folder / "OSZICAR").unlink()
+    assert count_run(folder) == counted
+
+
+@pytest.mark.parametrize(
+    ("files", "failure"),
+    [
+        ({"oszicar": OSZICAR.replace("RMM:   3", "RMM:   4").replace("RMM:", "X\nRMM:")}, None),
+        (
+            {"outcar": OUTCAR.replace("-- Iteration      1(   3)", "-- Iteration      2(   1)")},
+            "files of different runs: electronic steps: 3 in OSZICAR, 2 in OUTCAR",
+        ),
+        (
+            {"stdout": STDOUT + OSZICAR.replace("RMM:   3", "   3")},
+            "files of different runs: electronic steps: 3 in OSZICAR, 3 in OUTCAR, 2 in vasp.out",
+        ),
+        ({"stdout": STDOUT + OSZICAR}, None),
+    ],
+)
+def test_steps_of_all_files_agree(run, files, failure):
+    assert count_run(run(**files), expected_comment="learned 3f2a").failure == failure
+
+
+@pytest.mark.parametrize("name", ["POSCAR", "CHGCAR"])
+def test_ions_of_all_files_agree(run, name):
+    folder = run()
+    text = "comment\n1.0\n1 0 0\n0 1 0\n0 0 1\nSi\n{}\nDirect\n"
+    (folder / name).write_text(text.format(2))
+    assert count_run(folder, "learned 3f2a").failure is None
+    (folder / name).write_text(text.format(8))
+    assert count_run(folder).failure == f"files of different runs: ions: 2 in OUTCAR, 8 in {name}"
+
+
+@pytest.mark.parametrize(("ediff", "converged"), [("1E-4", False), ("0.1", True)])
+def test_where_outcar_does_not_print_ediff_incar_does(run, ediff, converged):
+    oszicar = OSZICAR.replace("-0.38230E-06", "-0.38230E-01")
+    folder = run(oszicar=oszicar, outcar=OUTCAR.replace("=     60", "=      3"))
+    (folder / "INCAR").write_text(f"NELM = 3\nEDIFF = {ediff}\n")
+    counted = count_run(folder, "learned 3f2a")
+    assert counted.converged is converged
+    assert (counted.failure is None) is converged
+
+
+@pytest.mark.parametrize("text", ["", " \n", "null", "{}", "[1]", '[{"job": {}}]', "[" * 10**5])
+def test_a_broken_custodian_record_is_named_and_what_was_read_is_kept(run, text):
+    folder = run()
+    (folder / "custodian.json").write_text(text)
+    counted = count_run(folder, "learned 3f2a")
+    assert counted.failure.startswith(f"unreadable: {folder}/custodian.json: ")
+    assert (counted.n_total, counted.energy, counted.converged) == (3, -10.84687, True)
 
 
 REFUSED = " ERROR: charge density could not be read from file CHGCAR for ICHARG>10\n"

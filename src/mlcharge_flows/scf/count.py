@@ -1,0 +1,227 @@
+"""Counting a finished run: steps, residuals, energy, time, and its initial density.
+
+``n_total`` is the number of electronic steps of ionic step 1, as published comparisons count them
+(lines of OSZICAR). ``n_scf`` leaves out the steps at fixed density (VASP's NELMDL): it counts from
+the first step that prints rms(c), which in VASP equals the number of lines with rms(c) plus one.
+Non-self-consistent runs (ICHARG = 11) print no rms(c) and have no ``n_scf``.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from lzma import LZMAError
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from monty.io import zopen
+from pymatgen.io.vasp.inputs import Incar
+
+from mlcharge_flows.errors import one_line
+from mlcharge_flows.scf.run import ScfRun
+from mlcharge_flows.scf.run_files import RunFiles, RunFilesError, count_ions
+from mlcharge_flows.vasp.oszicar import read_oszicar
+from mlcharge_flows.vasp.outcar import EDIFF, Outcar, read_outcar
+from mlcharge_flows.vasp.stdout import read_start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlcharge_flows.vasp.oszicar import IonicStep, Oszicar
+    from mlcharge_flows.vasp.stdout import StartMessages
+
+T = TypeVar("T")
+
+_UNREADABLE = (OSError, ValueError, EOFError, zlib.error, LZMAError)
+
+
+def count_run(
+    folder: str | Path, expected_comment: str | None = None, preparation_time: float = 0.0
+) -> ScfRun:
+    """Read what a run did from OSZICAR, vasp.out, OUTCAR and custodian.json, plain or compressed.
+
+    It never raises for what it finds: a missing folder, a killed, unconverged or unreadable run is
+    a result whose ``failure`` says why, with everything that could be read.
+
+    Where OSZICAR is lost, steps and residuals are taken from OUTCAR. Where standard output is
+    lost, OUTCAR still tells a start from atoms, but a density from a CHGCAR is never verified.
+
+    Parameters
+    ----------
+    folder
+        Run folder.
+    expected_comment
+        Comment line of the CHGCAR that the run was given; None if it was given none.
+    preparation_time
+        Wall time spent on the initial density, s.
+
+    Returns
+    -------
+    ScfRun
+        What was counted.
+
+    Examples
+    --------
+    >>> count_run("/no/such/folder").failure
+    'missing: no folder /no/such/folder'
+    """
+    folder = Path(folder).absolute()
+    run = ScfRun(
+        folder=str(folder), expected_comment=expected_comment, preparation_time=preparation_time
+    )
+    if not folder.is_dir():
+        run.failure = f"missing: no folder {folder}"
+        return run
+    try:
+        files = RunFiles.find(folder)
+    except RunFilesError as error:
+        run.failure = str(error)
+    except _UNREADABLE as error:
+        run.failure = f"unreadable: {one_line(error)}"
+    else:
+        run.failure = _count(run, files)
+    return run
+
+
+def _count(run: ScfRun, files: RunFiles) -> str | None:
+    """Fill in what the files tell; the cause of a failure, or None."""
+    problems: list[str] = []
+    messages = _read(read_start, files.stdout, problems)
+    if messages and messages.errors and not messages.entered:
+        # Whatever else lies in the folder is of an earlier run.
+        run.warnings = list(messages.warnings)
+        return f"stopped: {messages.errors[0]}"
+    outcar = _read(read_outcar, files.outcar, problems) or Outcar()
+    oszicar = _first_step(_read(read_oszicar, files.oszicar, problems))
+    if _is_blank(files.stdout) and (outcar.energies or oszicar):
+        told = _last_line(files.stderr) or "vasp.out is empty, the other files are of another run"
+        return f"did not start: {told}"
+    _fill_steps(run, outcar, oszicar)
+    if files.stdout is None:
+        run.warnings = ["vasp.out is missing"]
+    _fill_provenance(run, outcar, messages)
+    run.corrections = _read(_corrections, files.custodian, problems) or 0
+    last = oszicar.steps[-1] if oszicar and oszicar.steps else None
+    run.converged = outcar.stop_rule_met(
+        run.n_total or 0,
+        last.change if last else outcar.change,
+        last.band_change if last else outcar.band_change,
+        _read(_ediff, files.incar, []) or EDIFF,
+    )
+    if problems:
+        return f"unreadable: {problems[0]}"
+    if run.n_total is None:
+        silent = not (files.oszicar or files.outcar or not _is_blank(files.stdout, missing=True))
+        cause = "the executable wrote nothing" if silent else "no electronic step"
+        told = _last_line(files.stderr)
+        return f"{cause}: {told}" if told else cause
+    if outcar.elapsed is None or run.energy is None:
+        return f"did not finish: {'killed, or still running' if files.outcar else 'no OUTCAR'}"
+    if mismatch := _mismatch(files, outcar, oszicar):
+        return f"files of different runs: {mismatch}"
+    if not run.converged:
+        return f"not converged: {run.n_total} steps, NELM = {outcar.nelm}"
+    return None
+
+
+def _fill_steps(run: ScfRun, outcar: Outcar, oszicar: IonicStep | None) -> None:
+    """Steps, residuals and energies of ionic step 1: OSZICAR's, or else OUTCAR's."""
+    energies, residuals, energy = outcar.energies, outcar.residuals, outcar.energy
+    if oszicar:
+        energies = tuple(step.energy for step in oszicar.steps)
+        residuals = tuple(step.rms_c for step in oszicar.steps)
+        energy = oszicar.E0
+    printed = [n for n, residual in enumerate(residuals) if residual is not None]
+    run.n_atoms = outcar.n_ions
+    run.n_total = len(energies) or None
+    run.n_scf = len(energies) - printed[0] if printed else None
+    run.first_residual = _finite(residuals[printed[0]]) if printed else None
+    run.energies = [_finite(value) for value in energies]
+    run.residuals = [_finite(value) for value in residuals]
+    run.energy = _finite(energy)
+    run.wall_time = outcar.elapsed
+
+
+def _fill_provenance(run: ScfRun, outcar: Outcar, messages: StartMessages | None) -> None:
+    """Initial density: OUTCAR can refute what standard output says, never replace it."""
+    if messages:
+        run.started_from, run.echoed_comment = messages.provenance, messages.comment
+        run.warnings = list(messages.warnings)
+    if outcar.from_atoms and run.started_from != "atoms":
+        run.started_from = "atoms"
+        run.warnings.insert(0, "OUTCAR says that the density was made, not read")
+
+
+def _mismatch(files: RunFiles, outcar: Outcar, oszicar: IonicStep | None) -> str | None:
+    """In what the files of a finished run contradict each other; None if they do not."""
+    stdout = _first_step(_read(read_oszicar, files.stdout, []))
+    steps = {
+        "OSZICAR": oszicar.n_total if oszicar else 0,
+        "OUTCAR": len(outcar.energies),
+        "vasp.out": stdout.n_total if stdout else 0,  # not every VASP prints its steps there
+    }
+    ions = {
+        "OUTCAR": outcar.n_ions or 0,
+        "POSCAR": _read(count_ions, files.poscar, []) or 0,
+        "CHGCAR": _read(count_ions, files.chgcar, []) or 0,
+    }
+    for counts, unit in ((steps, "electronic steps"), (ions, "ions")):
+        known = {name: n for name, n in counts.items() if n}
+        if len(set(known.values())) > 1:
+            return f"{unit}: {', '.join(f'{n} in {name}' for name, n in known.items())}"
+    return None
+
+
+def _first_step(oszicar: Oszicar | None) -> IonicStep | None:
+    return oszicar.ionic_steps[0] if oszicar and oszicar.ionic_steps else None
+
+
+def _corrections(path: Path) -> int:
+    """Count the corrections that custodian made, over all of its jobs."""
+    with zopen(path, mode="rt", encoding="utf-8") as file:
+        text = str(file.read())
+    try:
+        jobs = json.loads(text)
+        if isinstance(jobs, list):
+            return sum(len(job["corrections"]) for job in jobs)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    reason = "not a custodian record" if text.strip() else "the file is empty"
+    raise ValueError(f"{path}: {reason}")
+
+
+def _ediff(path: Path) -> float:
+    """EDIFF of an INCAR, eV."""
+    return float(Incar.from_file(path).get("EDIFF", EDIFF))
+
+
+def _is_blank(path: Path | None, missing: bool = False) -> bool:
+    """Whether a file holds nothing but blanks; `missing` where there is no file."""
+    if path is None:
+        return missing
+    with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
+        return not any(str(line).strip() for line in file)
+
+
+def _last_line(path: Path | None) -> str:
+    """Last line that is not blank, at most 200 characters of it; empty if there is none."""
+    if path is None:
+        return ""
+    with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
+        lines = [line for line in map(str, file) if line.strip()]
+    return one_line(lines[-1], 200) if lines else ""
+
+
+def _read(read: Callable[[Path], T], path: Path | None, problems: list[str]) -> T | None:
+    """What a reader makes of a file; None, and a line in `problems`, if it cannot be read."""
+    try:
+        return None if path is None else read(path)
+    except _UNREADABLE as error:
+        text = one_line(error)
+        problems.append(text if str(path) in text else f"{path}: {text}")
+        return None
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and isfinite(value) else None

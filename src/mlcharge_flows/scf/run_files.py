@@ -1,0 +1,184 @@
+"""The files of one run in its folder: plain or compressed, with custodian's suffixes."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from monty.io import zopen
+
+from mlcharge_flows.errors import MlchargeError
+
+COMPRESSIONS = ("", ".gz", ".bz2", ".xz")
+"""Endings of a plain file and of compressed ones."""
+
+_COUNTED = ("OSZICAR", "OUTCAR", "vasp.out")
+_SUFFIXED = re.compile(r"(?:OSZICAR|OUTCAR|vasp\.out)(\.(?!gz$|bz2$|xz$)\w+?)?(?:\.gz|\.bz2|\.xz)?")
+_RELAXATION = re.compile(r"\.relax(\d+)")
+_CHUNK = 1 << 20
+
+
+class RunFilesError(MlchargeError, ValueError):
+    """Files of more than one run lie in a folder; the message names them."""
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Where the files of one run are; None for those that are not there.
+
+    Parameters
+    ----------
+    folder
+        Run folder.
+    suffix
+        What custodian appended to the names, such as ``.relax1``; empty for most runs.
+    oszicar, outcar, stdout, stderr, custodian, incar, poscar, chgcar
+        OSZICAR, OUTCAR, vasp.out, std_err.txt, custodian.json, INCAR, POSCAR, CHGCAR.
+    """
+
+    folder: Path
+    suffix: str = ""
+    oszicar: Path | None = None
+    outcar: Path | None = None
+    stdout: Path | None = None
+    stderr: Path | None = None
+    custodian: Path | None = None
+    incar: Path | None = None
+    poscar: Path | None = None
+    chgcar: Path | None = None
+
+    @classmethod
+    def find(cls, folder: str | Path) -> RunFiles:
+        """Find the files of the run in a folder.
+
+        Of custodian's double relaxation (``.relax1``, ``.relax2``), the first run is found.
+
+        Parameters
+        ----------
+        folder
+            Run folder.
+
+        Returns
+        -------
+        RunFiles
+            Their paths.
+
+        Raises
+        ------
+        RunFilesError
+            OSZICAR, OUTCAR, vasp.out or custodian.json is there twice with different content, such
+            as a stale plain file beside the compressed one of a later run.
+        OSError
+            The folder or two versions of a file cannot be read.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     for name in ("OSZICAR.relax1.gz", "OSZICAR.relax2.gz", "std_err.txt"):
+        ...         Path(folder, name).touch()
+        ...     files = RunFiles.find(folder)
+        >>> files.suffix, files.oszicar.name, files.stderr.name, files.outcar
+        ('.relax1', 'OSZICAR.relax1.gz', 'std_err.txt', None)
+        """
+        folder = Path(folder)
+        names = {path.name for path in folder.iterdir() if path.is_file()}
+        suffix = _suffix(folder, names)
+
+        def existing(name: str) -> list[Path]:
+            return [folder / (name + end) for end in COMPRESSIONS if name + end in names]
+
+        def one(name: str) -> Path | None:
+            return _same(existing(name))
+
+        def first(name: str) -> Path | None:
+            return next(iter(existing(name)), None)
+
+        return cls(
+            folder,
+            suffix,
+            oszicar=one(f"OSZICAR{suffix}"),
+            outcar=one(f"OUTCAR{suffix}"),
+            stdout=one(f"vasp.out{suffix}"),
+            custodian=one("custodian.json"),
+            stderr=first("std_err.txt"),
+            incar=first(f"INCAR{suffix}"),
+            poscar=first(f"POSCAR{suffix}"),
+            chgcar=first(f"CHGCAR{suffix}"),
+        )
+
+
+def count_ions(path: Path) -> int | None:
+    """Number of ions in the header of a POSCAR or CHGCAR.
+
+    Parameters
+    ----------
+    path
+        The file, plain or compressed.
+
+    Returns
+    -------
+    int or None
+        Sum of the counts in line 7 (line 6 without a line of elements); None if there are none.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
+    with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
+        lines = [str(line).split() for _, line in zip(range(7), file, strict=False)]
+    for words in lines[5:]:
+        counts = [int(word) for word in words if word.isdecimal()]
+        if words and words[0].isdecimal():
+            return sum(counts)
+    return None
+
+
+def _suffix(folder: Path, names: set[str]) -> str:
+    """Suffix of the names of the first run; files of several unrelated runs are refused."""
+    suffixes = {match[1] or "" for name in names if (match := _SUFFIXED.fullmatch(name))}
+    relaxations = sorted((s for s in suffixes if _RELAXATION.fullmatch(s)), key=_number)
+    if not relaxations:
+        if len(suffixes) > 1 and "" not in suffixes:
+            listed = ", ".join(f"OUTCAR{suffix}" for suffix in sorted(suffixes))
+            raise RunFilesError(f"ambiguous files: {folder} has several runs ({listed})")
+        return "" if "" in suffixes else next(iter(suffixes), "")
+    if "" in suffixes:  # custodian copies the files of a relaxation before the next one begins
+        for name in _COUNTED:
+            plain, first = (
+                [folder / (name + s + end) for end in COMPRESSIONS if name + s + end in names]
+                for s in ("", relaxations[0])
+            )
+            if plain and first:
+                _same([*plain, *first])
+    return relaxations[0]
+
+
+def _number(suffix: str) -> int:
+    return int(suffix.removeprefix(".relax"))
+
+
+def _same(paths: list[Path]) -> Path | None:
+    """First of several versions of a file, whose content must be the same."""
+    for one, other in combinations(paths, 2):
+        if not _equal(one, other):
+            raise RunFilesError(
+                f"ambiguous files: {one.name} and {other.name} in {one.parent} differ; "
+                "remove the one of the other run"
+            )
+    return paths[0] if paths else None
+
+
+def _equal(one: Path, other: Path) -> bool:
+    with ExitStack() as stack:
+        files = [stack.enter_context(zopen(path, mode="rb")) for path in (one, other)]
+        while True:
+            first, second = (file.read(_CHUNK) for file in files)
+            if first != second:
+                return False
+            if not first:
+                return True
