@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.models.orbital import plane_waves
+from mlcharge_flows.models.orbital import g_vectors
 from mlcharge_flows.models.orbital.basis import GaussianBasis
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CELLS = ((2, 4.0), (5, 4.2), (8, 5.6), (12, 6.5))
 """Ions, and edge of a cube in angstrom."""
 REPEATS = 15
-SHELLS = plane_waves.SHELLS
+SHELLS = g_vectors.N_SHELLS
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
         random = np.random.default_rng(0)
         crystal = Crystal(edge * np.eye(3), ("Si",) * ions, random.random((ions, 3)))
         n = 2 * int(6.5 * edge)
-        waves = plane_waves.PlaneWaves.of(crystal, (n, n, n), 24.0, basis.lmax)
+        waves = g_vectors.GVectors.of(crystal, (n, n, n), 24.0, basis.lmax)
         phases = waves.phases(torch.from_numpy(crystal.positions))
         coefficients = torch.randn(ions, (basis.lmax + 1) ** 2, 14, requires_grad=True)
         known = waves.density(coefficients, phases, basis).detach()
@@ -69,7 +69,7 @@ def main() -> None:
 
 def seconds(task: Callable[[], None], shells: int) -> float:
     """Time of a task with so many shells."""
-    plane_waves.SHELLS = shells
+    g_vectors.N_SHELLS = shells
     begin = perf_counter()
     task()
     return perf_counter() - begin

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from mlcharge_flows.density.metrics import nmae
-from mlcharge_flows.models.orbital.plane_waves import PlaneWaves
+from mlcharge_flows.models.orbital.g_vectors import GVectors
 from mlcharge_flows.models.scdp.config import ScdpConfig
 from mlcharge_flows.models.scdp.least_squares import least_squares
 from mlcharge_flows.models.scdp.network import ScdpNetwork
@@ -47,11 +47,11 @@ def error(record: Record, change: bool, scaling_steps: int, **options: object) -
     """Error of the best fit in percent (L1 norms on the grid), and the number of orbitals."""
     made = network(record, **options)
     graph = made.graph(record.crystal)
-    waves = PlaneWaves.of(record.crystal, record.shape, made.config.largest_wave, made.basis.lmax)
+    waves = GVectors.of(record.crystal, record.shape, made.config.g_max, made.basis.lmax)
     values = (record.difference() if change else record.density()).total
     spectrum = np.fft.rfftn(values, norm="forward").ravel() * record.crystal.volume
     fit = least_squares(made, graph, waves, torch.from_numpy(spectrum)[waves.index], scaling_steps)
-    fitted = waves.on_grid(fit.waves).numpy() + values.mean()
+    fitted = waves.to_grid(fit.density).numpy() + values.mean()
     return nmae(fitted, values), fit.n_orbitals
 
 

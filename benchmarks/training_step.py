@@ -59,7 +59,7 @@ def main() -> None:
     for example, record in zip(examples["yes", 1], records, strict=True):
         crystal = record.crystal
         pairs = neighbors(crystal.lattice, crystal.positions, model.cutoff)
-        graph = Graph.joining(crystal.symbols, [], crystal.positions, pairs, model)
+        graph = Graph.from_pairs(crystal.symbols, [], crystal.positions, pairs, model)
         examples["no", 1].append(replace(example, graph=graph))
     rows = [
         {form: step(tasks[form[1]], examples[form]) for form in FORMS}

@@ -62,6 +62,6 @@ def test_every_weight_has_one_optimiser():
     mine = [w for o in optimisers for group in o.param_groups for w in group["params"]]
     assert sorted(map(id, mine)) == sorted(map(id, network.parameters()))
     others = {id(w) for w in optimisers[1].param_groups[0]["params"]}
-    assert id(network.description.learned.weight) in others
+    assert id(network.embedding.learned.weight) in others
     assert all(id(w) in others for w in network.parameters() if w.ndim == 1)
     assert {group["lr"] for o in optimisers for group in o.param_groups} == {0.01}

@@ -35,7 +35,7 @@ SMALL = {
     "n_embedding": 4,
     "lmax": 2,
     "largest_degree": 2,
-    "largest_wave": 8.0,
+    "g_max": 8.0,
     "virtual": "bonds",
 }
 OPTIONS = {
@@ -94,9 +94,9 @@ def test_the_second_stage_begins_where_the_first_one_ended(train, tmp_path):
     assert began["nmae"] == pytest.approx(first.card.errors["nmae_median"], abs=1e-3)
     for name, weight in first.weights.items():
         # The response of the occupancies follows from the examples of the stage.
-        expected = own[name] if name.startswith("occupancies.") else weight
+        expected = own[name] if name.startswith("augmentation.") else weight
         torch.testing.assert_close(task.network.state_dict()[name], expected, rtol=0, atol=0)
-    assert any((first.weights[name] != own[name]).any() for name in own if "occupancies." in name)
+    assert any((first.weights[name] != own[name]).any() for name in own if "augmentation." in name)
     assert (after.weights["scaling.2.bias"] != 0).any()
 
     # A checkpoint that was trained anew is another training.
@@ -146,7 +146,9 @@ def test_other_weights_and_crystals_are_refused(train, tmp_path):
     crystals = write_store(tmp_path / "crystals.h5", [packed("mp-0")])
     settings = TrainingConfig(name="x", data=crystals.path, architecture="scdp", model=SMALL)
     task = task_of(settings, crystals, torch.device("cpu"))
-    with pytest.raises(ConfigError, match=r"mp-0: not a molecule .*; crystals take `periodic"):
+    with pytest.raises(
+        ConfigError, match=r"mp-0: not an isolated molecule .*; crystals take `periodic"
+    ):
         task.example(crystals["mp-0"])
 
 

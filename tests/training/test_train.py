@@ -33,7 +33,7 @@ SMALL = {
     "n_embedding": 4,
     "lmax": 2,
     "cutoff": 5.0,
-    "largest_wave": 12.0,
+    "g_max": 12.0,
 }
 OPTIONS = {
     "model": SMALL,
@@ -70,7 +70,7 @@ def config(store, **options):
 @pytest.fixture
 def lenient(monkeypatch):
     """Records of noise: what occupancies respond to in three of them, they do not in a fourth."""
-    monkeypatch.setattr("mlcharge_flows.models.orbital.model.BEYOND", 100.0)
+    monkeypatch.setattr("mlcharge_flows.models.orbital.model.MAX_RELATIVE_CHANGE", 100.0)
 
 
 def taught(task, example):
@@ -79,12 +79,12 @@ def taught(task, example):
     teacher = OrbitalNetwork(task.model)
     torch.nn.init.normal_(teacher.readout, std=0.3)
     for index in range(len(task.model.elements)):
-        torch.nn.init.normal_(getattr(teacher.occupancies, f"response_{index}")[:-1])
+        torch.nn.init.normal_(getattr(teacher.augmentation, f"response_{index}")[:-1])
     with torch.no_grad():
         prediction = teacher(example.graph)[0]
         waves = teacher.density(prediction, example.waves, example.phases)
-        records = teacher.records(waves, prediction.ions, example.waves, example.phases)
-    change = example.waves.on_grid(waves)
+        records = teacher.occupancy_changes(waves, prediction.ions, example.waves, example.phases)
+    change = example.waves.to_grid(waves)
     return replace(
         example,
         target=waves,
@@ -116,7 +116,7 @@ def test_what_can_be_learned_is_learned(store, tmp_path, option, optimiser):
 
 def test_form_factors_take_on_what_the_network_leaves(store):
     """At the end of a training, of whatever network; a second time there is nothing to add."""
-    model = {**SMALL, "largest_wave": 20.0, "form_factors": True}
+    model = {**SMALL, "g_max": 20.0, "form_factors": True}
     task, (examples, _) = task_and_examples(store, config(store, model=model))
     torch.nn.init.normal_(task.network.readout, std=0.01, generator=torch.manual_seed(1))
 
@@ -136,7 +136,7 @@ def test_form_factors_take_on_what_the_network_leaves(store):
 
 
 def test_a_term_of_the_grid_equals_its_metric(store):
-    settings = config(store, loss={"coulomb": 1.0}, model={**SMALL, "largest_wave": 100.0})
+    settings = config(store, loss={"coulomb": 1.0}, model={**SMALL, "g_max": 100.0})
     task, (examples, _) = task_and_examples(store, settings)
     terms = task.losses(task.network, examples[:1])
     with torch.inference_mode():
@@ -170,7 +170,7 @@ def test_shells_of_the_loss_count_the_same(store):
 
 
 def test_the_waves_that_stay_stand_for_those_left_out(store):
-    settings = config(store, loss={"thinning": 4}, model={**SMALL, "largest_wave": 20.0})
+    settings = config(store, loss={"thinning": 4}, model={**SMALL, "g_max": 20.0})
     _, (examples, _) = task_and_examples(store, settings)
     example = examples[0]
     n_long = len(thinned(example, 4).gridded.q)
@@ -198,7 +198,7 @@ def test_a_thinned_loss_is_that_of_all_waves_on_average(store):
     terms = []
     for thinning in (1, 4):
         loss = {"waves": 1.0, "grid": 1.0, "shells": 1.0, "thinning": thinning}
-        settings = config(store, loss=loss, model={**SMALL, "largest_wave": 20.0})
+        settings = config(store, loss=loss, model={**SMALL, "g_max": 20.0})
         task, (examples, _) = task_and_examples(store, settings)
         torch.nn.init.normal_(task.network.readout, std=0.1, generator=torch.manual_seed(1))
         drawn = [
@@ -218,7 +218,7 @@ class KilledError(Exception):
 @pytest.mark.parametrize(("thinning", "optimiser"), [(1, "adamw"), (3, "adamw"), (1, "muon")])
 def test_a_killed_training_goes_on_as_if_it_had_not_been(store, tmp_path, thinning, optimiser):
     weights = []
-    model = {**SMALL, "largest_wave": 16.0}
+    model = {**SMALL, "g_max": 16.0}
     for kill in (None, 2):
         settings = config(store, loss={"thinning": thinning}, model=model, optimiser=optimiser)
         task, (shown, held_out) = task_and_examples(store, settings)

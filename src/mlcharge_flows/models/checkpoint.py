@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -32,6 +33,21 @@ if TYPE_CHECKING:
     Network = TypeVar("Network", bound=Module)
 
 SUFFIX = ".safetensors"
+
+_ORBITAL = (
+    (r"^description\.", "embedding."),
+    (r"^occupancies\.", "augmentation."),
+    (r"^softness\.", "charge_weight."),
+    (r"\.mean_neighbours$", ".mean_neighbors"),
+    (r"^(interactions\.\d+)\.weights\.", r"\1.radial."),
+    (r"^(interactions\.\d+)\.heard\.", r"\1.aggregated."),
+    (r"^(interactions\.\d+|head)\.kept\.", r"\1.residual."),
+    (r"^(interactions\.\d+|interactions\.\d+\.coupling|head)\.mixed\.", r"\1.update."),
+    (r"\.coupling\.where\.", ".coupling.direction."),
+    (r"\.coupling\.what\.", ".coupling.feature."),
+)
+RENAMED_WEIGHTS: dict[str, tuple[tuple[str, str], ...]] = {"orbital": _ORBITAL, "scdp": _ORBITAL}
+"""Patterns of the names of weights before version 0.2 and their replacements, by architecture."""
 
 
 class CheckpointError(ModelError):
@@ -129,7 +145,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not a whole checkpoint ({error})") from None
     weights = {
-        name.removeprefix("weights."): tensor
+        current_name(card.architecture, name.removeprefix("weights.")): tensor
         for name, tensor in tensors.items()
         if name.startswith("weights.")
     }
@@ -148,6 +164,31 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
                 f"{path}: the free atom of {symbol} is broken ({error})"
             ) from None
     return Checkpoint(card, atoms, weights)
+
+
+def current_name(architecture: str, name: str) -> str:
+    """Name of a weight of an earlier version in the networks of this one.
+
+    Parameters
+    ----------
+    architecture
+        As a card gives it.
+    name
+        Name of a tensor in a checkpoint, without the prefix ``weights.``.
+
+    Returns
+    -------
+    str
+        Its name in the state of the network; names of this version are returned as they are.
+
+    Examples
+    --------
+    >>> current_name("orbital", "interactions.1.mean_neighbours")
+    'interactions.1.mean_neighbors'
+    """
+    for pattern, replacement in RENAMED_WEIGHTS.get(architecture, ()):
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def network_of(checkpoint: Checkpoint, make: Callable[[dict[str, Any]], Network]) -> Network:

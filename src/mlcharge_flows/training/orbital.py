@@ -11,10 +11,10 @@ from torch import nn
 
 from mlcharge_flows.models.orbital.config import OrbitalConfig
 from mlcharge_flows.models.orbital.form_factors import FormFactorFit
+from mlcharge_flows.models.orbital.g_vectors import GVectors
 from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.models.orbital.interaction import Interaction
 from mlcharge_flows.models.orbital.network import OrbitalNetwork
-from mlcharge_flows.models.orbital.plane_waves import PlaneWaves
 from mlcharge_flows.training.config import LossConfig
 from mlcharge_flows.training.options import read_options
 
@@ -60,9 +60,9 @@ class OrbitalLesson:
     """
 
     graph: Graph
-    waves: PlaneWaves
+    waves: GVectors
     phases: torch.Tensor
-    gridded: PlaneWaves
+    gridded: GVectors
     target: torch.Tensor
     weight: torch.Tensor
     norm: torch.Tensor
@@ -116,7 +116,7 @@ class OrbitalTask:
         channels = {symbol: list(store.paw[symbol].channels) for symbol in elements}
         self.model, network = self._made(config, elements, channels)
         self.config, self.device = config, device
-        network.description.set_atoms({s: d for s, d in store.paw.items() if d.has_free_atom})
+        network.embedding.set_atoms({s: d for s, d in store.paw.items() if d.has_free_atom})
         self.network: nn.Module = network.to(device)
 
     @staticmethod
@@ -136,9 +136,7 @@ class OrbitalTask:
         """Turn a material into tensors, once."""
         network = self._network(self.network)
         graph = network.graph(record.crystal)
-        waves = PlaneWaves.of(
-            record.crystal, record.shape, network.config.largest_wave, network.basis.lmax
-        )
+        waves = GVectors.of(record.crystal, record.shape, network.config.g_max, network.basis.lmax)
         difference = record.difference()
         spectrum = torch.from_numpy(record.waves().ravel() * record.crystal.volume)
         target = spectrum[waves.index].to(torch.complex64)
@@ -173,20 +171,22 @@ class OrbitalTask:
         for example in examples:
             pairs += example.graph.n_neighbors
             sites += len(example.graph.species)
-            n_ions = example.graph.ions[0]
+            n_ions = example.graph.n_ions[0]
             species = example.graph.species[:n_ions].tolist()
-            seen = network.occupancies.seen(example.target, example.waves, example.phases[:n_ions])
-            lengths = [network.occupancies.n_occupancies(index) for index in species]
+            seen = network.augmentation.projections(
+                example.target, example.waves, example.phases[:n_ions]
+            )
+            lengths = [network.augmentation.n_occupancies(index) for index in species]
             parts = example.occupancies.split(lengths)
             for index, *pair in zip(species, seen, parts, strict=True):
                 known.setdefault(index, []).append(tuple(pair))
             lessons.append(thinned(example, self.config.loss.thinning))
         for module in network.modules():
             if isinstance(module, Interaction):
-                module.mean_neighbours.fill_(pairs / sites)
+                module.mean_neighbors.fill_(pairs / sites)
         for index, pairs_of in known.items():
             seen, changes = map(torch.stack, zip(*pairs_of, strict=True))
-            network.occupancies.fit(index, seen, changes)
+            network.augmentation.fit(index, seen, changes)
         return lessons
 
     def losses(
@@ -204,7 +204,7 @@ class OrbitalTask:
             if self.config.loss.shells:
                 shells.append(_shell_errors(squares, example))
             if self.config.loss.grid:
-                error = example.gridded.on_grid(difference[: len(example.gridded.q)]).abs().mean()
+                error = example.gridded.to_grid(difference[: len(example.gridded.q)]).abs().mean()
                 grid.append(error / example.size)
         terms = {"waves": torch.stack(waves).mean()}
         if shells:
@@ -233,8 +233,8 @@ class OrbitalTask:
         network = self._network(network)
         prediction, waves, phases = network(example.graph)[0], example.waves, example.phases
         density = network.density(prediction, waves, phases)
-        records = network.records(density, prediction.ions, waves, phases)
-        predicted = waves.on_grid(density)
+        records = network.occupancy_changes(density, prediction.ions, waves, phases)
+        predicted = waves.to_grid(density)
         left = float((predicted - example.change).abs().sum() / example.change.abs().sum())
         return {
             "nmae": left * example.start_error,
@@ -268,7 +268,7 @@ def thinned(example: OrbitalLesson, thinning: int) -> OrbitalLesson:
     chosen = torch.cat([torch.arange(n_long), drawn]).to(example.target.device)
     stands_for = example.weight.new_ones(len(chosen))
     stands_for[n_long:] = (n_waves - n_long) / max(len(drawn), 1)
-    waves = example.waves.some(chosen)
+    waves = example.waves.select(chosen)
     waves = replace(waves, multiplicity=waves.multiplicity * stands_for)
     return OrbitalLesson(
         example.graph,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mlcharge_flows.models.checkpoint import read_checkpoint
 from mlcharge_flows.models.model import ModelError
-from mlcharge_flows.models.orbital.coupling import Coupling
+from mlcharge_flows.models.orbital.interaction import Coupling
 from mlcharge_flows.training.config import ConfigError
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from mlcharge_flows.training.config import TrainingConfig
 
-RESPONSE = "occupancies."
+RESPONSE = "augmentation."
 """Of the parts of a network whose names begin so, nothing is trained."""
 
 
@@ -58,4 +58,4 @@ def take_weights(network: nn.Module, config: TrainingConfig) -> None:
     network.load_state_dict({**own, **taken})
     for name, module in network.named_modules():
         if isinstance(module, Coupling) and not any(key.startswith(f"{name}.") for key in taken):
-            module.silence()
+            module.zero_init()

@@ -59,21 +59,21 @@ def network(**options):
         "n_embedding": 4,
         "n_exponents": 4,
         "ratio": 2.2,
-        "largest_wave": 30.0,
+        "g_max": 30.0,
     }
     config = OrbitalConfig(
         elements=["Mg", "O"], channels=CHANNELS, **{"cutoff": 4.0, **small, **options}
     )
     torch.manual_seed(1)
     made = OrbitalNetwork(config)
-    made.description.set_atoms(ATOMS)
+    made.embedding.set_atoms(ATOMS)
     torch.nn.init.normal_(made.readout, std=2.0 / config.n_channels**0.5)
     for index in range(len(CHANNELS)):
-        torch.nn.init.normal_(getattr(made.occupancies, f"response_{index}")[:-1])
-        getattr(made.occupancies, f"largest_{index}").fill_(1e4)
+        torch.nn.init.normal_(getattr(made.augmentation, f"response_{index}")[:-1])
+        getattr(made.augmentation, f"largest_{index}").fill_(1e4)
     for module in made.modules():  # later rounds are silent before any training
         if isinstance(module, Interaction):
-            for part in (module.mixed, module.scalar[-1]):
+            for part in (module.update, module.scalar[-1]):
                 torch.nn.init.normal_(part.weight, std=0.2)
     if made.form_factors is not None:
         torch.nn.init.normal_(made.form_factors.values[:, 1:], std=0.3)

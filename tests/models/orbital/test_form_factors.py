@@ -14,7 +14,7 @@ from mlcharge_flows.models.orbital.form_factors import (  # noqa: E402
     FormFactorFit,
     FormFactors,
 )
-from mlcharge_flows.models.orbital.plane_waves import PlaneWaves  # noqa: E402
+from mlcharge_flows.models.orbital.g_vectors import GVectors  # noqa: E402
 
 LARGEST = 9.2
 
@@ -34,7 +34,7 @@ def crystals(n_crystals):
         positions = generator.random((n_ions, 3))
         lattice = TRICLINIC * generator.uniform(0.9, 1.2)
         cell = Crystal(lattice, ("X",) * n_ions, positions)
-        waves = PlaneWaves.of(cell, (18, 20, 22), LARGEST, 1)
+        waves = GVectors.of(cell, (18, 20, 22), LARGEST, 1)
         yield species, waves, waves.phases(torch.from_numpy(positions))
 
 

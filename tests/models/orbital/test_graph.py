@@ -13,7 +13,7 @@ from mlcharge_flows.models.orbital.graph import Graph, neighbors  # noqa: E402
 def one_by_one(ions, config):
     """The same graph with every image as a pair of its own."""
     pairs = neighbors(ions.lattice, ions.positions, config.cutoff)
-    return Graph.joining(ions.symbols, [], ions.positions, pairs, config)
+    return Graph.from_pairs(ions.symbols, [], ions.positions, pairs, config)
 
 
 @pytest.mark.parametrize("ions", [salt(), crystal()], ids=["salt", "triclinic"])
@@ -34,7 +34,7 @@ def test_shells_of_rock_salt():
     for site in (0, 1):
         of_site = graph.centers == site
         shells = graph.distances[of_site].sort()
-        counts = (graph.directions[of_site, 0] * (4 * np.pi) ** 0.5)[shells.indices]
+        counts = (graph.harmonics[of_site, 0] * (4 * np.pi) ** 0.5)[shells.indices]
         np.testing.assert_allclose(shells.values, 2.1 * np.sqrt([1, 2, 3]))
         np.testing.assert_allclose(counts, [6, 12, 8])
-        assert graph.others[of_site][shells.indices].tolist() == [1 - site, site, 1 - site]
+        assert graph.neighbors[of_site][shells.indices].tolist() == [1 - site, site, 1 - site]

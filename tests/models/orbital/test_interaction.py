@@ -6,8 +6,8 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 
 from orbital_models import crystal, network, precision, salt  # noqa: E402
 
-from mlcharge_flows.models.orbital.coupling import Coupling  # noqa: E402
 from mlcharge_flows.models.orbital.graph import Graph  # noqa: E402
+from mlcharge_flows.models.orbital.interaction import Coupling  # noqa: E402
 from mlcharge_flows.models.orbital.network import OrbitalNetwork  # noqa: E402
 
 
@@ -19,24 +19,24 @@ def test_couplings_are_sums_over_single_neighbors(make):
         config = network().config
         coupling = Coupling(config.lmax, 6, 4)
         graph = Graph.of(make(), config)
-        n_sites, n_components = len(graph.species), graph.directions.shape[1]
+        n_sites, n_components = len(graph.species), graph.harmonics.shape[1]
         features = torch.randn(n_sites, n_components, 6)
         weights = torch.randn(len(graph.centers), 6)
-        single = weights[:, None] * graph.directions[:, :, None]
+        single = weights[:, None] * graph.harmonics[:, :, None]
 
         slow = torch.zeros(n_sites, n_components, 4)
         values, weighted = coupling.product.values, coupling.product.weighted
-        for center, other, directed in zip(graph.centers, graph.others, single, strict=True):
-            where = values @ coupling.where(directed[None])[0]
-            what = values @ coupling.what(features[other][None])[0]
+        for center, other, directed in zip(graph.centers, graph.neighbors, single, strict=True):
+            where = values @ coupling.direction(directed[None])[0]
+            what = values @ coupling.feature(features[other][None])[0]
             slow[center] += weighted.T @ (where * what)
 
-        keys = graph.centers * n_sites + graph.others
+        keys = graph.centers * n_sites + graph.neighbors
         bonds, of_pair = keys.unique(return_inverse=True)
         directed = single.new_zeros(len(bonds), n_components, 6).index_add(0, of_pair, single)
         found = coupling(features, directed, bonds // n_sites, bonds % n_sites)
-        torch.testing.assert_close(found, coupling.mixed(slow))
-        coupling.silence()
+        torch.testing.assert_close(found, coupling.update(slow))
+        coupling.zero_init()
         assert not coupling(features, directed, bonds // n_sites, bonds % n_sites).any()
 
 
@@ -46,7 +46,7 @@ def test_the_coupling_matters():
         graph = Graph.of(crystal(), made.config)
         with torch.inference_mode():
             before = made(graph)[0].coefficients.clone()
-            made.interactions[1].coupling.silence()
+            made.interactions[1].coupling.zero_init()
             after = made(graph)[0].coefficients
     assert (after - before).abs().max() > 1e-3 * before.abs().max()
 

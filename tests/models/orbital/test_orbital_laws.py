@@ -78,8 +78,10 @@ def test_a_density_that_is_none_of_a_crystal_gets_no_occupancies():
     start = superpose(crystal(), ATOMS, SHAPE)
     ion = 1  # oxygen
     change = np.abs(found.augmentation[ion] - start.augmentation[ion]).max()
-    made.network.occupancies.largest_1.fill_(change / 2.5)
-    refusal = r"random: the density around ion [23] \(O\) is none of a crystal: .* [2-9]\.\d times"
+    made.network.augmentation.largest_1.fill_(change / 2.5)
+    refusal = (
+        r"random: the density around ion [23] \(O\) is unlike any in training: .* [2-9]\.\d times"
+    )
     with pytest.raises(ModelError, match=refusal):
         made.complete(found)
     with pytest.raises(ModelError, match=refusal):
@@ -91,13 +93,13 @@ def test_a_density_that_is_none_of_a_crystal_gets_no_occupancies():
 def test_means_of_elements_look_at_no_density():
     made = model()
     for index in range(len(ATOMS)):
-        torch.nn.init.normal_(getattr(made.network.occupancies, f"mean_{index}"))
+        torch.nn.init.normal_(getattr(made.network.augmentation, f"mean_{index}"))
     found = made.predict(crystal(), SHAPE)
     completed = made.with_element_means(found)
     np.testing.assert_array_equal(completed.total, found.total)
     magnesium, oxygen, other_oxygen = completed.augmentation
     np.testing.assert_array_equal(oxygen, other_oxygen)
-    expected = ATOMS["Mg"].atomic_occupancies + made.network.occupancies.mean_0.double().numpy()
+    expected = ATOMS["Mg"].atomic_occupancies + made.network.augmentation.mean_0.double().numpy()
     np.testing.assert_array_equal(magnesium, expected)
 
 

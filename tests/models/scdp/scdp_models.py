@@ -56,11 +56,11 @@ def network(**options):
     config = ScdpConfig(elements=["H", "O"], channels=CHANNELS, **{**small, **options})
     torch.manual_seed(1)
     made = ScdpNetwork(config)
-    made.description.set_atoms(ATOMS)
+    made.embedding.set_atoms(ATOMS)
     torch.nn.init.normal_(made.readout, std=2.0 / config.n_channels**0.5)
     for index in range(len(config.elements)):
-        getattr(made.occupancies, f"largest_{index}").fill_(1e3)
-        weights = getattr(made.occupancies, f"response_{index}")[:-1]
+        getattr(made.augmentation, f"largest_{index}").fill_(1e3)
+        weights = getattr(made.augmentation, f"response_{index}")[:-1]
         torch.nn.init.normal_(weights, std=config.n_channels**-0.5)
     if made.scaling is not None:
         torch.nn.init.normal_(made.scaling[-1].weight)

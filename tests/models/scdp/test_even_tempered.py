@@ -10,7 +10,7 @@ bse = pytest.importorskip("basis_set_exchange", reason="needs the train extra")
 from pydantic import ValidationError  # noqa: E402
 
 from mlcharge_flows.models.scdp import PRESETS, ScdpConfig  # noqa: E402
-from mlcharge_flows.models.scdp.even_tempered import HELD, even_tempered, held_norm  # noqa: E402
+from mlcharge_flows.models.scdp.even_tempered import MIN_NORM_FRACTION, even_tempered, norm_fraction  # noqa: E402
 
 BOHR = 0.529177210903
 
@@ -50,8 +50,8 @@ def test_what_the_grid_cannot_hold_is_cut(ratio):
     cut, whole = (even_tempered("O", ratio, wave, 6) for wave in (24.0, 1e6))
     for degree, ((low, n), (same, most)) in enumerate(zip(cut, whole, strict=True)):
         assert low == same
-        assert held_norm(low * ratio ** (n - 1), degree, 24.0) >= HELD
-        assert n == most or held_norm(low * ratio**n, degree, 24.0) < HELD
+        assert norm_fraction(low * ratio ** (n - 1), degree, 24.0) >= MIN_NORM_FRACTION
+        assert n == most or norm_fraction(low * ratio**n, degree, 24.0) < MIN_NORM_FRACTION
     assert cut[0][1] < whole[0][1]
 
 
@@ -60,7 +60,7 @@ def test_the_share_of_the_norm_is_an_integral(degree):
     def norm(end):
         return quad(lambda q: q ** (2 * degree + 2) * np.exp(-(q**2) / 80), 0, end)[0]
 
-    assert held_norm(40.0, degree, 15.0) == pytest.approx(norm(15.0) / norm(200.0), rel=1e-6)
+    assert norm_fraction(40.0, degree, 15.0) == pytest.approx(norm(15.0) / norm(200.0), rel=1e-6)
 
 
 def options(**changes):
@@ -73,7 +73,7 @@ def test_a_configuration_derives_its_exponents_once():
     assert (config.n_interactions, config.lmax) == (8, 6)
     assert sorted(config.shells) == ["C", "H", "O"]
     assert config.species == ["C", "H", "O"]
-    assert config.shells["O"] == list(even_tempered("O", 1.5, config.largest_wave, 6))
+    assert config.shells["O"] == list(even_tempered("O", 1.5, config.g_max, 6))
     again = ScdpConfig.model_validate_json(config.model_dump_json())
     assert again == config
     assert len(ScdpConfig(**options(largest_degree=1)).shells["C"]) == 2

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 pytest.importorskip("h5py", reason="needs the train extra")
 pytest.importorskip("basis_set_exchange", reason="needs the train extra")
 
-from mlcharge_flows.models.orbital.plane_waves import PlaneWaves  # noqa: E402
+from mlcharge_flows.models.orbital.g_vectors import GVectors  # noqa: E402
 from mlcharge_flows.models.scdp import ScdpConfig, ScdpNetwork  # noqa: E402
 from mlcharge_flows.models.scdp.least_squares import least_squares  # noqa: E402
 from mlcharge_flows.training.store import open_store  # noqa: E402
@@ -30,20 +30,20 @@ def problem(name, **options):
         ScdpConfig(
             elements=elements,
             channels=channels,
-            largest_wave=LARGEST,
+            g_max=LARGEST,
             n_channels=1,
             lmax=1,
             **options,
         )
     )
-    waves = PlaneWaves.of(record.crystal, record.shape, LARGEST, network.basis.lmax)
+    waves = GVectors.of(record.crystal, record.shape, LARGEST, network.basis.lmax)
     spectrum = np.fft.rfftn(record.density().total, norm="forward") * record.crystal.volume
     target = torch.from_numpy(spectrum.ravel())[waves.index]
     return network, network.graph(record.crystal), waves, target
 
 
 def left(name, steps=0, **options):
-    return least_squares(*problem(name, **options), scaling_steps=steps).left
+    return least_squares(*problem(name, **options), scaling_steps=steps).residual
 
 
 @pytest.mark.parametrize("name", ["HF", "N2"])
@@ -70,7 +70,7 @@ def test_no_density_of_the_basis_is_nearer():
     def distance(density):
         return float((waves.multiplicity * (density - target).abs() ** 2).sum().sqrt() / norm)
 
-    assert distance(best.waves) == pytest.approx(best.left)
+    assert distance(best.density) == pytest.approx(best.residual)
     basis, phases = network.basis.of(graph.species), waves.phases(graph.positions)
     for seed in range(3):
         torch.manual_seed(seed)
@@ -78,7 +78,7 @@ def test_no_density_of_the_basis_is_nearer():
         other = waves.density(basis.uncontracted(torch.randn(shape)), phases, basis)
         other = other / other.abs().max() * target.abs().max()
         for step in (1e-4, -1e-4):
-            assert distance(best.waves + step * other) > best.left
+            assert distance(best.density + step * other) > best.residual
 
 
 def test_what_the_basis_holds_is_found():
@@ -87,4 +87,4 @@ def test_what_the_basis_holds_is_found():
     torch.manual_seed(0)
     shape = (len(graph.species), (network.basis.lmax + 1) ** 2, network.basis.n_exponents)
     target = waves.density(basis.uncontracted(torch.randn(shape)), phases, basis)
-    assert least_squares(network, graph, waves, target).left < 1e-5
+    assert least_squares(network, graph, waves, target).residual < 1e-5

@@ -154,7 +154,9 @@ def test_an_untrained_network_gives_the_superposition():
 
 def test_a_crystal_and_a_crowded_box_are_refused():
     predict = model().predict
-    with pytest.raises(NotAMoleculeError, match="not a molecule alone in its box: ions of two"):
+    with pytest.raises(
+        NotAMoleculeError, match="not an isolated molecule: ions of two periodic images"
+    ):
         predict(boxed(placed(), side=3.0), SHAPE)
     made = model(periodic=True, virtual="bonds")
     shift = np.array([7, -2, 13]) / 20

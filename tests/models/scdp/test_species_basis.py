@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 from scdp_models import SHELLS, boxed, network, placed  # noqa: E402
 
 from mlcharge_flows.density.harmonics import real_harmonics  # noqa: E402
-from mlcharge_flows.models.orbital.plane_waves import PlaneWaves  # noqa: E402
-from mlcharge_flows.models.scdp.basis import LEAST, SpeciesBasis  # noqa: E402
+from mlcharge_flows.models.orbital.g_vectors import GVectors  # noqa: E402
+from mlcharge_flows.models.scdp.basis import MIN_EIGENVALUE, SpeciesBasis  # noqa: E402
 
 SHAPE = (24, 25, 27)
 RATIO = 1.8
@@ -47,8 +47,8 @@ def test_single_precision_agrees_with_the_real_space_sum(scaled):
     graph = made.graph(molecule)
     with torch.inference_mode():
         prediction = made(graph)[0]
-        waves = PlaneWaves.of(molecule, SHAPE, 30.0, made.basis.lmax)
-        grid = waves.on_grid(
+        waves = GVectors.of(molecule, SHAPE, 30.0, made.basis.lmax)
+        grid = waves.to_grid(
             waves.density(
                 prediction.coefficients,
                 waves.phases(graph.positions),
@@ -73,22 +73,22 @@ def test_single_precision_agrees_with_the_real_space_sum(scaled):
     assert np.abs(grid.numpy() - expected).max() < 2e-5 * size
 
 
-def test_mixtures_are_orthonormal_unless_nearly_dependent():
+def test_contractions_are_orthonormal_unless_nearly_dependent():
     torch.set_default_dtype(torch.float64)
     try:
         for ratio, exact in ((2.5, True), (1.3, False)):
             basis = SpeciesBasis([[(0.4, 6), (0.5, 2)], [(0.3, 4)]], ratio)
             alpha = basis.exponents[0, 0].numpy()
             overlap = (2 * np.sqrt(np.outer(alpha, alpha)) / np.add.outer(alpha, alpha)) ** 1.5
-            mixtures = basis.mixtures[0, 0].numpy()
-            values = np.linalg.eigvalsh(mixtures @ overlap @ mixtures.T)
+            contractions = basis.contractions[0, 0].numpy()
+            values = np.linalg.eigvalsh(contractions @ overlap @ contractions.T)
             if exact:
                 np.testing.assert_allclose(values, 1.0, atol=1e-9)
             else:
                 assert values.min() > 0
                 assert values.min() < 1e-3
                 np.testing.assert_allclose(values.max(), 1.0, atol=1e-9)
-                assert np.abs(mixtures).max() < LEAST**-0.5
+                assert np.abs(contractions).max() < MIN_EIGENVALUE**-0.5
     finally:
         torch.set_default_dtype(torch.float32)
 

@@ -8,10 +8,14 @@ r"""Even-tempered Gaussian orbitals and their Fourier transforms.
     F_{kl}(G) = N_{kl} \left(\frac{\pi}{\alpha_k}\right)^{3/2}
                 \frac{G^l}{(2\alpha_k)^l}\, e^{-G^2 / 4\alpha_k} .
 
-The orbitals are those of SCDP (Fu et al., NeurIPS 2024, equation 3), the even-tempered exponents
-those of its section 4. That a Gaussian's transform is closed is what ELECTRAFI builds on: no sum
-over periodic images is needed. Two normalized Gaussians of one degree overlap by
+The Fourier transform of a Gaussian is closed, so no sum over periodic images is needed. Two
+normalized Gaussians of one degree on one site overlap by
 :math:`S_{kk'} = (2\sqrt{\alpha_k\alpha_{k'}}/(\alpha_k+\alpha_{k'}))^{l+3/2}`.
+
+References
+----------
+X. Fu et al., NeurIPS 2024, arXiv:2405.19276 (SCDP): eq. 3 (orbitals), section 4 (even-tempered
+exponents).
 """
 
 from __future__ import annotations
@@ -28,54 +32,103 @@ if TYPE_CHECKING:
 
 
 class SiteOrbitals(Protocol):
-    """The orbitals of given sites."""
+    """Orbitals of the sites of a graph."""
 
     def uncontracted(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """Coefficients of the Gaussians from those that a network learns."""
+        """Coefficients of the Gaussians from those of the contracted orbitals.
+
+        Parameters
+        ----------
+        coefficients
+            Of the contracted orbitals, shape (sites, (lmax + 1)^2, exponents).
+
+        Returns
+        -------
+        torch.Tensor
+            Of the Gaussians, same shape.
+        """
         ...
 
-    def radials_of_sites(
+    def radial_groups(
         self, q: torch.Tensor, scales: torch.Tensor | None
     ) -> Iterator[tuple[slice | torch.Tensor, list[torch.Tensor]]]:
-        """Sites that share their radial functions, and these at wave numbers `q`.
+        """Groups of sites that share their radial functions.
 
-        For each degree shape (exponents, waves). Every site comes once, in any order. With
-        `scales`, shape (sites, degrees, exponents), each has radial functions of its own.
+        Parameters
+        ----------
+        q
+            Lengths |G|, shape (G vectors,), 1/angstrom.
+        scales
+            Factors of the exponents, shape (sites, lmax + 1, exponents), or None. With factors
+            every site has its own radial functions.
+
+        Yields
+        ------
+        sites : slice or torch.Tensor
+            Indices of the sites of a group; every site is in one group.
+        radials : list of torch.Tensor
+            F_kl(G) of each degree, shape (exponents, G vectors), angstrom^(3/2).
         """
         ...
 
     def charges(self, scales: torch.Tensor | None = None) -> torch.Tensor:
-        """Integral of each Gaussian of degree zero, shape (sites or 1, exponents)."""
+        """Integral of each Gaussian of degree zero over all space.
+
+        Parameters
+        ----------
+        scales
+            Factors of the exponents of degree zero, shape (sites, exponents), or None.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (sites or 1, exponents), angstrom^(3/2).
+        """
         ...
 
 
 class Basis(Protocol):
-    """The orbitals of all species."""
+    """Orbitals of all species."""
 
     lmax: int
     n_exponents: int
 
     def of(self, species: torch.Tensor) -> SiteOrbitals:
-        """Orbitals of sites, each of a species."""
+        """Orbitals of the sites of a graph.
+
+        Parameters
+        ----------
+        species
+            Species of each site, shape (sites,).
+
+        Returns
+        -------
+        SiteOrbitals
+            The orbitals, in the order of the sites.
+        """
         ...
 
 
 class GaussianBasis(nn.Module):
-    """The radial functions of all sites, without parameters.
+    """Even-tempered Gaussians, the same on every site; no trained parameters.
 
-    A network learns coefficients of orbitals that are orthonormal on one site (symmetrically
-    orthonormalized, as Loewdin): changes of equal size then change the density equally.
+    The network predicts coefficients of contractions that are orthonormal on one site
+    (symmetric orthonormalization), so that coefficients of equal size change the density equally.
 
     Parameters
     ----------
     smallest_exponent
-        In 1/angstrom^2.
+        Exponent of the widest Gaussian in 1/angstrom^2.
     ratio
-        Of consecutive exponents.
+        Ratio of consecutive exponents.
     n_exponents
         Gaussians per degree.
     lmax
         Highest degree.
+
+    References
+    ----------
+    P.-O. Loewdin, J. Chem. Phys. 18, 365 (1950) (symmetric orthonormalization).
     """
 
     exponents: torch.Tensor
@@ -86,14 +139,12 @@ class GaussianBasis(nn.Module):
         super().__init__()
         alpha = smallest_exponent * ratio ** np.arange(n_exponents)
         self.lmax, self.n_exponents = lmax, n_exponents
-        norms, mixtures = [], []
-        overlap = 2 * np.sqrt(np.outer(alpha, alpha)) / np.add.outer(alpha, alpha)
+        norms, contractions = [], []
         for degree in range(lmax + 1):
-            radial = gamma(degree + 1.5) / (2 * (2 * alpha) ** (degree + 1.5))
-            norms.append(radial**-0.5 * (pi / alpha) ** 1.5 / (2 * alpha) ** degree)
-            values, vectors = np.linalg.eigh(overlap ** (degree + 1.5))
-            mixtures.append(vectors / np.sqrt(values) @ vectors.T)
-        buffers = {"exponents": alpha, "norms": norms, "orthonormal": mixtures}
+            norms.append(transform_norms(alpha, degree))
+            values, vectors = np.linalg.eigh(overlap(alpha, degree))
+            contractions.append(vectors / np.sqrt(values) @ vectors.T)
+        buffers = {"exponents": alpha, "norms": norms, "orthonormal": contractions}
         for name, numbers in buffers.items():
             self.register_buffer(
                 name,
@@ -102,19 +153,35 @@ class GaussianBasis(nn.Module):
             )
 
     def of(self, species: torch.Tensor) -> GaussianBasis:
-        """Orbitals of sites: the same on all."""
+        """Orbitals of the sites of a graph; see :class:`Basis`.
+
+        Parameters
+        ----------
+        species
+            Species of each site; all have the same orbitals.
+
+        Returns
+        -------
+        GaussianBasis
+            This basis.
+        """
         return self
 
     def uncontracted(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """Coefficients of the Gaussians from those of the orthonormal orbitals.
+        """Coefficients of the Gaussians from those of the orthonormal contractions.
 
-        The mixing is symmetric: the same map takes overlaps with the Gaussians to overlaps with
-        the orthonormal orbitals.
+        The contraction matrix is symmetric: the same map takes overlaps with the Gaussians to
+        overlaps with the orthonormal contractions.
 
         Parameters
         ----------
         coefficients
             Shape (sites, (lmax + 1)^2, exponents).
+
+        Returns
+        -------
+        torch.Tensor
+            Same shape.
         """
         parts = [
             coefficients[:, degree**2 : (degree + 1) ** 2] @ self.orthonormal[degree]
@@ -123,37 +190,51 @@ class GaussianBasis(nn.Module):
         return torch.cat(parts, dim=1)
 
     def radials(self, q: torch.Tensor, scales: torch.Tensor | None = None) -> list[torch.Tensor]:
-        r"""Radial parts :math:`F_{kl}(G)` of the transforms, of all degrees.
+        r"""Radial parts :math:`F_{kl}(G)` of the Fourier transforms, of all degrees.
 
         Parameters
         ----------
         q
-            Wave numbers, shape (waves,), 1/angstrom.
+            Lengths |G|, shape (G vectors,), 1/angstrom.
         scales
             Factors of the exponents of one site, shape (lmax + 1, exponents), or None.
 
         Returns
         -------
         list of torch.Tensor
-            For each degree shape (exponents, waves); the unit is that of a normalized orbital
-            times a volume, angstrom^(3/2).
+            For each degree shape (exponents, G vectors), in angstrom^(3/2).
         """
         decay = None if scales is not None else torch.exp(-(q**2) / (4 * self.exponents[:, None]))
         power, radials = torch.ones_like(q), []
         for degree, norms in enumerate(self.norms):
-            own = decay
+            envelope = decay
             if scales is not None:
                 # The norm of a transform goes as alpha^(l/2 + 3/4 - 3/2 - l).
                 norms = norms * scales[degree] ** -(degree / 2 + 0.75)
-                own = torch.exp(-(q**2) / (4 * (self.exponents * scales[degree])[:, None]))
-            radials.append(norms[:, None] * power * own)
+                envelope = torch.exp(-(q**2) / (4 * (self.exponents * scales[degree])[:, None]))
+            radials.append(norms[:, None] * power * envelope)
             power = power * q
         return radials
 
-    def radials_of_sites(
+    def radial_groups(
         self, q: torch.Tensor, scales: torch.Tensor | None
     ) -> Iterator[tuple[slice, list[torch.Tensor]]]:
-        """Sites that share their radial functions, and these; see :class:`SiteOrbitals`."""
+        """Groups of sites that share their radial functions; see :class:`SiteOrbitals`.
+
+        Parameters
+        ----------
+        q
+            Lengths |G|, shape (G vectors,), 1/angstrom.
+        scales
+            Factors of the exponents, shape (sites, lmax + 1, exponents), or None.
+
+        Yields
+        ------
+        sites : slice
+            All sites, or with `scales` one.
+        radials : list of torch.Tensor
+            See :meth:`radials`.
+        """
         if scales is None:
             yield slice(None), self.radials(q)
         else:
@@ -161,6 +242,64 @@ class GaussianBasis(nn.Module):
                 yield slice(site, site + 1), self.radials(q, factors)
 
     def charges(self, scales: torch.Tensor | None = None) -> torch.Tensor:
-        """Integral of each Gaussian of degree zero, shape (..., exponents)."""
-        spherical = self.norms[0] if scales is None else self.norms[0] * scales**-0.75
-        return spherical / (4 * pi) ** 0.5
+        """Integral of each Gaussian of degree zero over all space.
+
+        Parameters
+        ----------
+        scales
+            Factors of the exponents of degree zero, shape (..., exponents), or None.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (..., exponents), angstrom^(3/2).
+        """
+        norms = self.norms[0] if scales is None else self.norms[0] * scales**-0.75
+        charges: torch.Tensor = norms / (4 * pi) ** 0.5
+        return charges
+
+
+def transform_norms(alpha: np.ndarray, degree: int) -> np.ndarray:
+    r"""Prefactors of the Fourier transforms of normalized Gaussians.
+
+    .. math:: N_{kl} \left(\frac{\pi}{\alpha_k}\right)^{3/2} (2\alpha_k)^{-l}
+
+    Parameters
+    ----------
+    alpha
+        Exponents, shape (n,), 1/angstrom^2.
+    degree
+        Degree l.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n,), angstrom^(l + 3/2).
+    """
+    radial = gamma(degree + 1.5) / (2 * (2 * alpha) ** (degree + 1.5))
+    norms: np.ndarray = radial**-0.5 * (pi / alpha) ** 1.5 / (2 * alpha) ** degree
+    return norms
+
+
+def overlap(alpha: np.ndarray, degree: int) -> np.ndarray:
+    """Overlaps of normalized Gaussians of one degree on one site.
+
+    Parameters
+    ----------
+    alpha
+        Exponents, shape (n,), 1/angstrom^2.
+    degree
+        Degree l.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n, n), dimensionless.
+
+    Examples
+    --------
+    >>> overlap(np.array([1.0, 4.0]), 0).round(3).tolist()
+    [[1.0, 0.716], [0.716, 1.0]]
+    """
+    matrix: np.ndarray = 2 * np.sqrt(np.outer(alpha, alpha)) / np.add.outer(alpha, alpha)
+    return matrix ** (degree + 1.5)

@@ -1,18 +1,18 @@
-r"""What the form factors of the free atoms lack on average, element by element.
+r"""Mean correction of the free-atom form factor of each element.
 
-The density of a run has edges about every nucleus that the superposition of atoms lacks: where the
-pseudo partial waves meet the true ones, or where orbitals end at ENCUT; which of the two was not
-told apart. The difference oscillates in the form factor (with a period of five to six per angstrom
-for F, O and N), which no sum of even-tempered Gaussians follows, and it hardly depends on the
-neighbors. So each element has a spherical correction of its own,
+The density of a converged run has structure about every nucleus that the superposition of atoms
+lacks: where pseudo and true partial waves meet, or where orbitals end at ENCUT (which of the two
+was not separated). It oscillates in the form factor (with a period of 5 to 6 per angstrom for F, O
+and N), which no sum of even-tempered Gaussians follows, and it hardly depends on the neighbors. So
+each element has a spherical correction
 
 .. math::
     V \Delta\rho(\mathbf G) = \sum_i f_{Z_i}(G)\, e^{-i \mathbf G \cdot \mathbf R_i} ,
 
-linear between knots and zero below the first: long waves are the network's. It is a regression of
-what a trained network leaves of converged densities (docs/decisions.md has the measurement). Fitted
-to the densities before any training it would take what Gaussians can say, too, and leave the
-network an edge at the first knot that they cannot mend.
+piecewise linear in G and zero below the first knot: low-:math:`|G|` components are left to the
+network. It is regressed on the residual of a trained network on converged densities
+(docs/decisions.md has the measurement). Fitting before training would absorb the Gaussian part and
+leave a kink at the first knot.
 """
 
 from __future__ import annotations
@@ -23,74 +23,88 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from mlcharge_flows.models.orbital.summed import summed
+from mlcharge_flows.models.orbital.graph import scatter_sum
 
 if TYPE_CHECKING:
-    from mlcharge_flows.models.orbital.plane_waves import PlaneWaves
+    from mlcharge_flows.models.orbital.g_vectors import GVectors
 
 FIRST, STEP = 4.0, 0.5
 """First knot, where corrections are zero, and distance of the knots, 1/angstrom."""
 RIDGE = 1e-3
-"""Damping of the regression, relative to the square sum of each knot's waves."""
+"""Damping of the regression, relative to the diagonal of its normal matrix."""
 
 
 class FormFactors(nn.Module):
-    """Spherical corrections of the free atoms' form factors, without trained parameters.
+    """Spherical corrections of the free-atom form factors; fitted in closed form, not trained.
 
     Parameters
     ----------
     n_elements
-        How many elements there are.
-    largest
-        Up to which wave number, 1/angstrom.
+        Number of elements.
+    g_max
+        Largest |G|, 1/angstrom.
 
     Examples
     --------
-    >>> FormFactors(2, largest=6.0).values.shape
+    >>> FormFactors(2, g_max=6.0).values.shape
     torch.Size([2, 5])
     """
 
     values: torch.Tensor
 
-    def __init__(self, n_elements: int, largest: float) -> None:
+    def __init__(self, n_elements: int, g_max: float) -> None:
         super().__init__()
-        n_knots = 1 + max(1, ceil((largest - FIRST) / STEP))
+        n_knots = 1 + max(1, ceil((g_max - FIRST) / STEP))
         self.register_buffer("values", torch.zeros(n_elements, n_knots))
 
-    def hats(self, q: torch.Tensor) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
-        """Knots on either side of each wave number, and how much either counts.
+    def interpolation(self, q: torch.Tensor) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
+        """Knots on either side of each length |G|, and their linear interpolation weights.
 
         Parameters
         ----------
         q
-            Wave numbers, shape (waves,), 1/angstrom.
+            Lengths |G|, shape (G vectors,), 1/angstrom.
+
+        Returns
+        -------
+        tuple
+            Two pairs (index of the knot, weight), each of shape (G vectors,).
         """
         place = (q - FIRST) / STEP
         lower = place.floor().clamp(0, self.values.shape[1] - 2).long()
-        share = (place - lower).clamp(0, 1)
-        return (lower, (1 - share) * (lower > 0)), (lower + 1, share)
+        fraction = (place - lower).clamp(0, 1)
+        return (lower, (1 - fraction) * (lower > 0)), (lower + 1, fraction)
 
     def forward(
-        self, species: torch.Tensor, waves: PlaneWaves, phases: torch.Tensor
+        self, species: torch.Tensor, g_vectors: GVectors, phases: torch.Tensor
     ) -> torch.Tensor:
-        """Plane waves of the corrections of all ions, shape (waves,), complex, electrons.
+        """Fourier coefficients of the corrections of all ions.
 
         Parameters
         ----------
         species
-            Element of each ion.
-        waves, phases
-            The plane waves, and the structure factors of the ions.
+            Element of each ion, shape (ions,).
+        g_vectors
+            The G vectors.
+        phases
+            Phase factors of the ions, shape (ions, G vectors).
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (G vectors,), complex, electrons.
         """
-        kinds, structure = _by_element(species, phases)
-        factors = sum(self.values[kinds][:, knots] * shares for knots, shares in self.hats(waves.q))
+        kinds, structure = _structure_factors(species, phases)
+        values = self.values[kinds]
+        (lower, lower_weight), (upper, upper_weight) = self.interpolation(g_vectors.q)
+        factors = values[:, lower] * lower_weight + values[:, upper] * upper_weight
         return (factors * structure).sum(0)
 
 
 class FormFactorFit:
-    """Least squares of form factors over the densities of many crystals.
+    """Least-squares fit of the form factors over the densities of many crystals.
 
-    A crystal counts by the square integral of what is left of its density, per ion.
+    A crystal is weighted by the square integral of its residual density per ion.
 
     Parameters
     ----------
@@ -102,47 +116,57 @@ class FormFactorFit:
         self.factors = factors
         n_unknown = factors.values.numel()
         self.gram = factors.values.new_zeros(n_unknown, n_unknown, dtype=torch.float64)
-        self.wanted = factors.values.new_zeros(n_unknown, dtype=torch.float64)
+        self.target = factors.values.new_zeros(n_unknown, dtype=torch.float64)
 
     def add(
-        self, species: torch.Tensor, waves: PlaneWaves, phases: torch.Tensor, left: torch.Tensor
+        self,
+        species: torch.Tensor,
+        g_vectors: GVectors,
+        phases: torch.Tensor,
+        residual: torch.Tensor,
     ) -> None:
-        """Take a crystal into account.
+        """Add a crystal to the normal equations.
 
         Parameters
         ----------
-        species, waves, phases
-            As for :class:`FormFactors`.
-        left
-            Plane waves of its converged density, less what the model says of it, complex,
-            electrons.
+        species
+            Element of each ion, shape (ions,).
+        g_vectors
+            The G vectors.
+        phases
+            Phase factors of the ions, shape (ions, G vectors).
+        residual
+            Fourier coefficients of the converged less the predicted density, shape (G vectors,),
+            complex, electrons.
         """
-        n_unknown, n_knots = len(self.wanted), self.factors.values.shape[1]
-        kinds, structure = _by_element(species, phases)
-        weight = (waves.multiplicity / (waves.volume * len(species))).double()
-        # Each wave number lies between two knots: one row of the design has two entries an element.
+        n_unknown, n_knots = len(self.target), self.factors.values.shape[1]
+        kinds, structure = _structure_factors(species, phases)
+        weight = (g_vectors.multiplicity / (g_vectors.volume * len(species))).double()
+        # Every |G| lies between two knots: a row of the design matrix has two entries per element.
         rows = [
-            (int(kind) * n_knots + knots, shares * own)
-            for kind, own in zip(kinds, structure.to(torch.complex128), strict=True)
-            for knots, shares in self.factors.hats(waves.q)
+            (int(kind) * n_knots + knots, weights * factor)
+            for kind, factor in zip(kinds, structure.to(torch.complex128), strict=True)
+            for knots, weights in self.factors.interpolation(g_vectors.q)
         ]
         for place, value in rows:
             weighted = weight * value.conj()
-            self.wanted.index_add_(0, place, (weighted * left).real)
+            self.target.index_add_(0, place, (weighted * residual).real)
             for other, against in rows:
                 products = (weighted * against).real
                 self.gram.view(-1).index_add_(0, place * n_unknown + other, products)
 
     def solve(self) -> None:
-        """Add to the form factors what brings the densities nearest."""
+        """Add the solution of the damped normal equations to the form factors."""
         size = self.gram.diagonal()
-        # What no wave has seen stays zero.
+        # Knots without data stay zero.
         damped = self.gram + torch.diag(RIDGE * size + (size == 0))
-        solution = torch.linalg.solve(damped, self.wanted)
+        solution = torch.linalg.solve(damped, self.target)
         self.factors.values += solution.view_as(self.factors.values)
 
 
-def _by_element(species: torch.Tensor, phases: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Elements of a crystal, and the sum of the structure factors of the ions of each."""
+def _structure_factors(
+    species: torch.Tensor, phases: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Elements of a crystal, and the structure factor of each."""
     kinds, of_ion = species.unique(return_inverse=True)
-    return kinds, summed(phases, of_ion, len(kinds))
+    return kinds, scatter_sum(phases, of_ion, len(kinds))

@@ -1,18 +1,17 @@
-"""Which sites of a crystal see which, across its periodic boundaries."""
+"""Graph of the ions and virtual sites of a crystal, with edges across periodic boundaries."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import pi
+from math import pi, sqrt
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from mlcharge_flows.models.orbital.degrees import harmonics
-from mlcharge_flows.models.orbital.summed import summed
-from mlcharge_flows.models.orbital.virtual import virtual_sites
+from mlcharge_flows.models.orbital.equivariant import harmonics
+from mlcharge_flows.models.orbital.virtual_sites import virtual_sites
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,10 +19,35 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.models.orbital.config import SiteConfig
 
-_SAME = 1e-6
+_SELF_DISTANCE = 1e-6
 """A site is not its own neighbor, angstrom."""
-_EQUAL = 1e-5
-"""Distances that agree so far are one to the network, angstrom."""
+_DISTANCE_TOLERANCE = 1e-5
+"""Distances that agree to this are equal, angstrom."""
+
+
+def scatter_sum(values: torch.Tensor, index: torch.Tensor, n: int) -> torch.Tensor:
+    """Sum the rows that have the same index.
+
+    Parameters
+    ----------
+    values
+        Shape (rows, ..).
+    index
+        Row of the result that each row belongs to, shape (rows,).
+    n
+        Rows of the result.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (n, ..).
+
+    Examples
+    --------
+    >>> scatter_sum(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0, 2, 0]), 3).tolist()
+    [4.0, 0.0, 2.0]
+    """
+    return values.new_zeros(n, *values.shape[1:]).index_add(0, index, values)
 
 
 def neighbors(
@@ -43,7 +67,7 @@ def neighbors(
     Returns
     -------
     centers, others : numpy.ndarray
-        Indices of the two sites of each pair; both directions are there.
+        Indices of the two sites of each directed pair, shape (pairs,).
     vectors : numpy.ndarray
         From the center to the (image of the) other site, shape (pairs, 3), angstrom.
     """
@@ -52,64 +76,77 @@ def neighbors(
     cells = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), -1)
     images = (cart[None] + (cells.reshape(-1, 3) @ lattice)[:, None]).reshape(-1, 3)
     pairs = cKDTree(cart).sparse_distance_matrix(cKDTree(images), cutoff, output_type="ndarray")
-    pairs = np.sort(pairs[pairs["v"] > _SAME], order=("i", "j"))
+    pairs = np.sort(pairs[pairs["v"] > _SELF_DISTANCE], order=("i", "j"))
     centers, of_images = pairs["i"], pairs["j"]
     return centers, of_images % len(cart), images[of_images] - cart[centers]
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Sites (ions first, then virtual ones) of one or several crystals, and their neighbors.
+    """Sites (ions first, then virtual sites) of one or several crystals, and directed edges.
 
-    What a site hears of a neighbor is linear in the harmonics of its direction, and all else
-    depends on the two sites and their distance. So the images of a site that are equally far from
-    a center may be one pair, whose harmonics are their sum (:meth:`condensed`): in crystals, a
-    third of the pairs.
+    Messages are linear in the spherical harmonics of an edge, and depend otherwise on the two
+    sites and their distance only. So periodic images of a neighbor at one distance from a center
+    may share an edge that holds the sum of their harmonics (:meth:`merge_images`); in crystals
+    this leaves a third of the edges.
 
     Parameters
     ----------
     species
-        Index of element or kind of virtual site, shape (sites,).
-    centers, others
-        Sites of each directed pair, shape (pairs,).
+        Index of the element or kind of virtual site, shape (sites,).
+    centers, neighbors
+        Receiving and sending site of each edge, shape (edges,).
     distances
-        Of each pair, shape (pairs,), angstrom.
-    directions
-        Real harmonics of the directions from center to other, shape (pairs, (lmax + 1)^2). The
-        first, in units of that of one direction, is the number of images.
+        Length of each edge, shape (edges,), angstrom.
+    harmonics
+        Real spherical harmonics of the directions from center to neighbor, summed over the images
+        that share the edge, shape (edges, (lmax + 1)^2). The first component divided by Y_00 is
+        the number of images.
     positions
         Fractional coordinates, shape (sites, 3), double precision.
-    sizes
+    n_sites
         Sites of each crystal.
-    ions
+    n_ions
         Ions of each crystal: the first of its sites.
     """
 
     species: torch.Tensor
     centers: torch.Tensor
-    others: torch.Tensor
+    neighbors: torch.Tensor
     distances: torch.Tensor
-    directions: torch.Tensor
+    harmonics: torch.Tensor
     positions: torch.Tensor
-    sizes: tuple[int, ...]
-    ions: tuple[int, ...]
+    n_sites: tuple[int, ...]
+    n_ions: tuple[int, ...]
 
     @classmethod
     def of(cls, crystal: Crystal, config: SiteConfig) -> Self:
-        """Graph of one crystal, across its boundaries.
+        """Graph of a periodic crystal.
+
+        Parameters
+        ----------
+        crystal
+            The ions.
+        config
+            Elements, virtual sites, cutoff and highest degree.
+
+        Returns
+        -------
+        Graph
+            With one edge for all images of a neighbor at one distance.
 
         Raises
         ------
         ValueError
-            An element is not one of the model's.
+            The config lacks an element of the crystal.
         """
         positions, kinds = virtual_sites(crystal, config.virtual)
         positions = np.concatenate([crystal.positions, positions])
         pairs = neighbors(crystal.lattice, positions, config.cutoff)
-        return cls.joining(crystal.symbols, kinds, positions, pairs, config).condensed()
+        return cls.from_pairs(crystal.symbols, kinds, positions, pairs, config).merge_images()
 
     @classmethod
-    def joining(
+    def from_pairs(
         cls,
         symbols: Sequence[str],
         kinds: Sequence[int],
@@ -117,7 +154,7 @@ class Graph:
         pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
         config: SiteConfig,
     ) -> Self:
-        """Graph of sites and pairs that are known.
+        """Graph of given sites and pairs, one edge for each pair.
 
         Parameters
         ----------
@@ -128,14 +165,19 @@ class Graph:
         positions
             Fractional coordinates of ions and virtual sites, shape (sites, 3).
         pairs
-            As :func:`neighbors` gives them.
+            Centers, other sites and vectors, see :func:`neighbors`.
         config
             Its elements are the species.
+
+        Returns
+        -------
+        Graph
+            Of one crystal.
 
         Raises
         ------
         ValueError
-            An element is not one of the model's.
+            The config lacks an element of the crystal.
         """
         if unknown := sorted(set(symbols) - set(config.elements)):
             raise ValueError(f"the model does not know {', '.join(unknown)}")
@@ -153,50 +195,79 @@ class Graph:
             (len(symbols),),
         )
 
-    def condensed(self) -> Self:
-        """Make one pair of the images of a site that are equally far from a center."""
-        steps = (self.distances / _EQUAL).round().long()
-        keys = torch.stack([self.centers, self.others, steps], dim=1)
-        alike, kind = keys.unique(dim=0, return_inverse=True)
-        distances, counts, directions = (
-            summed(values, kind, len(alike))
-            for values in (self.distances, torch.ones_like(self.distances), self.directions)
+    def merge_images(self) -> Self:
+        """Merge the edges to images of one neighbor at one distance from a center.
+
+        Returns
+        -------
+        Graph
+            Edges sorted by center, neighbor and distance.
+        """
+        steps = (self.distances / _DISTANCE_TOLERANCE).round().long()
+        keys = torch.stack([self.centers, self.neighbors, steps], dim=1)
+        merged, index = keys.unique(dim=0, return_inverse=True)
+        distances, counts, harmonics = (
+            scatter_sum(values, index, len(merged))
+            for values in (self.distances, torch.ones_like(self.distances), self.harmonics)
         )
         return replace(
             self,
-            centers=alike[:, 0],
-            others=alike[:, 1],
+            centers=merged[:, 0],
+            neighbors=merged[:, 1],
             distances=distances / counts,
-            directions=directions,
+            harmonics=harmonics,
         )
 
     @classmethod
     def batch(cls, graphs: Sequence[Graph]) -> Self:
-        """Several crystals beside each other, without pairs between them."""
-        firsts = np.cumsum([0, *(len(graph.species) for graph in graphs)])[:-1].tolist()
+        """Disjoint union of the graphs of several crystals.
+
+        Parameters
+        ----------
+        graphs
+            At least one.
+
+        Returns
+        -------
+        Graph
+            Sites and edges in the order of the graphs.
+        """
+        offsets = np.cumsum([0, *(len(graph.species) for graph in graphs)])[:-1].tolist()
+        shifted = list(zip(graphs, offsets, strict=True))
         return cls(
             torch.cat([graph.species for graph in graphs]),
-            torch.cat([graph.centers + first for graph, first in zip(graphs, firsts, strict=True)]),
-            torch.cat([graph.others + first for graph, first in zip(graphs, firsts, strict=True)]),
+            torch.cat([graph.centers + offset for graph, offset in shifted]),
+            torch.cat([graph.neighbors + offset for graph, offset in shifted]),
             torch.cat([graph.distances for graph in graphs]),
-            torch.cat([graph.directions for graph in graphs]),
+            torch.cat([graph.harmonics for graph in graphs]),
             torch.cat([graph.positions for graph in graphs]),
-            tuple(size for graph in graphs for size in graph.sizes),
-            tuple(ions for graph in graphs for ions in graph.ions),
+            tuple(n for graph in graphs for n in graph.n_sites),
+            tuple(n for graph in graphs for n in graph.n_ions),
         )
 
     def to(self, device: torch.device | str) -> Graph:
-        """Return the same graph on a device."""
-        names = ("species", "centers", "others", "distances", "directions", "positions")
+        """Copy the graph to a device.
+
+        Parameters
+        ----------
+        device
+            Such as ``cpu`` or ``cuda``.
+
+        Returns
+        -------
+        Graph
+            The same graph there.
+        """
+        names = ("species", "centers", "neighbors", "distances", "harmonics", "positions")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     @property
     def n_neighbors(self) -> float:
-        """Neighbors of all sites together, every image counted."""
-        return float(self.directions[:, 0].sum()) * (4 * pi) ** 0.5
+        """Number of neighbors of all sites together, every periodic image counted."""
+        return float(self.harmonics[:, 0].sum()) * sqrt(4 * pi)
 
     @property
     def crystal_of_site(self) -> torch.Tensor:
         """Index of the crystal that each site belongs to, shape (sites,)."""
-        sizes = torch.tensor(self.sizes, device=self.species.device)
-        return torch.repeat_interleave(torch.arange(len(self.sizes), device=sizes.device), sizes)
+        sizes = torch.tensor(self.n_sites, device=self.species.device)
+        return torch.repeat_interleave(torch.arange(len(self.n_sites), device=sizes.device), sizes)

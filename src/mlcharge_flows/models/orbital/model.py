@@ -1,4 +1,4 @@
-"""The orbital model, ready to predict complete starts."""
+"""The orbital model: superposition of atoms plus predicted orbitals, with occupancies."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.models.checkpoint import network_of
 from mlcharge_flows.models.model import ModelError
+from mlcharge_flows.models.orbital.augmentation import MAX_RELATIVE_CHANGE
 from mlcharge_flows.models.orbital.config import OrbitalConfig
+from mlcharge_flows.models.orbital.g_vectors import GVectors
 from mlcharge_flows.models.orbital.network import OrbitalNetwork
-from mlcharge_flows.models.orbital.occupancies import BEYOND
-from mlcharge_flows.models.orbital.plane_waves import PlaneWaves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class OrbitalModel:
-    """Superposition of atoms, plus orbitals whose coefficients a network predicts.
+    """Superposition of atoms plus Gaussian orbitals whose coefficients a network predicts.
 
     Parameters
     ----------
@@ -46,79 +46,128 @@ class OrbitalModel:
         self.network = network.eval().requires_grad_(requires_grad=False)
 
     def predict(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
-        """Predict the density of a neutral cell with its occupancies; see the protocol.
+        """Predict the converged density of a neutral cell with its augmentation occupancies.
 
         NELECT is exact because the superposition of atoms integrates to it, the predicted
-        monopoles cancel within the cell, and the wave G = 0 is not touched.
-        """
-        network = self.network
-        start = superpose(crystal, self.atoms, shape)
-        graph = network.graph(crystal)
-        waves = PlaneWaves.of(crystal, start.shape, network.config.largest_wave, network.basis.lmax)
-        phases = waves.phases(graph.positions)
-        with torch.inference_mode():
-            prediction = network(graph)[0]
-            density = network.density(prediction, waves, phases)
-            changes = network.records(density, prediction.ions, waves, phases)
-            correction = waves.on_grid(density)
-        total = start.total + correction.double().numpy()
-        start = self._changed(start, changes)
-        return replace(start, total=total, comment=self.card.name)
+        monopoles cancel within the cell, and the component G = 0 is not changed.
 
-    def complete(self, density: Density) -> Density:
-        """Give a density, whoever predicted it, the occupancies that belong to it.
+        Parameters
+        ----------
+        crystal
+            The ions.
+        shape
+            Fine grid (NGXF, NGYF, NGZF).
+
+        Returns
+        -------
+        Density
+            Total density in electrons/angstrom^3, with occupancies of every ion.
 
         Raises
         ------
         ModelError
-            They would change more than those of any ion that it was trained on.
+            The occupancies would change more than :data:`.augmentation.MAX_RELATIVE_CHANGE` times
+            as much as those of any ion in training.
+        """
+        network = self.network
+        atomic = superpose(crystal, self.atoms, shape)
+        graph = network.graph(crystal)
+        g_vectors = GVectors.of(crystal, atomic.shape, network.config.g_max, network.basis.lmax)
+        phases = g_vectors.phases(graph.positions)
+        with torch.inference_mode():
+            expansion = network(graph)[0]
+            density = network.density(expansion, g_vectors, phases)
+            changes = network.occupancy_changes(density, expansion.ions, g_vectors, phases)
+            correction = g_vectors.to_grid(density)
+        total = atomic.total + correction.double().numpy()
+        return replace(self._changed(atomic, changes), total=total, comment=self.card.name)
+
+    def complete(self, density: Density) -> Density:
+        """Add the augmentation occupancies that belong to a given density.
+
+        Parameters
+        ----------
+        density
+            Total on the grid, from any source; its occupancies are ignored.
+
+        Returns
+        -------
+        Density
+            The same total, with occupancies of every ion.
+
+        Raises
+        ------
+        ModelError
+            The occupancies would change more than :data:`.augmentation.MAX_RELATIVE_CHANGE` times
+            as much as those of any ion in training.
         """
         network, crystal = self.network, density.crystal
-        start = superpose(crystal, self.atoms, density.shape)
-        waves = PlaneWaves.of(
-            crystal, density.shape, network.config.largest_wave, network.basis.lmax
-        )
-        change = torch.fft.rfftn(torch.from_numpy(density.total - start.total), norm="forward")
+        atomic = superpose(crystal, self.atoms, density.shape)
+        g_vectors = GVectors.of(crystal, density.shape, network.config.g_max, network.basis.lmax)
+        change = torch.fft.rfftn(torch.from_numpy(density.total - atomic.total), norm="forward")
         ions = self._species(crystal)
         with torch.inference_mode():
-            phases = waves.phases(torch.from_numpy(crystal.positions))
-            correction = (change.flatten()[waves.index] * crystal.volume).to(phases.dtype)
-            changes = network.records(correction, ions, waves, phases)
-        return replace(density, augmentation=self._changed(start, changes).augmentation)
+            phases = g_vectors.phases(torch.from_numpy(crystal.positions))
+            coefficients = (change.flatten()[g_vectors.index] * crystal.volume).to(phases.dtype)
+            changes = network.occupancy_changes(coefficients, ions, g_vectors, phases)
+        return replace(density, augmentation=self._changed(atomic, changes).augmentation)
 
     def with_element_means(self, density: Density) -> Density:
-        """Give a density the mean converged occupancies of its elements."""
-        start = superpose(density.crystal, self.atoms, density.shape)
-        changes = self.network.occupancies.means(self._species(density.crystal))
-        return replace(density, augmentation=self._changed(start, changes).augmentation)
+        """Add the mean converged augmentation occupancies of each element in training.
+
+        Parameters
+        ----------
+        density
+            Total on the grid, from any source; its occupancies are ignored.
+
+        Returns
+        -------
+        Density
+            The same total, with spherical occupancies of every ion.
+        """
+        atomic = superpose(density.crystal, self.atoms, density.shape)
+        changes = self.network.augmentation.element_means(self._species(density.crystal))
+        return replace(density, augmentation=self._changed(atomic, changes).augmentation)
 
     def _species(self, crystal: Crystal) -> torch.Tensor:
         elements = self.network.config.elements
         return torch.tensor([elements.index(symbol) for symbol in crystal.symbols])
 
-    def _changed(self, start: Density, changes: Sequence[torch.Tensor]) -> Density:
-        """Add corrections to the records of a superposition of atoms."""
-        species = self._species(start.crystal).tolist()
+    def _changed(self, atomic: Density, changes: Sequence[torch.Tensor]) -> Density:
+        """Add changes to the occupancies of a superposition of atoms."""
+        species = self._species(atomic.crystal).tolist()
         for ion, (index, change) in enumerate(zip(species, changes, strict=True)):
-            if (excess := self.network.occupancies.excess(index, change)) > BEYOND:
+            relative = self.network.augmentation.relative_change(index, change)
+            if relative > MAX_RELATIVE_CHANGE:
                 raise ModelError(
                     f"{self.card.name}: the density around ion {ion + 1} "
-                    f"({start.crystal.symbols[ion]}) is none of a crystal: its occupancies would "
-                    f"change {excess:.1f} times as much as any in training"
+                    f"({atomic.crystal.symbols[ion]}) is unlike any in training: its augmentation "
+                    f"occupancies would change {relative:.1f} times as much as the largest there"
                 )
-        pairs = zip(start.augmentation or (), changes, strict=True)
+        pairs = zip(atomic.augmentation or (), changes, strict=True)
         return replace(
-            start, augmentation=tuple(record + change.double().numpy() for record, change in pairs)
+            atomic,
+            augmentation=tuple(values + change.double().numpy() for values, change in pairs),
         )
 
 
 def load(checkpoint: Checkpoint) -> OrbitalModel:
     """Build the model of a checkpoint.
 
+    Parameters
+    ----------
+    checkpoint
+        With the free atom of every element.
+
+    Returns
+    -------
+    OrbitalModel
+        Ready to predict.
+
     Raises
     ------
     CheckpointError
-        Its weights do not fit its card, or it lacks the free atoms.
+        Its weights do not fit its card, or free atoms are missing.
     """
     network = network_of(
         checkpoint, lambda options: OrbitalNetwork(OrbitalConfig.model_validate(options))

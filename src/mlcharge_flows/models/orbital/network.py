@@ -1,27 +1,34 @@
-"""From a crystal graph to a complete start: density and occupancies, in plane waves."""
+"""Equivariant network: crystal graph to coefficients of orbitals, density and occupancies."""
 
 from __future__ import annotations
 
+from math import pi
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
+from torch import nn
+
+from mlcharge_flows.models.orbital.augmentation import AugmentationResponse
 from mlcharge_flows.models.orbital.basis import GaussianBasis
-from mlcharge_flows.models.orbital.coefficients import CoefficientNetwork
 from mlcharge_flows.models.orbital.config import OrbitalConfig
+from mlcharge_flows.models.orbital.embedding import Embedding
+from mlcharge_flows.models.orbital.equivariant import degree_of_component, mlp
 from mlcharge_flows.models.orbital.form_factors import FormFactors
-from mlcharge_flows.models.orbital.graph import Graph
-from mlcharge_flows.models.orbital.occupancies import OccupancyResponse
+from mlcharge_flows.models.orbital.graph import Graph, scatter_sum
+from mlcharge_flows.models.orbital.interaction import Interaction
 
 if TYPE_CHECKING:
-    import torch
-
     from mlcharge_flows.density.crystal import Crystal
-    from mlcharge_flows.models.orbital.basis import Basis
+    from mlcharge_flows.models.orbital.basis import Basis, SiteOrbitals
     from mlcharge_flows.models.orbital.config import SiteConfig
-    from mlcharge_flows.models.orbital.plane_waves import PlaneWaves
+    from mlcharge_flows.models.orbital.g_vectors import GVectors
+
+_SMALLEST_SCALE, _LARGEST_SCALE = 0.5, 2.0
+"""Range of the factors of the exponents (SCDP, appendix)."""
 
 
-class Prediction(NamedTuple):
-    """What the network says of one crystal.
+class Expansion(NamedTuple):
+    """Predicted expansion of the density change of one crystal in orbitals.
 
     Parameters
     ----------
@@ -30,9 +37,9 @@ class Prediction(NamedTuple):
     scales
         Factors of the exponents, shape (sites, lmax + 1, exponents), or None.
     species
-        Of the sites.
+        Species of each site, shape (sites,).
     n_ions
-        Sites that are ions; they come first.
+        Number of sites that are ions; they come first.
     """
 
     coefficients: torch.Tensor
@@ -42,12 +49,12 @@ class Prediction(NamedTuple):
 
     @property
     def ions(self) -> torch.Tensor:
-        """Element of each ion."""
+        """Element of each ion, shape (ions,)."""
         return self.species[: self.n_ions]
 
 
-class OrbitalNetwork(CoefficientNetwork):
-    """Equivariant network of the orbital model.
+class OrbitalNetwork(nn.Module):
+    """Equivariant network that predicts the coefficients of orbitals on all sites.
 
     Parameters
     ----------
@@ -57,72 +64,246 @@ class OrbitalNetwork(CoefficientNetwork):
         The orbitals; if not given, those of an :class:`OrbitalConfig`, the same on all sites.
     """
 
+    basis: Basis
+    degrees: torch.Tensor
+
     def __init__(self, config: SiteConfig, basis: Basis | None = None) -> None:
+        super().__init__()
         if basis is None:
             assert isinstance(config, OrbitalConfig)
             basis = GaussianBasis(
                 config.smallest_exponent, config.ratio, config.n_exponents, config.lmax
             )
-        super().__init__(config, basis)
-        self.occupancies = OccupancyResponse(config.elements, config.channels, basis.lmax)
+        self.config, self.basis = config, basis
+        lmax, n_channels, hidden = config.lmax, config.n_channels, config.n_hidden
+        self.embedding = Embedding(config)
+        interactions = [
+            Interaction(
+                lmax,
+                n_channels,
+                self.embedding.n_edge,
+                config.n_embedding,
+                hidden,
+                config.n_factors,
+                first=index == 0,
+                n_coupled=config.n_coupled,
+            )
+            for index in range(config.n_interactions)
+        ]
+        # Later interactions change nothing at first: so three train as fast as two.
+        for later in interactions[1:]:
+            later.zero_init()
+        self.interactions = nn.ModuleList(interactions)
+        # A read-out common to all elements, and one that depends on the embedding of the element.
+        # Zero: before training the density is that of the superposition.
+        degree, n_exponents = basis.lmax, basis.n_exponents
+        shape = (config.rank + 1, degree + 1, n_channels, n_exponents)
+        self.readout = nn.Parameter(torch.zeros(shape))
+        self.element_mix = nn.Linear(config.n_embedding, config.rank, bias=False)
+        self.charge_weight = mlp(n_channels, hidden, 1)
+        self.scaling = (
+            mlp(n_channels, hidden, (degree + 1) * n_exponents) if config.scaling else None
+        )
+        if self.scaling is not None:  # all factors are 1 before training
+            for parameter in self.scaling[-1].parameters():
+                nn.init.zeros_(parameter)
+        self.register_buffer("degrees", degree_of_component(degree), persistent=False)
+        self.augmentation = AugmentationResponse(config.elements, config.channels, basis.lmax)
         self.form_factors = (
-            FormFactors(len(config.elements), config.largest_wave) if config.form_factors else None
+            FormFactors(len(config.elements), config.g_max) if config.form_factors else None
         )
 
     def graph(self, crystal: Crystal) -> Graph:
-        """Sites of a crystal as this network sees them.
+        """Graph of a crystal with the sites and edges of this network.
+
+        Parameters
+        ----------
+        crystal
+            The ions.
+
+        Returns
+        -------
+        Graph
+            Of one crystal.
 
         Raises
         ------
         ValueError
-            It cannot be seen by this network.
+            The network does not know an element of the crystal.
         """
         return Graph.of(crystal, self.config)
 
-    def forward(self, graph: Graph) -> list[Prediction]:
-        """Predict for all crystals of a graph."""
+    def forward(self, graph: Graph) -> list[Expansion]:
+        """Predict the expansions of all crystals of a graph.
+
+        Parameters
+        ----------
+        graph
+            Of one or several crystals.
+
+        Returns
+        -------
+        list of Expansion
+            One per crystal.
+        """
         coefficients, scales = self.coefficients(graph)
-        predictions, first = [], 0
-        for size, ions in zip(graph.sizes, graph.ions, strict=True):
-            sites = slice(first, first + size)
-            own = None if scales is None else scales[sites]
-            predictions.append(Prediction(coefficients[sites], own, graph.species[sites], ions))
-            first += size
-        return predictions
+        expansions, first = [], 0
+        for n_sites, n_ions in zip(graph.n_sites, graph.n_ions, strict=True):
+            sites = slice(first, first + n_sites)
+            factors = None if scales is None else scales[sites]
+            expansions.append(Expansion(coefficients[sites], factors, graph.species[sites], n_ions))
+            first += n_sites
+        return expansions
+
+    def coefficients(self, graph: Graph) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Coefficients of the orbitals of all sites; those of each crystal integrate to zero.
+
+        Parameters
+        ----------
+        graph
+            Of one or several crystals.
+
+        Returns
+        -------
+        coefficients : torch.Tensor
+            Of the Gaussians, shape (sites, (lmax + 1)^2, exponents).
+        scales : torch.Tensor or None
+            Factors of the exponents, shape (sites, lmax + 1, exponents).
+        """
+        features = self.features(graph)
+        scalars = features[:, 0]
+        orbitals = self.basis.of(graph.species)
+        coefficients = orbitals.uncontracted(self._read(features, graph.species))
+        scales = None if self.scaling is None else self.scales(self.scaling(scalars))
+        return self._neutral(coefficients, scales, scalars, graph, orbitals), scales
+
+    def features(self, graph: Graph) -> torch.Tensor:
+        """Equivariant features of all sites.
+
+        Parameters
+        ----------
+        graph
+            Of one or several crystals.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (sites, (lmax + 1)^2, n_channels), with lmax of the orbitals.
+        """
+        edges, envelope = self.embedding.edges(graph)
+        harmonics = graph.harmonics * (4 * pi) ** 0.5
+        embedding = self.embedding.species()[graph.species]
+        features: torch.Tensor | None = None
+        for interaction in self.interactions:
+            features = interaction(
+                features, embedding, edges, envelope, harmonics, graph.centers, graph.neighbors
+            )
+        assert features is not None
+        return features
+
+    def _read(self, features: torch.Tensor, species: torch.Tensor) -> torch.Tensor:
+        """Coefficients of the contracted orbitals, shape (sites, (lmax + 1)^2, exponents)."""
+        # Once per species, not per site: a batch has few.
+        kinds, of_site = species.unique(return_inverse=True)
+        mix = self.element_mix(self.embedding.species()[kinds])
+        of_kind = torch.einsum("zr,rlck->zlck", mix, self.readout[1:])
+        maps = (self.readout[0] + of_kind)[:, self.degrees]
+        return torch.einsum("smc,smck->smk", features, maps[of_site])
+
+    def scales(self, raw: torch.Tensor) -> torch.Tensor:
+        """Factors of the exponents, between 0.5 and 2; 1 before training.
+
+        Parameters
+        ----------
+        raw
+            Output of an MLP, shape (sites, (lmax + 1) * exponents).
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (sites, lmax + 1, exponents).
+        """
+        # exp(c tanh x) stays between the bounds and is 1 at 0.
+        reach = torch.tensor(_LARGEST_SCALE / _SMALLEST_SCALE).log() / 2
+        return torch.exp(reach * torch.tanh(raw.unflatten(-1, (-1, self.basis.n_exponents))))
+
+    def _neutral(
+        self,
+        coefficients: torch.Tensor,
+        scales: torch.Tensor | None,
+        scalars: torch.Tensor,
+        graph: Graph,
+        orbitals: SiteOrbitals,
+    ) -> torch.Tensor:
+        """Coefficients of degree zero corrected so that each crystal's sum of charges vanishes.
+
+        The net charge is subtracted from the sites in proportion to predicted positive weights, as
+        charge equilibration distributes it by the softness of the atoms. The superposition then
+        holds all electrons, and NELECT is the sum of ZVAL.
+        """
+        charges = orbitals.charges(None if scales is None else scales[:, 0])
+        charges = charges.expand(len(coefficients), -1)
+        net = (coefficients[:, 0] * charges).sum(-1)
+        weight = nn.functional.softplus(self.charge_weight(scalars)[:, 0])
+        crystal, n_crystals = graph.crystal_of_site, len(graph.n_sites)
+        share = weight / scatter_sum(weight, crystal, n_crystals)[crystal]
+        excess = scatter_sum(net, crystal, n_crystals)[crystal] * share
+        correction = excess[:, None] * charges / (charges**2).sum(-1, keepdim=True)
+        return torch.cat([(coefficients[:, 0] - correction)[:, None], coefficients[:, 1:]], dim=1)
 
     def density(
-        self, prediction: Prediction, waves: PlaneWaves, phases: torch.Tensor
+        self, expansion: Expansion, g_vectors: GVectors, phases: torch.Tensor
     ) -> torch.Tensor:
-        """Correction of the superposed density of one crystal: plane waves, complex, electrons."""
-        orbitals = self.basis.of(prediction.species)
-        density = waves.density(prediction.coefficients, phases, orbitals, prediction.scales)
+        """Fourier coefficients of the predicted density less the superposition of atoms.
+
+        Parameters
+        ----------
+        expansion
+            Of one crystal.
+        g_vectors
+            The G vectors of its grid.
+        phases
+            Phase factors of its sites, shape (sites, G vectors).
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (G vectors,), complex, electrons.
+        """
+        orbitals = self.basis.of(expansion.species)
+        density = g_vectors.density(expansion.coefficients, phases, orbitals, expansion.scales)
         if self.form_factors is not None:
             density = density + self.form_factors(
-                prediction.ions, waves, phases[: prediction.n_ions]
+                expansion.ions, g_vectors, phases[: expansion.n_ions]
             )
         return density
 
-    def records(
+    def occupancy_changes(
         self,
         density: torch.Tensor,
         ions: torch.Tensor,
-        waves: PlaneWaves,
+        g_vectors: GVectors,
         phases: torch.Tensor,
     ) -> list[torch.Tensor]:
-        """Corrections of the occupancies that belong to a correction of the density.
+        """Changes of the augmentation occupancies that belong to a change of the density.
 
         Parameters
         ----------
         density
-            Plane waves of the correction, whoever predicted it, complex, electrons.
+            Fourier coefficients of any density less the superposition of atoms, shape
+            (G vectors,), complex, electrons.
         ions
             Element of each ion.
-        waves, phases
-            The plane waves, and the structure factors of the ions (more sites may follow).
+        g_vectors
+            The G vectors.
+        phases
+            Phase factors of the ions, shape (ions, G vectors); those of more sites may follow.
 
         Returns
         -------
         list of torch.Tensor
-            One record per ion.
+            Occupancies of the converged less the free atom, of each ion.
         """
-        return self.occupancies(self.occupancies.seen(density, waves, phases[: len(ions)]), ions)
+        projections = self.augmentation.projections(density, g_vectors, phases[: len(ions)])
+        changes: list[torch.Tensor] = self.augmentation(projections, ions)
+        return changes

@@ -1,11 +1,13 @@
-"""SCDP: orbitals of a quantum chemist's basis on atoms and bonds, of molecules in boxes.
+"""SCDP: orbitals of a quantum chemistry basis set on the atoms and bonds of molecules in boxes.
 
-X. Fu et al., A Recipe for Charge Density Prediction, NeurIPS 2024. Network, plane waves and
-occupancies are those of :mod:`mlcharge_flows.models.orbital`.
+Network, G vectors and augmentation response are those of :mod:`mlcharge_flows.models.orbital`.
+
+References
+----------
+X. Fu et al., A Recipe for Charge Density Prediction, NeurIPS 2024, arXiv:2405.19276.
 """
 
 from mlcharge_flows.models.scdp.config import PRESETS, ScdpConfig
-from mlcharge_flows.models.scdp.model import load
-from mlcharge_flows.models.scdp.network import ScdpNetwork
+from mlcharge_flows.models.scdp.network import ScdpNetwork, load
 
 __all__ = ["PRESETS", "ScdpConfig", "ScdpNetwork", "load"]

@@ -1,29 +1,31 @@
-r"""Orbitals of which every species has its own.
+r"""Even-tempered Gaussians with other exponents for each species.
 
-As :mod:`mlcharge_flows.models.orbital.basis`, with another smallest exponent and another number of
-Gaussians for each species and degree, padded to one shape. Gaussians at a ratio of 1.3 are nearly
-dependent: to orthonormalize them exactly would blow up rounding errors. Combinations whose overlap
-eigenvalue is below :data:`LEAST` are therefore not normalized to one, but left shorter.
+As :mod:`mlcharge_flows.models.orbital.basis`, with a smallest exponent and a number of Gaussians
+for each species and degree, padded to one shape. Gaussians at a ratio of 1.3 are nearly linearly
+dependent: orthonormalizing them exactly would amplify rounding errors. Contractions whose overlap
+eigenvalue is below :data:`MIN_EIGENVALUE` are therefore left shorter than one.
 """
 
 from __future__ import annotations
 
-from math import gamma, pi
+from math import pi
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
+from mlcharge_flows.models.orbital.basis import overlap, transform_norms
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-LEAST = 1e-3
-"""Eigenvalue of the overlap below which a combination of Gaussians is not stretched further."""
+MIN_EIGENVALUE = 1e-3
+"""Overlap eigenvalues are not taken as smaller than this in the orthonormalization."""
 
 
 class SpeciesBasis(nn.Module):
-    """The orbitals of all species, without parameters.
+    """Orbitals of all species; no trained parameters.
 
     Parameters
     ----------
@@ -31,12 +33,12 @@ class SpeciesBasis(nn.Module):
         For each species and each of its degrees the smallest exponent (1/angstrom^2) and the
         number of Gaussians.
     ratio
-        Of consecutive exponents.
+        Ratio of consecutive exponents.
     """
 
     exponents: torch.Tensor
     norms: torch.Tensor
-    mixtures: torch.Tensor
+    contractions: torch.Tensor
 
     def __init__(self, shells: Sequence[Sequence[tuple[float, int]]], ratio: float) -> None:
         super().__init__()
@@ -45,62 +47,90 @@ class SpeciesBasis(nn.Module):
         self.n_exponents = max(n for counts in self.counts for n in counts)
         shape = (len(shells), self.lmax + 1, self.n_exponents)
         exponents, norms = np.ones(shape), np.zeros(shape)
-        mixtures = np.zeros((*shape, self.n_exponents))
+        contractions = np.zeros((*shape, self.n_exponents))
         for species, degrees in enumerate(shells):
             for degree, (smallest, n) in enumerate(degrees):
                 alpha = smallest * ratio ** np.arange(n)
-                radial = gamma(degree + 1.5) / (2 * (2 * alpha) ** (degree + 1.5))
-                overlap = 2 * np.sqrt(np.outer(alpha, alpha)) / np.add.outer(alpha, alpha)
-                values, vectors = np.linalg.eigh(overlap ** (degree + 1.5))
+                values, vectors = np.linalg.eigh(overlap(alpha, degree))
                 exponents[species, degree, :n] = alpha
-                norms[species, degree, :n] = (
-                    radial**-0.5 * (pi / alpha) ** 1.5 / (2 * alpha) ** degree
+                norms[species, degree, :n] = transform_norms(alpha, degree)
+                contractions[species, degree, :n, :n] = (
+                    vectors / np.sqrt(np.maximum(values, MIN_EIGENVALUE)) @ vectors.T
                 )
-                mixtures[species, degree, :n, :n] = (
-                    vectors / np.sqrt(np.maximum(values, LEAST)) @ vectors.T
-                )
-        for name, array in (("exponents", exponents), ("norms", norms), ("mixtures", mixtures)):
+        buffers = {"exponents": exponents, "norms": norms, "contractions": contractions}
+        for name, array in buffers.items():
             tensor = torch.tensor(array, dtype=torch.get_default_dtype())
             self.register_buffer(name, tensor, persistent=False)
 
-    def of(self, species: torch.Tensor) -> OrbitalsOfSites:
-        """Orbitals of sites, each of a species."""
-        return OrbitalsOfSites(self, species)
+    def of(self, species: torch.Tensor) -> SpeciesOrbitals:
+        """Orbitals of the sites of a graph.
+
+        Parameters
+        ----------
+        species
+            Species of each site, shape (sites,).
+
+        Returns
+        -------
+        SpeciesOrbitals
+            The orbitals, in the order of the sites.
+        """
+        return SpeciesOrbitals(self, species)
 
 
-class OrbitalsOfSites:
-    """The orbitals of given sites; see :class:`~mlcharge_flows.models.orbital.basis.SiteOrbitals`.
+class SpeciesOrbitals:
+    """Orbitals of sites; see :class:`~mlcharge_flows.models.orbital.basis.SiteOrbitals`.
 
     Parameters
     ----------
     basis
         Of all species.
     species
-        Of each site.
+        Species of each site, shape (sites,).
     """
 
     def __init__(self, basis: SpeciesBasis, species: torch.Tensor) -> None:
         self.basis, self.species = basis, species
 
     def uncontracted(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """Coefficients of the Gaussians, zero where a species has none.
+        """Coefficients of the Gaussians from those of the contractions.
 
         Parameters
         ----------
         coefficients
-            Of nearly orthonormal combinations, shape (sites, (lmax + 1)^2, exponents).
+            Of the contractions, shape (sites, (lmax + 1)^2, exponents).
+
+        Returns
+        -------
+        torch.Tensor
+            Same shape; zero where a species has no Gaussian.
         """
         parts = [
             coefficients[:, degree**2 : (degree + 1) ** 2]
-            @ self.basis.mixtures[self.species, degree]
+            @ self.basis.contractions[self.species, degree]
             for degree in range(self.basis.lmax + 1)
         ]
         return torch.cat(parts, dim=1)
 
-    def radials_of_sites(
+    def radial_groups(
         self, q: torch.Tensor, scales: torch.Tensor | None
     ) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
-        """Sites that share their radial functions, and these at wave numbers `q`."""
+        """Groups of sites that share their radial functions.
+
+        Parameters
+        ----------
+        q
+            Lengths |G|, shape (G vectors,), 1/angstrom.
+        scales
+            Factors of the exponents, shape (sites, lmax + 1, exponents), or None.
+
+        Yields
+        ------
+        sites : torch.Tensor
+            Indices of the sites of one species, or with `scales` one site.
+        radials : list of torch.Tensor
+            F_kl(G) of each degree, shape (exponents, G vectors), angstrom^(3/2).
+        """
         for species in self.species.unique().tolist():
             sites = (self.species == species).nonzero()[:, 0]
             if scales is None:
@@ -110,14 +140,25 @@ class OrbitalsOfSites:
                     yield site[None], self._radials(q, species, scales[site])
 
     def charges(self, scales: torch.Tensor | None = None) -> torch.Tensor:
-        """Integral of each Gaussian of degree zero, shape (sites, exponents)."""
-        charges = self.basis.norms[self.species, 0] / (4 * pi) ** 0.5
+        """Integral of each Gaussian of degree zero over all space.
+
+        Parameters
+        ----------
+        scales
+            Factors of the exponents of degree zero, shape (sites, exponents), or None.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (sites, exponents), angstrom^(3/2).
+        """
+        charges: torch.Tensor = self.basis.norms[self.species, 0] / (4 * pi) ** 0.5
         return charges if scales is None else charges * scales**-0.75
 
     def _radials(
         self, q: torch.Tensor, species: int, scales: torch.Tensor | None
     ) -> list[torch.Tensor]:
-        """Radial parts of the transforms, for each degree shape (exponents, waves)."""
+        """Radial parts of the transforms, for each degree shape (exponents, G vectors)."""
         radials = []
         for degree, n in enumerate(self.basis.counts[species]):
             exponents = self.basis.exponents[species, degree, :n]

@@ -1,4 +1,4 @@
-"""A molecule in a periodic box: one copy of it, and its bonds."""
+"""A molecule in a periodic box: one copy of it, its bonds and its graph."""
 
 from __future__ import annotations
 
@@ -7,33 +7,81 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
+from scipy.spatial import cKDTree
 
 from mlcharge_flows.models.model import ModelError
-from mlcharge_flows.models.orbital.graph import neighbors
+from mlcharge_flows.models.orbital.graph import Graph, neighbors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlcharge_flows.density.crystal import Crystal
+    from mlcharge_flows.models.scdp.config import ScdpConfig
 
-BONDED = 1.3
+BOND_FACTOR = 1.3
 """Two atoms are bonded if nearer than this times the sum of their covalent radii."""
-APART = 1.2
+GAP_FACTOR = 1.2
 """Copies are farther apart than this times the widest gap within the molecule."""
 
-_UNKNOWN_RADIUS = 1.5
+_DEFAULT_RADIUS = 1.5
+"""Covalent radius of elements without a tabulated one, angstrom."""
 
 
 class NotAMoleculeError(ModelError):
-    """A crystal, or a molecule in too small a box; one line."""
+    """The cell holds a crystal, or a molecule in too small a box."""
+
+
+def graph_of(crystal: Crystal, config: ScdpConfig) -> Graph:
+    """Graph of a molecule, without edges to periodic images, or of a crystal.
+
+    Parameters
+    ----------
+    crystal
+        A crystal, or a molecule in a box.
+    config
+        ``periodic`` selects one of the two; ``virtual`` the virtual sites.
+
+    Returns
+    -------
+    Graph
+        Ions and virtual sites with their edges.
+
+    Raises
+    ------
+    NotAMoleculeError
+        A molecule is expected, and this is none.
+    ValueError
+        The config lacks an element of the crystal.
+    """
+    if config.periodic:
+        return Graph.of(crystal, config)
+    ions = one_copy(crystal)
+    midpoints = bond_midpoints(crystal.symbols, ions) if config.virtual == "bonds" else ions[:0]
+    sites = np.concatenate([ions, midpoints])
+    return Graph.from_pairs(
+        crystal.symbols,
+        [0] * len(midpoints),
+        sites @ np.linalg.inv(crystal.lattice),
+        _pairs(sites, config.cutoff),
+        config,
+    )
+
+
+def _pairs(sites: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Directed pairs closer than a cutoff and the vectors between them, without images."""
+    pairs = cKDTree(sites).query_pairs(cutoff, output_type="ndarray")
+    pairs = np.concatenate([pairs, pairs[:, ::-1]])
+    pairs = pairs[np.lexsort(pairs.T[::-1])]
+    centers, others = pairs.T
+    return centers, others, sites[others] - sites[centers]
 
 
 def one_copy(crystal: Crystal) -> np.ndarray:
-    """Cartesian positions of one whole copy of the molecule, however the walls cut it.
+    """Cartesian positions of one whole copy of the molecule, wherever the box cuts it.
 
     From the first ion on, the ion nearest to those placed already comes next, as its nearest image.
     If copies are farther from each other than the widest gap that this bridges, there is only one
-    such copy, but for a lattice vector.
+    such copy, up to a lattice vector.
 
     Parameters
     ----------
@@ -52,7 +100,7 @@ def one_copy(crystal: Crystal) -> np.ndarray:
     """
     lattice = crystal.lattice
     cells = np.array(list(itertools.product((-1, 0, 1), repeat=3))) @ lattice
-    placed = crystal.positions @ lattice
+    placed: np.ndarray = crystal.positions @ lattice
     left = set(range(1, len(crystal)))
     gaps = np.full(len(crystal), np.inf)
     nearest = placed.copy()
@@ -66,28 +114,28 @@ def one_copy(crystal: Crystal) -> np.ndarray:
         closer = lengths[rows, chosen] < gaps
         gaps[closer] = lengths[rows, chosen][closer]
         nearest[closer] = placed[last] + images[rows, chosen][closer]
-        last = min(left, key=lambda ion: gaps[ion])
+        last = min(left, key=lambda ion: float(gaps[ion]))
         left.remove(last)
         placed[last], widest = nearest[last], max(widest, float(gaps[last]))
-    _check(crystal, placed, widest)
+    _check_gap(crystal, placed, widest)
     return placed
 
 
-def _check(crystal: Crystal, placed: np.ndarray, widest: float) -> None:
+def _check_gap(crystal: Crystal, placed: np.ndarray, widest: float) -> None:
     positions = placed @ np.linalg.inv(crystal.lattice)
-    centers, others, vectors = neighbors(crystal.lattice, positions, APART * widest)
+    centers, others, vectors = neighbors(crystal.lattice, positions, GAP_FACTOR * widest)
     elsewhere = np.linalg.norm(vectors - (placed[others] - placed[centers]), axis=1) > 1e-3
     if np.any(elsewhere):
         between = np.linalg.norm(vectors[elsewhere], axis=1).min()
         raise NotAMoleculeError(
-            f"not a molecule alone in its box: ions of two copies are {between:.2f} angstrom "
-            f"apart, gaps within one are up to {widest:.2f}; enlarge the box, or take a model of "
+            f"not an isolated molecule: ions of two periodic images are {between:.2f} angstrom "
+            f"apart, gaps within one are up to {widest:.2f}; enlarge the box, or use a model of "
             "crystals"
         )
 
 
 def bond_midpoints(symbols: Sequence[str], placed: np.ndarray) -> np.ndarray:
-    """Middles of the bonds of a molecule.
+    """Midpoints of the bonds of a molecule.
 
     Parameters
     ----------
@@ -101,6 +149,10 @@ def bond_midpoints(symbols: Sequence[str], placed: np.ndarray) -> np.ndarray:
     numpy.ndarray
         Shape (bonds, 3), angstrom.
 
+    References
+    ----------
+    B. Cordero et al., Dalton Trans. 2832 (2008): covalent radii, as tabulated in pymatgen.
+
     Examples
     --------
     >>> import numpy as np
@@ -108,8 +160,9 @@ def bond_midpoints(symbols: Sequence[str], placed: np.ndarray) -> np.ndarray:
     >>> bond_midpoints(["O", "H", "H"], water).round(2).tolist()
     [[0.0, 0.38, -0.18], [0.0, -0.38, -0.18]]
     """
-    # Cordero et al., Dalton Trans. 2832 (2008), as tabulated in pymatgen.
-    radii = np.array([CovalentRadius.radius.get(symbol, _UNKNOWN_RADIUS) for symbol in symbols])
+    radii = np.array([CovalentRadius.radius.get(symbol, _DEFAULT_RADIUS) for symbol in symbols])
     distances = np.linalg.norm(placed[:, None] - placed, axis=-1)
-    first, second = np.nonzero(np.triu(distances < BONDED * np.add.outer(radii, radii), k=1))
-    return (placed[first] + placed[second]) / 2
+    bonded = np.triu(distances < BOND_FACTOR * np.add.outer(radii, radii), k=1)
+    first, second = np.nonzero(bonded)
+    midpoints: np.ndarray = (placed[first] + placed[second]) / 2
+    return midpoints

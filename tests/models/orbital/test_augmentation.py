@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the models extra")
 
 from mlcharge_flows.density.augmentation import blocks, n_occupancies  # noqa: E402
-from mlcharge_flows.models.orbital.occupancies import N_EXPONENTS, OccupancyResponse  # noqa: E402
+from mlcharge_flows.models.orbital.augmentation import N_EXPONENTS, AugmentationResponse  # noqa: E402
 
 CHANNELS = {"O": (0, 0, 1, 1), "Ce": (0, 3)}
 LMAX, N_IONS = 2, 90
@@ -13,7 +13,7 @@ LMAX, N_IONS = 2, 90
 
 def response():
     torch.manual_seed(4)
-    return OccupancyResponse(list(CHANNELS), CHANNELS, LMAX)
+    return AugmentationResponse(list(CHANNELS), CHANNELS, LMAX)
 
 
 def projections():
@@ -62,7 +62,7 @@ def test_the_mean_of_an_element_is_spherical(species):
     pupil, channels = response(), list(CHANNELS.values())[species]
     changes = torch.randn(N_IONS, n_occupancies(channels)) + 2
     pupil.fit(species, projections(), changes)
-    first, other = pupil.means(torch.tensor([species, species]))
+    first, other = pupil.element_means(torch.tensor([species, species]))
     assert torch.equal(first, other)
     entries = [entry.L == 0 for entry in blocks(channels) for _ in range(2 * entry.L + 1)]
     spherical = torch.tensor(entries)
@@ -74,6 +74,6 @@ def test_changes_are_measured_by_the_largest_that_was_fitted():
     pupil = response()
     changes = torch.randn(N_IONS, n_occupancies(CHANNELS["O"]))
     pupil.fit(0, projections(), changes)
-    excesses = [pupil.excess(0, change) for change in changes]
+    excesses = [pupil.relative_change(0, change) for change in changes]
     assert max(excesses) == pytest.approx(1.0)
-    assert pupil.excess(0, -3 * changes[7]) == pytest.approx(3 * excesses[7])
+    assert pupil.relative_change(0, -3 * changes[7]) == pytest.approx(3 * excesses[7])

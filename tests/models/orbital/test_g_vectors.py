@@ -12,7 +12,7 @@ from orbital_models import crystal, precision  # noqa: E402
 
 from mlcharge_flows.density.harmonics import real_harmonics  # noqa: E402
 from mlcharge_flows.models.orbital.basis import GaussianBasis  # noqa: E402
-from mlcharge_flows.models.orbital.plane_waves import PlaneWaves  # noqa: E402
+from mlcharge_flows.models.orbital.g_vectors import GVectors  # noqa: E402
 
 SHAPE = (20, 21, 24)
 LMAX = 3
@@ -58,11 +58,11 @@ def test_density_agrees_with_the_real_space_sum(sums, dtype, tolerance):
     ions, coefficients, scales, plain, scaled = sums
     with precision(dtype):
         basis = GaussianBasis(0.7, 1.8, N_EXPONENTS, LMAX)
-        waves = PlaneWaves.of(ions, SHAPE, 30.0, LMAX)
+        waves = GVectors.of(ions, SHAPE, 30.0, LMAX)
         phases = waves.phases(torch.from_numpy(ions.positions))
         given = torch.tensor(coefficients, dtype=dtype)
         for factors, expected in ((None, plain), (torch.tensor(scales, dtype=dtype), scaled)):
-            grid = waves.on_grid(waves.density(given, phases, basis, factors))
+            grid = waves.to_grid(waves.density(given, phases, basis, factors))
             # The grid's own cutoff is felt where the narrowest Gaussians have not decayed.
             size = np.abs(expected).max()
             assert np.abs(grid.numpy() - expected).max() < max(tolerance, 2e-6) * size
@@ -76,9 +76,9 @@ def test_a_monopole_lacks_only_its_mean():
     expected = in_real_space(ions, coefficients, alpha)
     with precision(torch.float64):
         basis = GaussianBasis(0.7, 1.8, N_EXPONENTS, LMAX)
-        waves = PlaneWaves.of(ions, SHAPE, 30.0, LMAX)
+        waves = GVectors.of(ions, SHAPE, 30.0, LMAX)
         phases = waves.phases(torch.from_numpy(ions.positions))
-        grid = waves.on_grid(waves.density(torch.tensor(coefficients), phases, basis)).numpy()
+        grid = waves.to_grid(waves.density(torch.tensor(coefficients), phases, basis)).numpy()
         charge = float(3 * basis.charges().sum())
     np.testing.assert_allclose(grid.mean(), 0.0, atol=1e-12)
     np.testing.assert_allclose(grid + charge / ions.volume, expected, atol=3e-6)
@@ -88,13 +88,13 @@ def test_gradients_are_those_of_finite_differences():
     ions = crystal()
     with precision(torch.float64):
         basis = GaussianBasis(0.7, 1.8, 2, 2)
-        waves = PlaneWaves.of(ions, (4, 4, 5), 30.0, 2)
+        waves = GVectors.of(ions, (4, 4, 5), 30.0, 2)
         phases = waves.phases(torch.from_numpy(ions.positions))
         coefficients = torch.rand(3, 9, 2, requires_grad=True)
         scales = (0.5 + torch.rand(3, 3, 2)).requires_grad_()
 
         def density(c, s):
-            return waves.on_grid(waves.density(c, phases, basis, s))
+            return waves.to_grid(waves.density(c, phases, basis, s))
 
         assert torch.autograd.gradcheck(density, (coefficients, scales))
 
@@ -106,9 +106,9 @@ def test_a_finer_grid_holds_the_coarser_one():
         coefficients = torch.rand(3, 9, 2)
         grids = []
         for shape in ((30, 32, 34), (60, 64, 68)):
-            waves = PlaneWaves.of(ions, shape, 30.0, 2)
+            waves = GVectors.of(ions, shape, 30.0, 2)
             phases = waves.phases(torch.from_numpy(ions.positions))
-            grids.append(waves.on_grid(waves.density(coefficients, phases, basis)).numpy())
+            grids.append(waves.to_grid(waves.density(coefficients, phases, basis)).numpy())
     np.testing.assert_allclose(grids[1][::2, ::2, ::2], grids[0], atol=1e-6)
 
 
@@ -116,12 +116,12 @@ def test_long_waves_fit_on_a_coarser_grid():
     """There they are what a filter leaves of the density on the whole grid."""
     ions = crystal()
     with precision(torch.float64):
-        waves = PlaneWaves.of(ions, (30, 32, 36), 30.0, LMAX)
+        waves = GVectors.of(ions, (30, 32, 36), 30.0, LMAX)
         density = torch.randn(len(waves.q), dtype=torch.complex128)
         density = torch.where(waves.miller[:, 2] == 0, 0, density)  # real in any case
         long = waves.up_to(12.0)
-        kept = waves.on_grid(torch.where(waves.q <= 12.0, density, 0))
-        coarse = long.on_grid(density[: len(long.q)])
+        kept = waves.to_grid(torch.where(waves.q <= 12.0, density, 0))
+        coarse = long.to_grid(density[: len(long.q)])
     assert 0 < len(long.q) < len(waves.q)
     assert coarse.numel() < kept.numel()
     assert float((coarse**2).mean()) == pytest.approx(float((kept**2).mean()))
@@ -135,11 +135,11 @@ def test_projections_are_the_adjoint_of_the_density():
     ions = crystal()
     with precision(torch.float64):
         basis = GaussianBasis(0.7, 1.8, 2, LMAX)
-        waves = PlaneWaves.of(ions, SHAPE, 30.0, LMAX)
+        waves = GVectors.of(ions, SHAPE, 30.0, LMAX)
         phases = waves.phases(torch.from_numpy(ions.positions))
         one, other = torch.randn(2, 3, (LMAX + 1) ** 2, 2)
         densities = [waves.density(c, phases, basis) for c in (one, other)]
-        grids = [waves.on_grid(density) for density in densities]
+        grids = [waves.to_grid(density) for density in densities]
         integral = (grids[0] * grids[1]).mean() * ions.volume
         overlap = (other * waves.projections(densities[0], phases, basis)).sum()
         torch.testing.assert_close(overlap, integral)
@@ -154,10 +154,10 @@ def test_a_projection_is_the_integral_with_the_orbital():
     orbital = in_real_space(ions, coefficients, broad)
     with precision(torch.float64):
         basis = GaussianBasis(0.7, 1.8, N_EXPONENTS, LMAX)
-        waves = PlaneWaves.of(ions, SHAPE, 30.0, LMAX)
+        waves = GVectors.of(ions, SHAPE, 30.0, LMAX)
         phases = waves.phases(torch.from_numpy(ions.positions))
         density = waves.density(torch.randn(3, (LMAX + 1) ** 2, N_EXPONENTS), phases, basis)
-        expected = (orbital * waves.on_grid(density).numpy()).mean() * ions.volume
+        expected = (orbital * waves.to_grid(density).numpy()).mean() * ions.volume
         found = waves.projections(density, phases, basis)[1, 7, 2].item()
     assert found == pytest.approx(expected, rel=1e-5)
 
@@ -169,13 +169,13 @@ def test_what_drops_out_of_a_shell_is_rounding(dtype, monkeypatch):
     with precision(dtype):
         torch.manual_seed(0)
         basis = GaussianBasis(0.28, 1.6, 12, LMAX)
-        waves = PlaneWaves.of(ions, (40, 42, 48), 24.0, LMAX)
+        waves = GVectors.of(ions, (40, 42, 48), 24.0, LMAX)
         assert (waves.q.diff() >= 0).all()
         phases = waves.phases(torch.from_numpy(ions.positions))
         coefficients = torch.randn(3, (LMAX + 1) ** 2, 12)
         found = []
         for shells in (3, 1):
-            monkeypatch.setattr("mlcharge_flows.models.orbital.plane_waves.SHELLS", shells)
+            monkeypatch.setattr("mlcharge_flows.models.orbital.g_vectors.N_SHELLS", shells)
             density = waves.density(coefficients, phases, basis)
             found.append((density, waves.projections(density, phases, basis)))
         eps = torch.finfo(dtype).eps

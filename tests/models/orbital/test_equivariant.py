@@ -7,8 +7,11 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 
 from orbital_models import precision  # noqa: E402
 
-from mlcharge_flows.models.orbital.degrees import DegreeLinear, harmonics  # noqa: E402
-from mlcharge_flows.models.orbital.sphere_product import SphereProduct  # noqa: E402
+from mlcharge_flows.models.orbital.equivariant import (  # noqa: E402
+    EquivariantLinear,
+    GauntProduct,
+    harmonics,
+)
 
 CYCLIC = [1, 2, 0]
 """e3nn's polar axis is y."""
@@ -42,7 +45,7 @@ def test_harmonics_are_e3nns(o3):
 def test_products_on_the_sphere_are_equivariant(o3, n_factors, sign):
     torch.manual_seed(0)
     with precision(torch.float64):
-        product = SphereProduct(4, n_factors)
+        product = GauntProduct(4, n_factors)
         matrix = irreps(o3).D_from_matrix(rotation(o3, sign))
         factors = torch.randn(2, 25, n_factors, 3)
         turned = torch.einsum("ab,nbfc->nafc", matrix, factors)
@@ -57,7 +60,7 @@ def test_a_product_of_two_is_the_gaunt_coupling(o3):
         left, right = torch.randn(3), torch.randn(5)
         factors = torch.zeros(1, 25, 2, 1)
         factors[0, 1:4, 0, 0], factors[0, 4:9, 1, 0] = left, right
-        (found,) = SphereProduct(4, 2)(factors)
+        (found,) = GauntProduct(4, 2)(factors)
         coupling = o3.wigner_3j(1, 2, 3)
         expected = torch.einsum("abc,a,b->c", coupling, left, right)
         part = found[0, 9:16, 0]
@@ -71,7 +74,7 @@ def test_a_product_of_two_is_the_gaunt_coupling(o3):
 def test_linear_maps_treat_components_alike(o3):
     torch.manual_seed(0)
     with precision(torch.float64):
-        linear = DegreeLinear(3, 2, 4)
+        linear = EquivariantLinear(3, 2, 4)
         matrix = irreps(o3).D_from_matrix(rotation(o3))
         features = torch.randn(2, 25, 3)
         turned = torch.einsum("ab,nbc->nac", matrix, features)

@@ -8,13 +8,13 @@ pytest.importorskip("torch", reason="needs the models extra")
 from orbital_models import crystal, salt
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.models.orbital.virtual import (
+from mlcharge_flows.models.orbital.virtual_sites import (
     bond_midpoints,
-    interstices,
+    interstitial_sites,
     virtual_sites,
 )
 
-FINDERS = [bond_midpoints, interstices]
+FINDERS = [bond_midpoints, interstitial_sites]
 
 
 def silicon():
@@ -30,21 +30,23 @@ def assert_same_sites(found, expected, lattice):
         assert np.linalg.norm(away, axis=1).min() < 1e-6
 
 
-def test_silicon_has_four_bonds_and_two_kinds_of_interstices():
+def test_silicon_has_four_bonds_and_two_kinds_of_interstitial_sites():
     found = bond_midpoints(silicon())
     expected = np.array([[1, 1, 1], [5, 1, 1], [1, 5, 1], [1, 1, 5]]) / 8
     assert_same_sites(found, expected, silicon().lattice)
-    # Two tetrahedral interstices, and four hexagonal ones half-way between them.
+    # Two tetrahedral interstitial_sites, and four hexagonal ones half-way between them.
     tetrahedral = np.array([[4.0, 4, 4], [6, 6, 6]]) / 8
     hexagonal = np.array([[5.0, 5, 5], [5, 5, 1], [5, 1, 5], [1, 5, 5]]) / 8
     expected = np.concatenate([tetrahedral, hexagonal])
-    assert_same_sites(interstices(silicon()), expected, silicon().lattice)
+    assert_same_sites(interstitial_sites(silicon()), expected, silicon().lattice)
 
 
 def test_rock_salt_has_six_bonds_and_the_cube_centers():
     found = bond_midpoints(salt())
     assert len(found) == 6
-    assert_same_sites(interstices(salt()), np.array([[0.25] * 3, [0.75] * 3]), salt().lattice)
+    assert_same_sites(
+        interstitial_sites(salt()), np.array([[0.25] * 3, [0.75] * 3]), salt().lattice
+    )
 
 
 @pytest.mark.parametrize("find", FINDERS)

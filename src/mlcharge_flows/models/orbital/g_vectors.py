@@ -1,8 +1,11 @@
-r"""The plane waves of a grid within a sphere, and the orbitals' density on them.
+r"""G vectors of a grid within a sphere, and the density of orbitals on them.
 
 .. math::
     V \rho(\mathbf G) = \sum_i e^{-i \mathbf G \cdot \mathbf R_i} \sum_l (-i)^l \sum_m
-        Y_{lm}(\hat G) \sum_k c^i_{klm} F_{kl}(G) .
+        Y_{lm}(\hat G) \sum_k c^i_{klm} F_{kl}(G) ,
+
+with the coefficients c of the orbitals on site i and their radial transforms F of
+:mod:`mlcharge_flows.models.orbital.basis`.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import torch
 from scipy.fft import next_fast_len
 
 from mlcharge_flows.density.fourier import half_frequencies
-from mlcharge_flows.models.orbital.degrees import harmonics
+from mlcharge_flows.models.orbital.equivariant import harmonics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,30 +29,30 @@ if TYPE_CHECKING:
     from mlcharge_flows.models.orbital.basis import GaussianBasis, SiteOrbitals
 
 
-SHELLS = 3
-"""Parts of the sums over waves: tables of a part fit into the cache, and wide orbitals drop out."""
+N_SHELLS = 3
+"""|G| shells of the sums: tables of one fit into the cache, and wide orbitals drop out of some."""
 
 
 @dataclass(frozen=True, eq=False)
-class PlaneWaves:
-    """Half of the sphere of plane waves of a real grid, without G = 0, from long to short.
+class GVectors:
+    """Half of the sphere of G vectors of a real grid without G = 0, in order of increasing |G|.
 
     Parameters
     ----------
     miller
-        Integer wave vectors, shape (waves, 3).
+        Integer coordinates, shape (G vectors, 3).
     index
-        Where each is in the flattened half spectrum of shape (nx, ny, nz // 2 + 1).
+        Index of each in the flattened half spectrum of shape (nx, ny, nz // 2 + 1).
     q
-        Wave numbers, shape (waves,), 1/angstrom.
+        Lengths |G|, shape (G vectors,), 1/angstrom.
     harmonics
-        Real harmonics of their directions, shape ((lmax + 1)^2, waves).
+        Real spherical harmonics of the directions, shape ((lmax + 1)^2, G vectors).
     multiplicity
         2 where -G is not in the half spectrum, else 1.
     shape
-        The grid.
+        The grid (nx, ny, nz).
     volume
-        Of the cell, angstrom^3.
+        Volume of the cell, angstrom^3.
     """
 
     miller: torch.Tensor
@@ -61,27 +64,32 @@ class PlaneWaves:
     volume: float
 
     @classmethod
-    def of(cls, crystal: Crystal, shape: tuple[int, int, int], largest: float, lmax: int) -> Self:
-        """Plane waves of a grid up to a wave number.
+    def of(cls, crystal: Crystal, shape: tuple[int, int, int], g_max: float, lmax: int) -> Self:
+        """G vectors of a grid up to a length.
 
-        Waves at the Nyquist frequency of an even grid are left out, as in a superposition of
-        atoms: the two of a pair are one there, and a shifted site cannot be told.
+        Those at the Nyquist frequency of an even grid are left out, as in a superposition of
+        atoms: G and -G coincide there, and the phase of a shifted site is not represented.
 
         Parameters
         ----------
         crystal
             The cell.
         shape
-            The fine grid.
-        largest
+            The fine grid (NGXF, NGYF, NGZF).
+        g_max
             Radius of the sphere, 1/angstrom.
         lmax
             Highest degree of the harmonics.
+
+        Returns
+        -------
+        GVectors
+            On the CPU; lengths and harmonics in torch's default type.
         """
         nx, ny, nz = shape
         axes = half_frequencies(shape)
         keep = [
-            np.abs(axis) <= min((n - 1) // 2, largest * length / (2 * pi))
+            np.abs(axis) <= min((n - 1) // 2, g_max * length / (2 * pi))
             for axis, n, length in zip(
                 axes, shape, np.linalg.norm(crystal.lattice, axis=1), strict=True
             )
@@ -90,7 +98,7 @@ class PlaneWaves:
         miller = np.stack([axis[place] for axis, place in zip(axes, places.T, strict=True)], -1)
         vectors = miller @ crystal.reciprocal
         q = np.linalg.norm(vectors, axis=1)
-        inside = np.flatnonzero((q <= largest) & (q > 0))
+        inside = np.flatnonzero((q <= g_max) & (q > 0))
         inside = inside[np.argsort(q[inside], kind="stable")]
         places, miller, vectors, q = places[inside], miller[inside], vectors[inside], q[inside]
         dtype = torch.get_default_dtype()
@@ -104,29 +112,56 @@ class PlaneWaves:
             crystal.volume,
         )
 
-    def to(self, device: torch.device | str) -> PlaneWaves:
-        """Return the same waves on a device."""
-        names = ("miller", "index", "q", "harmonics", "multiplicity")
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
-
-    def up_to(self, largest: float) -> PlaneWaves:
-        """Return the waves up to a wave number, on the coarsest quick grid that holds them.
+    def to(self, device: torch.device | str) -> GVectors:
+        """Copy the G vectors to a device.
 
         Parameters
         ----------
-        largest
-            1/angstrom.
+        device
+            Such as ``cpu`` or ``cuda``.
+
+        Returns
+        -------
+        GVectors
+            The same G vectors there.
         """
-        kept = int(torch.searchsorted(self.q, largest, right=True))
+        names = ("miller", "index", "q", "harmonics", "multiplicity")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+    def up_to(self, g_max: float) -> GVectors:
+        """G vectors up to a length, on the smallest grid with a fast Fourier transform.
+
+        Parameters
+        ----------
+        g_max
+            Largest |G|, 1/angstrom.
+
+        Returns
+        -------
+        GVectors
+            The first of these G vectors, with another grid and other indices.
+        """
+        kept = int(torch.searchsorted(self.q, g_max, right=True))
         miller = self.miller[:kept]
         nx, ny, nz = (next_fast_len(2 * int(most) + 1) for most in miller.abs().amax(0))
         x, y, z = (miller.long() % torch.tensor([nx, ny, nz], device=miller.device)).T
         return replace(
-            self.some(slice(kept)), index=(x * ny + y) * (nz // 2 + 1) + z, shape=(nx, ny, nz)
+            self.select(slice(kept)), index=(x * ny + y) * (nz // 2 + 1) + z, shape=(nx, ny, nz)
         )
 
-    def some(self, chosen: slice | torch.Tensor) -> PlaneWaves:
-        """Return some of the waves; indices must ascend."""
+    def select(self, chosen: slice | torch.Tensor) -> GVectors:
+        """Select some of the G vectors.
+
+        Parameters
+        ----------
+        chosen
+            Slice or ascending indices.
+
+        Returns
+        -------
+        GVectors
+            Those, on the same grid.
+        """
         return replace(
             self,
             miller=self.miller[chosen],
@@ -137,13 +172,18 @@ class PlaneWaves:
         )
 
     def phases(self, positions: torch.Tensor) -> torch.Tensor:
-        """Structure factors exp(-i G R) of sites, shape (sites, waves), complex.
+        """Phase factors exp(-i G R) of sites.
 
         Parameters
         ----------
         positions
-            Fractional coordinates, shape (sites, 3), double precision: the phases reach hundreds
-            of turns.
+            Fractional coordinates, shape (sites, 3), double precision: G R reaches hundreds of
+            turns.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (sites, G vectors), complex.
         """
         turns = positions @ self.miller.T
         angles = (-2 * pi * (turns - torch.round(turns))).to(self.q.dtype)
@@ -156,29 +196,29 @@ class PlaneWaves:
         basis: SiteOrbitals,
         scales: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Plane-wave coefficients of a density of orbitals.
+        """Fourier coefficients of a density of orbitals.
 
         Parameters
         ----------
         coefficients
-            Of the Gaussians, shape (sites, components, exponents).
+            Of the Gaussians, shape (sites, (lmax + 1)^2, exponents).
         phases
-            Structure factors, see :meth:`phases`.
+            Phase factors of the sites, see :meth:`phases`.
         basis
-            The Gaussians of these sites.
+            Orbitals of these sites.
         scales
-            Factors of the exponents, shape (sites, degrees, exponents), or None.
+            Factors of the exponents, shape (sites, lmax + 1, exponents), or None.
 
         Returns
         -------
         torch.Tensor
-            Shape (waves,), complex, electrons.
+            Shape (G vectors,), complex, electrons.
         """
-        waves = []
-        for sites, radials in basis.radials_of_sites(self.q, scales):
+        densities = []
+        for sites, radials in basis.radial_groups(self.q, scales):
             amplitudes = self._amplitudes(coefficients[sites], radials)
-            waves.append(torch.einsum("sg,sg->g", amplitudes, phases[sites]))
-        return torch.stack(waves).sum(0) if len(waves) > 1 else waves[0]
+            densities.append(torch.einsum("sg,sg->g", amplitudes, phases[sites]))
+        return torch.stack(densities).sum(0) if len(densities) > 1 else densities[0]
 
     def projections(
         self, density: torch.Tensor, phases: torch.Tensor, basis: GaussianBasis
@@ -188,11 +228,11 @@ class PlaneWaves:
         Parameters
         ----------
         density
-            Plane-wave coefficients, shape (waves,), complex, electrons.
+            Fourier coefficients, shape (G vectors,), complex, electrons.
         phases
-            Structure factors of the sites.
+            Phase factors of the sites, shape (sites, G vectors).
         basis
-            The Gaussians, the same on all sites, of degrees that :attr:`harmonics` reaches.
+            The Gaussians, the same on all sites, with degrees up to that of :attr:`harmonics`.
 
         Returns
         -------
@@ -206,19 +246,19 @@ class PlaneWaves:
             angular = self.harmonics[degree**2 : (degree + 1) ** 2]
             overlaps = around.real.new_zeros(len(phases), 2 * degree + 1, len(radial))
             for shell in self._shells():
-                first = _first_that_reaches(radial, shell)
+                first = _first_in_shell(radial, shell)
                 table = (angular[:, None, shell] * radial[first:, shell]).flatten(0, 1)
-                own = turned[degree % 4][:, shell] @ table.T
-                overlaps[:, :, first:] += own.unflatten(1, (2 * degree + 1, -1))
+                products = turned[degree % 4][:, shell] @ table.T
+                overlaps[:, :, first:] += products.unflatten(1, (2 * degree + 1, -1))
             parts.append(overlaps)
         return torch.cat(parts, dim=1)
 
     def _amplitudes(
         self, coefficients: torch.Tensor, radials: Sequence[torch.Tensor]
     ) -> torch.Tensor:
-        """Transforms of the sites' densities about themselves, shape (sites, waves), complex."""
+        """Transforms of the densities of the sites about themselves, shape (sites, G vectors)."""
         # (-i)^l: even degrees make the real part, odd ones the imaginary part. One matrix product
-        # for each and every shell of waves, over all components and exponents that reach it.
+        # for each part and shell, over all components and exponents that are not zero in it.
         parts: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
         for shell in self._shells():
             for parity in (0, 1):
@@ -226,7 +266,7 @@ class PlaneWaves:
                 for degree in range(parity, len(radials), 2):
                     components = slice(degree**2, (degree + 1) ** 2)
                     sign = (-1) ** ((degree + parity) // 2)
-                    first = _first_that_reaches(radials[degree], shell)
+                    first = _first_in_shell(radials[degree], shell)
                     known = coefficients[:, components, first : len(radials[degree])]
                     rows.append(sign * known.flatten(1))
                     table = self.harmonics[components, None, shell] * radials[degree][first:, shell]
@@ -235,20 +275,32 @@ class PlaneWaves:
         return torch.complex(*(torch.cat(part, dim=1) for part in parts))
 
     def _shells(self) -> list[slice]:
-        """The waves in parts of equal length, from long ones to short ones."""
-        edges = torch.linspace(0, len(self.q), SHELLS + 1).round().int().tolist()
+        """|G| shells with equal numbers of G vectors, from low to high |G|."""
+        edges = torch.linspace(0, len(self.q), N_SHELLS + 1).round().int().tolist()
         return [slice(low, high) for low, high in pairwise(edges) if low < high]
 
-    def on_grid(self, waves: torch.Tensor) -> torch.Tensor:
-        """Density on the grid, electrons/angstrom^3, of plane-wave coefficients in electrons."""
+    def to_grid(self, density: torch.Tensor) -> torch.Tensor:
+        """Density on the grid from its Fourier coefficients.
+
+        Parameters
+        ----------
+        density
+            Shape (G vectors,), complex, electrons.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (nx, ny, nz), electrons/angstrom^3; its mean is zero.
+        """
         nx, ny, nz = self.shape
-        half = waves.new_zeros(nx * ny * (nz // 2 + 1)).index_put((self.index,), waves)
-        grid = torch.fft.irfftn(half.view(nx, ny, nz // 2 + 1), s=self.shape, norm="forward")
+        half = density.new_zeros(nx * ny * (nz // 2 + 1)).index_put((self.index,), density)
+        half = half.view(nx, ny, nz // 2 + 1)
+        grid: torch.Tensor = torch.fft.irfftn(half, s=self.shape, norm="forward")
         return grid / self.volume
 
 
-def _first_that_reaches(radial: torch.Tensor, shell: slice) -> int:
-    """First of some orbitals, wide to narrow, that is more than rounding in a shell of waves."""
+def _first_in_shell(radial: torch.Tensor, shell: slice) -> int:
+    """First of some orbitals, wide to narrow, that is above rounding in a |G| shell."""
     size = radial.detach().abs()
     there = size[:, shell].amax(1) > torch.finfo(radial.dtype).eps * size.amax(1)
     return int(there.int().argmax()) if there.any() else len(radial) - 1
