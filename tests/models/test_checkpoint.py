@@ -1,4 +1,5 @@
 import json
+import re
 import struct
 from dataclasses import replace
 
@@ -10,8 +11,10 @@ from pydantic import ValidationError
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.models.card import Card
 from mlcharge_flows.models.checkpoint import (
+    RENAMED_WEIGHTS,
     CheckpointError,
     checksum,
+    current_name,
     read_card,
     read_checkpoint,
     write_checkpoint,
@@ -120,3 +123,47 @@ def test_a_card_holds_no_nan(checkpoint):
         Card.model_validate(facts)
     with pytest.raises(ValidationError, match="pattern"):
         Card.model_validate(checkpoint.card.model_dump() | {"name": "../evil"})
+
+
+OLD_NAMES = {
+    "description.learned.weight": "embedding.learned.weight",
+    "occupancies.response_3": "augmentation.response_3",
+    "softness.0.bias": "charge_weight.0.bias",
+    "interactions.0.mean_neighbours": "interactions.0.mean_neighbors",
+    "interactions.1.weights.2.weight": "interactions.1.radial.2.weight",
+    "interactions.1.heard.weight": "interactions.1.aggregated.weight",
+    "interactions.1.kept.weight": "interactions.1.residual.weight",
+    "interactions.1.mixed.weight": "interactions.1.update.weight",
+    "interactions.1.coupling.where.weight": "interactions.1.coupling.direction.weight",
+    "interactions.1.coupling.what.weight": "interactions.1.coupling.feature.weight",
+    "interactions.1.coupling.mixed.weight": "interactions.1.coupling.update.weight",
+    "head.kept.weight": "head.residual.weight",
+    "head.mixed.weight": "head.update.weight",
+    "head.factors.weight": "head.factors.weight",
+    "readout": "readout",
+}
+
+
+@pytest.mark.parametrize("architecture", ["orbital", "scdp"])
+def test_old_names_of_weights_are_mapped_and_new_ones_kept(architecture):
+    for old, new in OLD_NAMES.items():
+        assert current_name(architecture, old) == new
+        assert current_name(architecture, new) == new
+        assert current_name("tiny", old) == old
+
+
+@pytest.mark.parametrize("architecture", ["orbital", "scdp"])
+def test_every_renaming_applies_to_some_old_name(architecture):
+    for pattern, _ in RENAMED_WEIGHTS[architecture]:
+        assert any(re.search(pattern, old) for old in OLD_NAMES), pattern
+
+
+def test_weights_of_an_earlier_version_are_read_under_their_new_names(checkpoint, tmp_path):
+    old = {"softness.0.bias": torch.tensor([1.0]), "readout": torch.tensor([2.0])}
+    card = checkpoint.card.model_copy(update={"architecture": "orbital"})
+    write_checkpoint(tmp_path / "a", replace(checkpoint, card=card, weights=old))
+    weights = read_checkpoint(tmp_path / "a").weights
+    assert {name: float(value) for name, value in weights.items()} == {
+        "charge_weight.0.bias": 1.0,
+        "readout": 2.0,
+    }

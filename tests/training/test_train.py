@@ -312,8 +312,10 @@ def test_a_further_round_of_messages_begins_where_the_earlier_stage_ended(
     torch.testing.assert_close(after.coefficients, before.coefficients)
     task.losses(task.network, [example])["loss"].backward()
     second, third = task.network.interactions[1:]
-    assert (third.mixed.weight.grad != 0).any(), "it can learn"
-    assert (second.coupling.mixed.weight.grad != 0).any(), "and so can new messages of an old round"
+    assert (third.update.weight.grad != 0).any(), "it can learn"
+    assert (second.coupling.update.weight.grad != 0).any(), (
+        "and so can new messages of an old round"
+    )
 
 
 @pytest.mark.parametrize(
