@@ -88,7 +88,7 @@ def energy_of_error(
 
 def smooth(equations: KohnSham, start: ChgcarDensity) -> UGArray:
     """Smooth density, core included, on the grid of exchange and correlation."""
-    equations.start_from(start)
+    equations.set_initial_density(start)
     return equations.potential_calculator.interpolate(equations.density.nt_sR[0])
 
 

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING
 
 from steps_by_error import copy_inputs
 
-from mlcharge_flows.gpaw_vasp.first_orbitals import first_orbitals
-from mlcharge_flows.gpaw_vasp.fourier_library import use_fast_transforms
+from mlcharge_flows.gpaw_vasp.command import use_mkl_transforms
 from mlcharge_flows.gpaw_vasp.inputs import read_inputs
 from mlcharge_flows.gpaw_vasp.kohn_sham import KohnSham
+from mlcharge_flows.gpaw_vasp.lcao import lcao_guess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ def seconds(work: Callable[..., object], *given: object) -> float:
 
 def first_potential(run: Path) -> tuple[KohnSham, Hamiltonian, Potential]:
     """The equations of a finished run, and the potential of its superposition of atoms."""
-    use_fast_transforms()
+    use_mkl_transforms()
     with tempfile.TemporaryDirectory() as inputs:
         copy_inputs(run, Path(inputs))
         equations = KohnSham(read_inputs(Path(inputs)))
@@ -66,7 +66,7 @@ def main() -> None:
         times = [
             (
                 seconds(builder.create_ibz_wave_functions, basis, potential),
-                seconds(first_orbitals, builder, hamiltonian, potential),
+                seconds(lcao_guess, builder, hamiltonian, potential),
             )
             for _ in range(REPEATS)
         ]

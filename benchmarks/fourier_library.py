@@ -20,7 +20,7 @@ from time import perf_counter
 import numpy as np
 from scipy import fft
 
-from mlcharge_flows.gpaw_vasp.fourier_library import use_fast_transforms
+from mlcharge_flows.gpaw_vasp.command import use_mkl_transforms
 
 SIZES, REPEATS, CALLS = (24, 30, 32, 36, 40, 48), 15, 10
 
@@ -35,7 +35,7 @@ def seconds(values: np.ndarray) -> float:
 
 def main() -> None:
     """Print the table."""
-    if not use_fast_transforms():
+    if not use_mkl_transforms():
         raise SystemExit("needs the extra mkl: pip install 'mlcharge-flows[mkl]'")
     random = np.random.default_rng(0)
     print("| grid | scipy, us | MKL, us | ratio (range) |")
@@ -46,7 +46,7 @@ def main() -> None:
         for _ in range(REPEATS):
             fft.set_global_backend("scipy")
             slow = seconds(values)
-            use_fast_transforms()
+            use_mkl_transforms()
             pairs.append((slow, seconds(values)))
         ratios = sorted(slow / fast for slow, fast in pairs)
         slow, fast = (1e6 * median(times) for times in zip(*pairs, strict=True))

@@ -25,9 +25,9 @@ from pymatgen.io.vasp.inputs import Incar, Kpoints, Poscar
 
 from mlcharge_flows.density.metrics import nmae
 from mlcharge_flows.gpaw_vasp.execute import execute
+from mlcharge_flows.gpaw_vasp.initial_density import atomic_superposition
 from mlcharge_flows.gpaw_vasp.inputs import read_inputs
 from mlcharge_flows.gpaw_vasp.potcar import potcar_text
-from mlcharge_flows.gpaw_vasp.start import superposition
 from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
 
 CRYSTALS = Path(__file__).parents[1] / "test_files" / "crystals"
@@ -78,7 +78,7 @@ def main() -> None:
                 continue
             folder, atoms = compute(parent, crystal, 2)
             own = read_chgcar(folder / "CHGCAR")
-            start = superposition(read_inputs(folder))
+            start = atomic_superposition(read_inputs(folder))
             _, again = compute(parent, crystal, 1, own)
             half = dataclasses.replace(own, augmentation=start.augmentation)
             other = dataclasses.replace(own, total=start.total)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from first_orbitals import REPEATS, first_potential, seconds
 from gpaw.core.pwacf import PWAtomCenteredFunctions
 
-from mlcharge_flows.gpaw_vasp.first_orbitals import first_orbitals
+from mlcharge_flows.gpaw_vasp.lcao import lcao_guess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ def main() -> None:
     for run in map(Path, sys.argv[1:]):
         equations, hamiltonian, potential = first_potential(run)
         builder = equations.builder
-        waves = list(first_orbitals(builder, hamiltonian, potential))
+        waves = list(lcao_guess(builder, hamiltonian, potential))
         weights = [{ion: p.conj() for ion, p in wave.P_ani.items()} for wave in waves]
 
         def stress(way: Callable[..., object], waves=waves, weights=weights) -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mlcharge_flows.density.crystal import Crystal
-    from mlcharge_flows.gpaw_vasp.transfer import Transfer
+    from mlcharge_flows.gpaw_vasp.density_conversion import DensityConverter
     from mlcharge_flows.scf.run import ScfRun
 
 EDGES = (0.0, 2.5, 5.0, 8.0, np.inf)
@@ -58,8 +58,8 @@ def main() -> None:
             read_chgcar(folder / f"{arm}-start" / "CHGCAR") for arm in ("converged", "learned")
         )
         prepare(runs / "set-up", folder / "converged-run", converged)
-        transfer = KohnSham(read_inputs(runs / "set-up")).transfer
-        for name, start in starts(converged, learned, transfer).items():
+        converter = KohnSham(read_inputs(runs / "set-up")).converter
+        for name, start in starts(converged, learned, converter).items():
             run = runs / name.replace(" ", "-")
             counted = run_from(start, run, folder / "converged-run", command)
             rows.setdefault(name, []).append(str(counted.n_total or counted.failure))
@@ -80,10 +80,10 @@ def first_energy(counted: ScfRun, run: Path) -> float:
 
 
 def starts(
-    converged: ChgcarDensity, learned: ChgcarDensity, transfer: Transfer
+    converged: ChgcarDensity, learned: ChgcarDensity, converter: DensityConverter
 ) -> dict[str, ChgcarDensity]:
     """Starts that have a part of the learned error and nothing else of it."""
-    charges = [compensation(start, transfer) for start in (converged, learned)]
+    charges = [compensation(start, converter) for start in (converged, learned)]
     error = (learned.total - charges[1]) - (converged.total - charges[0])
     found = {
         "smooth density converged": replace(learned, total=learned.total - error),
@@ -106,11 +106,11 @@ def by_length(error: np.ndarray, crystal: Crystal, edges: Sequence[float]) -> It
         yield np.fft.ifftn(np.where((q >= low) & (q < high), waves, 0)).real
 
 
-def compensation(start: ChgcarDensity, transfer: Transfer) -> np.ndarray:
+def compensation(start: ChgcarDensity, converter: DensityConverter) -> np.ndarray:
     """Compensation charge of a start's occupancies, electrons/angstrom^3."""
     assert start.augmentation is not None
-    pairs = zip(start.augmentation, transfer.channels, strict=True)
-    return transfer.compensation([to_matrix(*pair) for pair in pairs]) / Bohr**3
+    pairs = zip(start.augmentation, converter.channels, strict=True)
+    return converter.compensation_charge([to_matrix(*pair) for pair in pairs]) / Bohr**3
 
 
 if __name__ == "__main__":

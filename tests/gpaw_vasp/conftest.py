@@ -8,7 +8,7 @@ import pytest
 
 CRYSTALS = Path(__file__).parents[2] / "test_files" / "crystals"
 
-#: Gamma-centerd meshes that converge these crystals well enough for laws to hold.
+#: Gamma-centered meshes that converge these crystals well enough for laws to hold.
 MESHES = {
     "Si": (4, 4, 4),
     "MgO": (4, 4, 4),

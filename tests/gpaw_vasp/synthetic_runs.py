@@ -9,8 +9,7 @@ import numpy as np
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.paw_dataset import PawDataset
-from mlcharge_flows.gpaw_vasp.oszicar import OszicarWriter
-from mlcharge_flows.gpaw_vasp.outputs import write_outputs
+from mlcharge_flows.gpaw_vasp.outputs import OszicarWriter, write_outputs
 from mlcharge_flows.gpaw_vasp.result import ElectronicStep, Run
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def electronic_steps(count: int = 8, entropy: float = 0.002) -> tuple[Electronic
 
 
 def silicon() -> Run:
-    """An insulator on a Gamma-centerd mesh: gap 0.6 eV, from k-point 1 to k-point 3."""
+    """An insulator on a Gamma-centered mesh: gap 0.6 eV, from k-point 1 to k-point 3."""
     crystal = Crystal(
         np.array([[0.0, 2.715, 2.715], [2.715, 0.0, 2.715], [2.715, 2.715, 0.0]]),
         ("Si", "Si"),

@@ -11,8 +11,8 @@ pytest.importorskip("gpaw", reason="needs the gpaw extra")
 from pymatgen.io.vasp.inputs import Kpoints
 
 from mlcharge_flows.gpaw_vasp.execute import execute
+from mlcharge_flows.gpaw_vasp.initial_density import atomic_superposition
 from mlcharge_flows.gpaw_vasp.inputs import read_inputs
-from mlcharge_flows.gpaw_vasp.start import superposition
 from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
 
 pytestmark = pytest.mark.gpaw
@@ -34,7 +34,7 @@ def test_the_energy_is_of_second_order_in_the_density(run_folder):
     converged = run_folder("Si", "scf", **TAGS)
     scf = execute(converged).steps[-1].free_energy
     exact = read_chgcar(converged / "CHGCAR")
-    wrong = superposition(read_inputs(converged))
+    wrong = atomic_superposition(read_inputs(converged))
 
     def error(share):
         folder = run_folder("Si", f"share{share}", ICHARG=11, **TAGS)

@@ -79,7 +79,7 @@ def test_cartesian_lines_are_refused(tmp_path):
 
 def test_comments_at_line_ends_are_no_part_of_a_mesh(tmp_path):
     path = tmp_path / "KPOINTS"
-    path.write_text("mesh ! of mine\n0 ! automatic\nGamma # centerd\n2 3 4 ! divisions\n0 0 0\n")
+    path.write_text("mesh ! of mine\n0 ! automatic\nGamma # centered\n2 3 4 ! divisions\n0 0 0\n")
     assert from_file(read_kpoints(path), CUBIC).divisions == (2, 3, 4)
 
 

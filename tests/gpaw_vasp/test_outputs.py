@@ -12,7 +12,6 @@ from pymatgen.io.vasp import Kpoints, Outcar, Poscar, Vasprun
 from pymatgen.io.vasp.outputs import BSVasprun, Eigenval, UnconvergedVASPWarning
 from synthetic_runs import finished_folder, line_mode, metal, silicon, unconverged
 
-from mlcharge_flows.gpaw_vasp import outputs
 from mlcharge_flows.gpaw_vasp.outputs import OUTPUTS, clear_outputs, write_outputs
 from mlcharge_flows.vasp.outcar import read_outcar
 
@@ -354,7 +353,7 @@ def test_no_half_written_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def killed(*_: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(outputs, "outcar", killed)
+    monkeypatch.setitem(OUTPUTS, "OUTCAR", killed)
     clear_outputs(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         write_outputs(tmp_path, run)

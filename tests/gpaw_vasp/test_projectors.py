@@ -8,7 +8,7 @@ pytest.importorskip("gpaw", reason="needs the gpaw extra")
 
 from gpaw.core.pwacf import PWAtomCenteredFunctions
 
-from mlcharge_flows.gpaw_vasp.first_orbitals import first_orbitals
+from mlcharge_flows.gpaw_vasp.lcao import lcao_guess
 
 
 # Cells with ions off the origin, d projectors, real orbitals at Gamma alone.
@@ -20,7 +20,7 @@ def test_it_is_gpaws(run_folder, first_potential, name, mesh):
         run_folder(name, kpoints=Kpoints.gamma_automatic(mesh))
     )
     random = np.random.default_rng(3)
-    for wave in first_orbitals(equations.builder, hamiltonian, potential):
+    for wave in lcao_guess(equations.builder, hamiltonian, potential):
         weights = {ion: random.normal(size=p.shape) * p.conj() for ion, p in wave.P_ani.items()}
         ours = wave.pt_aiX.stress_contribution(wave.psit_nX, weights)
         slow = PWAtomCenteredFunctions.stress_contribution(wave.pt_aiX, wave.psit_nX, weights)

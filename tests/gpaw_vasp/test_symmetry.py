@@ -1,4 +1,4 @@
-"""Densities of centerd lattices, whose symmetry the grid of VASP need not have."""
+"""Densities of centered lattices, whose symmetry the grid of VASP need not have."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ A, C = 2.6, 5.6
 
 @pytest.fixture
 def tetragonal():
-    """A body-centerd cell by two edges and half the diagonal: a turn mixes the third with them."""
+    """A body-centered cell by two edges and half the diagonal: a turn mixes the third with them."""
     lattice = Lattice([[A, 0, 0], [0, A, 0], [A / 2, A / 2, C / 2]])
     return Structure(lattice, ["He", "Be"], [[0, 0, 0], [0.5, 0.5, 0.0]])
 

@@ -7,8 +7,8 @@ import os
 # One thread unless the user says otherwise; it must be set before numpy is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import importlib.util
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -25,8 +25,29 @@ app = typer.Typer(
 NO_GPAW = "GPAW is not installed: pip install 'mlcharge-flows[gpaw]'"
 
 
-def fail(message: str) -> NoReturn:
-    """Say why in one line and stop with status 2.
+def use_mkl_transforms() -> bool:
+    """Let scipy.fft, and so GPAW built without FFTW, take its Fourier transforms from Intel's MKL.
+
+    On Intel's processors a transform of an orbital then takes a third of the time of scipy's own.
+    The results are the same to rounding.
+
+    Returns
+    -------
+    bool
+        Whether ``mkl_fft`` and ``mkl-service`` are installed (``pip install
+        'mlcharge-flows[mkl]'``); without them nothing changes.
+    """
+    if find_spec("mkl_fft") is None or find_spec("mkl") is None:
+        return False
+    from mkl_fft.interfaces import scipy_fft
+    from scipy import fft
+
+    fft.set_global_backend(scipy_fft)
+    return True
+
+
+def _fail(message: str) -> NoReturn:
+    """Print the reason in one line and exit with status 2.
 
     The line goes to standard error, and also to standard output where that is a file: under a
     workflow manager ``vasp.out`` is where people look, as they do after VASP.
@@ -37,9 +58,8 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(2)
 
 
-def version(asked: bool) -> None:
-    """Print the version."""
-    if asked:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"gpaw-vasp {__version__}")
         raise typer.Exit
 
@@ -47,8 +67,11 @@ def version(asked: bool) -> None:
 @app.callback(invoke_without_command=True)
 def run(
     context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Run like `vasp_std`: compute the folder you are in, with GPAW.
@@ -66,18 +89,17 @@ def run(
     """
     if context.invoked_subcommand is not None:
         return
-    _need_gpaw()
+    _require_gpaw()
     from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
     from mlcharge_flows.gpaw_vasp.execute import execute
-    from mlcharge_flows.gpaw_vasp.fourier_library import use_fast_transforms
 
-    use_fast_transforms()
+    use_mkl_transforms()
     try:
         execute(Path.cwd())
-    except UnsupportedInputError as refusal:
-        fail(str(refusal))
+    except UnsupportedInputError as error:
+        _fail(str(error))
     except OSError as error:
-        fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
 
 
 @app.command()
@@ -89,10 +111,10 @@ def potcar(
     The layout is pymatgen's: set PMG_VASP_PSP_DIR to the folder. Each file carries header, ZVAL,
     channels, atomic density and occupancies, and says in its title that it is GPAW's.
     """
-    _need_gpaw()
+    _require_gpaw()
     from rich.progress import Progress
 
-    from mlcharge_flows.gpaw_vasp.library import fill_library
+    from mlcharge_flows.gpaw_vasp.potcar import fill_library
 
     try:
         with Progress(transient=True) as bar:
@@ -104,15 +126,15 @@ def potcar(
                 ),
             )
     except OSError as error:
-        fail(f"{error.filename or folder}: {error.strerror or error}")
+        _fail(f"{error.filename or folder}: {error.strerror or error}")
     typer.echo(f"{n_elements} elements in {folder}; use it with PMG_VASP_PSP_DIR={folder}")
 
 
-def _need_gpaw() -> None:
-    if importlib.util.find_spec("gpaw") is None:
-        fail(NO_GPAW)
+def _require_gpaw() -> None:
+    if find_spec("gpaw") is None:
+        _fail(NO_GPAW)
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run the console script."""
     app(prog_name="gpaw-vasp")

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpaw.mpi import world
 
-from mlcharge_flows.gpaw_vasp.header import program
+from mlcharge_flows.gpaw_vasp.electronic_structure import electronic_structure
+from mlcharge_flows.gpaw_vasp.initial_density import initial_density
 from mlcharge_flows.gpaw_vasp.inputs import Inputs, read_inputs
 from mlcharge_flows.gpaw_vasp.kohn_sham import KohnSham
-from mlcharge_flows.gpaw_vasp.oszicar import HEADER, OszicarWriter, format_final, format_step
-from mlcharge_flows.gpaw_vasp.outputs import clear_outputs, write_outputs
-from mlcharge_flows.gpaw_vasp.result import ElectronicStep, Run
-from mlcharge_flows.gpaw_vasp.start import choose_start
-from mlcharge_flows.gpaw_vasp.states import collect_states
+from mlcharge_flows.gpaw_vasp.outputs import (
+    OSZICAR_HEADER,
+    OszicarWriter,
+    clear_outputs,
+    format_final,
+    format_step,
+    write_outputs,
+)
+from mlcharge_flows.gpaw_vasp.result import ElectronicStep, Run, program
 from mlcharge_flows.vasp.chgcar import write_chgcar
 
 if TYPE_CHECKING:
@@ -30,8 +35,8 @@ NO_SYSTEM = "unknown system"
 def execute(folder: Path) -> Run:
     """Compute a run folder and write VASP's output files into it.
 
-    Standard output gets VASP's lines about the start and the electronic steps as they happen. The
-    CHGCAR that was read is replaced only when the run has ended, and in one step.
+    Standard output gets VASP's lines about the initial density and the electronic steps as they
+    happen. The CHGCAR that was read is replaced only when the run has ended, and atomically.
 
     Parameters
     ----------
@@ -49,31 +54,33 @@ def execute(folder: Path) -> Run:
         If the input cannot be computed.
     """
     started, clock = time.time(), time.perf_counter()
-    say: Callable[[str], None] = _print if world.rank == 0 else _silent
-    say(f" running on {world.size:4d} total cores")
-    say(f" {program()}, file formats of VASP 6; this is not VASP")
+    echo: Callable[[str], None] = _print if world.rank == 0 else _discard
+    echo(f" running on {world.size:4d} total cores")
+    echo(f" {program()}, file formats of VASP 6; this is not VASP")
     if world.rank == 0:
         clear_outputs(folder)
     inputs = read_inputs(folder)
     for line in inputs.warnings:
-        say(f" WARNING: {line}")
-    say(f" POSCAR found : {len(inputs.crystal.species):2d} types and {len(inputs.crystal):7d} ions")
+        echo(f" WARNING: {line}")
+    echo(
+        f" POSCAR found : {len(inputs.crystal.species):2d} types and {len(inputs.crystal):7d} ions"
+    )
     solver = KohnSham(inputs)
     solver.check_data_sets()
-    say(" POSCAR, INCAR and KPOINTS ok, starting setup")
-    start, messages = choose_start(folder, inputs)
+    echo(" POSCAR, INCAR and KPOINTS ok, starting setup")
+    density, messages = initial_density(folder, inputs)
     for line in messages:
-        say(f" {line}")
-    solver.start_from(start)
-    steps = _iterate(solver, folder, say)
+        echo(f" {line}")
+    solver.set_initial_density(density)
+    steps = _iterate(solver, folder, echo)
     forces, stress = solver.forces_and_stress()
-    states = collect_states(solver)
+    states = electronic_structure(solver)
     run = Run(
         crystal=inputs.crystal,
         comment=inputs.comment,
         incar=inputs.incar,
         parameters=resolved(inputs),
-        datasets=inputs.potcars,
+        datasets=inputs.datasets,
         kpoints=solver.builder.ibz.kpt_kc,
         weights=solver.builder.ibz.weight_k,
         kpoint_scheme=inputs.kpoints.scheme,
@@ -107,14 +114,36 @@ def execute(folder: Path) -> Run:
 
 
 def final_density(solver: KohnSham) -> Density:
-    """The density of the last step, as the CHGCAR holds it."""
+    """Convert the density of the last step to the content of a CHGCAR.
+
+    Parameters
+    ----------
+    solver
+        Finished run.
+
+    Returns
+    -------
+    Density
+        Density and augmentation occupancies on the fine grid.
+    """
     settings = solver.inputs.settings
     comment = str(solver.inputs.incar.get("SYSTEM", NO_SYSTEM))
-    return solver.transfer.export(solver.density, settings.lmaxmix, comment)
+    return solver.converter.from_gpaw(solver.density, settings.lmaxmix, comment)
 
 
-def resolved(inputs: Inputs) -> dict:
-    """Every tag that the run understood, with VASP's defaults filled in."""
+def resolved(inputs: Inputs) -> dict[str, Any]:
+    """Collect the tags that a run uses, with VASP's defaults filled in.
+
+    Parameters
+    ----------
+    inputs
+        What the run folder asks for.
+
+    Returns
+    -------
+    dict
+        Tag to value.
+    """
     settings, grids = inputs.settings, inputs.grids
     names = ("NGX", "NGY", "NGZ"), ("NGXF", "NGYF", "NGZF")
     return {
@@ -134,19 +163,19 @@ def resolved(inputs: Inputs) -> dict:
     }
 
 
-def _iterate(solver: KohnSham, folder: Path, say: Callable[[str], None]) -> list[ElectronicStep]:
-    """Electronic steps, told to stdout and OSZICAR as they end."""
+def _iterate(solver: KohnSham, folder: Path, echo: Callable[[str], None]) -> list[ElectronicStep]:
+    """Take electronic steps; stdout and OSZICAR get each as it ends."""
     steps: list[ElectronicStep] = []
-    say(" entering main loop")
-    say(HEADER)
+    echo(" entering main loop")
+    echo(OSZICAR_HEADER)
     oszicar = OszicarWriter(folder / "OSZICAR") if world.rank == 0 else None
     try:
         for step in solver.iterate():
             steps.append(step)
-            say(format_step(step))
+            echo(format_step(step))
             if oszicar:
                 oszicar.write(step)
-        say(format_final(steps[-1]))
+        echo(format_final(steps[-1]))
         if oszicar:
             oszicar.finish(steps[-1])
     finally:
@@ -159,5 +188,5 @@ def _print(line: str) -> None:
     print(line, flush=True)
 
 
-def _silent(line: str) -> None:
-    """Other processes than the first say nothing."""
+def _discard(line: str) -> None:
+    """Print nothing: only the first process prints."""

@@ -48,7 +48,7 @@ class Inputs:
         Tags with defaults.
     kpoints
         k-points.
-    potcars
+    datasets
         PAW data sets, one per species of the POSCAR.
     grids
         VASP's coarse and fine FFT grids.
@@ -61,19 +61,19 @@ class Inputs:
     incar: dict[str, Any]
     settings: Settings
     kpoints: KPointSet
-    potcars: tuple[PawDataset, ...]
+    datasets: tuple[PawDataset, ...]
     grids: FFTGrids
     warnings: list[str]
 
     @property
     def n_electrons(self) -> float:
         """NELECT of the neutral cell."""
-        return n_electrons(self.potcar_of_ion)
+        return n_electrons(self.dataset_of_ion)
 
     @property
-    def potcar_of_ion(self) -> list[PawDataset]:
+    def dataset_of_ion(self) -> list[PawDataset]:
         """The data set of each ion."""
-        return _of_ions(self.potcars, self.crystal)
+        return _of_ions(self.datasets, self.crystal)
 
 
 def read_inputs(folder: Path) -> Inputs:

@@ -1,9 +1,15 @@
 """Self-consistency counted as VASP counts it, on GPAW's building blocks.
 
-One electronic step = three passes of GPAW's PPCG eigensolver over all bands (one with ALGO = Fast,
-once the density moves), new occupations, the energy of the input density, then (after the
-fixed-density steps) the output density and Pulay mixing. ``d eps`` is what the orbital update
-gained at fixed potential, as in VASP.
+One electronic step is three iterations of GPAW's PPCG eigensolver over all bands (one with ALGO =
+Fast, once the density changes), new occupations, the energy of the input density, then (after the
+fixed-density steps) the output density and mixing. ``d eps`` is the change of the band energy by
+the orbital update at fixed potential, as in VASP.
+
+References
+----------
+VASP wiki, OSZICAR, NELMDL, ALGO and EDIFF.
+G. Kresse and J. Furthmueller, Phys. Rev. B 54, 11169 (1996), for VASP's scheme.
+P. E. Bloechl, Phys. Rev. B 50, 17953 (1994), for the projector augmented-wave method.
 """
 
 from __future__ import annotations
@@ -11,7 +17,7 @@ from __future__ import annotations
 import time
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
@@ -21,13 +27,14 @@ from gpaw.mpi import world
 from gpaw.new.calculation import DFT
 from gpaw.new.symmetry import SymmetryAnalysisBug
 
+from mlcharge_flows.errors import one_line
+from mlcharge_flows.gpaw_vasp.density_conversion import DensityConverter
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
-from mlcharge_flows.gpaw_vasp.first_orbitals import first_orbitals
-from mlcharge_flows.gpaw_vasp.kerker import Kerker
+from mlcharge_flows.gpaw_vasp.lcao import lcao_guess
+from mlcharge_flows.gpaw_vasp.mixing import KerkerPulay
 from mlcharge_flows.gpaw_vasp.plane_waves import count_plane_waves
-from mlcharge_flows.gpaw_vasp.result import ElectronicStep
+from mlcharge_flows.gpaw_vasp.result import EV_PER_A3_IN_KB, ElectronicStep
 from mlcharge_flows.gpaw_vasp.symmetry import symmetric_grid, symmetry
-from mlcharge_flows.gpaw_vasp.transfer import Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,21 +42,38 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.density import Density
     from mlcharge_flows.gpaw_vasp.inputs import Inputs
 
-#: Three passes of the conjugate-gradient block solver reduce d eps about a hundredfold per step, as
-#: VASP's Davidson scheme does; with fewer, orbitals and not densities decide the step count.
-PASSES = 3
-#: ALGO = Fast and VeryFast, where VASP takes the cheaper RMM-DIIS.
-FAST_PASSES = 1
-
-#: 1 eV/angstrom^3 in kB.
-EV_PER_A3_IN_KB = 1602.1766208
+#: PPCG iterations of one step. Three reduce d eps about a hundredfold, as VASP's Davidson scheme
+#: does; with fewer, orbitals and not densities decide the step count.
+PPCG_ITERATIONS = 3
+#: The same with ALGO = Fast and VeryFast, where VASP takes the cheaper RMM-DIIS.
+FAST_PPCG_ITERATIONS = 1
 
 
-def occupations(ismear: int, sigma: float) -> dict:
-    """GPAW's occupation scheme for ISMEAR and SIGMA.
+def occupation_scheme(ismear: int, sigma: float) -> dict[str, Any]:
+    """Translate ISMEAR and SIGMA to GPAW's occupation scheme.
 
-    ISMEAR = -5 is the tetrahedron method with Bloechl corrections, -1 Fermi-Dirac, 0 Gaussian
-    smearing (Methfessel-Paxton of order 0), 1 and 2 Methfessel-Paxton (VASP wiki, ISMEAR).
+    Parameters
+    ----------
+    ismear
+        -5 is the tetrahedron method with Bloechl's corrections, -1 Fermi-Dirac, 0 Gaussian
+        smearing (Methfessel-Paxton of order 0), 1 and 2 Methfessel-Paxton.
+    sigma
+        Width, in eV.
+
+    Returns
+    -------
+    dict
+        GPAW's parameter.
+
+    References
+    ----------
+    VASP wiki, ISMEAR; P. E. Bloechl, O. Jepsen and O. K. Andersen, Phys. Rev. B 49, 16223 (1994);
+    M. Methfessel and A. T. Paxton, Phys. Rev. B 40, 3616 (1989).
+
+    Examples
+    --------
+    >>> occupation_scheme(-1, 0.1)
+    {'name': 'fermi-dirac', 'width': 0.1}
     """
     if ismear == -5:
         return {"name": "improved-tetrahedron-method"}
@@ -60,7 +84,7 @@ def occupations(ismear: int, sigma: float) -> dict:
 
 @contextmanager
 def _gpaw_setup() -> Iterator[None]:
-    """Turn what GPAW says of an input that it cannot set up into one line."""
+    """Turn GPAW's errors about an input that it cannot set up into one line."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -71,17 +95,28 @@ def _gpaw_setup() -> Iterator[None]:
                 "set ISYM = 0 or another SYMPREC in INCAR"
             ) from None
         except (ValueError, FileNotFoundError, RuntimeError, np.linalg.LinAlgError) as error:
-            reason = (str(error).strip().splitlines() or [repr(error)])[0]
-            raise UnsupportedInputError(f"GPAW refuses this input: {reason}") from error
+            reason = str(error).strip().partition("\n")[0]
+            raise UnsupportedInputError(
+                f"GPAW refuses this input: {one_line(reason or repr(error))}"
+            ) from error
 
 
 class KohnSham:
-    """The equations of one fixed geometry.
+    """Kohn-Sham equations of one fixed geometry.
 
     Parameters
     ----------
     inputs
         What the run folder asks for.
+
+    Attributes
+    ----------
+    density
+        GPAW's density, at first the superposition of GPAW's own atoms.
+    converter
+        Conversion between that density and CHGCAR contents.
+    converged
+        Whether the last step met the stop rule.
 
     Raises
     ------
@@ -89,7 +124,7 @@ class KohnSham:
         If GPAW cannot set the calculation up.
     """
 
-    def __init__(self, inputs: Inputs):
+    def __init__(self, inputs: Inputs) -> None:
         self.inputs = inputs
         crystal = inputs.crystal
         self.atoms = Atoms(
@@ -100,7 +135,7 @@ class KohnSham:
             self._check_bands()
             self.basis = self.builder.create_basis_set()
             self.density = self.builder.density_from_superposition(self.basis)
-        self.transfer = Transfer(
+        self.converter = DensityConverter(
             crystal,
             self.builder.setups,
             # VASP's fine grid need not be GPAW's, which is always twice the coarse one.
@@ -109,7 +144,7 @@ class KohnSham:
             self.builder.atomdist,
         )
         self.converged = False
-        #: Band energy of the present orbitals in the present potential, hartree.
+        #: Band energy of the current orbitals in the current potential, in hartree.
         self.expected_band_energy: float | None = None
 
     def _build(self) -> None:
@@ -122,17 +157,17 @@ class KohnSham:
             kpts=inputs.kpoints.sampling(),  # type: ignore[arg-type]
             gpts=symmetric_grid(inputs.grids.coarse, rotations.rotations),
             nbands=settings.nbands,
-            occupations=occupations(settings.ismear, settings.sigma),
-            eigensolver={"name": "ppcg", "niter": PASSES},
-            mixer=Kerker(settings.amix, settings.bmix, settings.amin, settings.encut),
+            occupations=occupation_scheme(settings.ismear, settings.sigma),
+            eigensolver={"name": "ppcg", "niter": PPCG_ITERATIONS},
+            mixer=KerkerPulay(settings.amix, settings.bmix, settings.amin, settings.encut),
             symmetry=rotations,
-            # Densities stay whole on every process: k-points are what MPI shares out.
+            # Each process holds whole densities: MPI distributes k-points.
             parallel={"domain": 1, "band": 1},
         )
         self.builder = self.parameters.dft_component_builder(self.atoms, log=None, comm=world)
 
     def _check_bands(self) -> None:
-        """Make sure that there are plane waves enough for the bands at every k-point."""
+        """Refuse more bands than there are plane waves at one of the k-points."""
         settings = self.inputs.settings
         kpoints = self.builder.ibz.kpt_kc
         fewest = min(count_plane_waves(self.inputs.crystal, kpoints, settings.encut))
@@ -143,29 +178,35 @@ class KohnSham:
             )
 
     def check_data_sets(self) -> None:
-        """Make sure that the POTCAR describes the data sets that GPAW loaded.
+        """Compare the POTCAR with the data sets that GPAW loaded.
 
         Raises
         ------
         UnsupportedInputError
             If channels or valence differ: a VASP POTCAR, or another gpaw-data.
         """
-        for potcar, setup in zip(self.inputs.potcar_of_ion, self.builder.setups, strict=True):
-            if potcar.channels != tuple(setup.l_j) or abs(potcar.zval - setup.Nv) > 1e-6:
+        for dataset, setup in zip(self.inputs.dataset_of_ion, self.builder.setups, strict=True):
+            zval = dataset.zval or 0.0
+            if dataset.channels != tuple(setup.l_j) or abs(zval - setup.Nv) > 1e-6:
                 raise UnsupportedInputError(
-                    f"POTCAR: {potcar.titel} is not the PAW data set of GPAW, "
+                    f"POTCAR: {dataset.titel} is not the PAW data set of GPAW, "
                     "fill a library with 'gpaw-vasp potcar DIR' and set PMG_VASP_PSP_DIR to it"
                 )
 
-    def start_from(self, start: Density) -> None:
-        """Take density and occupancies, and find the first orbitals in their potential.
+    def set_initial_density(self, density: Density) -> None:
+        """Set density and occupancies, and guess the orbitals in their potential.
+
+        Parameters
+        ----------
+        density
+            Density and augmentation occupancies on VASP's fine grid.
 
         Raises
         ------
         UnsupportedInputError
             If GPAW has no potential for this cell, or no orbitals.
         """
-        self.transfer.impose(start, self.density)
+        self.converter.to_gpaw(density, self.density)
         self.density.symmetrize(self.builder.ibz.symmetries)
         with _gpaw_setup():
             self.potential_calculator = self.builder.create_potential_calculator()
@@ -173,24 +214,25 @@ class KohnSham:
             self.loop = self.builder.create_scf_loop()
             self.potential, self.energies, _ = self.potential_calculator.calculate(self.density)
             if not np.isfinite(self.potential.vt_sR.data).all():
-                # Its stencil for a flat cell divides zero by zero where neighbors lie in a plane.
+                # GPAW's stencil for a flat cell divides zero by zero if neighbors lie in a plane.
                 raise UnsupportedInputError(
                     "POSCAR: GPAW has no gradient on the grid of this cell, give its reduced cell "
                     "or set ISYM = 0 in INCAR"
                 )
-            self.orbitals = first_orbitals(self.builder, self.loop.hamiltonian, self.potential)
+            self.orbitals = lcao_guess(self.builder, self.loop.hamiltonian, self.potential)
 
     @property
     def n_electrons(self) -> float:
-        """Valence electrons."""
-        return self.density.nvalence - self.density.charge + self.potential_calculator.charge
+        """Number of valence electrons."""
+        charge = self.density.charge - self.potential_calculator.charge
+        return float(self.density.nvalence - charge)
 
     def iterate(self) -> Iterator[ElectronicStep]:
-        """Electronic steps until the stop rule or NELM.
+        """Take electronic steps until the stop rule is met or NELM is reached.
 
         Steps up to |NELMDL| keep the density; the last of them already computes the output density
-        and mixes, as VASP's does. The stop rule wants |dE| and |d eps| below EDIFF, is not asked
-        before that, and no output density is computed once it is met.
+        and mixes, as in VASP. The stop rule, |dE| and |d eps| below EDIFF, applies after them, and
+        no output density is computed once it is met.
 
         Yields
         ------
@@ -204,8 +246,9 @@ class KohnSham:
         previous = 0.0
         for number in range(1, settings.nelm + 1):
             begin = time.perf_counter()
-            passes = FAST_PASSES if settings.fast and number > settings.nelmdl else PASSES
-            band_change, residual = self._update_orbitals(passes)
+            fast = settings.fast and number > settings.nelmdl
+            iterations = FAST_PPCG_ITERATIONS if fast else PPCG_ITERATIONS
+            band_change, residual = self._update_orbitals(iterations)
             free_energy = self.energies.total_free * Ha
             change = free_energy - previous
             self.converged = (
@@ -223,8 +266,8 @@ class KohnSham:
                 energy_zero=self.energy_zero,
                 change=change,
                 band_change=band_change,
-                # Per band, the Hamiltonian is applied once to start from, and once per pass.
-                operations=(1 + passes) * self.orbitals.nbands * len(self.orbitals.ibz),
+                # Per band, the Hamiltonian is applied once at first and once per iteration.
+                operations=(1 + iterations) * self.orbitals.nbands * len(self.orbitals.ibz),
                 residual=residual,
                 charge_residual=charge_residual,
                 seconds=time.perf_counter() - begin,
@@ -233,11 +276,11 @@ class KohnSham:
                 return
             previous = free_energy
 
-    def _update_orbitals(self, passes: int) -> tuple[float, float]:
-        """Improve the orbitals at fixed potential: change of band energy, residual norm (eV)."""
+    def _update_orbitals(self, iterations: int) -> tuple[float, float]:
+        """Improve the orbitals at fixed potential; return d eps and the residual's norm, in eV."""
         expected = self.expected_band_energy
         solver = self.loop.eigensolver
-        solver.niter = solver.min_niter = passes
+        solver.niter = solver.min_niter = iterations
         _, error, self.energies = solver.iterate(
             self.orbitals,
             self.density,
@@ -258,14 +301,14 @@ class KohnSham:
         return (band if gained is None else gained) * Ha, float(residual)
 
     def _band_energy(self) -> float:
-        """Sum of the eigenvalues with the occupations that the orbitals had before, hartree."""
+        """Sum of the eigenvalues with the previous occupations, in hartree."""
         energy = sum(wave.occ_n @ wave.eig_n * wave.weight for wave in self.orbitals)
         return float(
             self.orbitals.kpt_comm.sum_scalar(float(energy)) * self.orbitals.spin_degeneracy
         )
 
     def _update_density(self) -> float:
-        """Output density, mixing, new potential: rms(c)."""
+        """Compute the output density, mix, and compute the new potential; return rms(c)."""
         self.density.update(self.orbitals)
         valence = self.density.nt_sR.data - self.density.nct_R.data
         matrices = self.density.D_asii.data.copy()
@@ -274,7 +317,7 @@ class KohnSham:
         self.potential, self.energies, _ = self.potential_calculator.calculate(
             self.density, self.orbitals, before.vHt_x
         )
-        # What the orbitals as they are have in the new potential: exact, since only it changed.
+        # Band energy of the same orbitals in the new potential, exactly.
         voxel = self.density.nt_sR.desc.volume / valence[0].size
         change = self.potential.vt_sR.data - before.vt_sR.data
         on_site = self.potential.dH_asii.data - before.dH_asii.data
@@ -285,9 +328,14 @@ class KohnSham:
         return float(charge_residual)
 
     def forces_and_stress(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Forces in eV/angstrom, shape (ions, 3); stress in kB with VASP's sign, shape (3, 3).
+        """Compute forces and stress of the current orbitals.
 
-        The stress is None with ISIF = 0, as VASP leaves it out then.
+        Returns
+        -------
+        forces : numpy.ndarray
+            In eV/angstrom, shape (ions, 3).
+        stress : numpy.ndarray or None
+            In kB with VASP's sign, shape (3, 3); None with ISIF = 0, where VASP leaves it out.
         """
         dft = DFT.from_components(
             self.atoms,

@@ -61,7 +61,7 @@ class _Sampling(BZSampling):
     def __init__(self, kpoints: KPointSet):
         self.kpoints = kpoints
 
-    def todict(self) -> dict:
+    def todict(self) -> dict[str, object]:
         return {}
 
     def build(self, atoms: object) -> BZPoints:

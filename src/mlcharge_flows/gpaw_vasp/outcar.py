@@ -1,7 +1,11 @@
 """OUTCAR: the whole run for people, and for the many programs that search it line by line.
 
-The words and columns that such programs look for are VASP's; quantities that GPAW does not have
-(single energy contributions, radii of a data set, ..) are left out rather than made up.
+The words and columns that such programs look for are VASP's. Quantities that GPAW does not have
+(single energy contributions, radii of a data set) are left out.
+
+References
+----------
+VASP wiki, OUTCAR.
 """
 
 from __future__ import annotations
@@ -13,9 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlcharge_flows.gpaw_vasp.fortran_format import exponential
-from mlcharge_flows.gpaw_vasp.header import FORMAT_VERSION, program
-from mlcharge_flows.gpaw_vasp.outcar_parameters import parameter_lines
+from mlcharge_flows.gpaw_vasp.parameters import grouped_parameters
 from mlcharge_flows.gpaw_vasp.plane_waves import count_plane_waves
+from mlcharge_flows.gpaw_vasp.result import EV_PER_A3_IN_KB, FORMAT_VERSION, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,16 +28,20 @@ if TYPE_CHECKING:
     from mlcharge_flows.gpaw_vasp.result import ElectronicStep, Run
 
 _RULE = "\n\n" + "-" * 104 + "\n\n"
-_EV_PER_KB_A3 = 1 / 1602.1766
 
 
 def outcar(run: Run) -> str:
-    """Text of the OUTCAR; memory and CPU time are those of the present process.
+    """Format the OUTCAR.
 
     Parameters
     ----------
     run
         The run.
+
+    Returns
+    -------
+    str
+        Text of the file. Memory and CPU time are those of the present process.
     """
     lines = [
         *_head(run),
@@ -41,14 +49,14 @@ def outcar(run: Run) -> str:
         "",
         f" POSCAR: {run.comment}",
         _RULE,
-        *parameter_lines(run),
+        *_parameters(run),
         _RULE,
         *_cell(run),
         *_kpoints(run),
         _RULE,
         *_plane_waves(run),
         "",
-        *_start(run),
+        *_initial_density(run),
         _RULE,
         *(line for step in run.steps for line in _iteration(run, step)),
         *_bands(run),
@@ -91,6 +99,70 @@ def _dataset(dataset: PawDataset) -> Iterator[str]:
     yield ""
 
 
+def _parameters(run: Run) -> Iterator[str]:
+    """Parameter block: sizes of the run and the tags that decided it."""
+    tag = {name: value for tags in grouped_parameters(run).values() for name, value in tags.items()}
+    points, bands = run.eigenvalues.shape
+    per_type = "".join(f"{count:4d}" for _, count in run.crystal.species)
+    coarse = (tag["NGX"], tag["NGY"], tag["NGZ"])
+    fine = (tag["NGXF"], tag["NGYF"], tag["NGZF"])
+    yield " Dimension of arrays:"
+    yield (
+        f"   k-points           NKPTS ={points:7d}   k-points in BZ     NKDIM ={points:7d}"
+        f"   number of bands    NBANDS={bands:7d}"
+    )
+    yield (
+        f"   number of dos      NEDOS ={len(run.dos_energies):7d}"
+        f"   number of ions     NIONS ={len(run.crystal):7d}"
+    )
+    yield f"   total plane-waves  NPLWV ={coarse[0] * coarse[1] * coarse[2]:7d}"
+    yield "   dimension x,y,z NGX ={:6d} NGY ={:5d} NGZ ={:5d}".format(*coarse)
+    yield "   dimension x,y,z NGXF={:6d} NGYF={:5d} NGZF={:5d}".format(*fine)
+    yield f"   ions per type =            {per_type}"
+    yield ""
+    yield f" SYSTEM =  {tag['SYSTEM']}"
+    yield f" POSCAR =  {run.comment}"
+    yield ""
+    yield " Startparameter for this run:"
+    yield f"   PREC   = {tag['PREC']}"
+    yield f"   ISTART ={tag['ISTART']:7d}    job"
+    yield f"   ICHARG ={tag['ICHARG']:7d}    charge: 1-file 2-atom 10-const"
+    yield f"   ISPIN  ={tag['ISPIN']:7d}    spin polarized calculation?"
+    yield "   LNONCOLLINEAR =      F non collinear calculations"
+    yield "   LSORBIT =      F    spin-orbit coupling"
+    yield f"   LASPH  ={_logical(tag['LASPH']):>7s}"
+    yield ""
+    yield " Electronic Relaxation 1"
+    yield f"   ENCUT  ={tag['ENMAX']:7.1f} eV"
+    yield (
+        f"   NELM   ={tag['NELM']:7d};   NELMIN={tag['NELMIN']:3d};"
+        f" NELMDL={tag['NELMDL']:3d}     # of ELM steps"
+    )
+    yield f"   EDIFF  = {exponential(tag['EDIFF'], 7, 1)}   stopping-criterion for ELM"
+    yield f"   LMAXMIX     ={tag['LMAXMIX']:5d} max onsite mixed and CHGCAR"
+    yield " Ionic relaxation"
+    yield f"   NSW    ={tag['NSW']:7d}    number of steps for IOM"
+    yield f"   IBRION ={tag['IBRION']:7d}    ionic relax"
+    yield f"   ISIF   ={tag['ISIF']:7d}    stress and relaxation"
+    yield f"   ISYM   ={tag['ISYM']:7d}    symmetry"
+    yield "  Mass of Ions in am"
+    yield "   POMASS =" + "".join(f"{data.mass:7.2f}" for data in run.datasets)
+    yield "  Ionic Valenz"
+    yield "   ZVAL   =" + "".join(f"{data.zval:7.2f}" for data in run.datasets)
+    yield f"   NELECT ={run.electrons:13.4f}    total number of electrons"
+    yield ""
+    yield " DOS related values:"
+    yield f"   ISMEAR ={tag['ISMEAR']:6d};   SIGMA  ={tag['SIGMA']:7.2f}  broadening in eV"
+    yield ""
+    yield " Write flags"
+    yield f"   LCHARG ={_logical(tag['LCHARG']):>7s}    write CHGCAR"
+    yield f"   LORBIT ={tag['LORBIT']:7d}"
+    yield ""
+    yield " Exchange correlation treatment:"
+    yield f"   GGA     ={tag['GGA']:>6s}    GGA type"
+    yield f"   LHFCALC ={_logical(tag['LHFCALC']):>6s}    Hartree Fock"
+
+
 def _cell(run: Run) -> Iterator[str]:
     yield " VOLUME and BASIS-vectors are now :"
     yield " " + "-" * 77
@@ -124,7 +196,7 @@ def _plane_waves(run: Run) -> Iterator[str]:
     )
 
 
-def _start(run: Run) -> Iterator[str]:
+def _initial_density(run: Run) -> Iterator[str]:
     yield " initial charge density was supplied:"
     if not any("charge-density read from file" in message for message in run.messages):
         yield " charge density of overlapping atoms calculated"
@@ -196,7 +268,7 @@ def _stress(run: Run, stress: np.ndarray) -> Iterator[str]:
     yield "  Direction    XX          YY          ZZ          XY          YZ          ZX"
     yield "  " + "-" * 86
     components = stress[[0, 1, 2, 0, 1, 2], [0, 1, 2, 1, 2, 0]]
-    energies = components * run.crystal.volume * _EV_PER_KB_A3
+    energies = components * run.crystal.volume / EV_PER_A3_IN_KB
     yield f"  Total  {_numbers(energies, 12, 5)}"
     yield f"  in kB  {_numbers(components, 12, 5)}"
     pressure = float(np.trace(stress)) / 3
@@ -230,8 +302,12 @@ def _timing(run: Run) -> Iterator[str]:
     yield f"                   Average memory used (kb):{0:12d}."
 
 
+def _logical(value: object) -> str:
+    return "T" if value else "F"
+
+
 def _cartesian(run: Run) -> np.ndarray:
-    return run.crystal.positions @ run.crystal.lattice
+    return np.asarray(run.crystal.positions @ run.crystal.lattice)
 
 
 def _numbers(values: np.ndarray, width: int, decimals: int) -> str:

@@ -1,4 +1,4 @@
-"""How many plane waves fit below the cut-off: ``hbar^2 |k + G|^2 / 2m < ENCUT``."""
+"""Number of plane waves below the cutoff: ``hbar^2 |k + G|^2 / 2m < ENCUT``."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.crystal import Crystal
 
 HBAR2_OVER_2M = 3.80998212
-"""eV angstrom^2."""
+"""hbar^2 / 2m of the electron, in eV angstrom^2."""
 
 
 def count_plane_waves(crystal: Crystal, kpoints: np.ndarray, encut: float) -> list[int]:
-    """Size of the plane-wave basis at each k-point.
+    """Count the plane waves of the basis at each k-point.
 
     Parameters
     ----------
     crystal
         The cell.
     kpoints
-        Fractional k-points, shape (k, 3).
+        Fractional coordinates of the k-points, shape (k, 3).
     encut
-        Cut-off, eV.
+        Cutoff energy, in eV.
+
+    Returns
+    -------
+    list of int
+        One number per k-point.
 
     Examples
     --------
-    >>> import numpy as np
     >>> from mlcharge_flows.density.crystal import Crystal
-    >>> from mlcharge_flows.gpaw_vasp.plane_waves import count_plane_waves
     >>> cube = Crystal(np.eye(3) * 2 * np.pi, (), np.empty((0, 3)))
     >>> count_plane_waves(cube, np.zeros((1, 3)), encut=3.9)  # G = 0 and its six neighbors
     [7]

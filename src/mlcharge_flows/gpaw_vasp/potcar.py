@@ -1,27 +1,38 @@
-"""POTCAR-like exports of GPAW's PAW data sets.
+"""POTCAR-like exports of GPAW's PAW data sets, and a library of them in pymatgen's layout.
 
 An export carries what a workflow and this project read from a POTCAR: the header, ZVAL, the
 projector channels, the radial pseudo valence density that VASP superposes for ICHARG=2, and the
 occupancies in the atom. It holds no projectors or potentials: ``gpaw-vasp`` takes those from the
 data set itself, which the title names.
+
+References
+----------
+VASP wiki, POTCAR; J. J. Mortensen, L. B. Hansen and K. W. Jacobsen, Phys. Rev. B 71, 035109 (2005).
 """
 
 from __future__ import annotations
 
 import gzip
+from importlib import resources
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import yaml
 from ase.data import atomic_masses, atomic_numbers
 from ase.units import Bohr, Ha
+from gpaw import setup_paths
 from gpaw.setup import create_setup
 from gpaw.xc import XC
+from pymatgen.core.periodic_table import Element
 from scipy.integrate import simpson
 from scipy.interpolate import CubicSpline
 
+from mlcharge_flows.io import atomic_path
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gpaw.setup import Setup
 
@@ -39,16 +50,29 @@ COMPENSATION_LMAX = 2
 R_MAX = 40.0  # bohr
 R_STEP = 0.008  # bohr
 
-SPDF = "spdf"
+#: Folders under which pymatgen looks for the PBE families that input sets ask for.
+FAMILIES = (
+    "POT_GGA_PAW_PBE",
+    "POT_GGA_PAW_PBE_52",
+    "POT_GGA_PAW_PBE_54",
+    "POT_PAW_PBE_64",
+)
+
+_SPDF = "spdf"
 
 
 def titel(symbol: str) -> str:
-    """TITEL of the exported data set of an element: says PBE, and says GPAW.
+    """Name the exported data set of an element.
 
     Parameters
     ----------
     symbol
         Element.
+
+    Returns
+    -------
+    str
+        TITEL, which says PBE, and GPAW.
     """
     return f"PAW_PBE {symbol} GPAW-{version('gpaw-data')}"
 
@@ -56,49 +80,84 @@ def titel(symbol: str) -> str:
 def load_setup(symbol: str) -> Setup:
     """Read GPAW's default PBE data set of an element.
 
+    Parameters
+    ----------
+    symbol
+        Element.
+
+    Returns
+    -------
+    Setup
+        GPAW's data set.
+
     Raises
     ------
     FileNotFoundError
         If ``gpaw-data`` has no PBE data set for it.
     """
-    return create_setup(symbol, XC("PBE"), lmax=COMPENSATION_LMAX)
+    setup: Setup = create_setup(symbol, XC("PBE"), lmax=COMPENSATION_LMAX)
+    return setup
 
 
 def occupancies_in_atom(setup: Setup) -> np.ndarray:
-    """Electrons per magnetic sub-state of each channel pair in the free atom, (channels, channels).
+    """Fill the channels as in the free atom.
 
     Only bound partial waves are occupied, each by ``f / (2 l + 1)`` electrons per m.
+
+    Parameters
+    ----------
+    setup
+        PAW data set.
+
+    Returns
+    -------
+    numpy.ndarray
+        Electrons per m of each pair of channels, shape (channels, channels), diagonal.
     """
     return np.diag([f / (2 * l + 1) for f, l in zip(setup.data.f_j, setup.l_j, strict=True)])
 
 
 def compensation_electrons(setup: Setup) -> float:
-    """Electrons that the spherical compensation charge of the free atom holds.
+    """Count the electrons in the spherical compensation charge of the free atom.
 
-    Norm of the all-electron minus the pseudo partial waves, weighted by their occupations:
-    ``sqrt(4 pi) sum_i D_ii Delta_ii,00`` (Mortensen et al., Phys. Rev. B 71, 035109, eq. 23).
+    It is the norm of the all-electron less that of the pseudo partial waves, weighted by their
+    occupations: ``sqrt(4 pi) sum_i D_ii Delta_ii,00``.
+
+    Parameters
+    ----------
+    setup
+        PAW data set.
+
+    Returns
+    -------
+    float
+        Electrons.
+
+    References
+    ----------
+    J. J. Mortensen, L. B. Hansen and K. W. Jacobsen, Phys. Rev. B 71, 035109 (2005), eq. 23.
     """
     per_m = np.repeat(np.diag(occupancies_in_atom(setup)), 2 * np.asarray(setup.l_j) + 1)
     return float(np.sqrt(4 * np.pi) * np.einsum("i,iiL->L", per_m, setup.Delta_iiL)[0])
 
 
 def form_factor(setup: Setup, q: np.ndarray) -> np.ndarray:
-    """Pseudo valence density of the free atom in reciprocal space.
+    """Transform the pseudo valence density of the free atom to reciprocal space.
 
-    Smooth density of the occupied pseudo partial waves plus the compensation charge of the same
-    occupations, so that it starts at ZVAL like the density of a CHGCAR.
+    It is the smooth density of the occupied pseudo partial waves plus the compensation charge of
+    the same occupations, as in a CHGCAR.
 
     Parameters
     ----------
     setup
         PAW data set.
     q
-        Wave vectors in 1/angstrom.
+        Wave numbers, shape (n,), in 1/angstrom.
 
     Returns
     -------
     numpy.ndarray
-        Electrons, same shape as ``q``.
+        Electrons, shape (n,); ZVAL at q = 0.
     """
     data = setup.data
     on_set = sum(f * wave**2 for f, wave in zip(data.f_j, data.phit_jg, strict=True) if f > 0)
@@ -110,23 +169,41 @@ def form_factor(setup: Setup, q: np.ndarray) -> np.ndarray:
     bessel = np.sinc(np.outer(q * Bohr, r) / np.pi) * r**2
     electrons = simpson(bessel * smooth, dx=R_STEP)
     spherical = simpson(bessel * compensation, dx=R_STEP)
-    return electrons + compensation_electrons(setup) * spherical / spherical[0]
+    return np.asarray(electrons + compensation_electrons(setup) * spherical / spherical[0])
 
 
 def block(values: np.ndarray, per_line: int = 5) -> Iterator[str]:
-    """Lines of ``per_line`` numbers, as the data sections of a POTCAR have them."""
+    """Format numbers as the data sections of a POTCAR have them.
+
+    Parameters
+    ----------
+    values
+        Numbers, any shape.
+    per_line
+        Numbers in a line.
+
+    Yields
+    ------
+    str
+        Lines without their ends.
+    """
     flat = np.ravel(values)
     for start in range(0, len(flat), per_line):
         yield "".join(f"{value:16.8E}" for value in flat[start : start + per_line])
 
 
 def potcar_text(symbol: str) -> str:
-    """Text of the POTCAR-like export of one element.
+    """Format the POTCAR-like export of one element.
 
     Parameters
     ----------
     symbol
         Element.
+
+    Returns
+    -------
+    str
+        Text of the file.
 
     Raises
     ------
@@ -142,7 +219,7 @@ def potcar_text(symbol: str) -> str:
         )
         if n > 0
     ]
-    configuration = " ".join(f"{n}{SPDF[l]}{f:g}" for n, l, _, f in bound if f > 0)
+    configuration = " ".join(f"{n}{_SPDF[l]}{f:g}" for n, l, _, f in bound if f > 0)
     radius = max(setup.data.rcut_j) * Bohr
     mass = atomic_masses[atomic_numbers[symbol]]
     norms = np.zeros((len(setup.l_j), len(setup.l_j)))
@@ -207,6 +284,75 @@ def potcar_text(symbol: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def compressed(text: str) -> bytes:
-    """Gzip without a time stamp, so that the same data set always gives the same file."""
-    return gzip.compress(text.encode(), mtime=0)
+def available_elements() -> list[str]:
+    """List the elements that have a default PBE data set.
+
+    Returns
+    -------
+    list of str
+        Symbols, by atomic number.
+    """
+    names = {
+        path.name.split(".")[0] for folder in setup_paths for path in Path(folder).glob("*.PBE.gz")
+    }
+    return sorted(
+        (name for name in names if Element.is_valid_symbol(name)), key=lambda name: Element(name).Z
+    )
+
+
+def potcar_symbols() -> dict[str, set[str]]:
+    """Collect the POTCAR symbols that pymatgen's input sets ask for.
+
+    Returns
+    -------
+    dict
+        Symbols of each element that has a data set, such as Ca and Ca_sv of Ca.
+    """
+    symbols: dict[str, set[str]] = {element: {element} for element in available_elements()}
+    for file in resources.files("pymatgen.io.vasp").iterdir():
+        if not file.name.endswith(".yaml"):
+            continue
+        potcars = (yaml.safe_load(file.read_text()) or {}).get("POTCAR")
+        for element, symbol in (potcars or {}).items():
+            if element in symbols and isinstance(symbol, str):
+                symbols[element].add(symbol)
+    return symbols
+
+
+def fill_library(folder: Path, progress: Callable[[str, int, int], None] | None = None) -> int:
+    """Write ``POTCAR.<symbol>.gz`` files for every element and symbol that input sets ask for.
+
+    GPAW has one default data set per element, so that ``Ca`` and ``Ca_sv`` have the same content.
+    Existing files are replaced one by one, each atomically.
+
+    Parameters
+    ----------
+    folder
+        Library folder, to be given to pymatgen as ``PMG_VASP_PSP_DIR``.
+    progress
+        Called with (element, done, total).
+
+    Returns
+    -------
+    int
+        Number of elements.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written.
+    """
+    symbols = potcar_symbols()
+    for family in FAMILIES:
+        (folder / family).mkdir(parents=True, exist_ok=True)
+    for done, (element, names) in enumerate(symbols.items(), start=1):
+        # Without a time stamp, the same data set always gives the same file.
+        content = gzip.compress(potcar_text(element).encode(), mtime=0)
+        for name in sorted(names):
+            for family in FAMILIES:
+                target = folder / family / f"POTCAR.{name}.gz"
+                with atomic_path(target) as partial:
+                    partial.write_bytes(content)
+        if progress is not None:
+            progress(element, done, len(symbols))
+    return len(symbols)

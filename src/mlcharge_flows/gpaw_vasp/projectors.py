@@ -1,4 +1,4 @@
-"""PAW projectors of one k-point, whose part of the stress takes one pass over the plane waves."""
+"""PAW projectors of one k-point whose stress contribution takes one pass over the plane waves."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from gpaw.core.plane_waves import PWArray
     from gpaw.core.pwacf import PWLFC
 
-#: Step of the derivative of a projector by the length of the wave, 1/bohr.
-STEP = 1e-4
+#: Step of the numerical derivative of a projector by |K|, in 1/bohr.
+DERIVATIVE_STEP = 1e-4
 
 
 class Projectors(PWAtomCenteredFunctions):
-    """Projectors that sum over bands first, and over the components of the strain at the end.
+    """Projectors whose stress contribution sums over bands first and over strain components last.
 
-    GPAW strains every projector nine times and overlaps each with every band, and asks its splines
-    for one plane wave at a time.
+    GPAW's own method strains every projector nine times, overlaps each with every band, and
+    evaluates its splines for one plane wave at a time.
     """
 
     def stress_contribution(
         self, a: PWArray, c: Mapping[int, np.ndarray] | float = 1.0
     ) -> np.ndarray:
-        """Derivative of ``sum_an c_an <p_a|psi_n>`` by the strain, shape (3, 3).
+        """Differentiate ``sum_an c_an <p_a|psi_n>`` by the strain.
 
-        A strain turns the wave vectors ``K`` of ``f(K) S_lm(K) exp(-i K R)``, where ``S_lm`` is a
+        A strain changes the wave vectors ``K`` of ``f(K) S_lm(K) exp(-i K R)``, where ``S_lm`` is a
         solid harmonic and ``K R`` a constant; the derivative by ``K_w`` times ``K_v`` is
         ``K_v (K_w f'(K) / |K| S_lm + f dS_lm/dK_w)``.
 
@@ -41,10 +41,15 @@ class Projectors(PWAtomCenteredFunctions):
             Orbitals.
         c
             Their coefficients with the projectors of each ion, shape (bands, projectors).
+
+        Returns
+        -------
+        numpy.ndarray
+            In hartree, shape (3, 3).
         """
         if isinstance(c, float):
-            return super().stress_contribution(a, c)
-        self._lazy_init()
+            return np.asarray(super().stress_contribution(a, c))  # type: ignore[no-untyped-call]
+        self._lazy_init()  # type: ignore[no-untyped-call]
         projectors: PWLFC = self._lfc  # type: ignore[assignment]
         waves = projectors.G_plus_k_Gv
         positions = np.asarray(projectors.pos_av)
@@ -69,14 +74,16 @@ class Projectors(PWAtomCenteredFunctions):
                 along += slope * (harmonics[m] * part).sum(axis=0)
                 across += value * (gradients[m] * part[:, None]).sum(axis=0)
                 first += 2 * spline.l + 1
-        # Real orbitals hold half of the waves; the one at zero is not strained.
+        # Real orbitals hold half of the plane waves; the one at K = 0 is not strained.
         halves = 2 if projectors.real else 1
-        return -halves * waves.T @ (along[:, None] * waves + across.T)
+        return np.asarray(-halves * waves.T @ (along[:, None] * waves + across.T))
 
 
 def _value_and_slope(spline: object, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of a projector's transform over ``|K|^l``: itself, and its derivative over ``|K|``."""
+    """Radial transform f of a projector over ``|K|^l``, and ``f' / |K|``."""
     transform = rescaled_fourier_bessel_transform(spline)
-    # It is even in K: below zero stands its mirror image.
-    after, before = transform.map(lengths + STEP), transform.map(np.abs(lengths - STEP))
-    return transform.map(lengths), (after - before) / (2 * STEP * np.maximum(lengths, STEP))
+    # f is even in K: below zero lies its mirror image.
+    step = DERIVATIVE_STEP
+    after, before = transform.map(lengths + step), transform.map(np.abs(lengths - step))
+    slope = (after - before) / (2 * step * np.maximum(lengths, step))
+    return transform.map(lengths), slope

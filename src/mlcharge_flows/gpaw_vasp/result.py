@@ -1,8 +1,9 @@
-"""What one Kohn-Sham run produced, in VASP's terms; the writers of the output files read this."""
+"""Result of one Kohn-Sham run in VASP's terms: what every writer of an output file reads."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,27 +14,61 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.paw_dataset import PawDataset
 
+FORMAT_VERSION = "6.4.3"
+"""VASP version whose file layouts are followed.
+
+Readers choose their rules by it, and some split it into three integers.
+"""
+
+EV_PER_A3_IN_KB = 1602.1766208
+"""1 eV/angstrom^3 in kB."""
+
+
+def program() -> str:
+    """Name the program that computes, with its versions.
+
+    Returns
+    -------
+    str
+        ``gpaw-vasp``, its version and GPAW's, for the headers of output files.
+
+    Examples
+    --------
+    >>> program().startswith("gpaw-vasp ")
+    True
+    """
+    name = f"gpaw-vasp {version('mlcharge-flows')}"
+    try:
+        return f"{name} (GPAW {version('gpaw')})"
+    except PackageNotFoundError:
+        return name
+
 
 @dataclass(frozen=True)
 class ElectronicStep:
-    """One electronic step, as a line of OSZICAR.
+    """One electronic step, as a line of OSZICAR shows it.
 
     Parameters
     ----------
     number
         Counted from 1.
-    free_energy, energy_without_entropy, energy_zero
-        Free energy F, energy without entropy E, and E extrapolated to sigma -> 0 (E0), in eV.
+    free_energy
+        Free energy F, in eV.
+    energy_without_entropy
+        Energy E without the entropy term, in eV.
+    energy_zero
+        Energy extrapolated to a smearing width of zero (E0), in eV.
     change
-        Change of the free energy since the step before, eV (the free energy itself in step 1).
+        Change of the free energy since the step before, in eV (the free energy itself in step 1).
     band_change
-        Change of the band-structure energy made by this step's orbital update, eV.
+        Change of the band-structure energy made by this step's orbital update, in eV.
     operations
         Number of applications of the Hamiltonian to an orbital.
     residual
-        Norm of the orbitals' residual vector, eV.
+        Norm of the orbitals' residual vector, in eV.
     charge_residual
-        Norm of output minus input density, electrons; None where no density was computed.
+        Norm rms(c) of output minus input density, in electrons per angstrom^(3/2); None where no
+        output density was computed.
     seconds
         Wall time of the step.
     """
@@ -57,52 +92,64 @@ class Run:
     Parameters
     ----------
     crystal
-        The ions, POSCAR order.
+        Ions in the order of the POSCAR.
     comment
         First line of the POSCAR.
     incar
-        Tags as the user gave them.
+        Tags as given.
     parameters
-        Every tag the run understood, with defaults resolved (ENCUT, ISMEAR, NBANDS, NGX.. NGXF..).
+        Tags that the run used, with defaults resolved (ENCUT, ISMEAR, NBANDS, NGX.. NGXF..).
     datasets
-        PAW data sets in the order of the POTCAR; ``crystal.species`` gives the counts.
-    kpoints, weights
-        Fractional k-points, shape (k, 3), and weights that sum to 1, shape (k,).
+        PAW data set of each species, in the order of the POTCAR.
+    kpoints
+        Fractional coordinates of the k-points, shape (k, 3).
+    weights
+        Weights of the k-points, shape (k,), of sum 1.
     kpoint_scheme
         ``"Gamma"``, ``"Monkhorst-Pack"``, ``"listgenerated"`` (line mode) or ``"explicit"``.
-    divisions, shift
-        Of a Gamma or Monkhorst-Pack mesh; points per segment in ``divisions`` for line mode.
+    divisions
+        Divisions of a mesh; points per segment in line mode; None for a list.
+    shift
+        Shift of a mesh, in units of its spacing.
     line_ends
         End points of the line-mode segments, shape (2 * segments, 3), or None.
     labels
-        Labels of ``line_ends``.
-    eigenvalues, occupations
-        Shape (k, bands); eV, and between 0 and 1 (1 is a full, doubly occupied band).
+        Labels of `line_ends`, or None.
+    eigenvalues
+        Shape (k, bands), in eV.
+    occupations
+        Shape (k, bands), between 0 and 1 (a full, doubly occupied band).
     fermi_level
-        eV.
+        In eV.
     electrons
         NELECT.
     steps
         Electronic steps.
     converged
-        Whether the stop rule was met within NELM.
+        Whether the stop rule was met within NELM steps.
     forces
-        Shape (ions, 3), eV/angstrom, or None.
+        Shape (ions, 3), in eV/angstrom, or None.
     stress
-        Shape (3, 3), kB, VASP's sign (positive: the cell wants to expand), or None.
+        Shape (3, 3), in kB, with VASP's sign (positive: the cell wants to expand), or None.
+    dos_energies
+        Energies of the density of states, shape (NEDOS,), in eV.
+    dos
+        Total density of states of both spins, shape (NEDOS,), in states per eV.
+    integrated_dos
+        States below each energy, shape (NEDOS,).
     projections
-        Weight of each band on s, p, d of each ion, shape (k, bands, ions, 9) in the order
-        s, py, pz, px, dxy, dyz, dz2, dxz, dx2-y2; None without LORBIT.
-    dos_energies, dos, integrated_dos
-        Total density of states, states per eV (both spins), shapes (NEDOS,).
+        Weight of each band on s, py, pz, px, dxy, dyz, dz2, dxz, dx2-y2 of each ion, shape
+        (k, bands, ions, 9); None without LORBIT.
     projected_dos
-        Shape (ions, 9, NEDOS) or None.
+        Shape (ions, 9, NEDOS), in states per eV; None without LORBIT.
     messages
-        VASP-style lines about the start that went to stdout.
-    started, seconds
-        Wall-clock start (POSIX time) and total wall time.
+        Lines about the initial density that went to stdout.
+    started
+        POSIX time of the start.
+    seconds
+        Wall time.
     cores
-        MPI processes.
+        Number of MPI processes.
     """
 
     crystal: Crystal

@@ -1,8 +1,12 @@
 """vasprun.xml: the whole run for machines.
 
-One-space indentation and one row per line, as VASP has it. The blocks that VASP writes and this
-module does not: the energy's single contributions, symmetry, and the copy of the eigenvalues
-inside the projections.
+One-space indentation and one row per line, as in VASP's files. Three of VASP's blocks are left out:
+single contributions to the energy, symmetry, and the copy of the eigenvalues inside the
+projections. No library writes this format; pymatgen and ASE read it.
+
+References
+----------
+VASP wiki, vasprun.xml.
 """
 
 from __future__ import annotations
@@ -13,8 +17,8 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 
-from mlcharge_flows.gpaw_vasp.header import FORMAT_VERSION, program
-from mlcharge_flows.gpaw_vasp.vasprun_parameters import grouped_parameters, typed
+from mlcharge_flows.gpaw_vasp.parameters import grouped_parameters, typed
+from mlcharge_flows.gpaw_vasp.result import FORMAT_VERSION, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,12 +29,17 @@ _ORBITALS = ("s", "py", "pz", "px", "dxy", "dyz", "dz2", "dxz", "x2-y2")
 
 
 def vasprun_xml(run: Run) -> str:
-    """Text of the vasprun.xml.
+    """Format the vasprun.xml.
 
     Parameters
     ----------
     run
         The run.
+
+    Returns
+    -------
+    str
+        Text of the file.
     """
     root = ET.Element("modeling")
     _generator(root, run)
@@ -181,7 +190,7 @@ def _projections(parent: ET.Element, projections: np.ndarray) -> None:
             _rows(ET.SubElement(point, "set", comment=f"band {b}"), "r", rows)
 
 
-# The few shapes of which the file is made ---------------------------------------------------------
+# XML elements that recur -------------------------------------------------------------------------
 
 
 def _tags(parent: ET.Element, tags: Mapping[str, Any]) -> None:

@@ -47,7 +47,7 @@ _CONFIG: dict[str, Any] = {
 class ComparisonSetGenerator(VaspInputGenerator):
     """Static PBE settings under which starts are compared: cheap, non-magnetic, one for all.
 
-    ENCUT 350 eV, PREC Normal, Gamma-centerd k-points at 32 per reciprocal cubic angstrom,
+    ENCUT 350 eV, PREC Normal, Gamma-centered k-points at 32 per reciprocal cubic angstrom,
     Gaussian smearing of 0.1 eV, EDIFF = 5e-5 eV per atom, Materials Project's PBE data sets.
     LMAXMIX is 4, or 6 with f elements, whatever the elements are: occupancies up to there are
     written to the CHGCAR and read from it, and a start without them saves little.

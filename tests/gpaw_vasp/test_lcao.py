@@ -1,4 +1,4 @@
-"""First orbitals: GPAW's atomic orbitals, the Hamiltonian diagonal between them."""
+"""LCAO guess: it spans GPAW's atomic orbitals and diagonalizes the Hamiltonian between them."""
 
 from functools import partial
 
@@ -8,19 +8,19 @@ from pymatgen.io.vasp.inputs import Kpoints
 
 pytest.importorskip("gpaw", reason="needs the gpaw extra")
 
-from mlcharge_flows.gpaw_vasp.first_orbitals import UNKNOWN, atomic_orbitals, first_orbitals
+from mlcharge_flows.gpaw_vasp.lcao import EIGENVALUE_OF_RANDOM_BANDS, atomic_orbitals, lcao_guess
 
 # Cells with ions off the origin, whose phases count; real orbitals at Gamma alone.
 CASES = [("MgO", (3, 3, 2)), ("TiO2", (2, 2, 2)), ("MgO", (1, 1, 1))]
 
 
-class First:
-    """The potential of the superposition, and the first orbitals in it, both ways."""
+class Guess:
+    """The potential of the superposition, and the LCAO guess in it, ours and GPAW's."""
 
     def __init__(self, equations, hamiltonian, potential):
         self.builder, self.basis = equations.builder, equations.basis
         self.hamiltonian, self.potential = hamiltonian, potential
-        self.ours = list(first_orbitals(self.builder, self.hamiltonian, self.potential))
+        self.ours = list(lcao_guess(self.builder, self.hamiltonian, self.potential))
 
     def gpaws(self):
         """GPAW's own, slower way by the grid."""
@@ -37,17 +37,17 @@ class First:
 
 
 @pytest.fixture
-def first(run_folder, first_potential):
+def guess(run_folder, first_potential):
     def make(name, mesh=(2, 2, 2), **tags):
         folder = run_folder(name, kpoints=Kpoints.gamma_automatic(mesh), **tags)
-        return First(*first_potential(folder))
+        return Guess(*first_potential(folder))
 
     return make
 
 
 @pytest.mark.parametrize(("name", "mesh"), CASES)
-def test_gpaws_orbitals_are_combinations_of_ours(first, name, mesh):
-    run = first(name, mesh)
+def test_gpaws_orbitals_are_combinations_of_ours(guess, name, mesh):
+    run = guess(name, mesh)
     theirs_everywhere = run.gpaws()
     assert (len(theirs_everywhere) == 1) == (mesh == (1, 1, 1))
     for theirs in theirs_everywhere:
@@ -63,8 +63,8 @@ def test_gpaws_orbitals_are_combinations_of_ours(first, name, mesh):
 
 
 @pytest.mark.parametrize(("name", "mesh"), CASES)
-def test_the_hamiltonian_is_diagonal(first, name, mesh):
-    run = first(name, mesh)
+def test_the_hamiltonian_is_diagonal(guess, name, mesh):
+    run = guess(name, mesh)
     assert run.basis.Mmax >= run.builder.nbands
     for ours in run.ours:
         eigenvalues = ours.eig_n.copy()
@@ -74,8 +74,8 @@ def test_the_hamiltonian_is_diagonal(first, name, mesh):
 
 
 @pytest.mark.parametrize(("name", "mesh"), CASES)
-def test_no_combination_of_gpaws_is_lower(first, name, mesh):
-    run = first(name, mesh, NBANDS=50)
+def test_no_combination_of_gpaws_is_lower(guess, name, mesh):
+    run = guess(name, mesh, NBANDS=50)
     known, valence = run.basis.Mmax, round(run.builder.nelectrons / 2)
     assert known < 50
     for ours, theirs in zip(run.ours, run.gpaws(), strict=True):
@@ -87,9 +87,9 @@ def test_no_combination_of_gpaws_is_lower(first, name, mesh):
         assert ours.eig_n[:valence] == pytest.approx(eigenvalues[:valence], abs=2e-4)
 
 
-def test_bands_beyond_the_atomic_orbitals_are_random(first):
-    run = first("MgO", NBANDS=40)
+def test_bands_beyond_the_atomic_orbitals_are_random(guess):
+    run = guess("MgO", NBANDS=40)
     assert run.basis.Mmax < 40
     for ours in run.ours:
-        assert np.all(ours.eig_n[run.basis.Mmax :] == UNKNOWN)
+        assert np.all(ours.eig_n[run.basis.Mmax :] == EIGENVALUE_OF_RANDOM_BANDS)
         assert np.linalg.matrix_rank(ours.psit_nX.data) == 40

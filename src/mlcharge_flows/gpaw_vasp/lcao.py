@@ -1,10 +1,10 @@
-"""The orbitals that a run begins with: atomic orbitals, diagonalized in the first potential.
+"""LCAO initial guess: atomic orbitals, diagonalized in the first potential.
 
-GPAW finds them, too, with matrix elements on the grid, orbital by orbital and image by image, and
-writes what it finds on the grid, to transform it back. That takes as long as an electronic step or
-two. An atomic orbital is known in plane waves as it is: the transform of its radial part, a
-harmonic and the phase of its ion. There the Hamiltonian between atomic orbitals costs no more than
-one application to so many bands, and is that of the run itself.
+GPAW's own guess takes matrix elements on the real-space grid, one orbital and periodic image at a
+time, and transforms the result back, which costs as much as one or two electronic steps. Here an
+atomic orbital is a radial transform, a spherical harmonic and the phase of its ion, all in plane
+waves. The Hamiltonian between atomic orbitals then costs one application to that many bands, and is
+that of the run itself.
 """
 
 from __future__ import annotations
@@ -25,30 +25,35 @@ if TYPE_CHECKING:
     from gpaw.new.potential import Potential
     from gpaw.new.pw.builder import PWDFTComponentsBuilder
 
-#: Eigenvalue of bands that the atomic orbitals do not span, hartree: above all others.
-UNKNOWN = 100.0
+#: Eigenvalue, in hartree, of random bands beyond the span of the atomic orbitals: above all others.
+EIGENVALUE_OF_RANDOM_BANDS = 100.0
 
 
-def first_orbitals(
+def lcao_guess(
     builder: PWDFTComponentsBuilder, hamiltonian: Hamiltonian, potential: Potential
 ) -> PWFDIBZWaveFunctions:
     """Diagonalize the Hamiltonian of a potential between atomic orbitals.
 
-    Bands beyond their number are random.
+    Bands beyond the number of atomic orbitals are random.
 
     Parameters
     ----------
     builder
         The calculation.
     hamiltonian
-        What applies a potential to plane waves.
+        Hamiltonian in plane waves.
     potential
-        The potential.
+        Potential to diagonalize in.
+
+    Returns
+    -------
+    PWFDIBZWaveFunctions
+        Orbitals of all irreducible k-points, ordered by eigenvalue.
 
     Raises
     ------
     ValueError
-        The grid does not hold the plane waves.
+        If the grid does not hold the plane waves.
     """
     communicators = builder.communicators
 
@@ -72,17 +77,17 @@ def first_orbitals(
             atomdist=builder.atomdist,
             save_memory=False,
         )
-        atomic._pt_aiX = projectors  # GPAW would make its own, for either set of orbitals
+        atomic._pt_aiX = projectors  # GPAW would make its own for each set of orbitals
         atomic.subspace_diagonalize(
             partial(hamiltonian.apply, potential.vt_sR, potential.dedtaut_sR, None, None),
             potential.deltaH,
             atomic.psit_nX.new(),
         )
-        lowest = _lowest(atomic, builder)
+        lowest = _lowest_bands(atomic, builder)
         lowest._pt_aiX = projectors
         return lowest
 
-    return PWFDIBZWaveFunctions.create(
+    orbitals: PWFDIBZWaveFunctions = PWFDIBZWaveFunctions.create(
         ibz=builder.ibz,
         ncomponents=builder.ncomponents,
         create_wfs_func=create,
@@ -90,25 +95,31 @@ def first_orbitals(
         kpt_band_comm=communicators["D"],
         comm=communicators["w"],
     )
+    return orbitals
 
 
 def atomic_orbitals(builder: PWDFTComponentsBuilder, kpoint: np.ndarray) -> PWArray:
-    """Bloch sums of all atomic orbitals, in plane waves.
+    """Expand the Bloch sums of all atomic orbitals in plane waves.
 
     Parameters
     ----------
     builder
         The calculation.
     kpoint
-        In units of the reciprocal lattice vectors.
+        Fractional coordinates of the k-point, shape (3,).
+
+    Returns
+    -------
+    PWArray
+        One row per atomic orbital.
 
     Raises
     ------
     ValueError
-        The grid does not hold the plane waves.
+        If the grid does not hold the plane waves.
     """
     waves = builder.wf_desc.new(kpt=kpoint)
-    # GPAW says so here, and not in the midst of the first step, if its grid is too small for them.
+    # Raises here, not in the midst of the first step, if GPAW's grid is too small.
     nx, ny, nz = builder.grid.size
     waves.indices((nx, ny, nz // 2 + 1 if waves.dtype == float else nz))
     functions = PWAtomCenteredFunctions(
@@ -117,21 +128,21 @@ def atomic_orbitals(builder: PWDFTComponentsBuilder, kpoint: np.ndarray) -> PWAr
         waves,
         atomdist=builder.atomdist,
     )
-    orbitals = waves.zeros(builder.setups.nao, builder.communicators["b"])
-    one_each = functions.empty(orbitals.dims, orbitals.comm)
-    one_each.matrix.data[:] = np.eye(builder.setups.nao)
-    functions.add_to(orbitals, one_each)
+    orbitals: PWArray = waves.zeros(builder.setups.nao, builder.communicators["b"])
+    unit_coefficients = functions.empty(orbitals.dims, orbitals.comm)
+    unit_coefficients.matrix.data[:] = np.eye(builder.setups.nao)
+    functions.add_to(orbitals, unit_coefficients)
     return orbitals
 
 
-def _lowest(atomic: PWFDWaveFunctions, builder: PWDFTComponentsBuilder) -> PWFDWaveFunctions:
-    """As many bands as the run has, random ones where there are too few."""
-    known = min(atomic.nbands, builder.nbands)
+def _lowest_bands(atomic: PWFDWaveFunctions, builder: PWDFTComponentsBuilder) -> PWFDWaveFunctions:
+    """As many bands as the run has, random ones beyond the atomic orbitals."""
+    n_known = min(atomic.nbands, builder.nbands)
     orbitals = atomic.psit_nX.desc.empty(builder.nbands, builder.communicators["b"])
-    orbitals.data[:known] = atomic.psit_nX.data[:known]
-    if known < builder.nbands:
-        orbitals[known:].randomize(seed=builder.communicators["w"].rank)
+    orbitals.data[:n_known] = atomic.psit_nX.data[:n_known]
+    if n_known < builder.nbands:
+        orbitals[n_known:].randomize(seed=builder.communicators["w"].rank)
     lowest = PWFDWaveFunctions.from_wfs(atomic, orbitals)
-    lowest.eig_n = np.full(builder.nbands, UNKNOWN)
-    lowest.eig_n[:known] = atomic.eig_n[:known]
+    lowest.eig_n = np.full(builder.nbands, EIGENVALUE_OF_RANDOM_BANDS)
+    lowest.eig_n[:n_known] = atomic.eig_n[:n_known]
     return lowest

@@ -1,8 +1,9 @@
-"""Density of states and projections from the converged orbitals."""
+"""Electronic structure of a finished run: eigenvalues, density of states, projections."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.dft.dos import linear_tetrahedron_integration
@@ -12,28 +13,35 @@ from scipy.special import erf, erfc
 if TYPE_CHECKING:
     from mlcharge_flows.gpaw_vasp.kohn_sham import KohnSham
 
-#: Smallest width of the broadening, so that a coarse energy mesh misses no level, in mesh steps.
-SMALLEST_WIDTH = 1.0
+#: Least width of the broadening, in steps of the energy mesh: a coarse mesh must miss no level.
+MIN_BROADENING = 1.0
 
 #: Projections go up to d: s, py, pz, px, dxy, dyz, dz2, dxz, dx2-y2.
 N_ORBITALS = 9
 
 
-class States(NamedTuple):
-    """Eigenstates and their densities.
+@dataclass(frozen=True, eq=False)
+class ElectronicStructure:
+    """Eigenstates of the final potential and their densities.
 
     Parameters
     ----------
-    eigenvalues, occupations
-        Shape (k, bands); eV, and 0 to 1.
+    eigenvalues
+        Shape (k, bands), in eV.
+    occupations
+        Shape (k, bands), between 0 and 1.
     fermi_level
-        eV.
-    energies, dos, integrated
-        Mesh in eV and total density of states, both spins, shape (NEDOS,).
+        In eV.
+    energies
+        Mesh of the density of states, shape (NEDOS,), in eV.
+    dos
+        Density of states of both spins, shape (NEDOS,), in states per eV.
+    integrated
+        States below each energy, shape (NEDOS,).
     projections
-        Shape (k, bands, ions, 9), or None.
+        Weight of each state on the orbitals of each ion, shape (k, bands, ions, 9), or None.
     projected
-        Shape (ions, 9, NEDOS), or None.
+        Density of states of each orbital, shape (ions, 9, NEDOS), in states per eV, or None.
     """
 
     eigenvalues: np.ndarray
@@ -46,8 +54,20 @@ class States(NamedTuple):
     projected: np.ndarray | None
 
 
-def collect_states(solver: KohnSham) -> States:
-    """Eigenvalues, occupations, densities of states, and projections if LORBIT asks for them."""
+def electronic_structure(solver: KohnSham) -> ElectronicStructure:
+    """Collect eigenvalues, occupations, density of states, and projections if LORBIT asks for them.
+
+    Parameters
+    ----------
+    solver
+        Finished run.
+
+    Returns
+    -------
+    ElectronicStructure
+        On the mesh that NEDOS, EMIN and EMAX ask for; by default from 1 eV below the lowest
+        eigenvalue to 1 eV above the highest one.
+    """
     settings = solver.inputs.settings
     orbitals = solver.orbitals
     eigenvalues, occupations = (
@@ -69,7 +89,7 @@ def collect_states(solver: KohnSham) -> States:
         flat = projections.reshape(*eigenvalues.shape, -1)
         curves, _ = density_of_states(solver, eigenvalues, weights, flat, energies)
         projected = curves.reshape(len(solver.inputs.crystal), N_ORBITALS, -1)
-    return States(
+    return ElectronicStructure(
         eigenvalues,
         occupations,
         float(orbitals.fermi_level * Ha),
@@ -88,29 +108,33 @@ def density_of_states(
     characters: np.ndarray,
     energies: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Density of states and its integral, for any set of characters of the states.
+    """Sum the density of states and its integral over states of given characters.
 
-    With ISMEAR = -5 by linear tetrahedra, else with the run's own broadening: Fermi (-1) or
-    Gaussian of width SIGMA (Methfessel-Paxton orders above 0 are drawn as Gaussians too: their
-    negative lobes are no density of states).
+    With ISMEAR = -5 by linear tetrahedra, else with the broadening of the run: Fermi (-1) or
+    Gaussian of width SIGMA. Methfessel-Paxton orders above 0 are drawn as Gaussians, too, since
+    their negative lobes are no density of states.
 
     Parameters
     ----------
     solver
         Finished run, for the scheme and the k-point mesh.
     eigenvalues
-        Shape (k, bands), eV.
+        Shape (k, bands), in eV.
     weights
-        Shape (k,), sum 1.
+        Weights of the k-points, shape (k,), of sum 1.
     characters
-        Shape (k, bands, curves): contribution of each state to each curve.
+        Contribution of each state to each curve, shape (k, bands, curves).
     energies
-        Shape (n,), eV.
+        Shape (n,), in eV.
 
     Returns
     -------
-    tuple of numpy.ndarray
-        Shapes (curves, n): states per eV, and states below each energy; both spins.
+    density, integral : numpy.ndarray
+        States per eV and states below each energy, of both spins, each of shape (curves, n).
+
+    References
+    ----------
+    P. E. Bloechl, O. Jepsen and O. K. Andersen, Phys. Rev. B 49, 16223 (1994), for tetrahedra.
     """
     settings = solver.inputs.settings
     step = energies[1] - energies[0]
@@ -123,7 +147,7 @@ def density_of_states(
         curves = linear_tetrahedron_integration(solver.atoms.cell, on_mesh, energies, weight_mesh)
         curves = 2.0 * np.atleast_2d(curves)
         return curves, np.cumsum(curves, axis=1) * step
-    width = max(settings.sigma, SMALLEST_WIDTH * step)
+    width = max(settings.sigma, MIN_BROADENING * step)
     distance = (energies - eigenvalues.reshape(-1, 1)) / width
     if settings.ismear == -1:
         occupied = 0.5 * (1 + np.tanh(distance / 2))
@@ -136,10 +160,25 @@ def density_of_states(
 
 
 def project(solver: KohnSham) -> np.ndarray:
-    """Squared overlap of each state with the bound partial waves, shape (k, bands, ions, 9).
+    """Project each state onto the bound partial waves of each ion.
 
-    GPAW's counterpart of LORBIT = 11: the weight of the projector function that belongs to the
-    first partial wave of each l (the outermost one where several are bound).
+    This is GPAW's counterpart of LORBIT = 11: the weight of the projector that belongs to the first
+    partial wave of each l, or the outermost one where several are bound.
+
+    Parameters
+    ----------
+    solver
+        Finished run.
+
+    Returns
+    -------
+    numpy.ndarray
+        Squared overlaps, shape (k, bands, ions, 9), in the order s, py, pz, px, dxy, dyz, dz2,
+        dxz, dx2-y2.
+
+    References
+    ----------
+    VASP wiki, LORBIT.
     """
     ions = len(solver.inputs.crystal)
     ibz, bands = solver.builder.ibz, solver.orbitals.nbands

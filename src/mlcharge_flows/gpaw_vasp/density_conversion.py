@@ -1,4 +1,4 @@
-r"""GPAW's density object to and from a CHGCAR's content.
+r"""Conversion between GPAW's density object and the content of a CHGCAR.
 
 GPAW holds the smooth density (valence and core) on the coarse grid and the atomic density
 matrices. A CHGCAR holds, on the fine grid, the smooth *valence* density plus the compensation
@@ -6,11 +6,15 @@ charges of the same matrices,
 
 .. math::
     n(r) = \tilde n_v(r) + \sum_{aL} \Big(\sum_{ij} D^a_{ij} \Delta^a_{L,ij}\Big)
-           \hat g^a_L(r - R^a)
+           \hat g^a_L(r - R^a),
 
-(Mortensen et al., Phys. Rev. B 71, 035109, eqs. 19-24), which integrates to NELECT, and the
-matrices as coupled records. Both directions use the same compensation charges, so the smooth
-density comes back unchanged.
+which integrates to NELECT, and the matrices as coupled augmentation occupancies. Both directions
+use the same compensation charges, so that the smooth density comes back unchanged.
+
+References
+----------
+J. J. Mortensen, L. B. Hansen and K. W. Jacobsen, Phys. Rev. B 71, 035109 (2005), eqs. 19 to 24.
+P. E. Bloechl, Phys. Rev. B 50, 17953 (1994).
 """
 
 from __future__ import annotations
@@ -35,19 +39,19 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.crystal import Crystal
 
 
-class Transfer:
-    """Exchange between one GPAW density and CHGCAR contents on VASP's fine grid.
+class DensityConverter:
+    """Converter between GPAW's density and CHGCAR contents on VASP's fine grid, for one crystal.
 
     Parameters
     ----------
     crystal
         The ions.
     setups
-        PAW data sets of all ions.
+        GPAW's PAW data sets of all ions.
     fine_grid
         VASP's fine grid (NGXF, NGYF, NGZF) as GPAW describes grids.
     relative_positions
-        Fractional coordinates as GPAW holds them.
+        Fractional coordinates as GPAW holds them, shape (ions, 3).
     atomdist
         GPAW's distribution of atoms over processes.
     """
@@ -59,7 +63,7 @@ class Transfer:
         fine_grid: UGDesc,
         relative_positions: np.ndarray,
         atomdist: AtomDistribution,
-    ):
+    ) -> None:
         self.crystal = crystal
         self.setups = setups
         self.fine_grid = fine_grid
@@ -76,8 +80,19 @@ class Transfer:
         """Projector channels of each ion."""
         return [tuple(setup.l_j) for setup in self.setups]
 
-    def compensation(self, matrices: list[np.ndarray]) -> np.ndarray:
-        """Compensation charge of these density matrices on the fine grid, electrons/bohr^3."""
+    def compensation_charge(self, matrices: list[np.ndarray]) -> np.ndarray:
+        """Sum the compensation charges of atomic density matrices on the fine grid.
+
+        Parameters
+        ----------
+        matrices
+            Density matrix of each ion, shape (projectors, projectors).
+
+        Returns
+        -------
+        numpy.ndarray
+            Electrons per cubic bohr, shape (nx, ny, nz).
+        """
         layout = AtomArraysLayout(
             [setup.Delta_iiL.shape[2] for setup in self.setups], atomdist=self.atomdist
         )
@@ -86,52 +101,57 @@ class Transfer:
             moments[ion] = np.einsum("ij,ijL->L", matrix, self.setups[ion].Delta_iiL)
         coefficients = self.plane_waves.zeros()
         self.shapes.add_to(coefficients, moments)
-        return coefficients.ifft(grid=self.fine_grid).data
+        return np.asarray(coefficients.ifft(grid=self.fine_grid).data)
 
-    def export(self, density: GPAWDensity, lmaxmix: int, comment: str) -> Density:
-        """CHGCAR content of a GPAW density.
+    def from_gpaw(self, density: GPAWDensity, lmaxmix: int, comment: str) -> Density:
+        """Convert a GPAW density to the content of a CHGCAR.
 
         Parameters
         ----------
         density
             GPAW's object, without spin.
         lmaxmix
-            Occupancies above this L are written as zeros.
+            Occupancies of an L above this become zero.
         comment
             First line of the CHGCAR.
+
+        Returns
+        -------
+        Density
+            Density and augmentation occupancies; it integrates to NELECT.
         """
         matrices = [density.D_asii[ion][0] for ion in range(len(self.crystal))]
         smooth = density.nt_sR.data[0] - density.nct_R.data
-        total = regrid(smooth, tuple(self.fine_grid.size_c)) + self.compensation(matrices)
+        total = regrid(smooth, tuple(self.fine_grid.size_c)) + self.compensation_charge(matrices)
         # GPAW's splines integrate to NELECT within 1e-5 only; a constant makes it exact.
         volume = self.crystal.volume / Bohr**3
         total += self.setups.nvalence / volume - total.mean()
-        records = tuple(
+        occupancies = tuple(
             truncate(from_matrix(matrix, channels), channels, lmaxmix)
             for matrix, channels in zip(matrices, self.channels, strict=True)
         )
-        return Density(self.crystal, total / Bohr**3, records, comment=comment)
+        return Density(self.crystal, total / Bohr**3, occupancies, comment=comment)
 
-    def impose(self, start: Density, density: GPAWDensity) -> None:
+    def to_gpaw(self, density: Density, target: GPAWDensity) -> None:
         """Set a GPAW density to the content of a CHGCAR.
 
-        The smooth density is what remains when the compensation charges of the file's occupancies
-        are taken off its grid. A start whose integral is off is scaled to neutrality by GPAW, as
-        its own starts are.
+        The smooth density is the density of the file less the compensation charges of the file's
+        occupancies. An integral that is not NELECT is left to GPAW, which scales its own initial
+        densities to neutrality as well.
 
         Parameters
         ----------
-        start
-            Density and occupancies on the fine grid.
         density
+            Density and augmentation occupancies on the fine grid.
+        target
             GPAW's object, changed in place.
         """
-        assert start.augmentation is not None
+        assert density.augmentation is not None
         matrices = [
-            to_matrix(record, channels)
-            for record, channels in zip(start.augmentation, self.channels, strict=True)
+            to_matrix(occupancies, channels)
+            for occupancies, channels in zip(density.augmentation, self.channels, strict=True)
         ]
-        smooth = start.total * Bohr**3 - self.compensation(matrices)
-        density.nt_sR.data[0] = regrid(smooth, density.nt_sR.data.shape[1:]) + density.nct_R.data
+        smooth = density.total * Bohr**3 - self.compensation_charge(matrices)
+        target.nt_sR.data[0] = regrid(smooth, target.nt_sR.data.shape[1:]) + target.nct_R.data
         for ion, matrix in enumerate(matrices):
-            density.D_asii[ion][0] = matrix
+            target.D_asii[ion][0] = matrix

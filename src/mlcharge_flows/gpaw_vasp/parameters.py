@@ -1,7 +1,11 @@
-"""The parameters block of vasprun.xml: its groups, and VASP's values for tags without influence.
+"""INCAR tags of a run as vasprun.xml groups them, with VASP's values for tags without influence.
 
 Readers look tags up by name and expect the type that VASP gives them (an ENCUT of ``520`` is a
-float, LORBIT an integer), so the table carries the type with the value.
+float, LORBIT an integer), so that the table carries the type with the value.
+
+References
+----------
+VASP wiki, vasprun.xml; the groups are those of files that VASP 5.4 and 6 wrote.
 """
 
 from __future__ import annotations
@@ -119,12 +123,17 @@ _HYBRID = {"LHFCALC", "AEXX", "ALDAX", "AGGAX", "ALDAC", "AGGAC", "HFSCREEN", "L
 
 
 def grouped_parameters(run: Run) -> dict[str, dict[str, Any]]:
-    """Every tag of the run by group, typed as VASP types it; the group ``""`` holds the rest.
+    """Collect every tag of the run by group, typed as VASP types it.
 
     Parameters
     ----------
     run
-        Its ``parameters`` go before its ``incar``, and both before the table.
+        Its ``parameters`` take precedence over its ``incar``, and both over the table.
+
+    Returns
+    -------
+    dict
+        Group to tag to value; the group ``""`` holds the tags that are in no other.
     """
     given: dict[str, Any] = {
         "MAGMOM": (1.0,) * len(run.crystal),
@@ -155,9 +164,13 @@ def typed(tags: Mapping[str, Any]) -> dict[str, Any]:
     tags
         INCAR tags and values.
 
+    Returns
+    -------
+    dict
+        The same tags; values of unknown tags unchanged.
+
     Examples
     --------
-    >>> from mlcharge_flows.gpaw_vasp.vasprun_parameters import typed
     >>> typed({"ENCUT": 520, "NELM": 60, "LREAL": "Auto", "MAGMOM": [1, 2]})
     {'ENCUT': 520.0, 'NELM': 60, 'LREAL': 'Auto', 'MAGMOM': (1.0, 2.0)}
     """

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import fft
 
-from mlcharge_flows.gpaw_vasp import fourier_library
-from mlcharge_flows.gpaw_vasp.fourier_library import use_fast_transforms
+from mlcharge_flows.gpaw_vasp import command
+from mlcharge_flows.gpaw_vasp.command import use_mkl_transforms
 
 
 @pytest.fixture
@@ -16,15 +16,15 @@ def afterwards():
 
 
 def test_without_them_everything_stays(monkeypatch):
-    monkeypatch.setattr(fourier_library, "find_spec", lambda name: None)
-    assert not use_fast_transforms()
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    assert not use_mkl_transforms()
 
 
 @pytest.mark.usefixtures("afterwards")
 def test_transforms_agree_with_numpy():
     pytest.importorskip("mkl_fft", reason="needs the mkl extra")
     pytest.importorskip("mkl", reason="needs the mkl extra")
-    assert use_fast_transforms()
+    assert use_mkl_transforms()
     random = np.random.default_rng(0)
     shape = (12, 15, 16)
     values = random.standard_normal(shape) + 1j * random.standard_normal(shape)

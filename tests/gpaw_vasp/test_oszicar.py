@@ -9,7 +9,12 @@ import pytest
 from pymatgen.io.vasp import Oszicar
 from synthetic_runs import electronic_steps
 
-from mlcharge_flows.gpaw_vasp.oszicar import HEADER, OszicarWriter, format_final, format_step
+from mlcharge_flows.gpaw_vasp.outputs import (
+    OSZICAR_HEADER,
+    OszicarWriter,
+    format_final,
+    format_step,
+)
 from mlcharge_flows.gpaw_vasp.result import ElectronicStep
 from mlcharge_flows.vasp.oszicar import read_oszicar
 
@@ -39,7 +44,7 @@ def test_columns_of_real_files_are_reproduced_to_the_byte(vasp_samples: Path, na
         gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     ).decode()
     lines = text.splitlines()
-    assert lines[0] == HEADER
+    assert lines[0] == OSZICAR_HEADER
     checked = 0
     for line in lines:
         if not line.startswith("DAV:"):
@@ -98,7 +103,7 @@ def test_readers_get_back_what_went_in(tmp_path: Path) -> None:
 def test_every_line_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> None:
     path = tmp_path / "OSZICAR"
     with OszicarWriter(path) as oszicar:
-        assert path.read_text() == HEADER + "\n"
+        assert path.read_text() == OSZICAR_HEADER + "\n"
         for step in electronic_steps(2):
             oszicar.write(step)
             assert path.read_text().endswith(format_step(step) + "\n")
