@@ -147,7 +147,7 @@ def test_other_weights_and_crystals_are_refused(train, tmp_path):
     settings = TrainingConfig(name="x", data=crystals.path, architecture="scdp", model=SMALL)
     task = task_of(settings, crystals, torch.device("cpu"))
     with pytest.raises(
-        ConfigError, match=r"mp-0: not an isolated molecule .*; crystals take `periodic"
+        ConfigError, match=r"mp-0: not an isolated molecule: .*; crystals take `periodic"
     ):
         task.example(crystals["mp-0"])
 
