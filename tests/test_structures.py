@@ -1,10 +1,13 @@
+import bz2
 import gzip
 import json
+import lzma
 
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from mlcharge_flows.structures import StructureError, check_structure, read_structures
+from mlcharge_flows.structures import MAX_IONS, StructureError, check_structure, read_structures
+from mlcharge_flows.structures import read as reading
 
 
 @pytest.fixture
@@ -135,3 +138,117 @@ def test_one_bad_file_leaves_the_others(tmp_path, salt):
     materials, problems = read_structures([tmp_path])
     assert [material.id for material in materials] == ["good"]
     assert len(problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)]
+)
+def test_compressed_files(tmp_path, salt, suffix, compress):
+    text = salt.to(fmt="cif").encode()
+    (tmp_path / f"a.cif.{suffix}").write_bytes(compress(text))
+    (tmp_path / f"POSCAR.{suffix}").write_bytes(compress(salt.to(fmt="poscar").encode()))
+    materials, problems = read_structures([tmp_path])
+    assert problems == []
+    assert [material.id for material in materials] == [tmp_path.name, "a"]
+    (tmp_path / f"a.cif.{suffix}").write_bytes(compress(text)[:-20])
+    assert "cut" in problem(tmp_path / f"a.cif.{suffix}")
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, bytes])
+def test_a_bomb_is_refused_with_the_limit_named(tmp_path, monkeypatch, compress):
+    monkeypatch.setattr(reading, "MAX_BYTES", 2**24)
+    path = tmp_path / "bomb.cif.gz"
+    path.write_bytes(compress(b"x" * (2**24 + 1)))
+    assert "is larger than 16 MiB, the limit" in problem(path)
+
+
+def test_joined_gzip_files_are_one(tmp_path, salt):
+    text = salt.to(fmt="cif").encode()
+    path = tmp_path / "a.cif.gz"
+    path.write_bytes(gzip.compress(text[:50]) + gzip.compress(text[50:]))
+    assert len(read_structures([path])[0]) == 1
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_numbers_that_are_none(tmp_path, salt, constant):
+    path = tmp_path / "a.json"
+    path.write_text(salt.to_json().replace("0.5", constant))
+    assert "is no number" in (line := problem(path)) or "not a finite number" in line
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"@module": "os", "@class": "PathLike"},
+        {"@module": "pymatgenx", "@class": "X"},
+        {"@module": "pymatgen.core", "@callable": "x"},
+        {"a": [{"@module": "subprocess", "@class": "Popen", "args": ["true"]}]},
+    ],
+)
+def test_objects_of_other_modules_are_not_made(tmp_path, salt, part):
+    entry = salt.as_dict() | {"properties": {"x": part}}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(entry))
+    assert "not of pymatgen" in problem(path)
+
+
+def test_objects_of_pymatgen_are_read(tmp_path, salt):
+    from pymatgen.io.vasp import Kpoints
+
+    salt.properties["task_kpoints"] = Kpoints().as_dict()
+    path = tmp_path / "a.json"
+    path.write_text(salt.to_json())
+    (material,), _ = read_structures([path])
+    assert material.structure.properties["task_kpoints"] == Kpoints().as_dict()
+
+
+@pytest.mark.parametrize(
+    ("name", "identity"),
+    [
+        ("../../etc/passwd", "etc_passwd"),
+        ("..", "material"),
+        ("a\x1b]0;owned\x07b", "a_0_owned_b"),
+        ("x" * 5000, "x" * 100),
+        ("a/b\\c d", "a_b_c_d"),
+    ],
+)
+def test_an_identifier_is_the_name_of_a_folder(tmp_path, salt, name, identity):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"id": name, "structure": salt.as_dict()}]))
+    (material,), _ = read_structures([path])
+    assert material.id == identity
+
+
+def test_nothing_of_a_file_reaches_the_terminal_as_an_escape(tmp_path, salt):
+    path = tmp_path / "a\x1b[31m.json"
+    path.write_text(json.dumps([{"id": "\x1b[2J", "cif": "x"}, salt.as_dict()]))
+    _, (line,) = read_structures([path])
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("lattice", "reason"),
+    [
+        (Lattice.cubic(1e-6), "a lattice vector measures 1e-06 angstrom"),
+        (Lattice.cubic(1e15), "a lattice vector measures 1e\\+15 angstrom"),
+        (Lattice([[3, 0, 0], [3, 1e-9, 0], [0, 0, 3]]), "cubic angstrom; correct the cell"),
+        (Lattice([[30, 0, 0], [30, 0.1, 0], [0, 0, 3]]), "images of an atom are 0.1 angstrom"),
+    ],
+)
+def test_cells_that_are_none(lattice, reason):
+    with pytest.raises(StructureError, match=reason):
+        check_structure(Structure(lattice, ["He"], [[0, 0, 0]]))
+
+
+def test_too_many_ions(tmp_path):
+    count = MAX_IONS + 1
+    sites = "\n".join(f"0 0 {n / count}" for n in range(count))
+    path = tmp_path / "a.vasp"
+    path.write_text(f"x\n1.0\n9 0 0\n0 9 0\n0 0 900\nHe\n{count}\nDirect\n{sites}\n")
+    assert f"has {count} atoms; the limit is {MAX_IONS}" in problem(path)
+
+
+def test_several_crystals_in_one_entry(tmp_path, salt):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"cif": salt.to(fmt="cif") * 2}]))
+    assert "2 crystals in one entry" in problem(path)

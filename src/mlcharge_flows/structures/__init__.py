@@ -1,0 +1,19 @@
+"""Crystals from the files and folders that a user names, each under a unique identifier."""
+
+from mlcharge_flows.structures.material import (
+    CLOSEST,
+    MAX_IONS,
+    Material,
+    StructureError,
+    check_structure,
+)
+from mlcharge_flows.structures.read import read_structures
+
+__all__ = [
+    "CLOSEST",
+    "MAX_IONS",
+    "Material",
+    "StructureError",
+    "check_structure",
+    "read_structures",
+]

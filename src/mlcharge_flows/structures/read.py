@@ -1,0 +1,237 @@
+"""Structures of files and folders, and one line for each that cannot be used."""
+
+from __future__ import annotations
+
+import bz2
+import json
+import lzma
+import re
+import warnings
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pymatgen.core.structure import Structure
+
+from mlcharge_flows.errors import one_line
+from mlcharge_flows.io import decode_text
+from mlcharge_flows.structures.cif import cif_blocks, structure_of_cif
+from mlcharge_flows.structures.material import Material, StructureError, check_structure
+from mlcharge_flows.vasp.poscar import PoscarError, parse_poscar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+MAX_BYTES = 2**28
+"""Largest file of structures, decompressed, in bytes: 256 MiB, some 100,000 structures."""
+
+_MAX_NAME = 100
+_SUFFIXES = (".cif", ".json", ".vasp", ".poscar")
+_COMPRESSED = re.compile(r"\.(gz|bz2|xz|lzma)$", re.IGNORECASE)
+_STEMS = ("POSCAR", "CONTCAR")
+
+
+def read_structures(paths: Iterable[str | Path]) -> tuple[list[Material], list[str]]:
+    """Read every structure in the given files and folders.
+
+    Understood are CIF (one or more data blocks), POSCAR, and JSON with one structure, a list of
+    structures, or ``{"structures": [{"material_id": .., "cif" or "structure": ..}, ..]}``, in
+    which ``split`` may say what a structure is for; all of them also with ``.gz``, ``.bz2`` and
+    ``.xz``, up to :data:`MAX_BYTES`. A folder gives all such files in it.
+
+    Parameters
+    ----------
+    paths
+        Files and folders.
+
+    Returns
+    -------
+    materials : list of Material
+        In the order of the arguments, files of a folder by name.
+    problems : list of str
+        One line per file or structure that is unusable: where, what is wrong, what to do.
+
+    Examples
+    --------
+    >>> read_structures(["no-such-file.cif"])
+    ([], ['no-such-file.cif: there is no such file or folder'])
+    """
+    materials: list[Material] = []
+    problems: list[str] = []
+    taken: set[str] = set()
+    for path in map(Path, paths):
+        try:
+            files = _files(path)
+        except StructureError as error:
+            problems.append(one_line(f"{path}: {error}"))
+            continue
+        for file in files:
+            try:
+                entries = list(_entries(file))
+            except StructureError as error:
+                problems.append(one_line(f"{file}: {error}"))
+                continue
+            for name, content, split in entries:
+                try:
+                    structure = _structure(content)
+                    check_structure(structure)
+                except StructureError as error:
+                    label = f"{file}" if len(entries) == 1 else f"{file}: {one_line(name, 60)}"
+                    problems.append(one_line(f"{label}: {error}"))
+                    continue
+                materials.append(Material(_unique(name, taken), structure, file, split))
+    return materials, problems
+
+
+def _files(path: Path) -> list[Path]:
+    try:
+        if path.is_file():
+            return [path]
+        found = list(path.iterdir()) if path.is_dir() else None
+    except (OSError, ValueError) as error:  # such as a name that is too long, or a null byte
+        raise StructureError(f"cannot be read ({getattr(error, 'strerror', error)})") from None
+    if found is None:
+        raise StructureError("there is no such file or folder")
+    files = sorted(file for file in found if _is_readable(file) and file.is_file())
+    if not files:
+        raise StructureError("no CIF, POSCAR or JSON file in this folder")
+    return files
+
+
+def _is_readable(file: Path) -> bool:
+    name = _COMPRESSED.sub("", file.name)
+    return name.lower().endswith(_SUFFIXES) or name.startswith(_STEMS)
+
+
+def _entries(file: Path) -> Iterator[tuple[str, Any, str]]:
+    """Names, unparsed contents and splits of the structures in a file."""
+    try:
+        text = decode_text(_content(file))
+    except OSError as error:
+        raise StructureError(f"cannot be read ({error.strerror or error})") from None
+    if not text.strip():
+        raise StructureError("the file is empty")
+    plain = _COMPRESSED.sub("", file.name)
+    name = re.sub(r"\.(cif|json|vasp|poscar)$", "", plain, flags=re.IGNORECASE)
+    if name in _STEMS and file.resolve().parent.name:
+        name = file.resolve().parent.name  # run folders all call it POSCAR
+    if plain.lower().endswith(".json"):
+        yield from _json_entries(name, _json(text))
+    elif plain.lower().endswith(".cif"):
+        blocks = cif_blocks(text)
+        for number, block in enumerate(blocks, start=1):
+            yield (name if len(blocks) == 1 else f"{name}-{number}"), block, ""
+    else:
+        yield name, text, ""
+
+
+def _content(file: Path) -> bytes:
+    """Bytes of a file, decompressed, never more than the limit."""
+    with file.open("rb") as opened:
+        raw = opened.read(MAX_BYTES + 1)
+    decompressor: Any = None
+    if raw[:2] == b"\x1f\x8b":
+        decompressor = lambda: zlib.decompressobj(wbits=31)  # noqa: E731
+    elif raw[:3] == b"BZh":
+        decompressor = bz2.BZ2Decompressor
+    elif raw[:6] == b"\xfd7zXZ\x00":
+        decompressor = lambda: lzma.LZMADecompressor(memlimit=MAX_BYTES)  # noqa: E731
+    content = raw
+    if decompressor is not None:
+        content = b""
+        try:
+            while raw and len(content) <= MAX_BYTES:  # files may be joined, as by cat
+                stream = decompressor()
+                content += stream.decompress(raw, MAX_BYTES + 1 - len(content))
+                if not stream.eof and len(content) <= MAX_BYTES:
+                    raise StructureError("cannot be read (the compressed file is cut)")
+                raw = stream.unused_data.lstrip(b"\0")
+        except (zlib.error, lzma.LZMAError, OSError, EOFError) as error:
+            raise StructureError(f"cannot be read ({one_line(error)})") from None
+    if len(content) > MAX_BYTES:
+        raise StructureError(f"is larger than {MAX_BYTES >> 20} MiB, the limit; split the file")
+    return content
+
+
+def _json(text: str) -> Any:
+    def refuse(constant: str) -> None:
+        raise StructureError(f"holds {constant}, which is no number")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except StructureError:
+        raise
+    except RecursionError:
+        raise StructureError("is nested too deeply for a structure") from None
+    except json.JSONDecodeError as error:
+        raise StructureError(f"{one_line(error, 150)}; is the file complete?") from None
+    except ValueError:
+        raise StructureError("holds a number of thousands of digits") from None
+
+
+def _json_entries(name: str, data: Any) -> Iterator[tuple[str, Any, str]]:
+    if isinstance(data, dict) and isinstance(data.get("structures"), list):
+        data = data["structures"]
+    if isinstance(data, dict) and ("lattice" in data or "structure" in data or "cif" in data):
+        data = [data]
+    if not isinstance(data, list) or not data:
+        raise StructureError("neither a structure nor a list of structures; is the file complete?")
+    for number, entry in enumerate(data, start=1):
+        if not isinstance(entry, dict):
+            raise StructureError(f"entry {number} is not a structure; is the file complete?")
+        own = entry.get("material_id") or entry.get("id")
+        content = entry.get("cif") or entry.get("structure") or entry
+        split = entry.get("split") or ""
+        yield str(own or (name if len(data) == 1 else f"{name}-{number}")), content, str(split)
+
+
+def _structure(content: Any) -> Structure:
+    """Crystal of a data block of a CIF, of a POSCAR, or of pymatgen's dictionary."""
+    if isinstance(content, str):
+        if re.search(r"^\s*data_", content, re.MULTILINE | re.IGNORECASE):
+            block, *others = cif_blocks(content)
+            if others:
+                raise StructureError(f"{1 + len(others)} crystals in one entry; give each its own")
+            return structure_of_cif(block)
+        try:
+            return parse_poscar(content).structure
+        except PoscarError as error:
+            cut = "not a complete POSCAR; the file may be cut" if "ends" in str(error) else ""
+            raise StructureError(f"{cut}: {error}" if cut else str(error)) from None
+    if not isinstance(content, dict):
+        raise StructureError("not a complete structure; the file may be cut")
+    _check_modules(content)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of elements without a Pauling electronegativity
+            return Structure.from_dict(content)
+    except Exception:  # whatever a broken dictionary leads it to
+        raise StructureError("not a complete structure; the file may be cut") from None
+
+
+def _check_modules(value: Any) -> None:
+    """Refuse objects of other modules than pymatgen's: to decode them would import the module."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            module = str(value.get("@module", "numpy"))
+            if "@callable" in value or not (module == "numpy" or module.startswith("pymatgen.")):
+                raise StructureError(
+                    f"holds an object of {one_line(module, 60)!r}, not of pymatgen"
+                )
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    """Make a name usable as a folder, and different from those already given."""
+    base = re.sub(r"[^\w.+-]+", "_", name)[:_MAX_NAME].strip("._") or "material"
+    candidate, number = base, 1
+    while candidate in taken:
+        number += 1
+        candidate = f"{base}-{number}"
+    taken.add(candidate)
+    return candidate
