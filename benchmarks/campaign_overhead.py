@@ -62,7 +62,7 @@ def measure(number: int) -> dict[str, float]:
     from mlcharge_flows.campaign.local import results, run_locally
     from mlcharge_flows.campaign.routing import route_fireworks
     from mlcharge_flows.campaign.spec import FireWorksSpec
-    from mlcharge_flows.reports.write import write_report
+    from mlcharge_flows.reports.scf_report import write_report
 
     os.environ["MLCHARGE_VASP_CMD"] = "vasp_std"
     campaign = materials(number)

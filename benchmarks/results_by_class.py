@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from pymatgen.core import Composition
 
 from mlcharge_flows.campaign.local import results
-from mlcharge_flows.reports.table import COLUMNS
+from mlcharge_flows.reports.scf_report import COLUMNS
 from mlcharge_flows.scf.statistics import summarize
 from mlcharge_flows.sources.known_models import known_models
 from mlcharge_flows.training.evaluation import classes

@@ -15,9 +15,10 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from mlcharge_flows.campaign.local import results
-from mlcharge_flows.reports.figure import steps_figure
-from mlcharge_flows.reports.rows import tidy_rows
-from mlcharge_flows.reports.table import summary_table
+from mlcharge_flows.reports.image_files import steps_figure
+from mlcharge_flows.reports.scf_report import summary_note, summary_table
+from mlcharge_flows.reports.table import to_markdown
+from mlcharge_flows.scf.comparison import REFERENCE
 from mlcharge_flows.scf.statistics import summarize
 
 if TYPE_CHECKING:
@@ -29,16 +30,16 @@ def main() -> None:
     folder, target = Path(sys.argv[1]), Path(sys.argv[2])
     comparisons = results(folder)
     summary = summarize(comparisons)
-    print(summary_table(summary))
+    print(to_markdown(summary_table(summary)))
+    if note := summary_note(summary):
+        print(f"\n{note}")
     arms = list(summary.arms)
     print("\n| material | atoms | " + " | ".join(arms) + " | largest \\|dE\\| (meV/atom) |")
     print("|---|---|" + "---|" * (len(arms) + 1))
-    rows = tidy_rows(comparisons)
     for comparison in sorted(comparisons, key=lambda c: c.formula):
-        mine = [row for row in rows if row.material_id == comparison.material_id]
         runs = (comparison.arms.get(arm) for arm in arms)
         steps = " | ".join(str(run.n_total) if run else "" for run in runs)
-        change = max(abs(row.dE_meV_per_atom or 0.0) for row in mine)
+        change = max(abs(comparison.energy_difference(arm, REFERENCE) or 0.0) for arm in arms)
         name = f"{comparison.formula} ({comparison.material_id})"
         print(f"| {name} | {comparison.n_atoms} | {steps} | {change:.3f} |")
     print("\n| start | median cost, s | median cost, steps of the same material |\n|---|---:|---:|")

@@ -12,7 +12,7 @@ from mlcharge_flows.atomate2.jobs.nonscf import DOCUMENT
 from mlcharge_flows.atomate2.sets.band_path import LineSetGenerator
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.campaign.worker import run_material
-from mlcharge_flows.reports.nonscf_write import write_nonscf_report
+from mlcharge_flows.reports.nonscf_report import write_nonscf_report
 from mlcharge_flows.scf.nonscf import NonSCFComparison, summarize_nonscf
 from mlcharge_flows.settings import Settings, SetupError
 from mlcharge_flows.sources.existing import FileStartMaker

@@ -1,10 +1,16 @@
 import csv
+import io
 import json
 
 import pytest
+from rich.console import Console
 
-from mlcharge_flows.reports.nonscf_table import LINES, nonscf_markdown
-from mlcharge_flows.reports.nonscf_write import write_nonscf_report
+from mlcharge_flows.reports.nonscf_report import (
+    COLUMNS,
+    nonscf_summary_table,
+    nonscf_terminal_table,
+    write_nonscf_report,
+)
 from mlcharge_flows.scf.nonscf import FixedDensityErrors, NonSCFComparison, summarize_nonscf
 from mlcharge_flows.scf.run import ScfRun
 
@@ -68,12 +74,17 @@ def test_the_page_says_why_there_is_no_figure(campaign, tmp_path):
 
 
 def test_the_table_has_every_quantity(campaign):
-    table = nonscf_markdown(summarize_nonscf(campaign)).splitlines()
-    assert len(table) == 2 + len(LINES)
-    assert table[0] == "|  | learned |"
-    assert "| counted | 1 of 2 |" in table
-    assert "| direct gaps within 43 meV | 100 % (1 metals) |" in table
-    assert "| failures | not converged: 1 |" in table
+    summary = summarize_nonscf(campaign)
+    table = nonscf_summary_table(summary)
+    assert list(table.columns) == [column.head for column in COLUMNS]
+    assert list(table.index) == ["learned"]
+    learned = table.loc["learned"]
+    assert learned["counted"] == "1 of 2"
+    assert learned["direct gaps within 43 meV"] == "100 % (1 metals)"
+    assert learned["failures"] == "not converged: 1"
+    text = io.StringIO()
+    Console(width=120, file=text).print(nonscf_terminal_table(summary))
+    assert all(cell in text.getvalue() for cell in learned)
 
 
 def test_nothing_is_a_report_too(tmp_path):

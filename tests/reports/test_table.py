@@ -2,28 +2,57 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
-from mlcharge_flows.reports.table import COLUMNS, rich_table, summary_table
+from mlcharge_flows.reports.scf_report import (
+    COLUMNS,
+    WALL_TIME,
+    summary_note,
+    summary_table,
+    terminal_table,
+)
+from mlcharge_flows.reports.table import to_markdown
 from mlcharge_flows.scf.statistics import summarize
 
 
 def test_markdown_has_one_row_per_arm_and_equal_columns(campaign):
     summary = summarize(campaign)
-    lines = summary_table(summary).splitlines()
+    lines = to_markdown(summary_table(summary)).splitlines()
     assert len(lines) == 2 + len(summary.arms)
     assert {line.replace("\\|", "").count("|") for line in lines} == {len(COLUMNS) + 2}
-    assert lines[3].startswith("| learned | 9 of 12 |")
+    assert [cell.strip() for cell in lines[3].split("|")[1:3]] == ["learned", "9 of 12"]
 
 
 def test_terminal_table_shows_the_same_cells(campaign):
     summary = summarize(campaign)
     text = io.StringIO()
-    Console(width=120, file=text).print(rich_table(summary))
+    Console(width=120, file=text).print(terminal_table(summary))
     for column in COLUMNS:
         assert column.cell(summary.arms["learned"]) in text.getvalue()
 
 
 def test_an_empty_campaign_has_a_table():
-    assert len(summary_table(summarize([])).splitlines()) == 2
-    rich_table(summarize([]))
+    assert len(to_markdown(summary_table(summarize([]))).splitlines()) == 2
+    terminal_table(summarize([]))
+
+
+def test_wall_times_stand_only_where_the_control_shows_a_quiet_machine(campaign):
+    quiet = summarize(campaign)
+    assert quiet.wall_time_noise < 0.05
+    assert summary_note(quiet) is None
+    assert summary_table(quiet).loc["learned", WALL_TIME].endswith(" %")
+    for comparison in campaign:
+        comparison.arms["superposition"].wall_time *= 1.2
+    busy = summarize(campaign)
+    assert busy.wall_time_noise == pytest.approx(0.2, abs=0.05)
+    assert set(summary_table(busy)[WALL_TIME]) == {"–"}
+    assert "control" in summary_note(busy)
+    for comparison in campaign:
+        del comparison.arms["superposition"]
+    unknown = summarize(campaign)
+    assert unknown.wall_time_noise is None
+    assert "no 'superposition' arm" in summary_note(unknown)
+    text = io.StringIO()
+    Console(width=120, file=text).print(terminal_table(unknown))
+    assert "Wall times are not shown" in text.getvalue()

@@ -13,7 +13,7 @@ from jobflow.managers.fireworks import flow_to_workflow
 from maggma.stores import MemoryStore
 
 from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
-from mlcharge_flows.reports.write import write_report
+from mlcharge_flows.reports.scf_report import write_report
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.structures import read_structures
 

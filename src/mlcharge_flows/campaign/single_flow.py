@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jobflow import Flow, Maker, OnMissing, job
 
 from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
-from mlcharge_flows.reports.write import write_report
+from mlcharge_flows.reports.scf_report import write_report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -67,8 +67,7 @@ def show_campaign(
         Where to write.
     """
     from mlcharge_flows.atomate2.jobs.outcome import Outcome
-    from mlcharge_flows.reports.table import rich_table
-    from mlcharge_flows.reports.write import write_report
+    from mlcharge_flows.reports.scf_report import terminal_table, write_report
     from mlcharge_flows.scf.statistics import summarize
 
     if not comparisons:
@@ -89,7 +88,7 @@ def show_campaign(
     if outcomes:
         console.print(started_summary(outcomes), markup=False)
     else:
-        console.print(rich_table(summarize(comparisons, reference)))
+        console.print(terminal_table(summarize(comparisons, reference)))
     missing = len(campaign.materials) - len(comparisons)
     if missing > 0:
         console.print(f"{missing} of {len(campaign.materials)} materials are not finished")

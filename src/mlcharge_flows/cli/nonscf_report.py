@@ -60,12 +60,11 @@ def show_nonscf_report(console: Console, comparisons: Iterable[Comparison], fold
     bool
         Whether any material could be compared.
     """
-    from mlcharge_flows.reports.nonscf_table import nonscf_rich_table
-    from mlcharge_flows.reports.nonscf_write import write_nonscf_report
+    from mlcharge_flows.reports.nonscf_report import nonscf_terminal_table, write_nonscf_report
     from mlcharge_flows.scf.nonscf import summarize_nonscf
 
     found = [complete(folder, comparison) for comparison in comparisons]
     page = written(write_nonscf_report, found, folder)
-    console.print(nonscf_rich_table(summarize_nonscf(found)))
+    console.print(nonscf_terminal_table(summarize_nonscf(found)))
     console.print(f"Report: {page.absolute()}", soft_wrap=True, markup=False)
     return any(comparison.errors for comparison in found)

@@ -66,12 +66,11 @@ def show_report(console: Console, comparisons: list[Comparison], folder: Path) -
     folder
         Where to write.
     """
-    from mlcharge_flows.reports.table import rich_table
-    from mlcharge_flows.reports.write import write_report
+    from mlcharge_flows.reports.scf_report import terminal_table, write_report
     from mlcharge_flows.scf.statistics import summarize
 
     page = written(write_report, comparisons, folder)
-    console.print(rich_table(summarize(comparisons)))
+    console.print(terminal_table(summarize(comparisons)))
     console.print(f"Report: {page.absolute()}", soft_wrap=True, markup=False)
 
 

@@ -1,15 +1,19 @@
-"""One color per arm, the same in every figure, told apart by color-blind readers too."""
+"""One color per arm, the same in every figure, distinct for color-blind readers too.
+
+References
+----------
+M. Okabe, K. Ito, Color Universal Design (2008), https://jfly.uni-koeln.de/color/: the palette.
+Gray marks what all else is compared with. Each color is readable on white and on near-black.
+"""
 
 from __future__ import annotations
 
-from itertools import cycle
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), gray for what all is compared with.
-# Each is readable on white and on near-black.
 _KNOWN = {
     "default": "#8a919e",
     "superposition": "#56b4e9",
@@ -25,12 +29,23 @@ def colors(arms: Iterable[str]) -> dict[str, str]:
     Parameters
     ----------
     arms
-        Names, in the order of the report.
+        Names of arms or models.
+
+    Returns
+    -------
+    dict
+        Hexadecimal RGB by name. It follows from the name alone, except that names which share a
+        color take the next free one in the order given.
 
     Examples
     --------
     >>> colors(["default", "cheap"])
-    {'default': '#8a919e', 'cheap': '#cc79a7'}
+    {'default': '#8a919e', 'cheap': '#e69f00'}
     """
-    others = cycle(_OTHERS)
-    return {arm: _KNOWN[arm] if arm in _KNOWN else next(others) for arm in arms}
+    found: dict[str, str] = {}
+    for arm in arms:
+        first = crc32(arm.encode()) % len(_OTHERS)
+        wanted = [_OTHERS[(first + n) % len(_OTHERS)] for n in range(len(_OTHERS))]
+        free = [color for color in wanted if color not in found.values()]
+        found[arm] = _KNOWN.get(arm) or (free or wanted)[0]
+    return found

@@ -1,143 +1,266 @@
-"""The summary table: the same columns in the terminal, in Markdown and in the page."""
+"""Tables: described once, with the same cells in the terminal, in Markdown, CSV and pages."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from mlcharge_flows.reports.quantity import NOTHING, interval, number, percent, small, steps
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from mlcharge_flows.scf.statistics import ArmSummary, Summary
+T = TypeVar("T")
+
+NOTHING = "–"
+"""Shown where there is no value."""
 
 
-class Column(NamedTuple):
-    """One column: its short head, what it means, and the text of its cells."""
+@dataclass(frozen=True)
+class Column(Generic[T]):
+    """One column of a table of statistics.
+
+    Parameters
+    ----------
+    head
+        Short name.
+    meaning
+        What it is, in half a sentence.
+    cell
+        Text of the column for one item.
+    """
 
     head: str
     meaning: str
-    cell: Callable[[ArmSummary], str]
+    cell: Callable[[T], str]
 
 
-COLUMNS = (
-    Column(
-        "counted",
-        "materials where this arm and the reference both count, of those attempted",
-        lambda arm: f"{arm.n_materials} of {arm.n_attempted}",
-    ),
-    Column(
-        "occupancies",
-        "where the on-site occupancies of the starts came from",
-        lambda arm: ", ".join(arm.augmentation_sources) or NOTHING,
-    ),
-    Column(
-        "median steps",
-        "median n_total of the reference and of this arm, over the same materials",
-        lambda arm: (
-            f"{steps(arm.median_n_total_reference)} → {steps(arm.median_n_total)}"
-            if arm.n_materials
-            else NOTHING
-        ),
-    ),
-    Column(
-        "ratio of medians",
-        "reduction of the median, 1 − median(arm) / median(reference): the published definition",
-        lambda arm: percent(arm.ratio_of_medians),
-    ),
-    Column(
-        "mean reduction",
-        "mean over materials of 1 − n_total(arm) / n_total(reference)",
-        lambda arm: percent(arm.mean_reduction),
-    ),
-    Column(
-        "95 % interval",
-        "paired bootstrap interval of the mean reduction",
-        lambda arm: interval(arm.mean_reduction_ci95),
-    ),
-    Column(
-        "faster / equal / slower",
-        "shares of materials with fewer, equally many and more steps",
-        lambda arm: (
-            " / ".join(
-                percent(share, 0).removesuffix(" %")
-                for share in (arm.share_faster, arm.share_equal, arm.share_slower)
-            )
-            + " %"
-            if arm.n_materials
-            else NOTHING
-        ),
-    ),
-    Column(
-        "of ceiling",
-        "mean reduction over that of the converged start, on the materials that have both",
-        lambda arm: percent(arm.share_of_ceiling, 0),
-    ),
-    Column(
-        "first rms(c)",
-        "median residual of the starting density, as the first line of OSZICAR with rms(c) has it",
-        lambda arm: small(arm.median_first_residual),
-    ),
-    Column(
-        "wall time saved",
-        "median over materials, the time to make the start included",
-        lambda arm: percent(arm.median_wall_saving),
-    ),
-    Column(
-        "max |dE|",
-        "largest energy difference to the reference, meV/atom",
-        lambda arm: number(arm.max_abs_dE_meV_per_atom, 3),
-    ),
-)
-"""Columns of the summary, after the name of the arm."""
-
-
-def summary_table(summary: Summary) -> str:
-    """Write the summary as a Markdown table.
+def text_table(columns: Iterable[Column[T]], items: Mapping[str, T]) -> pd.DataFrame:
+    """Write items as text, one per row.
 
     Parameters
     ----------
-    summary
-        Statistics of a campaign; without arms, only the head is written.
+    columns
+        What to show of each item.
+    items
+        By name.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index: names; columns: heads.
 
     Examples
     --------
-    >>> from mlcharge_flows.scf.statistics import summarize
-    >>> print(summary_table(summarize([])).splitlines()[0][:40])
-    | arm | counted | occupancies | median s
+    >>> table = text_table([Column("length", "letters", lambda text: str(len(text)))], {"a": "abc"})
+    >>> print(to_markdown(table))
+    |    |   length |
+    |:---|---------:|
+    | a  |        3 |
     """
-    lines = [
-        _markdown(["arm", *(column.head.replace("|", "\\|") for column in COLUMNS)]),
-        "|---|" + "---:|" * len(COLUMNS),
-    ]
-    for name, arm in summary.arms.items():
-        lines.append(_markdown([name, *(column.cell(arm) for column in COLUMNS)]))
-    return "\n".join(lines) + "\n"
+    cells = {column.head: [column.cell(item) for item in items.values()] for column in columns}
+    return pd.DataFrame(cells, index=pd.Index(list(items), dtype=object), dtype=object)
 
 
-def rich_table(summary: Summary) -> Table:
-    """Lay the summary out for a terminal: one column per arm, which fits 80 characters.
+def to_markdown(table: pd.DataFrame) -> str:
+    """Write a table of text in Markdown.
 
     Parameters
     ----------
-    summary
-        Statistics of a campaign.
+    table
+        As :func:`text_table` gives it.
+
+    Returns
+    -------
+    str
+        Lines without a final line end.
     """
-    table = Table(
-        title=f"Electronic steps against {summary.reference!r}, {summary.n_materials} materials",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
+    escaped = table.rename(index=_escape, columns=_escape).map(_escape)
+    align = ["left", *(["right"] * len(table.columns))]
+    return str(escaped.to_markdown(disable_numparse=True, colalign=align))
+
+
+def to_rich(table: pd.DataFrame, title: str, caption: str | None = None) -> Table:
+    """Lay a table of text out for a terminal.
+
+    Parameters
+    ----------
+    table
+        As :func:`text_table` gives it; transposed, few items fit 80 characters.
+    title, caption
+        Text above and below.
+
+    Returns
+    -------
+    rich.table.Table
+        To be printed by a rich console.
+    """
+    laid_out = Table(
+        title=title, caption=caption, caption_justify="left", box=SIMPLE_HEAD, pad_edge=False
     )
-    table.add_column("")
-    for name in summary.arms:
-        table.add_column(name, justify="right")
-    for column in COLUMNS:
-        table.add_row(column.head, *(column.cell(arm) for arm in summary.arms.values()))
-    return table
+    laid_out.add_column("")
+    for head in table.columns:
+        laid_out.add_column(head, justify="right")
+    for name, *cells in table.itertuples():
+        laid_out.add_row(name, *cells)
+    return laid_out
 
 
-def _markdown(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def record_table(columns: Sequence[str], records: Iterable[Mapping[str, object]]) -> pd.DataFrame:
+    """Tabulate values of any type, one record per row.
+
+    Parameters
+    ----------
+    columns
+        Names, in order.
+    records
+        Value of each column.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Values as they are, None included.
+    """
+    return pd.DataFrame(list(records), columns=list(columns), dtype=object)
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    r"""Write a table as CSV with a header; None is an empty cell.
+
+    Parameters
+    ----------
+    table
+        As :func:`record_table` gives it; the index is left out.
+
+    Returns
+    -------
+    str
+        Lines with a line feed at the end of each.
+
+    Examples
+    --------
+    >>> to_csv(record_table(["n", "E"], [{"n": 3, "E": -0.1}, {"n": None, "E": 1e-9}]))
+    'n,E\n3,-0.1\n,1e-09\n'
+    """
+    return str(table.to_csv(index=False, lineterminator="\n"))
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """Format a fraction as percents.
+
+    Parameters
+    ----------
+    fraction
+        None is shown as a dash.
+    digits
+        Decimals.
+
+    Returns
+    -------
+    str
+        With a true minus sign.
+
+    Examples
+    --------
+    >>> percent(4 / 15), percent(-0.02, 0), percent(None)
+    ('26.7 %', '−2 %', '–')
+    """
+    return NOTHING if fraction is None else f"{number(100 * fraction, digits)} %"
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """Format with a fixed number of decimals and a true minus sign; never minus zero.
+
+    Parameters
+    ----------
+    value
+        None is shown as a dash.
+    digits
+        Decimals.
+
+    Returns
+    -------
+    str
+        The number.
+
+    Examples
+    --------
+    >>> number(12.0, 1), number(-0.04, 1), number(-3)
+    ('12.0', '0.0', '−3')
+    """
+    if value is None:
+        return NOTHING
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
+def steps(value: float | None) -> str:
+    """Format a count or a median of counts: halves only where there are any.
+
+    Parameters
+    ----------
+    value
+        None is shown as a dash.
+
+    Returns
+    -------
+    str
+        The count.
+
+    Examples
+    --------
+    >>> steps(15.0), steps(10.5), steps(None)
+    ('15', '10.5', '–')
+    """
+    return number(value, 0 if value is None or value == int(value) else 1)
+
+
+def small(value: float | None) -> str:
+    """Format a residual or another number that spans decades.
+
+    Parameters
+    ----------
+    value
+        None is shown as a dash.
+
+    Returns
+    -------
+    str
+        Three digits, or two and a power of ten below 0.01.
+
+    Examples
+    --------
+    >>> small(0.373), small(0.00018), small(0.0)
+    ('0.373', '1.8e-04', '0')
+    """
+    if value is None:
+        return NOTHING
+    return f"{value:.3g}" if value == 0 or abs(value) >= 0.01 else f"{value:.1e}"
+
+
+def interval(bounds: tuple[float, float] | None) -> str:
+    """Format an interval of fractions as percents.
+
+    Parameters
+    ----------
+    bounds
+        Lower and upper end; None is shown as a dash.
+
+    Returns
+    -------
+    str
+        Both ends.
+
+    Examples
+    --------
+    >>> interval((0.31, 0.482)), interval(None)
+    ('31.0 to 48.2 %', '–')
+    """
+    if bounds is None:
+        return NOTHING
+    return f"{number(100 * bounds[0], 1)} to {number(100 * bounds[1], 1)} %"
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|")

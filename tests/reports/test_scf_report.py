@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mlcharge_flows.reports.write import write_report
+from mlcharge_flows.reports.scf_report import write_report
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun
 from mlcharge_flows.scf.statistics import summarize
@@ -82,7 +82,12 @@ def test_page_says_what_it_must(campaign, tmp_path):
     html = write_report(campaign, tmp_path).read_text()
     text = str(Text(html))
     for words in (
-        *("How steps were counted", "Proof of the start", "Runs that do not count", "All runs"),
+        *(
+            "How steps were counted",
+            "Verification of the initial density",
+            "Runs that do not count",
+            "All runs",
+        ),
         *("ratio of medians", "mean reduction", "95 % interval", "of ceiling", "first rms(c)"),
         *("WARNING: dimensions on CHGCAR file are different", "/campaign/TiZn3/learned"),
         *(comparison.formula for comparison in campaign),

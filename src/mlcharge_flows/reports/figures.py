@@ -1,4 +1,4 @@
-"""Interactive figures of the page; each takes comparisons or a summary and runs nothing.
+"""Interactive figures of the page of a comparison.
 
 Figures have no background and no color of text of their own: the page sets both, light or dark.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
+from markupsafe import Markup
 
 from mlcharge_flows.reports.palette import colors
 
@@ -22,7 +23,18 @@ MAX_LABELLED = 60
 
 
 def reduction_bars(summary: Summary) -> go.Figure:
-    """Mean reduction of every arm with its interval, and the ceiling as a line."""
+    """Draw the mean reduction of every arm with its interval, and the ceiling as a line.
+
+    Parameters
+    ----------
+    summary
+        Statistics of a campaign.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One bar per arm other than the reference, in percent.
+    """
     arms = {
         name: arm
         for name, arm in summary.arms.items()
@@ -57,7 +69,20 @@ def reduction_bars(summary: Summary) -> go.Figure:
 
 
 def step_boxes(comparisons: Sequence[Comparison], summary: Summary) -> go.Figure:
-    """Distribution of ``n_total`` in every arm, one dot per material that counts."""
+    """Draw the distribution of ``n_total`` in every arm, one dot per material that counts.
+
+    Parameters
+    ----------
+    comparisons
+        One per material.
+    summary
+        Their statistics.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One box per arm.
+    """
     figure = _figure("electronic steps, n_total", height=90 + 60 * len(summary.arms))
     color = colors(summary.arms)
     for name in reversed(summary.arms):
@@ -80,7 +105,20 @@ def step_boxes(comparisons: Sequence[Comparison], summary: Summary) -> go.Figure
 
 
 def paired_dots(comparisons: Sequence[Comparison], summary: Summary) -> go.Figure:
-    """Put the steps of all arms of a material on one line, materials ordered by the reference."""
+    """Draw the steps of all arms of a material on one line, materials ordered by the reference.
+
+    Parameters
+    ----------
+    comparisons
+        One per material.
+    summary
+        Their statistics.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One trace of dots per arm.
+    """
     order = by_reference(comparisons, summary.reference)
     place = {comparison.material_id: n for n, comparison in enumerate(order)}
     labeled = len(order) <= MAX_LABELLED
@@ -127,7 +165,20 @@ def paired_dots(comparisons: Sequence[Comparison], summary: Summary) -> go.Figur
 
 
 def convergence_curves(comparisons: Sequence[Comparison], summary: Summary) -> go.Figure:
-    """Draw |E - E(last)| per atom over the electronic steps; a menu picks a material."""
+    """Draw |E - E(last)| per atom over the electronic steps; a menu picks a material.
+
+    Parameters
+    ----------
+    comparisons
+        One per material; the first :data:`MAX_LABELLED` are drawn.
+    summary
+        Their statistics.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One trace per run that counts.
+    """
     order = sorted(comparisons, key=lambda comparison: comparison.material_id)[:MAX_LABELLED]
     figure = _figure("electronic step", height=440)
     color = colors(summary.arms)
@@ -163,8 +214,38 @@ def convergence_curves(comparisons: Sequence[Comparison], summary: Summary) -> g
     return figure
 
 
+def to_html(figure: go.Figure) -> Markup:
+    """Write a figure for a page that holds the plotly library once.
+
+    Parameters
+    ----------
+    figure
+        Any figure.
+
+    Returns
+    -------
+    markupsafe.Markup
+        A ``div`` with its script.
+    """
+    config = {"displaylogo": False, "responsive": True, "displayModeBar": False}
+    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
+
+
 def by_reference(comparisons: Sequence[Comparison], reference: str) -> list[Comparison]:
-    """Materials by the reference's number of steps, fewest first; those without one last."""
+    """Order materials by the steps of the reference.
+
+    Parameters
+    ----------
+    comparisons
+        One per material.
+    reference
+        Its arm.
+
+    Returns
+    -------
+    list of Comparison
+        Fewest steps first; materials without a count last.
+    """
     return sorted(
         comparisons,
         key=lambda comparison: (
@@ -176,7 +257,20 @@ def by_reference(comparisons: Sequence[Comparison], reference: str) -> list[Comp
 
 
 def counted_steps(comparisons: Sequence[Comparison], arm: str) -> list[tuple[Comparison, int]]:
-    """Materials whose run of an arm counts, with its ``n_total``."""
+    """Steps of an arm, of the runs that count.
+
+    Parameters
+    ----------
+    comparisons
+        One per material.
+    arm
+        Its name.
+
+    Returns
+    -------
+    list of tuple
+        Material and ``n_total``.
+    """
     runs = ((comparison, comparison.arms.get(arm)) for comparison in comparisons)
     return [(c, run.n_total) for c, run in runs if run and run.n_total and not run.exclusion_reason]
 
@@ -197,7 +291,7 @@ def _figure(x: str, height: int) -> go.Figure:
     return figure
 
 
-def _menu(order: Sequence[Comparison], owners: list[str], names: list[str]) -> dict:
+def _menu(order: Sequence[Comparison], owners: list[str], names: list[str]) -> dict[str, object]:
     """Drop-down menu: all materials, or one."""
     first = [name not in names[:n] for n, name in enumerate(names)]
     buttons = [

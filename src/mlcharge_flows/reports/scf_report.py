@@ -1,0 +1,316 @@
+"""Report of a comparison: materials.csv, summary.json and report.html."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from mlcharge_flows.io import atomic_write
+from mlcharge_flows.reports import figures
+from mlcharge_flows.reports.page import render
+from mlcharge_flows.reports.palette import colors
+from mlcharge_flows.reports.table import (
+    NOTHING,
+    Column,
+    interval,
+    number,
+    percent,
+    record_table,
+    small,
+    steps,
+    text_table,
+    to_csv,
+    to_rich,
+)
+from mlcharge_flows.scf.comparison import REFERENCE, ordered_arms
+from mlcharge_flows.scf.statistics import ENERGY_TOLERANCE, summarize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import pandas as pd
+    from rich.table import Table as RichTable
+
+    from mlcharge_flows.scf.comparison import Comparison
+    from mlcharge_flows.scf.run import ScfRun
+    from mlcharge_flows.scf.statistics import ArmSummary, Summary
+
+WALL_TIME = "wall time saved"
+"""Head of the column that stands only where the control arm shows a quiet machine."""
+
+
+def _steps_of(arm: ArmSummary) -> str:
+    if not arm.n_materials:
+        return NOTHING
+    return f"{steps(arm.median_n_total_reference)} → {steps(arm.median_n_total)}"
+
+
+def _shares(arm: ArmSummary) -> str:
+    if not arm.n_materials:
+        return NOTHING
+    shares = (arm.share_faster, arm.share_equal, arm.share_slower)
+    return " / ".join(percent(share, 0).removesuffix(" %") for share in shares) + " %"
+
+
+COLUMNS: tuple[Column[ArmSummary], ...] = (
+    Column(
+        "counted",
+        "materials where this arm and the reference both count, of those attempted",
+        lambda arm: f"{arm.n_materials} of {arm.n_attempted}",
+    ),
+    Column(
+        "occupancies",
+        "source of the augmentation occupancies of the initial densities",
+        lambda arm: ", ".join(arm.augmentation_sources) or NOTHING,
+    ),
+    Column(
+        "median steps",
+        "median n_total of the reference and of this arm, over the same materials",
+        _steps_of,
+    ),
+    Column(
+        "ratio of medians",
+        "reduction of the median, 1 − median(arm) / median(reference): the published definition",
+        lambda arm: percent(arm.ratio_of_medians),
+    ),
+    Column(
+        "mean reduction",
+        "mean over materials of 1 − n_total(arm) / n_total(reference)",
+        lambda arm: percent(arm.mean_reduction),
+    ),
+    Column(
+        "95 % interval",
+        "paired bootstrap interval of the mean reduction",
+        lambda arm: interval(arm.mean_reduction_ci95),
+    ),
+    Column(
+        "faster / equal / slower",
+        "shares of materials with fewer, equally many and more steps",
+        _shares,
+    ),
+    Column(
+        "of ceiling",
+        "mean reduction over that of the converged density, on the materials that have both",
+        lambda arm: percent(arm.share_of_ceiling, 0),
+    ),
+    Column(
+        "first rms(c)",
+        "median residual of the initial density: the first rms(c) in OSZICAR",
+        lambda arm: small(arm.median_first_residual),
+    ),
+    Column(
+        WALL_TIME,
+        "median over materials, the preparation of the initial density included; shown only if "
+        "the control arm (the reference's density, read from a CHGCAR) finds the machine quiet",
+        lambda arm: percent(arm.median_wall_saving),
+    ),
+    Column(
+        "max |dE|",
+        "largest energy difference to the reference, meV/atom",
+        lambda arm: number(arm.max_abs_dE_meV_per_atom, 3),
+    ),
+)
+"""Columns of the summary, after the name of the arm."""
+
+
+_RUN = (
+    *("n_total", "n_scf", "first_residual", "wall_time", "preparation_time", "energy"),
+    *("converged", "started_from", "verified", "corrections", "failure", "provenance_issue"),
+    "folder",
+)
+_RUN_COLUMNS = (
+    *("material_id", "formula", "n_atoms", "arm", "n_total", "n_scf", "reduction"),
+    *("first_residual", "wall_time", "preparation_time", "energy", "dE_meV_per_atom"),
+    *("converged", "started_from", "verified", "corrections", "failure", "provenance_issue"),
+    *("protocol", "folder"),
+)
+
+
+def summary_table(summary: Summary) -> pd.DataFrame:
+    """Write the statistics of a campaign as text, one row per arm.
+
+    Parameters
+    ----------
+    summary
+        Statistics of a campaign.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index: arms; columns: heads of :data:`COLUMNS`. Wall times are left out where the summary
+        has a ``wall_time_issue``.
+
+    Examples
+    --------
+    >>> summary_table(summarize([])).columns[0]
+    'counted'
+    """
+    table = text_table(COLUMNS, summary.arms)
+    if summary.wall_time_issue:
+        table[WALL_TIME] = NOTHING
+    return table
+
+
+def summary_note(summary: Summary) -> str | None:
+    """Note below the table of statistics.
+
+    Parameters
+    ----------
+    summary
+        Statistics of a campaign.
+
+    Returns
+    -------
+    str or None
+        Why wall times are not shown; None if they are, or if there is nothing to show.
+    """
+    if not summary.arms or not summary.wall_time_issue:
+        return None
+    return f"Wall times are not shown: {summary.wall_time_issue}."
+
+
+def terminal_table(summary: Summary) -> RichTable:
+    """Lay the statistics of a campaign out for a terminal, one column per arm.
+
+    Parameters
+    ----------
+    summary
+        Statistics of a campaign.
+
+    Returns
+    -------
+    rich.table.Table
+        To be printed by a rich console; three arms fit 80 characters.
+    """
+    title = f"Electronic steps against {summary.reference!r}, {summary.n_materials} materials"
+    return to_rich(summary_table(summary).T, title, summary_note(summary))
+
+
+def run_table(comparisons: Iterable[Comparison], reference: str = REFERENCE) -> pd.DataFrame:
+    """Tabulate every run, whatever became of it.
+
+    Parameters
+    ----------
+    comparisons
+        One per material.
+    reference
+        Arm that reductions and energy differences refer to.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per material and arm, by material, the reference first and the ceiling last. Times
+        in s, energies in eV, energy differences in meV/atom; ``reduction`` is 1 - n_total /
+        n_total(reference), None unless both runs count.
+    """
+    rows = (
+        _row(comparison, arm, reference)
+        for comparison in sorted(comparisons, key=lambda comparison: comparison.material_id)
+        for arm in ordered_arms(comparison.arms, reference)
+    )
+    return record_table(_RUN_COLUMNS, rows)
+
+
+def write_report(
+    comparisons: Iterable[Comparison], folder: str | Path, reference: str = REFERENCE
+) -> Path:
+    """Write the report of a campaign, finished or not, with any number of materials.
+
+    Each file is replaced as a whole: neither a reader nor a kill meets a half-written one.
+
+    Parameters
+    ----------
+    comparisons
+        One per material.
+    folder
+        Where to write; made if it is not there.
+    reference
+        Arm to compare with.
+
+    Returns
+    -------
+    Path
+        Of ``report.html``.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be written to.
+    ValueError
+        A material appears twice.
+    """
+    campaign, folder = list(comparisons), Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    summary, runs = summarize(campaign, reference), run_table(campaign, reference)
+    atomic_write(folder / "materials.csv", to_csv(runs))
+    atomic_write(folder / "summary.json", summary.model_dump_json(indent=2) + "\n")
+    page = render(
+        "scf.html.jinja",
+        summary=summary,
+        note=summary_note(summary),
+        table=summary_table(summary),
+        columns=COLUMNS,
+        colors=colors(summary.arms),
+        runs=runs,
+        excluded=[
+            (comparison, arm, run)
+            for comparison in sorted(campaign, key=lambda comparison: comparison.material_id)
+            for arm, run in comparison.arms.items()
+            if run.exclusion_reason
+        ],
+        provenance={arm: _provenance(campaign, arm) for arm in summary.arms},
+        tolerance=ENERGY_TOLERANCE,
+        figures=_figures(campaign, summary),
+        max_curves=figures.MAX_LABELLED,
+        plotly_js=Markup(get_plotlyjs()),
+    )
+    atomic_write(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def _row(comparison: Comparison, arm: str, reference: str) -> dict[str, object]:
+    run = comparison.arms[arm]
+    return {
+        "material_id": comparison.material_id,
+        "formula": comparison.formula,
+        "n_atoms": comparison.n_atoms,
+        "arm": arm,
+        **{name: getattr(run, name) for name in _RUN},
+        "reduction": _reduction(run, comparison.arms.get(reference)),
+        "dE_meV_per_atom": comparison.energy_difference(arm, reference),
+        "protocol": comparison.protocol,
+    }
+
+
+def _reduction(run: ScfRun, base: ScfRun | None) -> float | None:
+    if base is None or run.exclusion_reason or base.exclusion_reason:
+        return None
+    return 1 - run.n_total / base.n_total if run.n_total and base.n_total else None
+
+
+def _figures(comparisons: Sequence[Comparison], summary: Summary) -> dict[str, Markup]:
+    if not any(arm.n_materials for arm in summary.arms.values()):
+        return {}
+    return {
+        "reductions": figures.to_html(figures.reduction_bars(summary)),
+        "pairs": figures.to_html(figures.paired_dots(comparisons, summary)),
+        "boxes": figures.to_html(figures.step_boxes(comparisons, summary)),
+        "curves": figures.to_html(figures.convergence_curves(comparisons, summary)),
+    }
+
+
+def _provenance(comparisons: Iterable[Comparison], arm: str) -> dict[str, int]:
+    runs = [comparison.arms[arm] for comparison in comparisons if arm in comparison.arms]
+    return {
+        "runs": len(runs),
+        "given a CHGCAR": sum(run.expected_comment is not None for run in runs),
+        "started from a CHGCAR": sum(run.started_from == "chgcar" for run in runs),
+        "started from atoms": sum(run.started_from == "atoms" for run in runs),
+        "unknown": sum(run.started_from == "unknown" for run in runs),
+        "fell back": sum(run.fell_back for run in runs),
+        "corrected by custodian": sum(run.corrections > 0 for run in runs),
+        "verified": sum(run.verified for run in runs),
+    }
