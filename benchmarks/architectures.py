@@ -37,14 +37,14 @@ from mlcharge_flows.models.registry import DEFAULT
 from mlcharge_flows.models.scope import check_scope
 from mlcharge_flows.scf.statistics import summarize
 from mlcharge_flows.sources.known_models import known_models
-from mlcharge_flows.training.store import open_store
+from mlcharge_flows.training.dataset import DensityDataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from mlcharge_flows.models.registry import LoadedModel
     from mlcharge_flows.scf.statistics import ArmSummary, Summary
-    from mlcharge_flows.training.record import Record
+    from mlcharge_flows.training.sample import DensitySample
 
 _BESIDE_AXIS = {
     "xycoords": ("axes fraction", "data"),
@@ -84,10 +84,10 @@ def main() -> None:
     loaded = {name: registry.load(name) for name in given.models}
     helper = registry.load(given.occupancies).model
     assert isinstance(helper, CompletesDensities)
-    records = [record for record in open_store(given.data) if _known(record, loaded.values())]
-    print(f"{len(records)} materials of {given.data.name} that every model knows\n")
+    samples = [sample for sample in DensityDataset(given.data) if _known(sample, loaded.values())]
+    print(f"{len(samples)} materials of {given.data.name} that every model knows\n")
     rows = [
-        _row(model, helper, records, registry.path(name), summary) for name, model in loaded.items()
+        _row(model, helper, samples, registry.path(name), summary) for name, model in loaded.items()
     ]
     heads = ["model", "parameters", "trained", "NMAE", "density", "occupancies", "s / material"]
     heads += ["us / point", *(f"saved, {arm}" for arm in ARMS)]
@@ -105,35 +105,35 @@ def main() -> None:
         _plot(rows, given.figure)
 
 
-def _known(record: Record, models: Iterable[LoadedModel]) -> bool:
+def _known(sample: DensitySample, models: Iterable[LoadedModel]) -> bool:
     try:
         for model in models:
-            check_scope(model.card, record.crystal, record.shape)
+            check_scope(model.card, sample.crystal, sample.shape)
     except ValueError:
         return False
-    return record.start() is not None
+    return sample.superposition() is not None
 
 
 def _row(
     loaded: LoadedModel,
     helper: CompletesDensities,
-    records: list[Record],
+    samples: list[DensitySample],
     path: Path,
     summary: Summary | None,
 ) -> Row:
     errors, removed, seconds = [], [], []
-    loaded.model.predict(records[0].crystal, records[0].shape)  # what is made once is not counted
-    for record in track(records, f"predicting with {loaded.card.name}"):
+    loaded.model.predict(samples[0].crystal, samples[0].shape)  # what is made once is not counted
+    for sample in track(samples, f"predicting with {loaded.card.name}"):
         began = perf_counter()
-        predicted = loaded.model.predict(record.crystal, record.shape)
+        predicted = loaded.model.predict(sample.crystal, sample.shape)
         if predicted.augmentation is None:
             with suppress(ModelError):  # far from any crystal's: only the density is judged
                 predicted = helper.complete(predicted)
         seconds.append(perf_counter() - began)
-        start, reference = record.start(), record.density()
+        start, reference = sample.superposition(), sample.density()
         errors.append(nmae(predicted.total, reference.total))
         removed.append(error_removed(predicted, start, reference))
-    points = [float(np.prod(record.shape)) for record in records]
+    points = [float(np.prod(sample.shape)) for sample in samples]
     density, occupancies = (
         median([share for share in part if not isnan(share)] or [nan])
         for part in zip(*removed, strict=True)

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 from scipy.stats import spearmanr
 
 from mlcharge_flows.training.config import read_config
-from mlcharge_flows.training.hold_out import hold_out
-from mlcharge_flows.training.store import open_store
+from mlcharge_flows.training.dataset import DensityDataset
+from mlcharge_flows.training.split import split_materials
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,8 +64,8 @@ def main() -> None:
 def errors(table: Path, training: str) -> Left:
     """Read what is left of the errors, and count the rarest pairs of the training."""
     config = read_config(training)
-    store = open_store(config.data)
-    names, _ = hold_out(store.splits(), config.validation_share, config.train_share)
+    store = DensityDataset(config.data)
+    names, _ = split_materials(store.splits(), config.validation_fraction, config.train_fraction)
     seen: Counter[tuple[str, ...]] = Counter()
     for name in names:
         seen.update(pairs(store[name].crystal.symbols))

@@ -19,9 +19,9 @@ from rich.progress import track
 from mlcharge_flows.models.checkpoint import read_checkpoint
 from mlcharge_flows.models.orbital import load
 from mlcharge_flows.training.config import read_config
-from mlcharge_flows.training.hold_out import hold_out
+from mlcharge_flows.training.dataset import DensityDataset
 from mlcharge_flows.training.orbital import OrbitalTask
-from mlcharge_flows.training.store import open_store
+from mlcharge_flows.training.split import split_materials
 
 EDGES = (0.0, 2.5, 5.0, 8.0, 12.0, 18.0, 24.0)
 
@@ -29,19 +29,19 @@ EDGES = (0.0, 2.5, 5.0, 8.0, 12.0, 18.0, 24.0)
 def main() -> None:
     """Predict and print the table."""
     config = read_config(sys.argv[1])
-    store = open_store(config.data)
-    _, held_out = hold_out(store.splits(), config.validation_share, config.train_share)
+    store = DensityDataset(config.data)
+    _, held_out = split_materials(store.splits(), config.validation_fraction, config.train_fraction)
     task = OrbitalTask(config, store, torch.device("cpu"))
     networks = {path: load(read_checkpoint(path)).network for path in sys.argv[2:]}
     left: dict[str, list[list[float]]] = {path: [] for path in networks}
     for name in track(held_out, "materials"):
-        example = task.example(store[name])
-        waves, size = example.waves, example.target.abs() ** 2
+        sample = task.prepare(store[name])
+        waves, size = sample.g_vectors, sample.target.abs() ** 2
         for path, network in networks.items():
             with torch.inference_mode():
-                density = network.density(network(example.graph)[0], waves, example.phases)
-                errors = task.errors(network, example)
-            square = (density - example.target).abs() ** 2
+                density = network.density(network(sample.graph)[0], waves, sample.phases)
+                errors = task.errors(network, sample)
+            square = (density - sample.target).abs() ** 2
             row = []
             for low, high in pairwise(EDGES):
                 weight = waves.multiplicity * ((waves.q >= low) & (waves.q < high))

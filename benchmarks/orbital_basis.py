@@ -20,9 +20,9 @@ from errors_by_shell import EDGES
 from mlcharge_flows.models.orbital.basis import GaussianBasis
 from mlcharge_flows.models.orbital.config import OrbitalConfig
 from mlcharge_flows.training.config import read_config
-from mlcharge_flows.training.hold_out import hold_out
-from mlcharge_flows.training.orbital import OrbitalExample, OrbitalTask
-from mlcharge_flows.training.store import open_store
+from mlcharge_flows.training.dataset import DensityDataset
+from mlcharge_flows.training.orbital import OrbitalSample, OrbitalTask
+from mlcharge_flows.training.split import split_materials
 
 CRYSTALS, ATOMS = 8, 3
 DEFAULTS = OrbitalConfig(elements=["H"], channels={"H": [0]})
@@ -31,26 +31,26 @@ DEFAULTS = OrbitalConfig(elements=["H"], channels={"H": [0]})
 def main() -> None:
     """Fit and print the table."""
     config = read_config(sys.argv[1])
-    store = open_store(config.data)
-    _, held_out = hold_out(store.splits(), config.validation_share, config.train_share)
+    store = DensityDataset(config.data)
+    _, held_out = split_materials(store.splits(), config.validation_fraction, config.train_fraction)
     small = [name for name in held_out if len(store[name].crystal) <= ATOMS][:CRYSTALS]
     task = OrbitalTask(config, store, torch.device("cpu"))
-    examples = [task.example(store[name]) for name in small]
+    samples = [task.prepare(store[name]) for name in small]
     ranges = [f"{low:g} to {high:g}" for low, high in pairwise(EDGES)]
     print("| exponents | the largest | " + " | ".join(ranges) + " |")
     print("|---|" + "---:|" * (len(ranges) + 1))
     for n in map(int, sys.argv[2:] or (12, 13, 14, 16)):
         basis = GaussianBasis(DEFAULTS.smallest_exponent, DEFAULTS.ratio, n, DEFAULTS.lmax)
-        left = np.nanmedian([best_fit(example, basis) for example in examples], axis=0)
+        left = np.nanmedian([best_fit(sample, basis) for sample in samples], axis=0)
         largest = DEFAULTS.smallest_exponent * DEFAULTS.ratio ** (n - 1)
         print(f"| {n} | {largest:.0f} | " + " | ".join(f"{share:.1%}" for share in left) + " |")
 
 
-def best_fit(example: OrbitalExample, basis: GaussianBasis) -> list[float]:
+def best_fit(sample: OrbitalSample, basis: GaussianBasis) -> list[float]:
     """Root mean square that the best coefficients leave in each range; nan where no waves are."""
-    waves, q = example.waves, example.waves.q.numpy()
+    waves, q = sample.g_vectors, sample.g_vectors.q.numpy()
     ranges = [(q >= low) & (q < high) for low, high in pairwise(EDGES)]
-    size = waves.multiplicity.numpy() * example.target.abs().numpy() ** 2
+    size = waves.multiplicity.numpy() * sample.target.abs().numpy() ** 2
     norms = [size[here].sum() for here in ranges]
     weight = np.zeros_like(q)
     for here, norm in zip(ranges, norms, strict=True):
@@ -59,12 +59,12 @@ def best_fit(example: OrbitalExample, basis: GaussianBasis) -> list[float]:
     radials = basis.radials(waves.q)
     columns = [
         (-1j) ** degree * waves.harmonics[component] * radials[degree] * phases
-        for phases in example.phases
+        for phases in sample.phases
         for degree in range(basis.lmax + 1)
         for component in range(degree**2, (degree + 1) ** 2)
     ]
     orbitals = torch.cat(columns).numpy().T * weight[:, None]
-    target = example.target.numpy() * weight
+    target = sample.target.numpy() * weight
     matrix, wanted = (np.concatenate([x.real, x.imag]) for x in (orbitals, target))
     scale = np.linalg.norm(matrix, axis=0) + 1e-30
     found, *_ = np.linalg.lstsq(matrix / scale, wanted, rcond=1e-5)

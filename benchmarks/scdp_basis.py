@@ -26,30 +26,32 @@ from mlcharge_flows.models.orbital.g_vectors import GVectors
 from mlcharge_flows.models.scdp.config import ScdpConfig
 from mlcharge_flows.models.scdp.least_squares import least_squares
 from mlcharge_flows.models.scdp.network import ScdpNetwork
-from mlcharge_flows.training.store import open_store
+from mlcharge_flows.training.dataset import DensityDataset
 
 if TYPE_CHECKING:
-    from mlcharge_flows.training.record import Record
+    from mlcharge_flows.training.sample import DensitySample
 
 RATIOS = (2.0, 1.5, 1.3)
 
 
-def network(record: Record, **options: object) -> ScdpNetwork:
+def network(sample: DensitySample, **options: object) -> ScdpNetwork:
     """Smallest network with the basis that the options ask for; its weights are not used."""
-    elements = sorted(record.paw)
-    channels = {symbol: list(record.paw[symbol].channels) for symbol in elements}
+    elements = sorted(sample.paw)
+    channels = {symbol: list(sample.paw[symbol].channels) for symbol in elements}
     small = {"n_channels": 1, "n_hidden": 1, "n_embedding": 1, "rank": 1, "n_interactions": 1}
     config = {"elements": elements, "channels": channels, "lmax": 1, **small, **options}
     return ScdpNetwork(ScdpConfig.model_validate(config))
 
 
-def error(record: Record, change: bool, scaling_steps: int, **options: object) -> tuple[float, int]:
+def error(
+    sample: DensitySample, change: bool, scaling_steps: int, **options: object
+) -> tuple[float, int]:
     """Error of the best fit in percent (L1 norms on the grid), and the number of orbitals."""
-    made = network(record, **options)
-    graph = made.graph(record.crystal)
-    waves = GVectors.of(record.crystal, record.shape, made.config.g_max, made.basis.lmax)
-    values = (record.difference() if change else record.density()).total
-    spectrum = np.fft.rfftn(values, norm="forward").ravel() * record.crystal.volume
+    made = network(sample, **options)
+    graph = made.graph(sample.crystal)
+    waves = GVectors.of(sample.crystal, sample.shape, made.config.g_max, made.basis.lmax)
+    values = (sample.difference() if change else sample.density()).total
+    spectrum = np.fft.rfftn(values, norm="forward").ravel() * sample.crystal.volume
     fit = least_squares(made, graph, waves, torch.from_numpy(spectrum)[waves.index], scaling_steps)
     fitted = waves.to_grid(fit.density).numpy() + values.mean()
     return nmae(fitted, values), fit.n_orbitals
@@ -67,7 +69,7 @@ def main() -> None:
     parser.add_argument("--scaling", type=int, default=0, help="steps for scaling factors")
     arguments = parser.parse_args()
     torch.set_default_dtype(torch.float64)
-    store = open_store(arguments.data)
+    store = DensityDataset(arguments.data)
     names = arguments.only or store.ids[:: arguments.every]
     fitted = "difference from atoms" if arguments.change else "density"
     print(f"{len(names)} materials, {fitted}: {', '.join(names)}")

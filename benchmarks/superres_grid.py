@@ -17,7 +17,7 @@ import numpy as np
 from mlcharge_flows.density.fourier import regrid
 from mlcharge_flows.models.superres.config import SuperResConfig
 from mlcharge_flows.models.superres.image import input_shape
-from mlcharge_flows.training.store import open_store
+from mlcharge_flows.training.dataset import DensityDataset
 
 SPACINGS = (0.12, 0.15, 0.2, 0.25, 0.3, 0.4)
 
@@ -28,17 +28,17 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="data set")
     parser.add_argument("--every", type=int, default=1, help="look at every n-th material")
     arguments = parser.parse_args()
-    store = open_store(arguments.data)
+    store = DensityDataset(arguments.data)
     left: dict[float, list[float]] = {spacing: [] for spacing in SPACINGS}
     size: dict[float, list[float]] = {spacing: [] for spacing in SPACINGS}
     fine = []
     for name in store.ids[:: arguments.every]:
-        record = store[name]
-        fine.append(np.linalg.norm(record.crystal.lattice, axis=1) / record.shape)
-        change = record.difference().total
+        sample = store[name]
+        fine.append(np.linalg.norm(sample.crystal.lattice, axis=1) / sample.shape)
+        change = sample.difference().total
         for spacing in SPACINGS:
-            shape = input_shape(record.crystal, SuperResConfig(spacing=spacing))
-            kept = regrid(regrid(change, shape), record.shape)
+            shape = input_shape(sample.crystal, SuperResConfig(spacing=spacing))
+            kept = regrid(regrid(change, shape), sample.shape)
             left[spacing].append(float(np.abs(kept - change).sum() / np.abs(change).sum()))
             size[spacing].append(np.prod(shape) / change.size)
     low, high = np.min(fine), np.max(fine)

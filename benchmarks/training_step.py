@@ -25,13 +25,13 @@ import torch
 from rich.progress import track
 
 from mlcharge_flows.models.orbital.graph import Graph, neighbors
+from mlcharge_flows.training.checkpoint import load_initial_weights
 from mlcharge_flows.training.config import read_config
+from mlcharge_flows.training.dataset import DensityDataset
 from mlcharge_flows.training.orbital import OrbitalTask
-from mlcharge_flows.training.stage import take_weights
-from mlcharge_flows.training.store import open_store
 
 if TYPE_CHECKING:
-    from mlcharge_flows.training.orbital import OrbitalLesson
+    from mlcharge_flows.training.orbital import OrbitalTrainingSample
 
 N_MATERIALS, BATCH, REPEATS = 32, 8, 5
 FORMS = (("no", 1), ("yes", 1), ("yes", 4), ("yes", 8), ("yes", 16))
@@ -41,31 +41,31 @@ FORMS = (("no", 1), ("yes", 1), ("yes", 4), ("yes", 8), ("yes", 16))
 def main() -> None:
     """Print the table."""
     torch.set_num_threads(1)
-    config, store = read_config(sys.argv[1]), open_store(Path(sys.argv[2]))
-    records = [store[name] for name in store.ids[:N_MATERIALS]]
+    config, store = read_config(sys.argv[1]), DensityDataset(Path(sys.argv[2]))
+    densities = [store[name] for name in store.ids[:N_MATERIALS]]
     tasks = {}
     for thinning in sorted({thinning for _, thinning in FORMS}):
         loss = config.loss.model_copy(update={"thinning": thinning})
         settings = config.model_copy(update={"loss": loss})
         torch.manual_seed(0)
         tasks[thinning] = OrbitalTask(settings, store, torch.device("cpu"))
-        take_weights(tasks[thinning].network, settings)
-    examples = {
-        ("yes", thinning): task.lessons(map(task.example, records))
+        load_initial_weights(tasks[thinning].network, settings)
+    samples = {
+        ("yes", thinning): task.initialize(map(task.prepare, densities))
         for thinning, task in tasks.items()
     }
     model = tasks[1].model
-    examples["no", 1] = []
-    for example, record in zip(examples["yes", 1], records, strict=True):
-        crystal = record.crystal
+    samples["no", 1] = []
+    for sample, density in zip(samples["yes", 1], densities, strict=True):
+        crystal = density.crystal
         pairs = neighbors(crystal.lattice, crystal.positions, model.cutoff)
         graph = Graph.from_pairs(crystal.symbols, [], crystal.positions, pairs, model)
-        examples["no", 1].append(replace(example, graph=graph))
+        samples["no", 1].append(replace(sample, graph=graph))
     rows = [
-        {form: step(tasks[form[1]], examples[form]) for form in FORMS}
+        {form: step(tasks[form[1]], samples[form]) for form in FORMS}
         for _ in track(range(REPEATS + 1), "steps")
     ][1:]
-    n_pairs, n_unequal = (sum(len(e.graph.centers) for e in examples[f]) for f in FORMS[:2])
+    n_pairs, n_unequal = (sum(len(e.graph.centers) for e in samples[f]) for f in FORMS[:2])
     print(f"\n{N_MATERIALS} materials, {n_pairs} pairs, {n_unequal} unequal ones")
     print("| equal neighbors joined | thinning | ms | ratio (range) | cosine |")
     print("|---|---:|---:|---:|---:|")
@@ -80,14 +80,14 @@ def main() -> None:
         )
 
 
-def step(task: OrbitalTask, examples: list[OrbitalLesson]) -> tuple[float, torch.Tensor]:
+def step(task: OrbitalTask, samples: list[OrbitalTrainingSample]) -> tuple[float, torch.Tensor]:
     """Processor time of a pass over the materials, seconds each, and its gradient."""
     network = task.network
     network.zero_grad()
     began = process_time()
-    for first in range(0, len(examples), BATCH):
-        task.losses(network, examples[first : first + BATCH])["loss"].backward()
-    seconds = (process_time() - began) / len(examples)
+    for first in range(0, len(samples), BATCH):
+        task.losses(network, samples[first : first + BATCH])["loss"].backward()
+    seconds = (process_time() - began) / len(samples)
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
     return seconds, torch.cat([gradient.flatten() for gradient in gradients])
 

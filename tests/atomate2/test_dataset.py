@@ -21,7 +21,7 @@ from mlcharge_flows.density.metrics import nmae
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun
 from mlcharge_flows.structures import Material
-from mlcharge_flows.training.store import open_store
+from mlcharge_flows.training.dataset import DensityDataset
 
 HELIUM = Structure(Lattice.cubic(3.0), ["He"], [[0, 0, 0]])
 HYDROGEN = Structure(Lattice.cubic(3.1), ["H", "He"], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -97,13 +97,13 @@ def test_nothing_but_test_structures(structures, monkeypatch):
 
 
 def converged(name, folder):
-    """Record of a crystal that ran from atoms to the end."""
+    """Sample of a crystal that ran from atoms to the end."""
     static = compared_static()
     static.input_set_generator.user_incar_settings["EDIFF"] = 1e-7
     crystal = {"He": HELIUM, "HHe": HYDROGEN}[name]
     run_material(Material(name, crystal, folder), RecordMaker(static_maker=static), folder)
-    (record,) = open_store(folder / "pack" / "record.h5")
-    return record
+    (sample,) = DensityDataset(folder / "pack" / "record.h5")
+    return sample
 
 
 @pytest.mark.gpaw
@@ -114,18 +114,18 @@ def test_two_crystals_from_structures_to_store(structures, tmp_path):
     words += ["--out", str(out), "--workers", "2", "--test"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "1 structures are excluded" in done.stdout
-    store = open_store(out / "dataset.h5")
+    store = DensityDataset(out / "dataset.h5")
     assert store.splits() == {"HHe": "validation", "He": "train", "tested": "test"}
-    for record in store:
-        assert record.start_error > 0.1
-        assert record.n_total == len(record.energies) > 4
-        zval = sum(record.paw[symbol].zval for symbol in record.crystal.symbols)
-        assert record.density().n_electrons == pytest.approx(zval, abs=1e-9)
+    for sample in store:
+        assert sample.baseline_nmae > 0.1
+        assert sample.n_total == len(sample.energies) > 4
+        zval = sum(sample.paw[symbol].zval for symbol in sample.crystal.symbols)
+        assert sample.density().n_electrons == pytest.approx(zval, abs=1e-9)
     assert not list(out.glob("*/*/CHGCAR*"))
 
     quick = [*words[:-1], "--quick", "--out", str(tmp_path / "quick"), "--limit", "1"]
     subprocess.run(quick, capture_output=True, text=True, check=True)
-    (fast,) = open_store(tmp_path / "quick" / "dataset.h5")
+    (fast,) = DensityDataset(tmp_path / "quick" / "dataset.h5")
     slow = store[fast.id]
     assert fast.origin.protocol == slow.origin.protocol
     assert fast.n_total == 0, "its steps are of another cycle"
@@ -133,7 +133,7 @@ def test_two_crystals_from_structures_to_store(structures, tmp_path):
     best = converged(fast.id, tmp_path / "tight")
     assert fast.energy == pytest.approx(best.energy, abs=2e-5)
     assert slow.energy == pytest.approx(best.energy, abs=1e-3)
-    assert nmae(fast.density().total, best.density().total) < 0.02 * best.start_error
+    assert nmae(fast.density().total, best.density().total) < 0.02 * best.baseline_nmae
 
     again = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "3 of 3 materials are finished already" in again.stdout
@@ -141,7 +141,7 @@ def test_two_crystals_from_structures_to_store(structures, tmp_path):
         "build", structures, "--test", "--extend", store.path, "--out", tmp_path / "more"
     )
     assert more.exit_code == 0, more.output
-    assert open_store(tmp_path / "more" / "dataset.h5").splits() == {"excluded": ""}
+    assert DensityDataset(tmp_path / "more" / "dataset.h5").splits() == {"excluded": ""}
     merged = dataset("merge", out, out / "dataset.h5", "--out", tmp_path / "all.h5")
     assert merged.exit_code == 0, merged.output
     assert "3 materials" in merged.output
@@ -174,21 +174,21 @@ def test_quick_records_of_known_elements_and_what_a_model_recalls_of_them(tmp_pa
     said = json.loads((tmp_path / "quick" / "Si" / "default-run" / "mlcharge.json").read_text())
     assert not said["start"]["messages"], "the model knows silicon"
     assert (said["started_from"], said["start"]["kind"]) == ("chgcar", "best")
-    (slow,) = open_store(tmp_path / "slow" / "dataset.h5")
-    (quick,) = open_store(tmp_path / "quick" / "dataset.h5")
+    (slow,) = DensityDataset(tmp_path / "slow" / "dataset.h5")
+    (quick,) = DensityDataset(tmp_path / "quick" / "dataset.h5")
     assert quick.origin.protocol == slow.origin.protocol
-    assert nmae(quick.density().total, slow.density().total) < 0.02 * slow.start_error
+    assert nmae(quick.density().total, slow.density().total) < 0.02 * slow.baseline_nmae
 
     recalled = dataset("recall", silicon, "--out", tmp_path / "recalled.h5")
     assert recalled.exit_code == 0, recalled.output
-    (record,) = open_store(tmp_path / "recalled.h5")
-    assert record.origin.protocol == slow.origin.protocol
-    assert nmae(record.density().total, slow.density().total) < 0.3 * slow.start_error
+    (sample,) = DensityDataset(tmp_path / "recalled.h5")
+    assert sample.origin.protocol == slow.origin.protocol
+    assert nmae(sample.density().total, slow.density().total) < 0.3 * slow.baseline_nmae
     both = tmp_path / "both.h5"
     assert (
         dataset("merge", tmp_path / "recalled.h5", tmp_path / "slow", "--out", both).exit_code == 0
     )
-    assert open_store(both).splits() == {"Si": ""}
+    assert DensityDataset(both).splits() == {"Si": ""}
     refused = dataset("recall", silicon, "--model", "nonesuch", "--out", tmp_path / "no.h5")
     assert refused.exit_code == 2
     assert "nonesuch" in refused.stderr

@@ -1,4 +1,4 @@
-"""Classes of materials."""
+"""Errors by class of materials."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def row(*symbols, removed=0.5):
 ROWS = [row("Mg", "O"), row("Al", "Cu", removed=0.9), row("Si", "Si"), row("K", "Ti", "O", "F")]
 
 
-def test_every_material_is_in_the_classes_that_it_belongs_to():
+def test_a_material_is_in_every_class_that_it_belongs_to():
     found = classes(ROWS, {"Mg": 100, "O": 500, "Al": 70, "Cu": 20, "Si": 99, "K": 90, "Ti": 80})
     names = {name: [member.id for member in members] for name, members in found.items()}
     assert names == {
@@ -24,10 +24,10 @@ def test_every_material_is_in_the_classes_that_it_belongs_to():
         "1 element": ["Si-Si"],
         "2 elements": ["Mg-O", "Al-Cu"],
         "4 or more elements": ["K-Ti-O-F"],
-        "an element with at most 75 examples": ["Al-Cu", "K-Ti-O-F"],
+        "an element with at most 75 samples": ["Al-Cu", "K-Ti-O-F"],
     }
 
 
-def test_medians_and_means():
+def test_the_summary_has_medians_and_the_mean_nmae():
     of = summary(ROWS)
     assert (of["materials"], of["density_removed"], of["nmae_mean"]) == (4, 0.5, 2.0)

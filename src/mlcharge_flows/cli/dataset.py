@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from mlcharge_flows.atomate2.flows.dataset import RecordMaker
     from mlcharge_flows.structures import Material
-    from mlcharge_flows.training.store import Store
+    from mlcharge_flows.training.dataset import DensityDataset
 
 DATASET = "dataset.h5"
 
@@ -86,7 +86,7 @@ def build(
 
     In a fixed order: every pair of elements early, cheap materials first. Finished materials are
     not run again, nor failed ones unless asked for: after an interruption, give the same command.
-    With --quick, a cheaper cycle from the shipped model's start: records that merge with others.
+    With --quick, a cheaper cycle from the shipped model's start: samples that merge with others.
 
     [bold]Examples[/bold]
 
@@ -191,7 +191,7 @@ def recall(
     """Write down what a model has learned of the materials that it was trained on.
 
     For a further stage of its training where its data set is no longer at hand: merged with runs
-    of other materials, such records keep it from forgetting. Validation never uses them.
+    of other materials, such samples keep it from forgetting. Validation never uses them.
 
     [bold]Example[/bold]
 
@@ -209,7 +209,7 @@ def recall(
     from mlcharge_flows.settings import Settings, SetupError
     from mlcharge_flows.sources.learned import LearnedStartMaker
     from mlcharge_flows.sources.start import StartError
-    from mlcharge_flows.training.store import write_store
+    from mlcharge_flows.training.dataset import write_dataset
 
     console = Console(highlight=False)
     maker = RecordMaker(static_maker=compared_static(gamma=gamma))
@@ -219,11 +219,11 @@ def recall(
         materials, problems = _allowed(console, structures, [], test=False)
     except (ModelError, SetupError, ValueError) as error:
         exit_with_error(error)
-    records = []
+    samples = []
     for material in track(materials, "materials", console=console):
         generator = maker.static_maker.input_set_generator
         try:
-            records.append(predicted(material, generator, maker.protocol, model))
+            samples.append(predicted(material, generator, maker.protocol, model))
         except StartError as error:
             problems.append(f"{material.source}: {material.id}: {error}")
     if problems and not skip_bad:
@@ -232,7 +232,7 @@ def recall(
         )
     for problem in problems:
         console.print(f"left out: {problem}", style="yellow", markup=False)
-    _written(out, lambda: write_store(out, records))
+    _written(out, lambda: write_dataset(out, samples))
 
 
 @app.command()
@@ -256,24 +256,24 @@ def merge(
 
 def _join(sources: list[Path], out: Path, without: Sequence[str] = ()) -> None:
     from mlcharge_flows.atomate2.flows.dataset import records
-    from mlcharge_flows.training.store import merge as join
+    from mlcharge_flows.training.dataset import merge_datasets
 
     files: list[Path] = []
     for source in sources:
         found = list(records(source)) if source.is_dir() else [source]
         if not found:
-            exit_with_error(f"{source}: there is no record in this folder")
+            exit_with_error(f"{source}: there is no sample in this folder")
         files += found
-    _written(out, lambda: join(files, out, without))
+    _written(out, lambda: merge_datasets(files, out, without))
 
 
-def _written(out: Path, write: Callable[[], Store]) -> None:
+def _written(out: Path, write: Callable[[], DensityDataset]) -> None:
     """Write a data set, and tell its size or why there is none."""
-    from mlcharge_flows.training.store import StoreError
+    from mlcharge_flows.training.dataset import DatasetError
 
     try:
         store = write()
-    except StoreError as error:
+    except DatasetError as error:
         exit_with_error(error)
     except OSError as error:
         exit_with_error(f"{out}: cannot be written ({error.strerror or error})")
@@ -302,9 +302,9 @@ def pack(
 
         mlcharge dataset pack runs/* --protocol PBE-520 --out vasp.h5
     """
+    from mlcharge_flows.training.dataset import write_dataset
     from mlcharge_flows.training.finished_run import RunError, read_finished_run
-    from mlcharge_flows.training.record import Origin
-    from mlcharge_flows.training.store import write_store
+    from mlcharge_flows.training.sample import Origin
 
     packed, problems = [], []
     for folder in runs:
@@ -317,7 +317,7 @@ def pack(
         exit_with_error(
             *problems, "nothing was packed: correct this, or leave it out with --skip-bad"
         )
-    _written(out, lambda: write_store(out, packed))
+    _written(out, lambda: write_dataset(out, packed))
 
 
 @app.command()
@@ -352,10 +352,10 @@ def split(
             typer.echo(name)
 
 
-def _open(path: Path) -> Store:
-    from mlcharge_flows.training.store import StoreError, open_store
+def _open(path: Path) -> DensityDataset:
+    from mlcharge_flows.training.dataset import DatasetError, DensityDataset
 
     try:
-        return open_store(path)
-    except StoreError as error:
+        return DensityDataset(path)
+    except DatasetError as error:
         exit_with_error(error)

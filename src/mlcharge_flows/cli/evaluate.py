@@ -45,21 +45,21 @@ def evaluate(
     from mlcharge_flows.models.scope import check_scope
     from mlcharge_flows.sources.known_models import known_models
     from mlcharge_flows.training import evaluation
-    from mlcharge_flows.training.store import StoreError, open_store
+    from mlcharge_flows.training.dataset import DatasetError, DensityDataset
 
     console = Console(highlight=False)
     rows: list[MaterialErrors] = []
     try:
-        store = open_store(data)
+        store = DensityDataset(data)
         loaded = known_models().load(model)
         refused = []
-        for record in track(store, "predicting", total=len(store), console=console):
+        for sample in track(store, "predicting", total=len(store), console=console):
             try:
-                check_scope(loaded.card, record.crystal, record.shape)
-                rows.append(evaluation.evaluate(loaded.model, record))
+                check_scope(loaded.card, sample.crystal, sample.shape)
+                rows.append(evaluation.evaluate(loaded.model, sample))
             except ValueError as error:
-                refused.append(f"{record.id}: {error}")
-    except (StoreError, ModelError) as error:
+                refused.append(f"{sample.id}: {error}")
+    except (DatasetError, ModelError) as error:
         exit_with_error(error)
     for line in refused:
         console.print(f"not predicted: {line}", style="yellow", markup=False)
@@ -79,7 +79,7 @@ def evaluate(
         shown.add_row(
             name,
             str(len(members)),
-            f"{of['start_nmae_median']:.2f} %",
+            f"{of['baseline_nmae_median']:.2f} %",
             f"{of['nmae_median']:.3f} %",
             f"{of['nmae_mean']:.3f} %",
             f"{100 * of['density_removed']:.1f} %",

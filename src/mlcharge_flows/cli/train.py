@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mlcharge_flows.training.config import TrainingConfig
-    from mlcharge_flows.training.record import Record
-    from mlcharge_flows.training.store import Store
+    from mlcharge_flows.training.dataset import DensityDataset
+    from mlcharge_flows.training.sample import DensitySample
 
 
 def train(
@@ -53,22 +53,25 @@ def train(
         )
     from rich.console import Console
 
-    from mlcharge_flows.training.config import ConfigError, read_config
-    from mlcharge_flows.training.hold_out import hold_out
-    from mlcharge_flows.training.store import StoreError, open_store
+    from mlcharge_flows.errors import MlchargeError
+    from mlcharge_flows.training.config import TrainingError, read_config
+    from mlcharge_flows.training.dataset import DensityDataset
+    from mlcharge_flows.training.split import split_materials
 
     console = Console(highlight=False)
     try:
         settings = read_config(config)
-        store = open_store(settings.data)
-        chosen = hold_out(store.splits(), settings.validation_share, settings.train_share)
+        store = DensityDataset(settings.data)
+        chosen = split_materials(
+            store.splits(), settings.validation_fraction, settings.train_fraction
+        )
         for names, side in zip(chosen, ("train on", "validate with"), strict=True):
             if not names:
-                raise ConfigError(f"{settings.data}: holds no material to {side}")
+                raise TrainingError(f"{settings.data}: holds no material to {side}")
         folder = out or config.parent / settings.name
         folder.mkdir(parents=True, exist_ok=True)
         _train(console, settings, store, chosen, folder, threads)
-    except (ConfigError, StoreError) as error:
+    except MlchargeError as error:
         exit_with_error(error if str(config) in str(error) else f"{config}: {error}")
     except KeyboardInterrupt:
         exit_with_error(
@@ -83,7 +86,7 @@ def train(
 def _train(
     console: Console,
     config: TrainingConfig,
-    store: Store,
+    store: DensityDataset,
     chosen: tuple[Sequence[str], Sequence[str]],
     folder: Path,
     threads: int,
@@ -94,7 +97,7 @@ def _train(
     from mlcharge_flows.cli.training_progress import training_progress
     from mlcharge_flows.models.card import TrainingCard
     from mlcharge_flows.models.checkpoint import SUFFIX, write_checkpoint
-    from mlcharge_flows.training.export import checkpoint_of
+    from mlcharge_flows.training.checkpoint import checkpoint_of
     from mlcharge_flows.training.loop import train as run
     from mlcharge_flows.training.loop import validate
     from mlcharge_flows.training.task import task_of
@@ -105,22 +108,22 @@ def _train(
     device = torch.device(("cuda" if gpu else "cpu") if config.device == "auto" else config.device)
     torch.manual_seed(config.seed)
     task = task_of(config, store, device)
-    records: list[Record] = []
+    training_set: list[DensitySample] = []
 
-    def examples(names: Sequence[str], side: str) -> Iterator[Any]:
+    def prepared(names: Sequence[str], side: str) -> Iterator[Any]:
         for name in track(names, f"reading {len(names)} {side} materials", console=console):
-            record = store[name]
+            sample = store[name]
             if side == "training":
-                records.append(record)
-            yield task.example(record)
+                training_set.append(sample)
+            yield task.prepare(sample)
 
-    lessons = task.lessons(examples(chosen[0], "training"))
-    held_out = list(examples(chosen[1], "validation"))
+    samples = task.initialize(prepared(chosen[0], "training"))
+    held_out = list(prepared(chosen[1], "validation"))
     n_parameters = sum(parameter.numel() for parameter in task.network.parameters())
     console.print(f"{n_parameters:,} parameters on {device}; results go to {folder}", markup=False)
     with training_progress(console, config.epochs, folder) as watch:
-        progress = run(task, (lessons, held_out), config, folder / "state.pt", watch)
-    task.finish(track(lessons, "fitting what the network leaves", console=console))
+        progress = run(task, (samples, held_out), config, folder / "state.pt", watch)
+    task.fit_closed_form(track(samples, "fitting what the network leaves", console=console))
     errors = validate(task, task.network, held_out)
     training = TrainingCard(
         epochs=progress.epoch,
@@ -128,7 +131,7 @@ def _train(
         device=device.type,
         threads=torch.get_num_threads(),
     )
-    checkpoint = checkpoint_of(task, config, store, records, len(held_out), errors, training)
+    checkpoint = checkpoint_of(task, config, store, training_set, len(held_out), errors, training)
     path = folder / f"{config.name}{SUFFIX}"
     digest = write_checkpoint(path, checkpoint)
     removed = ", ".join(

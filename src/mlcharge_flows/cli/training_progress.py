@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from mlcharge_flows.training.log import draw_curves, write_log
+from mlcharge_flows.training.loop import draw_curves, write_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +49,7 @@ def training_progress(
             write_log(folder / "log.csv", progress.rows)
             if "density_left" in row:
                 draw_curves(folder / "curves.png", progress.rows)
-                training = row["grid" if "grid" in row else "waves"]
+                training = row["grid" if "grid" in row else "coefficients"]
                 left = (
                     f"density {100 * row['density_left']:.1f} % (training {100 * training:.1f} %)"
                 )

@@ -1,8 +1,12 @@
-"""Training ChargE3Net: random grid points of every step, mean absolute error.
+"""Training of ChargE3Net: random grid points in every step, mean absolute error.
 
-The loss is that of the paper (L1), but relative to the error of the superposition of the same
-material, as for the other architectures. With ``target: difference`` the network learns what the
-superposition lacks; the paper's learns the density.
+The loss is the L1 norm of the paper, but relative to the error of the superposition of the same
+material, as for the other architectures. With ``target: difference`` the network learns the
+difference from the superposition, else the density itself, as in the paper.
+
+References
+----------
+T. Koker, K. Quigley, E. Taw, K. Tibbetts, L. Li, npj Comput. Mater. 10, 161 (2024).
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from mlcharge_flows.models.charge3net.graph import Edges, atomic_numbers
 from mlcharge_flows.models.charge3net.model import density_from_output
 from mlcharge_flows.models.charge3net.neighbors import Surroundings
 from mlcharge_flows.models.charge3net.network import ChargE3Net
-from mlcharge_flows.training.options import read_options
+from mlcharge_flows.training.config import model_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,13 +32,13 @@ if TYPE_CHECKING:
 
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.training.config import TrainingConfig
-    from mlcharge_flows.training.record import Record
-    from mlcharge_flows.training.store import Store
+    from mlcharge_flows.training.dataset import DensityDataset
+    from mlcharge_flows.training.sample import DensitySample
 
 
 @dataclass(frozen=True, eq=False)
-class ChargE3NetExample:
-    """A material, ready to be asked for the density at points.
+class ChargE3NetSample:
+    """A sample with its graph, ready for probes at any points.
 
     Parameters
     ----------
@@ -43,16 +47,16 @@ class ChargE3NetExample:
     surroundings
         Finds the atoms around a point.
     numbers
-        Atomic numbers.
+        Atomic numbers, shape (atoms,).
     edges
         Edges into each atom.
     density
-        Converged density on the fine grid, electrons/angstrom^3.
-    start
-        Superposition of atoms on the same points, if the network corrects it.
-    change
-        Mean over the grid of how far the superposition is from the density.
-    start_error
+        Converged density on the fine grid, electrons/angstrom^3, shape (nx, ny, nz).
+    superposition
+        Superposition of atoms on the same points, if the target is the difference.
+    baseline_error
+        Mean absolute difference of superposition and density, electrons/angstrom^3.
+    baseline_nmae
         NMAE of the superposition, percent.
     """
 
@@ -61,31 +65,33 @@ class ChargE3NetExample:
     numbers: torch.Tensor
     edges: Edges
     density: np.ndarray
-    start: np.ndarray | None
-    change: float
-    start_error: float
+    superposition: np.ndarray | None
+    baseline_error: float
+    baseline_nmae: float
 
 
 class ChargE3NetTask:
-    """ChargE3Net and its loss.
+    """ChargE3Net and its loss; see :class:`~mlcharge_flows.training.task.Task`.
 
     Parameters
     ----------
     config
         The training.
-    store
+    dataset
         Data set.
     device
-        Where tensors live.
+        Device of the network and of all tensors.
 
     Raises
     ------
-    ConfigError
-        The model's options cannot be.
+    TrainingError
+        The options of the model are impossible.
     """
 
-    def __init__(self, config: TrainingConfig, store: Store, device: torch.device) -> None:
-        self.model = read_options(ChargE3NetConfig, PRESETS, config)
+    def __init__(
+        self, config: TrainingConfig, dataset: DensityDataset, device: torch.device
+    ) -> None:
+        self.model = model_options(ChargE3NetConfig, PRESETS, config)
         self.config, self.device = config, device
         self.network: nn.Module = ChargE3Net(self.model).to(device)
 
@@ -94,70 +100,127 @@ class ChargE3NetTask:
         """Options of the architecture, for the card."""
         return self.model.model_dump()
 
-    def example(self, record: Record) -> ChargE3NetExample:
-        """Find the atoms around atoms, once."""
-        crystal = record.crystal
+    def prepare(self, sample: DensitySample) -> ChargE3NetSample:
+        """Build the graph of a sample.
+
+        Parameters
+        ----------
+        sample
+            A converged density.
+
+        Returns
+        -------
+        ChargE3NetSample
+            Its tensors are on the device of the task.
+        """
+        crystal = sample.crystal
         surroundings = Surroundings(crystal, self.model.cutoff)
-        density, change = record.density().total, record.difference().total
-        corrects = self.model.target == "difference"
-        return ChargE3NetExample(
+        density, difference = sample.density().total, sample.difference().total
+        superposition = None
+        if self.model.target == "difference":
+            superposition = (density - difference).astype(np.float32)
+        return ChargE3NetSample(
             crystal,
             surroundings,
             torch.as_tensor(atomic_numbers(crystal.symbols), device=self.device),
             Edges.of(surroundings.of_atoms(), device=self.device),
             density.astype(np.float32),
-            (density - change).astype(np.float32) if corrects else None,
-            float(np.abs(change).mean()),
-            record.start_error,
+            superposition,
+            float(np.abs(difference).mean()),
+            sample.baseline_nmae,
         )
 
-    def lessons(self, examples: Iterable[ChargE3NetExample]) -> list[ChargE3NetExample]:
-        """All of them: the published network has no scales but its weights."""
-        return list(examples)
+    def initialize(self, samples: Iterable[ChargE3NetSample]) -> list[ChargE3NetSample]:
+        """The samples as they are: the network has no scales.
+
+        Parameters
+        ----------
+        samples
+            The training set.
+
+        Returns
+        -------
+        list of ChargE3NetSample
+            The same samples.
+        """
+        return list(samples)
 
     def losses(
-        self, network: nn.Module, examples: Sequence[ChargE3NetExample]
+        self, network: nn.Module, samples: Sequence[ChargE3NetSample]
     ) -> dict[str, torch.Tensor]:
-        """Terms of the loss, at grid points that are drawn: an estimate of that of all points."""
+        """Terms of the loss at random grid points, an estimate of that of the whole grid.
+
+        Parameters
+        ----------
+        network
+            The network, or a copy with averaged weights.
+        samples
+            One batch.
+
+        Returns
+        -------
+        dict
+            ``grid`` and ``loss``.
+        """
         assert isinstance(network, ChargE3Net)
-        atoms = [len(example.crystal) for example in examples]
-        drawn = [torch.randint(e.density.size, (self.config.probes,)).numpy() for e in examples]
+        n_atoms = [len(sample.crystal) for sample in samples]
+        drawn = [torch.randint(s.density.size, (self.config.probes,)).numpy() for s in samples]
+        probes = [self._probes(*one) for one in zip(samples, drawn, strict=True)]
         predicted = network(
-            torch.cat([example.numbers for example in examples]),
-            Edges.batch([example.edges for example in examples], atoms),
-            Edges.batch([self._probes(*one) for one in zip(examples, drawn, strict=True)], atoms),
+            torch.cat([sample.numbers for sample in samples]),
+            Edges.batch([sample.edges for sample in samples], n_atoms),
+            Edges.batch(probes, n_atoms),
         )
-        shares = []
-        for example, points, values in zip(
-            examples, drawn, predicted.split(self.config.probes), strict=True
+        ratios = []
+        for sample, points, values in zip(
+            samples, drawn, predicted.split(self.config.probes), strict=True
         ):
-            expected = example.density.ravel()[points]
-            if example.start is not None:
-                expected = expected - example.start.ravel()[points]
+            expected = sample.density.ravel()[points]
+            if sample.superposition is not None:
+                expected = expected - sample.superposition.ravel()[points]
                 values = DIFFERENCE_SCALE * values
             error = values - torch.from_numpy(expected).to(self.device)
-            shares.append(error.abs().mean() / example.change)
-        grid = torch.stack(shares).mean()
+            ratios.append(error.abs().mean() / sample.baseline_error)
+        grid = torch.stack(ratios).mean()
         return {"loss": self.config.loss.grid * grid, "grid": grid}
 
-    def finish(self, lessons: Iterable[Any]) -> None:
-        """Leave the network as it is: all of it is trained."""
+    def fit_closed_form(self, samples: Iterable[ChargE3NetSample]) -> None:
+        """Nothing: all parameters are trained.
 
-    def errors(self, network: nn.Module, example: ChargE3NetExample) -> dict[str, float]:
-        """Errors of one material on its full grid, scaled to NELECT as the model predicts it."""
+        Parameters
+        ----------
+        samples
+            The training set.
+        """
+
+    def errors(self, network: nn.Module, sample: ChargE3NetSample) -> dict[str, float]:
+        """Errors of one material on its fine grid, scaled to NELECT as the model predicts it.
+
+        Parameters
+        ----------
+        network
+            The network, or a copy with averaged weights.
+        sample
+            The material.
+
+        Returns
+        -------
+        dict
+            ``nmae`` in percent and ``density_left``.
+        """
         assert isinstance(network, ChargE3Net)
-        nx, ny, nz = example.density.shape
-        output = DensityField(network, example.crystal).on_grid((nx, ny, nz))
-        predicted = density_from_output(output, example.start)
+        nx, ny, nz = sample.density.shape
+        output = DensityField(network, sample.crystal).on_grid((nx, ny, nz))
+        predicted = density_from_output(output, sample.superposition)
         electrons = predicted.sum()
-        # Before any training there may be none to scale, and the model would refuse to predict.
+        # An untrained network may predict no electrons; the model then refuses to predict.
         if electrons > 0:
-            predicted *= example.density.sum(dtype=float) / electrons
-        left = float(np.abs(predicted - example.density).mean() / example.change)
-        return {"nmae": left * example.start_error, "density_left": left}
+            predicted *= sample.density.sum(dtype=float) / electrons
+        left = float(np.abs(predicted - sample.density).mean() / sample.baseline_error)
+        return {"nmae": left * sample.baseline_nmae, "density_left": left}
 
-    def _probes(self, example: ChargE3NetExample, points: np.ndarray) -> Edges:
-        """Edges into points of the fine grid, given by their places in the flattened grid."""
-        steps = np.stack(np.unravel_index(points, example.density.shape), axis=-1)
-        places = (steps / example.density.shape) @ example.crystal.lattice
-        return Edges.of(example.surroundings.of_points(places), device=self.device)
+    def _probes(self, sample: ChargE3NetSample, points: np.ndarray) -> Edges:
+        """Edges into grid points, given by their flat indices in C order."""
+        steps = np.stack(np.unravel_index(points, sample.density.shape), axis=-1)
+        cartesian = (steps / sample.density.shape) @ sample.crystal.lattice
+        return Edges.of(sample.surroundings.of_points(cartesian), device=self.device)

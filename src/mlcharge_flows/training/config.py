@@ -2,55 +2,91 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping  # noqa: TC003 - pydantic evaluates annotations
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-import yaml
 from pydantic import (
+    AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
-from mlcharge_flows.models.checkpoint import checksum
+from mlcharge_flows.errors import MlchargeError
+from mlcharge_flows.io import file_sha256, read_yaml, validation_problems
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+logger = logging.getLogger(__name__)
+
+Options = TypeVar("Options", bound=BaseModel)
 
 
-class ConfigError(ValueError):
-    """A training that cannot be done; one line that names the file and the key."""
+class TrainingError(MlchargeError, ValueError):
+    """A training that cannot be done; one line that names the file or the key."""
 
 
-class LossConfig(BaseModel):
-    """Weights of the terms; each is relative to the superposition's error of the material."""
+class _Renaming(BaseModel):
+    """Keys of earlier versions are read, with a line that names the new key."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    waves: float = Field(0.0, ge=0, description="Root mean square error of the plane waves.")
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """New key by old key."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_keys(cls, content: Any) -> Any:
+        if not isinstance(content, dict):
+            return content
+        content = dict(content)
+        for old, new in cls.renamed.items():
+            if old in content:
+                if new in content:
+                    raise ValueError(f"{old} is the old name of {new}; remove it")
+                content[new] = content.pop(old)
+                logger.warning("training: %s is now called %s; rename it in your file", old, new)
+        return content
+
+
+class LossConfig(_Renaming):
+    """Weights of the terms; each is relative to the superposition's error of the material."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"waves": "coefficients"}
+
+    coefficients: float = Field(
+        0.0, ge=0, description="Root mean square error of the G-vector coefficients."
+    )
     grid: float = Field(1.0, ge=0, description="Mean absolute error on the grid, as in the NMAE.")
     shells: float = Field(
         0.0,
         ge=0,
-        description="Root mean square error of the plane waves, shell by shell of their length: "
-        "each shell counts the same, also the sharp ones that hold little charge.",
+        description="Root mean square error of the G-vector coefficients in shells of |G|. All "
+        "shells have equal weight, also those of high |G|, which hold little charge.",
     )
     coulomb: float = Field(
         0.0,
         ge=0,
-        description="Wave number (1/angstrom) below which waves count more, as in the Hartree "
-        "energy: the weight is 1 + (coulomb / G)^2.",
+        description="Wave number, 1/angstrom, below which G vectors have more weight, as in the "
+        "Hartree energy: the weight is 1 + (coulomb / |G|)^2.",
     )
     thinning: int = Field(
         1,
         ge=1,
-        description="Of the waves beyond the last shell, nine in ten of all, a step looks at every "
-        "so many-th, from a first one that is drawn; the grid then holds the others alone.",
+        description="Every so many-th G vector beyond the last shell, nine in ten of all, enters "
+        "a step, the first one drawn at random; the grid then holds the others alone.",
     )
 
 
-class TrainingConfig(BaseModel):
-    """What is trained, on what, and for how long.
+class TrainingConfig(_Renaming):
+    """Model, data, loss and schedule of a training.
 
     Examples
     --------
@@ -58,11 +94,16 @@ class TrainingConfig(BaseModel):
     100
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    renamed: ClassVar[Mapping[str, str]] = {
+        "start_from": "finetune_from",
+        "optimiser": "optimizer",
+        "licence": "license",
+        "validation_share": "validation_fraction",
+        "train_share": "train_fraction",
+        "average": "ema_decay",
+    }
 
-    name: str = Field(
-        pattern=r"^[A-Za-z0-9][\w.+-]*$", description="Name of the checkpoint that comes out."
-    )
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.+-]*$", description="Name of the checkpoint.")
     data: Path = Field(description="Data set, relative to the YAML file.")
     architecture: Literal["orbital", "charge3net", "superres", "scdp"] = Field(
         "orbital", description="Package of models/."
@@ -70,100 +111,172 @@ class TrainingConfig(BaseModel):
     model: dict[str, Any] = Field(
         default_factory=dict,
         description="Options of the architecture, such as n_channels; of charge3net, superres and "
-        "scdp also `preset`, which they change.",
+        "scdp also `preset`, whose options the others override.",
     )
-    start_from: Path | None = Field(
+    finetune_from: Path | None = Field(
         None,
-        description="Checkpoint whose weights the training begins with, relative to the YAML file: "
-        "that of an earlier stage.",
+        description="Checkpoint with the initial weights, relative to the YAML file: that of an "
+        "earlier stage.",
     )
     description: str = Field("", description="One sentence for the card.")
-    data_name: str = Field("", description="What the data set is, in words, for the card.")
-    licence: str = Field("MIT", description="Of the weights.")
-    validation_share: float = Field(
-        0.08, gt=0, lt=1, description="Of the materials, held out besides those marked so."
+    data_name: str = Field("", description="The data set in words, for the card.")
+    license: str = Field("MIT", description="License of the weights.")
+    validation_fraction: float = Field(
+        0.08, gt=0, lt=1, description="Of the materials, besides those marked validation."
     )
-    train_share: float = Field(
-        1.0, gt=0, le=1, description="Of the others, trained on: for learning curves."
+    train_fraction: float = Field(
+        1.0, gt=0, le=1, description="Of the others, in the training set: for learning curves."
     )
     loss: LossConfig = Field(default_factory=lambda: LossConfig())
-    epochs: int = Field(100, ge=1, description="Passes over the data.")
+    epochs: int = Field(100, ge=1, description="Passes over the training set.")
     batch_size: int = Field(8, ge=1, description="Materials per step.")
     probes: int = Field(
         200, ge=1, description="Grid points of each material and step; charge3net alone."
     )
-    optimiser: Literal["adamw", "muon"] = Field(
+    optimizer: Literal["adamw", "muon"] = Field(
         "adamw",
-        description="muon, for orbital and scdp, takes steps of orthogonal matrices with all "
-        "weights that multiply features; the others stay with AdamW.",
+        description="muon, for orbital and scdp, updates weight matrices by orthogonal matrices; "
+        "biases and embeddings stay with AdamW.",
     )
-    learning_rate: float = Field(3e-3, gt=0, description="Highest; then down as a cosine.")
+    learning_rate: float = Field(3e-3, gt=0, description="Maximum; followed by a cosine decay.")
     warm_up: int = Field(100, ge=0, description="Steps of rising learning rate.")
-    weight_decay: float = Field(1e-3, ge=0, description="Of AdamW.")
+    weight_decay: float = Field(1e-3, ge=0, description="Decoupled weight decay.")
     clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
-    average: float = Field(0.998, ge=0, lt=1, description="Decay of the averaged weights (EMA).")
+    ema_decay: float = Field(
+        0.998, ge=0, lt=1, description="Decay of the exponential moving average of the weights."
+    )
     validate_every: int = Field(5, ge=1, description="Epochs between validations.")
     patience: int = Field(
-        20, ge=1, description="Validations without a better one after which training stops."
+        20, ge=1, description="Validations without improvement after which training stops."
     )
-    seed: int = Field(0, description="Of weights and order.")
-    device: str = Field("auto", description="auto takes a GPU where there is one.")
+    seed: int = Field(0, description="Random seed of weights and order.")
+    device: str = Field("auto", description="cpu, cuda, ..; auto is a GPU if there is one.")
 
-    @field_validator("optimiser")
+    @field_validator("optimizer")
     @classmethod
-    def _of_matrices(cls, value: str, others: ValidationInfo) -> str:
+    def _has_matrices(cls, value: str, info: ValidationInfo) -> str:
         # Weights of the other architectures are kernels, or one long vector.
-        architecture = others.data.get("architecture", "orbital")
+        architecture = info.data.get("architecture", "orbital")
         if value == "muon" and architecture not in ("orbital", "scdp"):
             raise ValueError(f"muon is not for {architecture}, choose adamw")
         return value
 
     @property
     def identity(self) -> str:
-        """What must not change while a training goes on, as JSON.
+        """Settings that an interrupted training must keep, as JSON.
 
-        With the checksum of the checkpoint that it began with. The patience may be changed on the
-        way; the number of epochs may not, because the learning rate follows from it.
+        With the checksum of the checkpoint of the initial weights. The patience may change; the
+        number of epochs may not, because the learning rate depends on it.
         """
-        free = {"device", "patience", "data", "description", "start_from"}
+        free = {"device", "patience", "data", "description", "finetune_from"}
         if self.architecture != "charge3net":
             free.add("probes")
         settings = self.model_dump_json(exclude=free)
-        if self.start_from is None:
+        if self.finetune_from is None:
             return settings
-        return f"{settings} {checksum(self.start_from)}"
+        return f"{settings} {file_sha256(self.finetune_from)}"
 
 
 def read_config(path: str | Path) -> TrainingConfig:
     """Read the YAML file of a training.
 
+    Parameters
+    ----------
+    path
+        The file; paths in it are relative to its folder.
+
+    Returns
+    -------
+    TrainingConfig
+        With paths relative to the working directory.
+
     Raises
     ------
-    ConfigError
-        It is missing, no YAML, or says what cannot be.
+    YamlError
+        The file is missing, no YAML, or a key or value is impossible.
+    TrainingError
+        The checkpoint to finetune from is missing.
     """
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: no YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected keys and values, such as `data: dataset.h5`")
-    try:
-        config = TrainingConfig.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{path}: {key}: {message}") from None
+    config = read_yaml(path, TrainingConfig)
     found = {"data": path.parent / config.data}
-    if config.start_from is not None:
-        found["start_from"] = path.parent / config.start_from
-        if not found["start_from"].is_file():
-            raise ConfigError(
-                f"{path}: start_from: there is no {found['start_from']}; train the earlier stage "
-                "first"
+    if config.finetune_from is not None:
+        found["finetune_from"] = path.parent / config.finetune_from
+        if not found["finetune_from"].is_file():
+            raise TrainingError(
+                f"{path}: finetune_from: there is no {found['finetune_from']}; train the earlier "
+                "stage first"
             )
     return config.model_copy(update=found)
+
+
+def model_options(
+    model: type[Options],
+    presets: Mapping[str, Options | Mapping[str, Any]],
+    config: TrainingConfig,
+    terms: Container[str] = ("grid",),
+    **from_data: Any,
+) -> Options:
+    """Options of an architecture: a preset, overridden by those given, and those of the data set.
+
+    Parameters
+    ----------
+    model
+        Pydantic model of the options.
+    presets
+        Options by name of the preset.
+    config
+        The training. ``model`` may name a preset beside the options that override it.
+    terms
+        Terms of the loss that the architecture has; by default that of the grid.
+    from_data
+        Options that the data set determines.
+
+    Returns
+    -------
+    pydantic.BaseModel
+        An instance of `model`.
+
+    Raises
+    ------
+    TrainingError
+        A preset or an option is unknown, or the architecture has no such term of the loss.
+
+    Examples
+    --------
+    >>> from mlcharge_flows.models.superres.config import PRESETS, SuperResConfig
+    >>> from mlcharge_flows.training.config import TrainingConfig
+    >>> config = TrainingConfig(
+    ...     name="demo", data="d.h5", model={"preset": "paper", "channels": 8}
+    ... )
+    >>> options = model_options(SuperResConfig, PRESETS, config)
+    >>> options.target, options.channels, options.blocks
+    ('density', 8, 32)
+    """
+    if others := sorted(name for name in config.loss.model_fields_set if name not in terms):
+        raise TrainingError(
+            f"loss.{others[0]}: {config.architecture} knows no such term, its loss is the grid's "
+            "alone; remove it"
+        )
+    aliases = {
+        str(choice): name
+        for name, entry in model.model_fields.items()
+        if isinstance(entry.validation_alias, AliasChoices)
+        for choice in entry.validation_alias.choices
+    }
+    given = {aliases.get(key, key): value for key, value in config.model.items()}
+    if taken := sorted(given.keys() & from_data.keys()):
+        raise TrainingError(f"model.{taken[0]}: the data set decides it; remove it")
+    name = given.pop("preset", None)
+    if name is not None:
+        if name not in presets:
+            raise TrainingError(
+                f"model.preset: there is no {name!r}; choose from {', '.join(presets)}"
+            )
+        preset = presets[name]
+        defaults = preset.model_dump() if isinstance(preset, BaseModel) else preset
+        given = {**defaults, **given}
+    try:
+        return model(**given, **from_data)
+    except ValidationError as error:
+        raise TrainingError(f"model.{validation_problems(error, model)[0]}") from None

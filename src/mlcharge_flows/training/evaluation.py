@@ -1,4 +1,4 @@
-"""How good a model's predictions are, material by material and class by class."""
+"""Errors of a model's predictions, by material and by class of materials."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
-from pymatgen.core import Element
+from pymatgen.core.periodic_table import Element
 
 from mlcharge_flows.density.metrics import error_removed, nmae
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from mlcharge_flows.models.model import DensityModel
-    from mlcharge_flows.training.record import Record
+    from mlcharge_flows.training.sample import DensitySample
 
-RARE = 0.25
-"""Share of the elements, those with the fewest training materials, that counts as rare."""
+RARE_ELEMENTS = 0.25
+"""Fraction of the elements, those with the fewest training materials, that count as rare."""
 
 
 @dataclass(frozen=True)
@@ -29,42 +29,55 @@ class MaterialErrors:
     ----------
     id, symbols
         Identifier and elements of the ions.
-    start_nmae, nmae
-        Of the superposition and of the prediction, percent.
+    baseline_nmae, nmae
+        NMAE of the superposition and of the prediction, percent.
     density_removed, occupancies_removed
-        Shares of the superposition's error; the second is NaN for a model without occupancies.
+        Fractions of the superposition's error that the prediction removes; the second is NaN for a
+        model without augmentation occupancies.
     seconds
-        Wall time of the prediction on its grid, nothing written.
+        Wall time of the prediction on its grid, without output.
     """
 
     id: str
     symbols: tuple[str, ...]
-    start_nmae: float
+    baseline_nmae: float
     nmae: float
     density_removed: float
     occupancies_removed: float
     seconds: float
 
 
-def evaluate(model: DensityModel, record: Record) -> MaterialErrors:
-    """Predict a material of a data set and compare with what its run converged to.
+def evaluate(model: DensityModel, sample: DensitySample) -> MaterialErrors:
+    """Predict a material of a data set and compare with the converged density.
+
+    Parameters
+    ----------
+    model
+        The model.
+    sample
+        The material.
+
+    Returns
+    -------
+    MaterialErrors
+        Errors of the prediction.
 
     Raises
     ------
     ValueError
-        The atoms of the record are not known: there is no superposition to compare with.
+        The free atoms of the sample are not known, so there is no superposition as baseline.
     """
-    start, reference = record.start(), record.density()
-    if start is None:
-        raise ValueError(f"{record.id}: its free atoms are not known")
+    superposition, reference = sample.superposition(), sample.density()
+    if superposition is None:
+        raise ValueError(f"{sample.id}: its free atoms are not known")
     began = perf_counter()
-    predicted = model.predict(record.crystal, record.shape)
+    predicted = model.predict(sample.crystal, sample.shape)
     seconds = perf_counter() - began
-    density, occupancies = error_removed(predicted, start, reference)
+    density, occupancies = error_removed(predicted, superposition, reference)
     return MaterialErrors(
-        record.id,
-        record.crystal.symbols,
-        nmae(start.total, reference.total),
+        sample.id,
+        sample.crystal.symbols,
+        nmae(superposition.total, reference.total),
         nmae(predicted.total, reference.total),
         density,
         occupancies,
@@ -72,26 +85,33 @@ def evaluate(model: DensityModel, record: Record) -> MaterialErrors:
     )
 
 
-class OfElements(Protocol):
-    """Something about a material whose elements are known."""
+class HasSymbols(Protocol):
+    """Anything about a material whose elements are known."""
 
     @property
     def symbols(self) -> Sequence[str]:
         """Elements, each once or once per ion."""
 
 
-Row = TypeVar("Row", bound=OfElements)
+Row = TypeVar("Row", bound=HasSymbols)
 
 
-def classes(rows: Iterable[Row], examples: Mapping[str, int] | None = None) -> dict[str, list[Row]]:
-    """Sort materials into the classes that a user wants to hear of; one is in several.
+def classes(
+    rows: Iterable[Row], materials_per_element: Mapping[str, int] | None = None
+) -> dict[str, list[Row]]:
+    """Sort materials into overlapping classes.
 
     Parameters
     ----------
     rows
         One per material, such as :class:`MaterialErrors`.
-    examples
+    materials_per_element
         Training materials with each element, if known.
+
+    Returns
+    -------
+    dict
+        Rows by name of the class; empty classes are left out.
     """
     rules: dict[str, Callable[[set[str]], bool]] = {
         "all": lambda _: True,
@@ -102,27 +122,37 @@ def classes(rows: Iterable[Row], examples: Mapping[str, int] | None = None) -> d
         "3 elements": lambda elements: len(elements) == 3,
         "4 or more elements": lambda elements: len(elements) > 3,
     }
-    if examples:
-        few = int(np.quantile(list(examples.values()), RARE))
-        name = f"an element with at most {few} examples"
-        rules[name] = lambda elements: min(examples.get(e, 0) for e in elements) <= few
+    if materials_per_element:
+        counts = materials_per_element
+        few = int(np.quantile(list(counts.values()), RARE_ELEMENTS))
+        name = f"an element with at most {few} samples"
+        rules[name] = lambda elements: min(counts.get(e, 0) for e in elements) <= few
     rows = list(rows)
-    sorted_ = {
+    members = {
         name: [row for row in rows if rule(set(row.symbols))] for name, rule in rules.items()
     }
-    return {name: members for name, members in sorted_.items() if members}
+    return {name: some for name, some in members.items() if some}
 
 
-def summary(rows: list[MaterialErrors]) -> dict[str, float]:
-    """Medians, and means where one is usual, of the errors of a class."""
-    removed = [row.density_removed for row in rows]
-    occupancies = [row.occupancies_removed for row in rows]
+def summary(rows: Sequence[MaterialErrors]) -> dict[str, float]:
+    """Medians of the errors of a class, and the mean NMAE.
+
+    Parameters
+    ----------
+    rows
+        Errors of its materials.
+
+    Returns
+    -------
+    dict
+        By name of the quantity; NMAE in percent, fractions, seconds.
+    """
     return {
         "materials": len(rows),
-        "start_nmae_median": float(np.median([row.start_nmae for row in rows])),
+        "baseline_nmae_median": float(np.median([row.baseline_nmae for row in rows])),
         "nmae_median": float(np.median([row.nmae for row in rows])),
         "nmae_mean": float(np.mean([row.nmae for row in rows])),
-        "density_removed": float(np.median(removed)),
-        "occupancies_removed": float(np.median(occupancies)),
+        "density_removed": float(np.median([row.density_removed for row in rows])),
+        "occupancies_removed": float(np.median([row.occupancies_removed for row in rows])),
         "seconds_median": float(np.median([row.seconds for row in rows])),
     }

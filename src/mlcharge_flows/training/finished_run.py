@@ -1,4 +1,4 @@
-"""The folder of a finished run, VASP's or another's, as a record."""
+"""Folder of a finished VASP run, packed as a sample of a data set."""
 
 from __future__ import annotations
 
@@ -6,38 +6,43 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcharge_flows.density.paw_dataset import PawDataset
-from mlcharge_flows.training.record import Record
+from mlcharge_flows.errors import MlchargeError, one_line
+from mlcharge_flows.training.sample import DensitySample
 from mlcharge_flows.vasp.chgcar import read_chgcar
 from mlcharge_flows.vasp.outcar import Outcar, read_outcar
 from mlcharge_flows.vasp.potcar import read_potcar
 
 if TYPE_CHECKING:
-    from mlcharge_flows.training.record import Origin
+    from mlcharge_flows.training.sample import Origin
 
 
-class RunError(ValueError):
-    """A folder that cannot be packed; one line that names it and what is missing."""
+class RunError(MlchargeError, ValueError):
+    """A run that cannot be packed; one line that names its folder and the reason."""
 
 
-def read_finished_run(folder: str | Path, origin: Origin) -> Record:
-    """Pack the CHGCAR of a run with what POTCAR and OUTCAR say of it, plain or gzipped.
+def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
+    """Pack the CHGCAR of a run with its POTCAR and OUTCAR, plain or gzipped.
 
-    With a POTCAR, the record is a difference from the superposition of its atoms. Without one, the
-    channels come from OUTCAR, and the density is packed whole. Energies, steps and ENCUT come from
-    OUTCAR. That the run converged is not checked, only that OUTCAR, if there is one, does not deny
-    it.
+    With a POTCAR, the sample is a difference from the superposition of its free atoms. Without one,
+    the channels come from OUTCAR, and the density itself is packed. Energies, steps and ENCUT come
+    from OUTCAR. Convergence is checked if there is an OUTCAR.
 
     Parameters
     ----------
     folder
         Run folder.
     origin
-        Identity of the record.
+        Identity of the sample.
+
+    Returns
+    -------
+    DensitySample
+        The packed density.
 
     Raises
     ------
     RunError
-        Files are missing, broken, or do not fit each other; the run did not converge.
+        Files are missing, broken, or do not fit each other, or the run did not converge.
     """
     folder = Path(folder)
     chgcar, outcar, potcar = (_existing(folder, name) for name in ("CHGCAR", "OUTCAR", "POTCAR"))
@@ -45,23 +50,23 @@ def read_finished_run(folder: str | Path, origin: Origin) -> Record:
         raise RunError(f"{folder}: there is no CHGCAR")
     try:
         density = read_chgcar(chgcar)
-        told = read_outcar(outcar) if outcar else Outcar()
-        if outcar and told.energies and not told.converged:
+        run = read_outcar(outcar) if outcar else Outcar()
+        if outcar and run.energies and not run.converged:
             raise RunError(f"{folder}: the run did not converge")
-        paw = _paw_datasets(folder, potcar, told, density.crystal.symbols)
-        return Record.pack(
+        paw = _paw_datasets(folder, potcar, run, density.crystal.symbols)
+        return DensitySample.pack(
             density,
             paw,
             origin,
-            energy=float("nan") if told.energy is None else told.energy,
-            energies=told.energies,
-            encut=told.encut,
-            n_electrons=told.n_electrons,
+            energy=float("nan") if run.energy is None else run.energy,
+            energies=run.energies,
+            encut=run.encut,
+            n_electrons=run.n_electrons,
         )
     except RunError:
         raise
     except (ValueError, OSError, EOFError) as error:
-        text = " ".join(str(error).split())
+        text = one_line(error)
         raise RunError(text if str(folder) in text else f"{folder}: {text}") from None
 
 

@@ -1,4 +1,4 @@
-"""Training the orbital model: examples, loss and errors, all in plane waves."""
+"""Training of the orbital model: samples, loss and errors in G-vector coefficients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from mlcharge_flows.models.orbital.config import OrbitalConfig
 from mlcharge_flows.models.orbital.form_factors import FormFactorFit
@@ -15,116 +14,123 @@ from mlcharge_flows.models.orbital.g_vectors import GVectors
 from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.models.orbital.interaction import Interaction
 from mlcharge_flows.models.orbital.network import OrbitalNetwork
-from mlcharge_flows.training.config import LossConfig
-from mlcharge_flows.training.options import read_options
+from mlcharge_flows.training.config import LossConfig, model_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from torch import nn
+
     from mlcharge_flows.models.orbital.config import SiteConfig
     from mlcharge_flows.training.config import TrainingConfig
-    from mlcharge_flows.training.record import Record
-    from mlcharge_flows.training.store import Store
+    from mlcharge_flows.training.dataset import DensityDataset
+    from mlcharge_flows.training.sample import DensitySample
 
-TERMS = tuple(LossConfig.model_fields)
-"""Of the loss: a model of orbitals knows all of them."""
-SHELLS = (2.5, 5.0, 8.0, 12.0)
-"""Lengths of waves (1/angstrom) between the shells of the loss."""
-_FAINT = 1e-6
-"""Share of the square sum below which a shell has no say."""
-_FLOOR = 1e-3
-"""A start that is better than this share of the occupancies is not worth improving."""
+LOSS_TERMS = tuple(LossConfig.model_fields)
+"""Terms of the loss of an expansion in orbitals: all."""
+SHELL_BOUNDS = (2.5, 5.0, 8.0, 12.0)
+"""Bounds of the |G| shells of the loss, 1/angstrom."""
+_MIN_SHELL_WEIGHT = 1e-6
+"""Fraction of the square sum below which a shell does not enter the loss."""
+_MIN_OCCUPANCY_ERROR = 1e-3
+"""Regularization of ``occupancies_left``, relative to the sum of the converged occupancies."""
 
 
 @dataclass(frozen=True, eq=False)
-class OrbitalLesson:
-    """What the loss looks at of a material.
+class OrbitalTrainingSample:
+    """The part of a sample that the loss needs.
 
     Parameters
     ----------
     graph
-        Its sites.
-    waves, phases
-        Plane waves and structure factors.
-    gridded
-        Those of them that the error on the grid looks at: all, or with a thinned loss the ones up
-        to the last shell, on a coarser grid. They come first.
+        Graph of the sites.
+    g_vectors
+        G vectors, sorted by length.
+    phases
+        Structure factors of the sites, shape (sites, G vectors).
+    grid_vectors
+        G vectors of the term on the grid: all, or with a thinned loss those up to the last shell,
+        on a coarser grid. They come first.
     target
-        Converged less superposed density in plane waves, electrons, shape (waves,).
+        Coefficients of the converged minus the superposed density, electrons, shape (G vectors,).
     weight
-        Of each wave in the loss.
+        Weight of each G vector in the loss.
     norm
-        Weighted square sum of the target, of all waves.
-    size
+        Weighted square sum of the target over all G vectors.
+    baseline_error
         Mean absolute value of the same density on the grid, electrons/angstrom^3.
     """
 
     graph: Graph
-    waves: GVectors
+    g_vectors: GVectors
     phases: torch.Tensor
-    gridded: GVectors
+    grid_vectors: GVectors
     target: torch.Tensor
     weight: torch.Tensor
     norm: torch.Tensor
-    size: torch.Tensor
+    baseline_error: torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class OrbitalExample(OrbitalLesson):
-    """A material as tensors, with all that its errors need.
+class OrbitalSample(OrbitalTrainingSample):
+    """A sample as tensors, with all G vectors and the quantities that its errors need.
 
     Parameters
     ----------
-    graph, waves, phases, gridded, target, weight, norm, size
-        See :class:`OrbitalLesson`; all waves.
-    change
-        Converged less superposed density on the full grid, electrons/angstrom^3.
-    start_error
+    graph, g_vectors, phases, grid_vectors, target, weight, norm, baseline_error
+        See :class:`OrbitalTrainingSample`.
+    difference
+        Converged minus superposed density on the fine grid, electrons/angstrom^3.
+    baseline_nmae
         NMAE of the superposition, percent.
-    occupancies
-        Converged less atomic occupancies of all ions, one after the other.
-    occupancies_size
-        Sum of the absolute converged occupancies.
+    augmentation
+        Converged minus atomic augmentation occupancies, ion after ion.
+    augmentation_size
+        Sum of the absolute converged augmentation occupancies.
     """
 
-    change: torch.Tensor
-    start_error: float
-    occupancies: torch.Tensor
-    occupancies_size: float
+    difference: torch.Tensor
+    baseline_nmae: float
+    augmentation: torch.Tensor
+    augmentation_size: float
 
 
 class OrbitalTask:
-    """The orbital network and its loss.
+    """The orbital network and its loss; see :class:`~mlcharge_flows.training.task.Task`.
 
     Parameters
     ----------
     config
         The training.
-    store
-        Data set; its PAW data sets name elements and channels.
+    dataset
+        Data set; its PAW data sets determine elements and channels.
     device
-        Where tensors live.
+        Device of the network and of all tensors.
 
     Raises
     ------
-    ConfigError
-        The model's options cannot be.
+    TrainingError
+        The options of the model are impossible.
     """
 
-    def __init__(self, config: TrainingConfig, store: Store, device: torch.device) -> None:
-        elements = sorted(store.paw)
-        channels = {symbol: list(store.paw[symbol].channels) for symbol in elements}
-        self.model, network = self._made(config, elements, channels)
+    def __init__(
+        self, config: TrainingConfig, dataset: DensityDataset, device: torch.device
+    ) -> None:
+        elements = sorted(dataset.paw)
+        channels = {symbol: list(dataset.paw[symbol].channels) for symbol in elements}
+        self.model, network = self._build(config, elements, channels)
         self.config, self.device = config, device
-        network.embedding.set_atoms({s: d for s, d in store.paw.items() if d.has_free_atom})
+        network.embedding.set_atoms({s: p for s, p in dataset.paw.items() if p.has_free_atom})
         self.network: nn.Module = network.to(device)
 
     @staticmethod
-    def _made(
+    def _build(
         config: TrainingConfig, elements: list[str], channels: dict[str, list[int]]
     ) -> tuple[SiteConfig, OrbitalNetwork]:
         """Options of the architecture and its network."""
-        model = read_options(OrbitalConfig, {}, config, TERMS, elements=elements, channels=channels)
+        model = model_options(
+            OrbitalConfig, {}, config, LOSS_TERMS, elements=elements, channels=channels
+        )
         return model, OrbitalNetwork(model)
 
     @property
@@ -132,81 +138,115 @@ class OrbitalTask:
         """Options of the architecture, for the card."""
         return self.model.model_dump()
 
-    def example(self, record: Record) -> OrbitalExample:
-        """Turn a material into tensors, once."""
+    def prepare(self, sample: DensitySample) -> OrbitalSample:
+        """Convert a sample to tensors.
+
+        Parameters
+        ----------
+        sample
+            A converged density.
+
+        Returns
+        -------
+        OrbitalSample
+            On the device of the task.
+        """
         network = self._network(self.network)
-        graph = network.graph(record.crystal)
-        waves = GVectors.of(record.crystal, record.shape, network.config.g_max, network.basis.lmax)
-        difference = record.difference()
-        spectrum = torch.from_numpy(record.waves().ravel() * record.crystal.volume)
-        target = spectrum[waves.index].to(torch.complex64)
-        weight = waves.multiplicity * (1 + (self.config.loss.coulomb / waves.q) ** 2)
-        records = difference.augmentation or ()
-        converged = record.density().augmentation or ()
-        change = torch.from_numpy(difference.total.astype(np.float32))
-        there = waves.to(self.device)
-        return OrbitalExample(
+        crystal = sample.crystal
+        graph = network.graph(crystal)
+        g_vectors = GVectors.of(crystal, sample.shape, network.config.g_max, network.basis.lmax)
+        spectrum = torch.from_numpy(sample.coefficients().ravel() * crystal.volume)
+        target = spectrum[g_vectors.index].to(torch.complex64)
+        weight = g_vectors.multiplicity * (1 + (self.config.loss.coulomb / g_vectors.q) ** 2)
+        packed = sample.difference()
+        augmentation = np.concatenate(packed.augmentation or ()).astype(np.float32)
+        converged = sample.density().augmentation or ()
+        difference = torch.from_numpy(packed.total.astype(np.float32))
+        on_device = g_vectors.to(self.device)
+        return OrbitalSample(
             graph.to(self.device),
-            there,
-            waves.phases(graph.positions).to(self.device),
-            there,
+            on_device,
+            g_vectors.phases(graph.positions).to(self.device),
+            on_device,
             target.to(self.device),
             weight.to(self.device),
             (weight * target.abs() ** 2).sum().to(self.device),
-            change.abs().mean().to(self.device),
-            change.to(self.device),
-            record.start_error,
-            torch.from_numpy(np.concatenate(records).astype(np.float32)).to(self.device),
+            difference.abs().mean().to(self.device),
+            difference.to(self.device),
+            sample.baseline_nmae,
+            torch.from_numpy(augmentation).to(self.device),
             float(sum(np.abs(values).sum() for values in converged)),
         )
 
-    def lessons(self, examples: Iterable[OrbitalExample]) -> list[OrbitalLesson]:
-        """Take the number of neighbors and the response of the occupancies from examples.
+    def initialize(self, samples: Iterable[OrbitalSample]) -> list[OrbitalTrainingSample]:
+        """Fit the augmentation response, and take the mean number of neighbors.
 
-        What a lesson does not need is forgotten: a thinned one takes a fifth of the memory.
+        Parameters
+        ----------
+        samples
+            The training set.
+
+        Returns
+        -------
+        list of OrbitalTrainingSample
+            Thinned as the loss says; a thinning of 8 takes a fifth of the memory.
         """
         network = self._network(self.network)
-        lessons, pairs, sites = [], 0.0, 0
+        training, n_edges, n_sites = [], 0.0, 0
         known: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
-        for example in examples:
-            pairs += example.graph.n_neighbors
-            sites += len(example.graph.species)
-            n_ions = example.graph.n_ions[0]
-            species = example.graph.species[:n_ions].tolist()
-            seen = network.augmentation.projections(
-                example.target, example.waves, example.phases[:n_ions]
+        for sample in samples:
+            n_edges += sample.graph.n_neighbors
+            n_sites += len(sample.graph.species)
+            n_ions = sample.graph.n_ions[0]
+            species = sample.graph.species[:n_ions].tolist()
+            projections = network.augmentation.projections(
+                sample.target, sample.g_vectors, sample.phases[:n_ions]
             )
             lengths = [network.augmentation.n_occupancies(index) for index in species]
-            parts = example.occupancies.split(lengths)
-            for index, *pair in zip(species, seen, parts, strict=True):
-                known.setdefault(index, []).append(tuple(pair))
-            lessons.append(thinned(example, self.config.loss.thinning))
+            changes = torch.split(sample.augmentation, lengths)
+            for index, projection, change in zip(species, projections, changes, strict=True):
+                known.setdefault(index, []).append((projection, change))
+            training.append(thinned(sample, self.config.loss.thinning))
         for module in network.modules():
             if isinstance(module, Interaction):
-                module.mean_neighbors.fill_(pairs / sites)
-        for index, pairs_of in known.items():
-            seen, changes = map(torch.stack, zip(*pairs_of, strict=True))
-            network.augmentation.fit(index, seen, changes)
-        return lessons
+                module.mean_neighbors.fill_(n_edges / n_sites)
+        for index, pairs in known.items():
+            stacked = [torch.stack(tensors) for tensors in zip(*pairs, strict=True)]
+            network.augmentation.fit(index, *stacked)
+        return training
 
     def losses(
-        self, network: nn.Module, examples: Sequence[OrbitalLesson]
+        self, network: nn.Module, samples: Sequence[OrbitalTrainingSample]
     ) -> dict[str, torch.Tensor]:
-        """Terms of the loss, each relative to the superposition's error."""
+        """Terms of the loss, each relative to the superposition's error.
+
+        Parameters
+        ----------
+        network
+            The network, or a copy with averaged weights.
+        samples
+            One batch.
+
+        Returns
+        -------
+        dict
+            ``coefficients``, ``shells`` and ``grid`` if their weights are not zero, and ``loss``.
+        """
         network = self._network(network)
-        predictions = network(Graph.batch([example.graph for example in examples]))
-        waves, shells, grid = [], [], []
-        for example, prediction in zip(examples, predictions, strict=True):
-            density = network.density(prediction, example.waves, example.phases)
-            difference = density - example.target
-            squares = difference.real**2 + difference.imag**2
-            waves.append(torch.sqrt((example.weight * squares).sum() / example.norm + 1e-8))
+        expansions = network(Graph.batch([sample.graph for sample in samples]))
+        coefficients, shells, grid = [], [], []
+        for sample, expansion in zip(samples, expansions, strict=True):
+            density = network.density(expansion, sample.g_vectors, sample.phases)
+            error = density - sample.target
+            squares = error.real**2 + error.imag**2
+            relative = (sample.weight * squares).sum() / sample.norm
+            coefficients.append(torch.sqrt(relative + 1e-8))
             if self.config.loss.shells:
-                shells.append(_shell_errors(squares, example))
+                shells.append(_shell_error(squares, sample))
             if self.config.loss.grid:
-                error = example.gridded.to_grid(difference[: len(example.gridded.q)]).abs().mean()
-                grid.append(error / example.size)
-        terms = {"waves": torch.stack(waves).mean()}
+                on_grid = sample.grid_vectors.to_grid(error[: len(sample.grid_vectors.q)])
+                grid.append(on_grid.abs().mean() / sample.baseline_error)
+        terms = {"coefficients": torch.stack(coefficients).mean()}
         if shells:
             terms["shells"] = torch.stack(shells).mean()
         if grid:
@@ -216,30 +256,49 @@ class OrbitalTask:
         return {"loss": loss, **terms}
 
     @torch.no_grad()
-    def finish(self, lessons: Iterable[OrbitalLesson]) -> None:
-        """Fit the form factors to what the trained network leaves, if it has any."""
+    def fit_closed_form(self, samples: Iterable[OrbitalTrainingSample]) -> None:
+        """Fit the form factors, if the network has any, to the residual of the trained network.
+
+        Parameters
+        ----------
+        samples
+            The training set.
+        """
         network = self._network(self.network)
         if network.form_factors is None:
             return
         fit = FormFactorFit(network.form_factors)
-        for lesson in lessons:
-            prediction, waves, phases = network(lesson.graph)[0], lesson.waves, lesson.phases
-            left = lesson.target - network.density(prediction, waves, phases)
-            fit.add(prediction.ions, waves, phases[: prediction.n_ions], left)
+        for sample in samples:
+            expansion, g_vectors, phases = network(sample.graph)[0], sample.g_vectors, sample.phases
+            residual = sample.target - network.density(expansion, g_vectors, phases)
+            fit.add(expansion.ions, g_vectors, phases[: expansion.n_ions], residual)
         fit.solve()
 
-    def errors(self, network: nn.Module, example: OrbitalExample) -> dict[str, float]:
-        """Errors of one material on its full grid."""
+    def errors(self, network: nn.Module, sample: OrbitalSample) -> dict[str, float]:
+        """Errors of one material on its fine grid.
+
+        Parameters
+        ----------
+        network
+            The network, or a copy with averaged weights.
+        sample
+            The material.
+
+        Returns
+        -------
+        dict
+            ``nmae`` in percent, ``density_left`` and ``occupancies_left``.
+        """
         network = self._network(network)
-        prediction, waves, phases = network(example.graph)[0], example.waves, example.phases
-        density = network.density(prediction, waves, phases)
-        records = network.occupancy_changes(density, prediction.ions, waves, phases)
-        predicted = waves.to_grid(density)
-        left = float((predicted - example.change).abs().sum() / example.change.abs().sum())
+        expansion, g_vectors, phases = network(sample.graph)[0], sample.g_vectors, sample.phases
+        density = network.density(expansion, g_vectors, phases)
+        changes = network.occupancy_changes(density, expansion.ions, g_vectors, phases)
+        error = (g_vectors.to_grid(density) - sample.difference).abs().sum()
+        left = float(error / sample.difference.abs().sum())
         return {
-            "nmae": left * example.start_error,
+            "nmae": left * sample.baseline_nmae,
             "density_left": left,
-            "occupancies_left": float(_occupancies_left(example, records)),
+            "occupancies_left": float(_occupancies_left(sample, changes)),
         }
 
     @staticmethod
@@ -248,53 +307,58 @@ class OrbitalTask:
         return network
 
 
-def thinned(example: OrbitalLesson, thinning: int) -> OrbitalLesson:
-    """Leave out most waves beyond the last shell; those that stay stand for them all.
+def thinned(sample: OrbitalTrainingSample, thinning: int) -> OrbitalTrainingSample:
+    """Leave out most G vectors beyond the last shell; the others are weighted to represent them.
 
-    There are many and their amplitudes vary little from one to the next: they take most of the
-    time of a step and of the memory, and hold little of what can be learned.
+    There are many, and their coefficients vary slowly with G: they take most of the time and memory
+    of a step, and contribute little to the loss.
 
     Parameters
     ----------
-    example
-        With all waves, sorted by their length; those up to the last shell all stay.
+    sample
+        With all G vectors, sorted by length; those up to the last shell are kept.
     thinning
-        One in so many stays, from a first one that is drawn.
+        Every so many-th of the others is kept, the first one drawn at random.
+
+    Returns
+    -------
+    OrbitalTrainingSample
+        With fewer G vectors.
     """
-    n_waves = len(example.waves.q)
-    n_long = int(torch.searchsorted(example.waves.q, SHELLS[-1], right=True))
-    first = n_long + int(torch.randint(thinning, ()))
-    drawn = torch.arange(min(first, n_waves), n_waves, thinning)
-    chosen = torch.cat([torch.arange(n_long), drawn]).to(example.target.device)
-    stands_for = example.weight.new_ones(len(chosen))
-    stands_for[n_long:] = (n_waves - n_long) / max(len(drawn), 1)
-    waves = example.waves.select(chosen)
-    waves = replace(waves, multiplicity=waves.multiplicity * stands_for)
-    return OrbitalLesson(
-        example.graph,
-        waves,
-        example.phases[:, chosen],
-        waves if thinning == 1 else waves.up_to(SHELLS[-1]),
-        example.target[chosen],
-        example.weight[chosen] * stands_for,
-        example.norm,
-        example.size,
+    n_all = len(sample.g_vectors.q)
+    n_low = int(torch.searchsorted(sample.g_vectors.q, SHELL_BOUNDS[-1], right=True))
+    first = n_low + int(torch.randint(thinning, ()))
+    drawn = torch.arange(min(first, n_all), n_all, thinning)
+    chosen = torch.cat([torch.arange(n_low), drawn]).to(sample.target.device)
+    represented = sample.weight.new_ones(len(chosen))
+    represented[n_low:] = (n_all - n_low) / max(len(drawn), 1)
+    g_vectors = sample.g_vectors.select(chosen)
+    g_vectors = replace(g_vectors, multiplicity=g_vectors.multiplicity * represented)
+    return OrbitalTrainingSample(
+        sample.graph,
+        g_vectors,
+        sample.phases[:, chosen],
+        g_vectors if thinning == 1 else g_vectors.up_to(SHELL_BOUNDS[-1]),
+        sample.target[chosen],
+        sample.weight[chosen] * represented,
+        sample.norm,
+        sample.baseline_error,
     )
 
 
-def _shell_errors(squares: torch.Tensor, example: OrbitalLesson) -> torch.Tensor:
-    """Mean over the shells of the error, given its squares, relative to the superposition's."""
-    weight = example.waves.multiplicity
-    shell = torch.bucketize(example.waves.q, torch.tensor(SHELLS, device=weight.device))
-    sums = weight.new_zeros(len(SHELLS) + 1)
+def _shell_error(squares: torch.Tensor, sample: OrbitalTrainingSample) -> torch.Tensor:
+    """Mean over |G| shells of the relative error, given the squared errors of the coefficients."""
+    weight = sample.g_vectors.multiplicity
+    shell = torch.bucketize(sample.g_vectors.q, torch.tensor(SHELL_BOUNDS, device=weight.device))
+    sums = weight.new_zeros(len(SHELL_BOUNDS) + 1)
     error = sums.index_add(0, shell, weight * squares)
-    size = sums.index_add(0, shell, weight * example.target.abs() ** 2)
-    there = size > _FAINT * size.sum()
-    return torch.sqrt(error[there] / size[there] + 1e-8).mean()
+    size = sums.index_add(0, shell, weight * sample.target.abs() ** 2)
+    present = size > _MIN_SHELL_WEIGHT * size.sum()
+    return torch.sqrt(error[present] / size[present] + 1e-8).mean()
 
 
-def _occupancies_left(example: OrbitalExample, records: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Share of the free atoms' error of the occupancies that is left."""
-    difference = torch.cat(list(records)) - example.occupancies
-    start = example.occupancies.abs().sum() + _FLOOR * example.occupancies_size
-    return difference.abs().sum() / start
+def _occupancies_left(sample: OrbitalSample, changes: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Fraction of the free atoms' error of the augmentation occupancies that remains."""
+    error = (torch.cat(list(changes)) - sample.augmentation).abs().sum()
+    baseline = sample.augmentation.abs().sum() + _MIN_OCCUPANCY_ERROR * sample.augmentation_size
+    return error / baseline

@@ -1,4 +1,4 @@
-"""Training SCDP: the orbital model's loss, for another network."""
+"""Training of SCDP, with the loss of the orbital model."""
 
 from __future__ import annotations
 
@@ -7,39 +7,48 @@ from typing import TYPE_CHECKING
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.scdp.config import PRESETS, ScdpConfig
 from mlcharge_flows.models.scdp.network import ScdpNetwork
-from mlcharge_flows.training.config import ConfigError
-from mlcharge_flows.training.options import read_options
-from mlcharge_flows.training.orbital import TERMS, OrbitalTask
+from mlcharge_flows.training.config import TrainingError, model_options
+from mlcharge_flows.training.orbital import LOSS_TERMS, OrbitalTask
 
 if TYPE_CHECKING:
     from mlcharge_flows.training.config import TrainingConfig
-    from mlcharge_flows.training.orbital import OrbitalExample
-    from mlcharge_flows.training.record import Record
+    from mlcharge_flows.training.orbital import OrbitalSample
+    from mlcharge_flows.training.sample import DensitySample
 
 
 class ScdpTask(OrbitalTask):
     """The network of SCDP with the loss of the orbital model."""
 
     @staticmethod
-    def _made(
+    def _build(
         config: TrainingConfig, elements: list[str], channels: dict[str, list[int]]
     ) -> tuple[ScdpConfig, ScdpNetwork]:
-        model = read_options(
-            ScdpConfig, PRESETS, config, TERMS, elements=elements, channels=channels
+        model = model_options(
+            ScdpConfig, PRESETS, config, LOSS_TERMS, elements=elements, channels=channels
         )
         return model, ScdpNetwork(model)
 
-    def example(self, record: Record) -> OrbitalExample:
-        """Turn a molecule into tensors, once.
+    def prepare(self, sample: DensitySample) -> OrbitalSample:
+        """Convert a molecule to tensors.
+
+        Parameters
+        ----------
+        sample
+            A converged density.
+
+        Returns
+        -------
+        OrbitalSample
+            On the device of the task.
 
         Raises
         ------
-        ConfigError
-            It is no molecule alone in its box.
+        TrainingError
+            The cell does not hold a single molecule, and the model is not periodic.
         """
         try:
-            return super().example(record)
+            return super().prepare(sample)
         except ModelError as error:
-            raise ConfigError(
-                f"{record.id}: {error}; crystals take `periodic: true` under model"
+            raise TrainingError(
+                f"{sample.id}: {error}; crystals take `periodic: true` under model"
             ) from None

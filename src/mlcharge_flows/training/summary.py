@@ -1,64 +1,66 @@
-"""What a data set holds, in a few lines."""
+"""Contents of a data set in a few lines."""
 
 from __future__ import annotations
 
 from collections import Counter
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlcharge_flows.io import file_sha256
+
 if TYPE_CHECKING:
-    from mlcharge_flows.training.store import Store
+    from mlcharge_flows.training.dataset import DensityDataset
 
 
-def summarize(store: Store) -> dict[str, str]:
-    """Counts, medians, size and checksum of a store, by name.
+def summarize(dataset: DensityDataset) -> dict[str, str]:
+    """Counts, medians, size and checksum of a data set.
 
     Parameters
     ----------
-    store
-        The store; all its records are read.
+    dataset
+        All its samples are read.
+
+    Returns
+    -------
+    dict
+        Text by name of the quantity.
     """
-    size = store.path.stat().st_size
+    size = dataset.path.stat().st_size
     elements: Counter[str] = Counter()
     splits: Counter[str] = Counter()
     cutoffs: Counter[str] = Counter()
     rows = []
-    for record in store:
-        cutoffs["not known" if record.encut is None else f"{record.encut:g} eV"] += 1
-        elements.update(set(record.crystal.symbols))
-        splits[record.origin.split or "none"] += 1
+    for sample in dataset:
+        cutoffs["not known" if sample.encut is None else f"{sample.encut:g} eV"] += 1
+        elements.update(set(sample.crystal.symbols))
+        splits[sample.origin.split or "none"] += 1
         rows.append(
             (
-                len(record.crystal),
-                record.crystal.volume,
-                np.prod(record.shape),
-                record.n_total or np.nan,
-                record.start_error,
+                len(sample.crystal),
+                sample.crystal.volume,
+                np.prod(sample.shape),
+                sample.n_total or np.nan,
+                sample.baseline_nmae,
             )
         )
     columns = np.array(rows, dtype=float).T
     atoms, volume, points, error = np.median(columns[[0, 1, 2, 4]], axis=1)
     steps = columns[3][np.isfinite(columns[3])]
-    with store.path.open("rb") as file:
-        digest = sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
     return {
-        "materials": str(len(store)),
+        "materials": str(len(dataset)),
         "splits": _counts(splits),
-        "protocol": store.protocol,
+        "protocol": dataset.protocol,
         "ENCUT": _counts(cutoffs),
         "elements": f"{len(elements)}: {_counts(elements)}",
-        "PAW data sets": ", ".join(data.titel for data in store.paw.values()),
+        "PAW data sets": ", ".join(paw_dataset.titel for paw_dataset in dataset.paw.values()),
         "median atoms": f"{atoms:g}",
         "median volume": f"{volume:.1f} angstrom^3",
         "median grid points": f"{points:.0f}",
         "median steps from atoms": f"{np.median(steps):g}" if steps.size else "not known",
-        "median start error": "atoms not known" if np.isnan(error) else f"{error:.2f} % NMAE",
-        "size": f"{size / 1e6:.2f} MB, {size / len(store) / 1e3:.1f} kB per material",
-        "sha256": digest.hexdigest(),
+        "median baseline": "atoms not known" if np.isnan(error) else f"{error:.2f} % NMAE",
+        "size": f"{size / 1e6:.2f} MB, {size / len(dataset) / 1e3:.1f} kB per material",
+        "sha256": file_sha256(dataset.path),
     }
 
 

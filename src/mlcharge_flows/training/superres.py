@@ -1,4 +1,9 @@
-"""Training the image network: whole grids, mean absolute error relative to the superposition's."""
+"""Training of the image network: whole grids, mean absolute error relative to the superposition's.
+
+References
+----------
+C. Li, O. Sharir, S. Yuan, G. K.-L. Chan, Nat. Commun. 16, 4811 (2025).
+"""
 
 from __future__ import annotations
 
@@ -14,8 +19,7 @@ from mlcharge_flows.models.superres.image import Image
 from mlcharge_flows.models.superres.model import regrid_neutral
 from mlcharge_flows.models.superres.network import SuperResNetwork
 from mlcharge_flows.models.superres.symmetry import AXIS_PERMUTATIONS
-from mlcharge_flows.training.config import ConfigError
-from mlcharge_flows.training.options import read_options
+from mlcharge_flows.training.config import TrainingError, model_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,54 +27,57 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mlcharge_flows.training.config import TrainingConfig
-    from mlcharge_flows.training.record import Record
-    from mlcharge_flows.training.store import Store
+    from mlcharge_flows.training.dataset import DensityDataset
+    from mlcharge_flows.training.sample import DensitySample
 
 
 @dataclass(frozen=True, eq=False)
-class SuperResExample:
-    """A material as tensors.
+class SuperResSample:
+    """A sample as tensors.
 
     Parameters
     ----------
     image
-        What the network sees.
+        Input of the network.
     target
-        Converged less superposed density on the grid that comes out, electrons/angstrom^3.
-    change
-        The same on the fine grid.
-    start_error
+        Converged minus superposed density on the output grid, electrons/angstrom^3, shape
+        (1, 1, nx, ny, nz).
+    difference
+        The same on the fine grid, shape (NGXF, NGYF, NGZF).
+    baseline_nmae
         NMAE of the superposition, percent.
     """
 
     image: Image
     target: torch.Tensor
-    change: np.ndarray
-    start_error: float
+    difference: np.ndarray
+    baseline_nmae: float
 
 
 class SuperResTask:
-    """The image network and its loss.
+    """The image network and its loss; see :class:`~mlcharge_flows.training.task.Task`.
 
     Parameters
     ----------
     config
         The training.
-    store
+    dataset
         Data set with the free atoms.
     device
-        Where tensors live.
+        Device of the network and of all tensors.
 
     Raises
     ------
-    ConfigError
-        The model's options cannot be.
+    TrainingError
+        The options of the model are impossible.
     """
 
-    def __init__(self, config: TrainingConfig, store: Store, device: torch.device) -> None:
-        self.model = read_options(SuperResConfig, PRESETS, config)
+    def __init__(
+        self, config: TrainingConfig, dataset: DensityDataset, device: torch.device
+    ) -> None:
+        self.model = model_options(SuperResConfig, PRESETS, config)
         self.config, self.device = config, device
-        self.atoms = {symbol: paw for symbol, paw in store.paw.items() if paw.has_free_atom}
+        self.atoms = {symbol: paw for symbol, paw in dataset.paw.items() if paw.has_free_atom}
         self.network: nn.Module = SuperResNetwork(self.model).to(device)
 
     @property
@@ -78,64 +85,117 @@ class SuperResTask:
         """Options of the architecture, for the card."""
         return self.model.model_dump()
 
-    def example(self, record: Record) -> SuperResExample:
-        """Turn a material into tensors, once.
+    def prepare(self, sample: DensitySample) -> SuperResSample:
+        """Convert a sample to tensors.
+
+        Parameters
+        ----------
+        sample
+            A converged density.
+
+        Returns
+        -------
+        SuperResSample
+            On the device of the task.
 
         Raises
         ------
-        ConfigError
-            Its free atoms are not known: there is no superposition to see.
+        TrainingError
+            The free atoms are not known, so there is no superposition as input.
         """
-        if not record.has_atoms:
-            raise ConfigError(
-                f"{record.id}: superres needs the free atoms of its elements; build the data set "
+        if not sample.has_free_atoms:
+            raise TrainingError(
+                f"{sample.id}: superres needs the free atoms of its elements; build the data set "
                 "with POTCARs"
             )
-        image = Image.of(record.crystal, self.atoms, self.model)
-        change = record.difference().total
-        target = regrid(change, image.superposition.shape[2:]).astype(np.float32)
-        return SuperResExample(
+        image = Image.of(sample.crystal, self.atoms, self.model)
+        difference = sample.difference().total
+        target = regrid(difference, image.superposition.shape[2:]).astype(np.float32)
+        return SuperResSample(
             image.to(self.device),
             torch.from_numpy(target)[None, None].to(self.device),
-            change.astype(np.float32),
-            record.start_error,
+            difference.astype(np.float32),
+            sample.baseline_nmae,
         )
 
-    def lessons(self, examples: Iterable[SuperResExample]) -> list[SuperResExample]:
-        """Take the sizes of images and corrections from examples."""
-        network, lessons = self.network, list(examples)
+    def initialize(self, samples: Iterable[SuperResSample]) -> list[SuperResSample]:
+        """Take the scales of images and corrections from the training set.
+
+        Parameters
+        ----------
+        samples
+            The training set.
+
+        Returns
+        -------
+        list of SuperResSample
+            The same samples.
+        """
+        network, samples = self.network, list(samples)
         assert isinstance(network, SuperResNetwork)
-        seen = [float(example.image.density.square().mean()) for example in lessons]
-        network.input_scale.fill_(float(np.sqrt(np.mean(seen))))
+        squares = [float(sample.image.density.square().mean()) for sample in samples]
+        network.input_scale.fill_(float(np.sqrt(np.mean(squares))))
         if self.model.target == "difference":
-            # What is usual between the nuclei: by the peaks at them, all else would be drowned.
-            sizes = [float(example.target.abs().mean()) for example in lessons]
+            # The typical size between the nuclei; peaks at the nuclei would make it too large.
+            sizes = [float(sample.target.abs().mean()) for sample in samples]
             network.output_scale.fill_(float(np.median(sizes)))
-        return lessons
+        return samples
 
     def losses(
-        self, network: nn.Module, examples: Sequence[SuperResExample]
+        self, network: nn.Module, samples: Sequence[SuperResSample]
     ) -> dict[str, torch.Tensor]:
         """Terms of the loss, relative to the superposition's error on the same grid.
 
-        Each material is seen with its lattice vectors in an order and directions that are drawn:
-        what the network cannot know of its symmetries, it has to learn.
+        The lattice vectors of each material are permuted and reversed at random: symmetries that
+        the network does not have by construction are learned from this augmentation.
+
+        Parameters
+        ----------
+        network
+            The network, or a copy with averaged weights.
+        samples
+            One batch.
+
+        Returns
+        -------
+        dict
+            ``grid`` and ``loss``.
         """
-        shares = []
-        for example in examples:
-            drawn = AXIS_PERMUTATIONS[int(torch.randint(len(AXIS_PERMUTATIONS), ()))]
-            image, target = example.image.permuted(drawn), drawn.of_grid(example.target)
+        ratios = []
+        for sample in samples:
+            permutation = AXIS_PERMUTATIONS[int(torch.randint(len(AXIS_PERMUTATIONS), ()))]
+            image, target = sample.image.permuted(permutation), permutation.of_grid(sample.target)
             error = (network(image) - image.superposition - target).abs().sum()
-            shares.append(error / target.abs().sum())
-        grid = torch.stack(shares).mean()
+            ratios.append(error / target.abs().sum())
+        grid = torch.stack(ratios).mean()
         return {"loss": self.config.loss.grid * grid, "grid": grid}
 
-    def finish(self, lessons: Iterable[Any]) -> None:
-        """Leave the network as it is: all of it is trained."""
+    def fit_closed_form(self, samples: Iterable[SuperResSample]) -> None:
+        """Nothing: all parameters are trained.
 
-    def errors(self, network: nn.Module, example: SuperResExample) -> dict[str, float]:
-        """Errors of one material on its full grid, as the model predicts it."""
-        predicted = (network(example.image) - example.image.superposition)[0, 0].cpu().numpy()
-        correction = regrid_neutral(predicted, example.change.shape)
-        left = float(np.abs(correction - example.change).sum() / np.abs(example.change).sum())
-        return {"nmae": left * example.start_error, "density_left": left}
+        Parameters
+        ----------
+        samples
+            The training set.
+        """
+
+    def errors(self, network: nn.Module, sample: SuperResSample) -> dict[str, float]:
+        """Errors of one material on its fine grid, as the model predicts it.
+
+        Parameters
+        ----------
+        network
+            The network, or a copy with averaged weights.
+        sample
+            The material.
+
+        Returns
+        -------
+        dict
+            ``nmae`` in percent and ``density_left``.
+        """
+        predicted = (network(sample.image) - sample.image.superposition)[0, 0].cpu().numpy()
+        correction = regrid_neutral(predicted, sample.difference.shape)
+        error = np.abs(correction - sample.difference).sum()
+        left = float(error / np.abs(sample.difference).sum())
+        return {"nmae": left * sample.baseline_nmae, "density_left": left}

@@ -12,7 +12,7 @@ pytest.importorskip("basis_set_exchange", reason="needs the train extra")
 from mlcharge_flows.models.orbital.g_vectors import GVectors  # noqa: E402
 from mlcharge_flows.models.scdp import ScdpConfig, ScdpNetwork  # noqa: E402
 from mlcharge_flows.models.scdp.least_squares import least_squares  # noqa: E402
-from mlcharge_flows.training.store import open_store  # noqa: E402
+from mlcharge_flows.training.dataset import DensityDataset  # noqa: E402
 
 MOLECULES = Path(__file__).parents[3] / "test_files" / "molecules" / "molecules.h5"
 LARGEST = 16.0
@@ -23,9 +23,9 @@ pytestmark = pytest.mark.usefixtures("double")
 
 
 def problem(name, **options):
-    record = open_store(MOLECULES)[name]
-    elements = sorted(record.paw)
-    channels = {symbol: list(record.paw[symbol].channels) for symbol in elements}
+    sample = DensityDataset(MOLECULES)[name]
+    elements = sorted(sample.paw)
+    channels = {symbol: list(sample.paw[symbol].channels) for symbol in elements}
     network = ScdpNetwork(
         ScdpConfig(
             elements=elements,
@@ -36,10 +36,10 @@ def problem(name, **options):
             **options,
         )
     )
-    waves = GVectors.of(record.crystal, record.shape, LARGEST, network.basis.lmax)
-    spectrum = np.fft.rfftn(record.density().total, norm="forward") * record.crystal.volume
+    waves = GVectors.of(sample.crystal, sample.shape, LARGEST, network.basis.lmax)
+    spectrum = np.fft.rfftn(sample.density().total, norm="forward") * sample.crystal.volume
     target = torch.from_numpy(spectrum.ravel())[waves.index]
-    return network, network.graph(record.crystal), waves, target
+    return network, network.graph(sample.crystal), waves, target
 
 
 def left(name, steps=0, **options):

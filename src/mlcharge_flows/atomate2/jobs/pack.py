@@ -1,4 +1,4 @@
-"""Packing a finished run as a job: the large files go, a record of a few kilobytes stays."""
+"""Packing a finished run as a job: the large files go, a sample of a few kilobytes stays."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from jobflow import job
 
 from mlcharge_flows.scf.comparison import Comparison
+from mlcharge_flows.training.dataset import write_dataset
 from mlcharge_flows.training.finished_run import read_finished_run
-from mlcharge_flows.training.record import Origin
-from mlcharge_flows.training.store import write_store
+from mlcharge_flows.training.sample import Origin
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 RECORD = "record.h5"
-"""The record of one material: a store by itself."""
+"""The sample of one material: a data set by itself."""
 KEPT = {"INCAR", "KPOINTS", "OSZICAR", "vasp"}
 """Files of a packed run that stay (INCAR.gz, vasp.out, ..): small, and they tell what was done."""
 
@@ -30,20 +30,20 @@ def pack(
     keep_files: bool = False,
     with_steps: bool = True,
 ) -> Comparison:
-    """Write the record of an arm into the job's folder; a run that does not count has none.
+    """Write the sample of an arm into the job's folder; a run that does not count has none.
 
     Parameters
     ----------
     comparison
         The counted runs of a material.
     structure
-        Its structure; ``source`` and ``split`` of its properties go into the record.
+        Its structure; ``source`` and ``split`` of its properties go into the sample.
     arm
         Which run to pack.
     keep_files
         Leave the run folder as it is; else all but a few small files are removed once packed.
     with_steps
-        Keep the energies of the electronic steps in the record.
+        Keep the energies of the electronic steps in the sample.
 
     Returns
     -------
@@ -61,10 +61,10 @@ def pack(
     )
     folder = Path(run.folder)
     try:
-        record = read_finished_run(folder, origin)
+        sample = read_finished_run(folder, origin)
         if not with_steps:
-            record = replace(record, energies=())
-        write_store(Path.cwd() / RECORD, [record])
+            sample = replace(sample, energies=())
+        write_dataset(Path.cwd() / RECORD, [sample])
     except (ValueError, OSError) as error:
         run.failure = f"not packed: {' '.join(str(error).split())}"
         return comparison

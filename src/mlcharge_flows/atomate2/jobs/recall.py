@@ -1,4 +1,4 @@
-"""What a model has learned of a material, as a record: to train on where its data set is gone."""
+"""What a model has learned of a material, as a sample: to train on where its data set is gone."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from mlcharge_flows.sources.inputs import VaspInputs
 from mlcharge_flows.sources.learned import LearnedStartMaker
-from mlcharge_flows.training.hold_out import RECALLED
-from mlcharge_flows.training.record import Origin, Record
+from mlcharge_flows.training.sample import DensitySample, Origin
+from mlcharge_flows.training.split import PSEUDO_LABELED
 
 if TYPE_CHECKING:
     from pymatgen.io.vasp.sets import VaspInputSet
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.structures import Material
 
 
-def recall(material: Material, generator: VaspInputSet, protocol: str, model: str) -> Record:
+def recall(material: Material, generator: VaspInputSet, protocol: str, model: str) -> DensitySample:
     """Predict a material on the grid of its run, and pack it as if it were the run's.
 
     A network that is trained on new materials alone forgets the earlier ones; beside their
@@ -35,7 +35,7 @@ def recall(material: Material, generator: VaspInputSet, protocol: str, model: st
 
     Returns
     -------
-    Record
+    DensitySample
         Of the split ``recalled``: training takes it, validation never does.
 
     Raises
@@ -45,5 +45,5 @@ def recall(material: Material, generator: VaspInputSet, protocol: str, model: st
     """
     inputs = VaspInputs(material.structure, generator)
     density = LearnedStartMaker(model=model).density(inputs, None, [])
-    origin = Origin(material.id, protocol, f"predicted by {model}", RECALLED)
-    return Record.pack(density, inputs.potcars, origin, encut=inputs.incar.get("ENCUT"))
+    origin = Origin(material.id, protocol, f"predicted by {model}", PSEUDO_LABELED)
+    return DensitySample.pack(density, inputs.potcars, origin, encut=inputs.incar.get("ENCUT"))

@@ -44,7 +44,7 @@ class SuperResConfig(BaseModel):
     )
     symmetrize: bool = Field(
         False,
-        validation_alias=AliasChoices("symmetrize", "symmetrise"),
+        validation_alias=AliasChoices("symmetrize", "symmetrise"),  # checkpoints before 0.2
         description="Whether predictions are averaged over the crystal's symmetry.",
     )
 

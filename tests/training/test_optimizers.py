@@ -1,4 +1,4 @@
-"""The optimiser of matrices: beside singular values, and beside torch's for a single matrix."""
+"""Muon, compared with a singular value decomposition and with torch's for a single matrix."""
 
 import pytest
 
@@ -7,11 +7,11 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 from mlcharge_flows.models.orbital.config import OrbitalConfig  # noqa: E402
 from mlcharge_flows.models.orbital.network import OrbitalNetwork  # noqa: E402
 from mlcharge_flows.training.config import TrainingConfig  # noqa: E402
-from mlcharge_flows.training.muon import Muon, optimisers_of, orthogonal  # noqa: E402
+from mlcharge_flows.training.optimizers import Muon, optimizers_of, orthogonal  # noqa: E402
 
 
 @pytest.mark.parametrize("shape", [(6, 6), (3, 8), (8, 3), (2, 5, 7, 4)])
-def test_all_singular_values_come_near_one_and_their_vectors_stay(shape):
+def test_singular_values_approach_one_and_singular_vectors_are_kept(shape):
     matrices = torch.randn(shape, generator=torch.manual_seed(0), dtype=torch.float64)
     left, values, right = torch.linalg.svd(matrices, full_matrices=False)
     inner = left.mT @ orthogonal(matrices) @ right.mT
@@ -21,8 +21,8 @@ def test_all_singular_values_come_near_one_and_their_vectors_stay(shape):
     assert ((diagonal > 0.6) & (diagonal < 1.3))[well].all()
 
 
-def test_a_matrix_takes_the_steps_of_torch():
-    """Which computes in half precision."""
+def test_a_single_matrix_is_updated_as_by_torch():
+    """To the half precision in which torch computes."""
     weights = []
     for made in (
         lambda p: Muon([p], lr=0.02, weight_decay=0.1),
@@ -32,17 +32,17 @@ def test_a_matrix_takes_the_steps_of_torch():
     ):
         draw = torch.manual_seed(1)
         weight = torch.nn.Parameter(torch.randn(12, 20, generator=draw))
-        optimiser = made(weight)
+        optimizer = made(weight)
         for _ in range(5):
             weight.grad = torch.randn(12, 20, generator=draw)
-            optimiser.step()
+            optimizer.step()
         weights.append(weight.detach())
     begun = torch.randn(12, 20, generator=torch.manual_seed(1))
     apart = torch.linalg.matrix_norm(weights[0] - weights[1])
     assert apart < 0.02 * torch.linalg.matrix_norm(weights[0] - begun)
 
 
-def test_a_stack_is_its_matrices():
+def test_a_stack_is_updated_as_its_matrices():
     draw = torch.manual_seed(2)
     values, gradient = torch.randn(2, 3, 4, 5, generator=draw)
     stack = torch.nn.Parameter(values.clone())
@@ -55,13 +55,13 @@ def test_a_stack_is_its_matrices():
     torch.testing.assert_close(stack.detach(), torch.stack(alone).detach())
 
 
-def test_every_weight_has_one_optimiser():
+def test_every_weight_belongs_to_one_optimizer():
     network = OrbitalNetwork(OrbitalConfig(elements=["Na"], channels={"Na": [0, 1]}, lmax=1))
-    config = TrainingConfig(name="demo", data="d.h5", optimiser="muon", learning_rate=0.01)
-    optimisers = optimisers_of(network, config)
-    mine = [w for o in optimisers for group in o.param_groups for w in group["params"]]
+    config = TrainingConfig(name="demo", data="d.h5", optimizer="muon", learning_rate=0.01)
+    optimizers = optimizers_of(network, config)
+    mine = [w for o in optimizers for group in o.param_groups for w in group["params"]]
     assert sorted(map(id, mine)) == sorted(map(id, network.parameters()))
-    others = {id(w) for w in optimisers[1].param_groups[0]["params"]}
+    others = {id(w) for w in optimizers[1].param_groups[0]["params"]}
     assert id(network.embedding.learned.weight) in others
     assert all(id(w) in others for w in network.parameters() if w.ndim == 1)
-    assert {group["lr"] for o in optimisers for group in o.param_groups} == {0.01}
+    assert {group["lr"] for o in optimizers for group in o.param_groups} == {0.01}

@@ -1,9 +1,9 @@
-"""Real and periodic functions as small integers, to a stated error.
+"""Real numbers and periodic functions as small integers, to a stated error.
 
-A density's difference from the superposition of atoms is smooth: its plane-wave coefficients fall
-off quickly, and rounding all of them to multiples of one step spreads an error like white noise
-over the cell, of which nothing is longer in wavelength or larger in energy than the rest. The
-integers are mostly zero, and compress to a hundredth of the grid. Steps are powers of two, so that
+The difference of a density from the superposition of atoms is smooth: its coefficients at the G
+vectors decay quickly. Rounding all of them to multiples of one step spreads the error like white
+noise over the cell, without any preference for long wavelengths, where the Hartree energy is large.
+Most integers are zero, and compress to a hundredth of the grid. Steps are powers of two, so that
 every machine rounds alike.
 """
 
@@ -20,7 +20,7 @@ from mlcharge_flows.density.fourier import half_frequencies
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_SMALLEST = 2.0**-60
+_MIN_MAGNITUDE = 2.0**-60
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Quantized:
     Parameters
     ----------
     integers
-        Any shape.
+        Multiples, any shape.
     step
         Unit of the numbers.
     """
@@ -40,58 +40,73 @@ class Quantized:
 
     @property
     def values(self) -> np.ndarray:
-        """The numbers, rounded."""
+        """The rounded numbers, shape of ``integers``."""
         return self.integers * self.step
 
 
-def quantize(values: np.ndarray, share: float) -> Quantized:
-    """Round to the coarsest step whose error is at most a share of the numbers.
+def quantize(values: np.ndarray, tolerance: float) -> Quantized:
+    """Round numbers to the coarsest step within a relative error.
 
     Parameters
     ----------
     values
-        Real numbers.
-    share
+        Real numbers, any shape.
+    tolerance
         Bound of sum|error| / sum|values|.
+
+    Returns
+    -------
+    Quantized
+        32-bit integers, shape of `values`.
+
+    Raises
+    ------
+    ValueError
+        The numbers are not finite, or need more than 32 bits.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from mlcharge_flows.training.quantized import quantize
-    >>> packed = quantize(np.array([3.0, 0.76, 0.0]), share=0.01)
+    >>> from mlcharge_flows.training.quantization import quantize
+    >>> packed = quantize(np.array([3.0, 0.76, 0.0]), tolerance=0.01)
     >>> packed.step, packed.integers.tolist()
     (0.25, [12, 3, 0])
     """
     values = np.asarray(values, dtype=float)
-    bound = share * np.abs(values).sum()
+    bound = tolerance * np.abs(values).sum()
     return _coarsest(values, lambda rounded: float(np.abs(rounded - values).sum()) <= bound)
 
 
-def quantize_waves(grid: np.ndarray, share: float) -> Quantized:
-    """Round the plane-wave coefficients of a real function on a grid.
+def quantize_grid(grid: np.ndarray, tolerance: float) -> Quantized:
+    """Round the G-vector coefficients of a real periodic function within a relative error.
 
     Parameters
     ----------
     grid
         The function at the points i/n, shape (nx, ny, nz).
-    share
+    tolerance
         Bound of sum|error| / sum|grid| over the grid points.
 
     Returns
     -------
     Quantized
-        Real and imaginary parts, shape (2, kx, ky, kz), of the half spectrum (see :func:`waves`)
-        inside the smallest box that holds all that are not zero.
+        Real and imaginary parts, shape (2, kx, ky, kz), of the half spectrum (see
+        :func:`coefficients_of`) inside the smallest box that holds all nonzero integers.
+
+    Raises
+    ------
+    ValueError
+        The function is not finite, or needs more than 32 bits.
     """
     grid = np.asarray(grid, dtype=float)
     coefficients = fft.rfftn(grid) / grid.size
-    bound = share * np.abs(grid).sum()
+    bound = tolerance * float(np.abs(grid).sum())
 
-    def fine(rounded: np.ndarray) -> bool:
-        back = fft.irfftn(rounded[0] + 1j * rounded[1], s=grid.shape) * grid.size
+    def within_bound(rounded: np.ndarray) -> bool:
+        back = to_grid(rounded[0] + 1j * rounded[1], grid.shape)
         return float(np.abs(back - grid).sum()) <= bound
 
-    packed = _coarsest(np.stack([coefficients.real, coefficients.imag]), fine)
+    packed = _coarsest(np.stack([coefficients.real, coefficients.imag]), within_bound)
     filled = np.nonzero(packed.integers.any(axis=0))
     reach = [
         int(np.abs(axis[found]).max(initial=0))
@@ -101,8 +116,8 @@ def quantize_waves(grid: np.ndarray, share: float) -> Quantized:
     return Quantized(np.stack([real, imaginary]), packed.step)
 
 
-def waves(packed: Quantized, shape: Sequence[int]) -> np.ndarray:
-    """Plane-wave coefficients that :func:`quantize_waves` kept.
+def coefficients_of(packed: Quantized, shape: Sequence[int]) -> np.ndarray:
+    """G-vector coefficients of a function that :func:`quantize_grid` has packed.
 
     Parameters
     ----------
@@ -114,33 +129,47 @@ def waves(packed: Quantized, shape: Sequence[int]) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        Half spectrum, shape (nx, ny, nz // 2 + 1), FFT order, normalized so that the first is the
-        mean of the function.
+        Half spectrum in FFT order, shape (nx, ny, nz // 2 + 1), normalized so that the coefficient
+        at G = 0 is the mean of the function.
     """
     coefficients = np.zeros((*shape[:2], shape[2] // 2 + 1), dtype=complex)
     sizes = packed.integers.shape[1:]
-    # An axis of 2m + 1 frequencies reaches m; one that is whole may be even.
+    # 2m + 1 frequencies along an axis reach m; an axis of all frequencies may be even.
     reach = [sizes[0] // 2, sizes[1] // 2, sizes[2] - 1]
     real, imaginary = packed.values
     coefficients[_box(shape, reach)] = real + 1j * imaginary
     return coefficients
 
 
-def on_grid(coefficients: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Real function of a half spectrum on its grid."""
-    return fft.irfftn(coefficients, s=tuple(shape)) * np.prod(shape)
+def to_grid(coefficients: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Real function of a half spectrum.
+
+    Parameters
+    ----------
+    coefficients
+        Half spectrum in FFT order, shape (nx, ny, nz // 2 + 1).
+    shape
+        The grid (nx, ny, nz).
+
+    Returns
+    -------
+    numpy.ndarray
+        Values at the points i/n, shape (nx, ny, nz).
+    """
+    values: np.ndarray = fft.irfftn(coefficients, s=tuple(shape)) * np.prod(shape)
+    return values
 
 
-def _coarsest(values: np.ndarray, fine: Callable[[np.ndarray], bool]) -> Quantized:
+def _coarsest(values: np.ndarray, within_bound: Callable[[np.ndarray], bool]) -> Quantized:
     largest = float(np.abs(values).max(initial=0.0))
     if not np.isfinite(largest):
         raise ValueError("values that are not finite cannot be packed")
-    if largest < _SMALLEST:
+    if largest < _MIN_MAGNITUDE:
         return Quantized(np.zeros(values.shape, dtype=np.int32), 1.0)
     step = 2.0 ** np.floor(np.log2(largest))
     while largest / step < np.iinfo(np.int32).max:
         integers = np.rint(values / step)
-        if fine(integers * step):
+        if within_bound(integers * step):
             return Quantized(integers.astype(np.int32), float(step))
         step /= 2
     raise ValueError("the values range too widely for the error asked for")

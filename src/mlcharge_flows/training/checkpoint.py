@@ -1,0 +1,181 @@
+"""Checkpoints of a training: the initial weights from an earlier one, and the final one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from mlcharge_flows import __version__
+from mlcharge_flows.io import file_sha256
+from mlcharge_flows.models.card import Card, DataCard
+from mlcharge_flows.models.checkpoint import Checkpoint, read_checkpoint
+from mlcharge_flows.models.model import ModelError
+from mlcharge_flows.models.orbital.interaction import Coupling
+from mlcharge_flows.models.range import TrainingRange
+from mlcharge_flows.training.config import TrainingError
+from mlcharge_flows.training.split import PSEUDO_LABELED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import torch
+    from torch import nn
+
+    from mlcharge_flows.models.card import TrainingCard
+    from mlcharge_flows.training.config import TrainingConfig
+    from mlcharge_flows.training.dataset import DensityDataset
+    from mlcharge_flows.training.sample import DensitySample
+    from mlcharge_flows.training.task import Task
+
+RESPONSE = "augmentation."
+"""Prefix of the weights of the augmentation response, which is fitted, not trained."""
+
+
+def load_initial_weights(network: nn.Module, config: TrainingConfig) -> None:
+    """Load the weights of the checkpoint that a training finetunes, if it names one.
+
+    Parts that the checkpoint does not have, such as scaling factors, keep their initial weights; an
+    additional interaction layer, or an additional coupling in an old one, is zero-initialized. The
+    response of the augmentation occupancies is kept, too: it is no trained weight but fitted to
+    the training set at hand. Everything else in the checkpoint must fit.
+
+    Parameters
+    ----------
+    network
+        Changed in place.
+    config
+        The training; ``finetune_from`` names the checkpoint.
+
+    Raises
+    ------
+    TrainingError
+        The file is no checkpoint, or of another network.
+    """
+    if config.finetune_from is None:
+        return
+    try:
+        checkpoint = read_checkpoint(config.finetune_from)
+    except ModelError as error:
+        raise TrainingError(f"finetune_from: {error}") from None
+    card = checkpoint.card
+    if card.architecture != config.architecture:
+        raise TrainingError(
+            f"finetune_from: {config.finetune_from} is of architecture {card.architecture}"
+        )
+    own = network.state_dict()
+    taken = {name: w for name, w in checkpoint.weights.items() if not name.startswith(RESPONSE)}
+    for name, weight in taken.items():
+        if name not in own or own[name].shape != weight.shape:
+            raise TrainingError(
+                f"finetune_from: {config.finetune_from} is another network ({name}); both stages "
+                "need the same elements and options of the model, except those that the second "
+                "adds"
+            )
+    network.load_state_dict({**own, **taken})
+    for name, module in network.named_modules():
+        if isinstance(module, Coupling) and not any(key.startswith(f"{name}.") for key in taken):
+            module.zero_init()
+
+
+@runtime_checkable
+class HasLearnedTensors(Protocol):
+    """A network that tells its trained tensors from the constants of the libraries it uses."""
+
+    def learned(self) -> Mapping[str, torch.Tensor]:
+        """Tensors that training determines.
+
+        Returns
+        -------
+        Mapping
+            Tensors by name.
+        """
+        ...
+
+
+def checkpoint_of(
+    task: Task[Any, Any],
+    config: TrainingConfig,
+    dataset: DensityDataset,
+    samples: Sequence[DensitySample],
+    n_validation: int,
+    errors: Mapping[str, float],
+    training: TrainingCard,
+) -> Checkpoint:
+    """Make the checkpoint of a trained network, card included.
+
+    Parameters
+    ----------
+    task
+        Architecture, with the trained network.
+    config
+        The training.
+    dataset
+        Its data set.
+    samples
+        The training set; it determines the range of the model.
+    n_validation
+        Size of the validation set.
+    errors
+        On the validation set, see :func:`mlcharge_flows.training.loop.validate`.
+    training
+        Epochs, time and device.
+
+    Returns
+    -------
+    Checkpoint
+        Ready to be written.
+    """
+    materials = Counter(symbol for sample in samples for symbol in set(sample.crystal.symbols))
+    cutoffs = [sample.encut for sample in samples if sample.encut is not None]
+    paw = {symbol: dataset.paw[symbol] for symbol in sorted(materials)}
+    atoms = {
+        symbol: paw_dataset for symbol, paw_dataset in paw.items() if paw_dataset.has_free_atom
+    }
+    network = task.network
+    card = Card(
+        name=config.name,
+        architecture=config.architecture,
+        config=dict(task.options),
+        description=config.description,
+        data=DataCard(
+            name=config.data_name or config.data.stem,
+            train=len(samples),
+            recalled=sum(sample.origin.split == PSEUDO_LABELED for sample in samples),
+            validation=n_validation,
+            sha256=file_sha256(dataset.path),
+            protocol=dataset.protocol,
+            encut=(min(cutoffs), max(cutoffs)) if cutoffs else None,
+            examples=dict(sorted(materials.items())),
+        ),
+        paw_family=_family([paw_dataset.titel for paw_dataset in paw.values()]),
+        paw=paw,
+        range=TrainingRange.of(
+            [sample.crystal for sample in samples], [sample.shape for sample in samples]
+        ),
+        occupancies="own" if "occupancies_left" in errors else "none",
+        errors={
+            "nmae_median": round(errors["nmae"], 4),
+            "nmae_mean": round(errors["nmae_mean"], 4),
+            **{
+                f"{part}_removed": round(1 - errors[f"{part}_left"], 4)
+                for part in ("density", "occupancies")
+                if f"{part}_left" in errors
+            },
+        },
+        training=training,
+        licence=config.license,
+        created=datetime.now(UTC).date(),
+        version=__version__,
+    )
+    weights: Mapping[str, torch.Tensor]
+    weights = network.learned() if isinstance(network, HasLearnedTensors) else network.state_dict()
+    return Checkpoint(card, atoms, weights)
+
+
+def _family(titles: Sequence[str]) -> str:
+    """First and last words that the TITELs share: functional and library."""
+    words = [title.split() for title in titles]
+    first = sorted({title[0] for title in words})
+    last = sorted({title[-1] for title in words if len(title) > 2})
+    return " ".join([*first, *(last if len(last) == 1 else [])])

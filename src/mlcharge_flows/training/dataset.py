@@ -1,0 +1,344 @@
+"""A data set of converged densities in one HDF5 file, independent of POTCARs and run folders.
+
+.. code-block:: text
+
+    /                       attributes: format, version, protocol
+    /paw/<element>          attributes: titel, channels; zval, q_step
+        form_factor, atomic_occupancies     the free atom, if known; q = n * q_step
+    /materials/<id>         attributes: source, split, lattice, symbols, positions, shape,
+                                        n_electrons, energy, energies, baseline_nmae,
+                                        coefficients_step, augmentation_step; encut, if known
+        coefficients        integers (2, kx, ky, kz): real and imaginary part, in units of the step
+        augmentation        integers, ion after ion
+
+A data set has one protocol, and one PAW data set of each element. Version 1, which is read, has
+other names: ``record`` for the atomic occupancies, ``waves``, ``occupancies`` and ``start_error``.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.paw_dataset import PawDataset
+from mlcharge_flows.errors import MlchargeError
+from mlcharge_flows.io import atomic_path
+from mlcharge_flows.training.quantization import Quantized
+from mlcharge_flows.training.sample import DensitySample, Origin
+from mlcharge_flows.training.split import PSEUDO_LABELED, canonical_split
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Iterator
+
+FORMAT = "mlcharge data set"
+VERSION = 2
+_VERSION_1_ATTRIBUTES = {
+    "start_error": "baseline_nmae",
+    "waves_step": "coefficients_step",
+    "occupancies_step": "augmentation_step",
+}
+_VERSION_1_ARRAYS = {"waves": "coefficients", "occupancies": "augmentation"}
+_VERSION_1_ATOMS = {"record": "atomic_occupancies"}
+
+
+class DatasetError(MlchargeError, ValueError):
+    """A file is no data set, or its samples do not belong together; one line."""
+
+
+class DensityDataset:
+    """Samples of a file, read one at a time; the file is not kept open.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Attributes
+    ----------
+    path
+        The file.
+    protocol
+        Hash of the settings of all runs.
+    ids
+        Identifiers of the materials, in the order of the file.
+    paw
+        PAW data set of each element.
+
+    Raises
+    ------
+    DatasetError
+        The file is missing, or is not a whole data set.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise DatasetError(f"{path}: there is no such file")
+        try:
+            with h5py.File(self.path) as file:
+                kind, version = file.attrs.get("format"), file.attrs.get("version")
+                if kind != FORMAT or version not in (1, VERSION):
+                    raise DatasetError(f"{path}: not an {FORMAT} of version 1 or {VERSION}")
+                self.protocol = str(file.attrs["protocol"])
+                self.ids: tuple[str, ...] = tuple(file["materials"])
+                self.paw = {
+                    symbol: _read_paw(symbol, group) for symbol, group in file["paw"].items()
+                }
+        except (OSError, KeyError) as error:
+            raise DatasetError(f"{path}: not a whole data set ({error})") from None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[DensitySample]:
+        with h5py.File(self.path) as file:
+            for name in self.ids:
+                yield self._sample(file, name)
+
+    def __getitem__(self, name: str) -> DensitySample:
+        with h5py.File(self.path) as file:
+            if name not in self.ids:
+                raise KeyError(name)
+            return self._sample(file, name)
+
+    def splits(self) -> dict[str, str]:
+        """Split of each material as its source marks it.
+
+        Returns
+        -------
+        dict
+            Split by identifier; empty if it has none.
+        """
+        with h5py.File(self.path) as file:
+            return {
+                name: canonical_split(str(file["materials"][name].attrs["split"]))
+                for name in self.ids
+            }
+
+    def _sample(self, file: h5py.File, name: str) -> DensitySample:
+        group = file["materials"][name]
+        at = {_VERSION_1_ATTRIBUTES.get(key, key): value for key, value in group.attrs.items()}
+        arrays = {_VERSION_1_ARRAYS.get(key, key): array[()] for key, array in group.items()}
+        nx, ny, nz = (int(n) for n in at["shape"])
+        symbols = tuple(str(symbol) for symbol in at["symbols"].split())
+        split = canonical_split(str(at["split"]))
+        return DensitySample(
+            origin=Origin(name, self.protocol, str(at["source"]), split),
+            crystal=Crystal(at["lattice"], symbols, at["positions"]),
+            shape=(nx, ny, nz),
+            n_electrons=float(at["n_electrons"]),
+            energy=float(at["energy"]),
+            energies=tuple(float(value) for value in at["energies"]),
+            encut=float(at["encut"]) if "encut" in at else None,
+            baseline_nmae=float(at["baseline_nmae"]),
+            paw={symbol: self.paw[symbol] for symbol in sorted(set(symbols))},
+            packed_total=Quantized(arrays["coefficients"], float(at["coefficients_step"])),
+            packed_augmentation=Quantized(arrays["augmentation"], float(at["augmentation_step"])),
+        )
+
+
+def write_dataset(path: str | Path, samples: Iterable[DensitySample]) -> DensityDataset:
+    """Write a data set atomically.
+
+    Parameters
+    ----------
+    path
+        The file to make or to replace.
+    samples
+        At least one; of one protocol, one PAW data set per element, each with its own identifier.
+
+    Returns
+    -------
+    DensityDataset
+        The written data set.
+
+    Raises
+    ------
+    DatasetError
+        The samples do not belong together; nothing is written.
+    OSError
+        The file cannot be written.
+    """
+    with _new_file(path) as file:
+        paw: dict[str, PawDataset] = {}
+        for sample in samples:
+            _check(file, sample, paw)
+            _write_sample(file["materials"], sample)
+    return DensityDataset(path)
+
+
+def merge_datasets(
+    sources: Iterable[str | Path], path: str | Path, without: Container[str] = ()
+) -> DensityDataset:
+    """Merge data sets, sorted by identifier; the order of the sources does not matter.
+
+    Parameters
+    ----------
+    sources
+        Files. A material that several of them hold is taken once, a run rather than a
+        pseudo-labeled density.
+    path
+        File to write; may be one of the sources.
+    without
+        Identifiers to leave out.
+
+    Returns
+    -------
+    DensityDataset
+        The merged data set.
+
+    Raises
+    ------
+    DatasetError
+        The sources have different protocols or PAW data sets, or different crystals under one
+        identifier; nothing is written.
+    OSError
+        The file cannot be written.
+    """
+    chosen: dict[str, DensityDataset] = {}
+    for dataset in map(DensityDataset, dict.fromkeys(map(str, sources))):
+        for name in dataset.ids:
+            if name in without:
+                continue
+            if name in chosen:
+                chosen[name] = _choose(chosen[name], dataset, name)
+            else:
+                chosen[name] = dataset
+    with _new_file(path) as file:
+        paw: dict[str, PawDataset] = {}
+        for name in sorted(chosen):
+            dataset = chosen[name]
+            with h5py.File(dataset.path) as source:
+                _check(file, dataset._sample(source, name), paw)
+                # Copied compressed: compression takes longer than everything else.
+                source.copy(source["materials"][name], file["materials"])
+            _rename_version_1(file["materials"][name])
+    return DensityDataset(path)
+
+
+@contextmanager
+def _new_file(path: str | Path) -> Iterator[h5py.File]:
+    """Empty data set to be filled, put in place if it holds something."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        atomic_path(path) as partial,
+        h5py.File(partial, "w", libver=("v110", "v110")) as file,
+    ):
+        file.attrs["format"] = FORMAT
+        file.attrs["version"] = VERSION
+        file.create_group("paw")
+        file.create_group("materials")
+        yield file
+        if len(file["materials"]) == 0:
+            raise DatasetError(f"{path}: there is nothing to write")
+
+
+def _choose(first: DensityDataset, second: DensityDataset, name: str) -> DensityDataset:
+    """Choose between two samples of one material, whichever comes first; runs are preferred."""
+    a, b = first[name], second[name]
+    if a.crystal.symbols != b.crystal.symbols or not (
+        np.allclose(a.crystal.lattice, b.crystal.lattice, atol=1e-6)
+        and np.allclose(a.crystal.positions, b.crystal.positions, atol=1e-6)
+    ):
+        raise DatasetError(f"{first.path} and {second.path} hold different crystals named {name}")
+    return min(
+        (a.origin.split == PSEUDO_LABELED, a.fingerprint, 0, first),
+        (b.origin.split == PSEUDO_LABELED, b.fingerprint, 1, second),
+    )[3]
+
+
+def _check(file: h5py.File, sample: DensitySample, paw: dict[str, PawDataset]) -> None:
+    """Refuse a sample that does not belong to the others; add its PAW data sets."""
+    protocol = file.attrs.setdefault("protocol", sample.origin.protocol)
+    if protocol != sample.origin.protocol:
+        raise DatasetError(
+            f"{sample.id} is of protocol {sample.origin.protocol}, the others of {protocol}: "
+            "samples of different settings do not merge"
+        )
+    if sample.id in file["materials"]:
+        raise DatasetError(f"{sample.id} occurs twice")
+    for symbol, paw_dataset in sample.paw.items():
+        if symbol not in paw:
+            paw[symbol] = paw_dataset
+            _write_paw(file["paw"].create_group(symbol), paw_dataset)
+        elif not paw[symbol].matches(paw_dataset):
+            raise DatasetError(
+                f"{sample.id} was made with {paw_dataset.titel}, the others with "
+                f"{paw[symbol].titel}: samples of different PAW data sets do not merge"
+            )
+
+
+def _write_sample(materials: h5py.Group, sample: DensitySample) -> None:
+    group = materials.create_group(sample.id)
+    attributes: dict[str, Any] = {
+        "source": sample.origin.source,
+        "split": sample.origin.split,
+        "lattice": sample.crystal.lattice,
+        "symbols": " ".join(sample.crystal.symbols),
+        "positions": sample.crystal.positions,
+        "shape": sample.shape,
+        "n_electrons": sample.n_electrons,
+        "energy": sample.energy,
+        "energies": np.array(sample.energies, dtype=float),
+        "baseline_nmae": sample.baseline_nmae,
+        "coefficients_step": sample.packed_total.step,
+        "augmentation_step": sample.packed_augmentation.step,
+    }
+    if sample.encut is not None:
+        attributes["encut"] = sample.encut
+    for name, value in attributes.items():
+        group.attrs[name] = value
+    _write_array(group, "coefficients", sample.packed_total.integers)
+    _write_array(group, "augmentation", sample.packed_augmentation.integers)
+
+
+def _rename_version_1(group: h5py.Group) -> None:
+    """Give a copied sample of version 1 the names of today."""
+    for old, new in _VERSION_1_ATTRIBUTES.items():
+        if old in group.attrs:
+            group.attrs[new] = group.attrs[old]
+            del group.attrs[old]
+    for old, new in _VERSION_1_ARRAYS.items():
+        if old in group:
+            group.move(old, new)
+    group.attrs["split"] = canonical_split(str(group.attrs["split"]))
+
+
+def _write_array(group: h5py.Group, name: str, values: np.ndarray) -> None:
+    # One chunk: the byte planes of all integers, most of them zero, are compressed together.
+    group.create_dataset(
+        name, data=values, chunks=values.shape, shuffle=True, compression="gzip", compression_opts=9
+    )
+
+
+def _write_paw(group: h5py.Group, paw_dataset: PawDataset) -> None:
+    group.attrs["titel"] = paw_dataset.titel
+    group.attrs["channels"] = paw_dataset.channels
+    if paw_dataset.form_factor is not None and paw_dataset.atomic_occupancies is not None:
+        group.attrs["zval"] = paw_dataset.zval
+        group.attrs["q_step"] = paw_dataset.q_step
+        _write_array(group, "form_factor", paw_dataset.form_factor)
+        _write_array(group, "atomic_occupancies", paw_dataset.atomic_occupancies)
+
+
+def _read_paw(symbol: str, group: h5py.Group) -> PawDataset:
+    channels = tuple(int(degree) for degree in group.attrs["channels"])
+    titel = str(group.attrs["titel"])
+    if "zval" not in group.attrs:
+        return PawDataset(symbol, titel, None, channels)
+    arrays = {_VERSION_1_ATOMS.get(key, key): array[()] for key, array in group.items()}
+    return PawDataset(
+        symbol,
+        titel,
+        float(group.attrs["zval"]),
+        channels,
+        q_step=float(group.attrs["q_step"]),
+        form_factor=arrays["form_factor"],
+        atomic_occupancies=arrays["atomic_occupancies"],
+    )
