@@ -35,6 +35,7 @@ from mlcharge_flows.models.checkpoint import SUFFIX, read_checkpoint
 from mlcharge_flows.models.model import CompletesDensities, ModelError
 from mlcharge_flows.models.registry import DEFAULT
 from mlcharge_flows.models.scope import check_scope
+from mlcharge_flows.reports.palette import colors
 from mlcharge_flows.scf.statistics import summarize
 from mlcharge_flows.sources.known_models import known_models
 from mlcharge_flows.training.dataset import DensityDataset
@@ -168,16 +169,17 @@ def _plot(rows: list[Row], target: Path) -> None:
     axes = figure.subplots()
     axes.axhline(100, color="0.5", linestyle="--")
     axes.annotate("superposition of atoms", (0.02, 100), (0, 4), **_BESIDE_AXIS)
+    color = colors(row.name for row in rows)
     for row in rows:
         place = row.seconds, 100 * (1 - row.density)
-        (points,) = axes.plot(*place, "o")
+        axes.plot(*place, "o", color=color[row.name])
         axes.annotate(
             row.name,
             place,
             (0, -14),
             textcoords="offset points",
             ha="center",
-            color=points.get_color(),
+            color=color[row.name],
         )
     axes.set(
         xscale="log",

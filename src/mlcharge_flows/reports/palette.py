@@ -19,6 +19,10 @@ _KNOWN = {
     "superposition": "#56b4e9",
     "learned": "#d55e00",
     "converged": "#009e73",
+    "orbital": "#d55e00",
+    "charge3net": "#cc79a7",
+    "superres": "#e69f00",
+    "scdp": "#0072b2",
 }
 _OTHERS = ("#cc79a7", "#e69f00", "#0072b2", "#b5a900")
 
@@ -34,11 +38,14 @@ def colors(arms: Iterable[str]) -> dict[str, str]:
     Returns
     -------
     dict
-        Hexadecimal RGB by name. It follows from the name alone, except that names which share a
-        color take the next free one in the order given.
+        Hexadecimal RGB by name. ``learned@MODEL`` has the color of the model, and ``learned`` that
+        of the default one. Other names have a color that follows from the name alone, except that
+        names which share a color take the next free one in the order given.
 
     Examples
     --------
+    >>> colors(["learned@superres"])
+    {'learned@superres': '#e69f00'}
     >>> colors(["default", "cheap"])
     {'default': '#8a919e', 'cheap': '#e69f00'}
     """
@@ -47,5 +54,5 @@ def colors(arms: Iterable[str]) -> dict[str, str]:
         first = crc32(arm.encode()) % len(_OTHERS)
         wanted = [_OTHERS[(first + n) % len(_OTHERS)] for n in range(len(_OTHERS))]
         free = [color for color in wanted if color not in found.values()]
-        found[arm] = _KNOWN.get(arm) or (free or wanted)[0]
+        found[arm] = _KNOWN.get(arm.removeprefix("learned@")) or (free or wanted)[0]
     return found

@@ -89,8 +89,10 @@ def to_rich(table: pd.DataFrame, title: str, caption: str | None = None) -> Tabl
     ----------
     table
         As :func:`text_table` gives it; transposed, few items fit 80 characters.
-    title, caption
-        Text above and below.
+    title
+        Text above.
+    caption
+        Text below, if any.
 
     Returns
     -------

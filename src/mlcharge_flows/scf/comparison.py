@@ -44,8 +44,10 @@ class Comparison(BaseModel):
 
         Parameters
         ----------
-        arm, reference
-            Names of two arms.
+        arm
+            Its name.
+        reference
+            Name of the arm that it is compared with.
 
         Returns
         -------

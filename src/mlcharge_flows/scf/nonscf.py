@@ -145,8 +145,10 @@ def fixed_density_errors(
 
     Parameters
     ----------
-    found, reference
-        Of the run at fixed density, and of the one it is compared with.
+    found
+        Of the run at fixed density.
+    reference
+        Of the run that it is compared with.
 
     Returns
     -------
