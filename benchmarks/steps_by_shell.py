@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.units import Bohr
-from pymatgen.io.vasp import Incar
 from rich.progress import track
 from steps_by_error import executable, prepare, run_from
 
@@ -31,6 +30,7 @@ from mlcharge_flows.density.augmentation import to_matrix
 from mlcharge_flows.gpaw_vasp.inputs import read_inputs
 from mlcharge_flows.gpaw_vasp.kohn_sham import KohnSham
 from mlcharge_flows.vasp.chgcar import ChgcarDensity, read_chgcar
+from mlcharge_flows.vasp.incar import read_incar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,7 +76,7 @@ def first_energy(counted: ScfRun, run: Path) -> float:
     if counted.n_scf is None:
         return np.nan
     first = counted.energies[-counted.n_scf]
-    return (first - counted.energies[-1]) / float(Incar.from_file(run / "INCAR")["EDIFF"])
+    return (first - counted.energies[-1]) / float(read_incar(run / "INCAR")["EDIFF"])
 
 
 def starts(

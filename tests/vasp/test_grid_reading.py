@@ -5,7 +5,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-from mlcharge_flows.vasp.fortran_floats import format_e
+from mlcharge_flows.vasp.fortran import format_e
 from mlcharge_flows.vasp.grid_reading import read_grid
 from mlcharge_flows.vasp.grid_writing import grid_text
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlcharge_flows.vasp.fortran_floats import format_e
+from mlcharge_flows.vasp.fortran import format_e
 from mlcharge_flows.vasp.grid_writing import grid_text
 
 

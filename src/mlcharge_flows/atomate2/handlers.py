@@ -18,6 +18,7 @@ from pymatgen.io.vasp import Incar
 
 from mlcharge_flows.atomate2.finalize import is_comment, set_aside
 from mlcharge_flows.atomate2.provenance import StartRecord
+from mlcharge_flows.vasp.incar import read_incar
 from mlcharge_flows.vasp.oszicar import IonicStep, read_oszicar
 from mlcharge_flows.vasp.stdout import read_start
 
@@ -74,9 +75,8 @@ class BadStartHandler(ErrorHandler):
             (folder / name).unlink(missing_ok=True)
         for name in ("vasp.out", "std_err.txt"):
             (folder / name).write_text("")
-        incar = Incar.from_file(folder / "INCAR")
-        incar |= {"ICHARG": 2, "ISTART": 0}
-        incar.write_file(folder / "INCAR")
+        incar = {**read_incar(folder / "INCAR"), "ICHARG": 2, "ISTART": 0}
+        Incar(incar).write_file(folder / "INCAR")
         return {
             "errors": [f"bad start: {fault}"],
             "actions": [{"dict": "INCAR", "action": {"_set": {"ICHARG": 2, "ISTART": 0}}}],
@@ -95,7 +95,7 @@ class BadStartHandler(ErrorHandler):
                 if _NAN.search(line):
                     return f"NaN in {name}"
         step = _steps(folder)
-        incar = Incar.from_file(folder / "INCAR")
+        incar = read_incar(folder / "INCAR")
         if step and step.finished and step.n_total >= int(incar.get("NELM", _NELM)):
             last, ediff = step.steps[-1], float(incar.get("EDIFF", _EDIFF))
             if not max(abs(last.change), abs(last.band_change)) < ediff:

@@ -56,10 +56,11 @@ def inspect(
 
 def _run_inputs(poscar: Path | None, incar: Path | None, potcar: Path | None) -> dict[str, Any]:
     """Read what the acceptance needs to know of the run from the files that were given."""
-    from pymatgen.io.vasp import Incar, Poscar
+    from pymatgen.io.vasp import Poscar
 
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.vasp.fine_grid import fft_grids
+    from mlcharge_flows.vasp.incar import read_incar
     from mlcharge_flows.vasp.potcar import read_potcar
 
     known: dict[str, Any] = {}
@@ -69,7 +70,7 @@ def _run_inputs(poscar: Path | None, incar: Path | None, potcar: Path | None) ->
     structure = _read(poscar, lambda path: Poscar.from_file(path, check_for_potcar=False).structure)
     crystal = Crystal.from_structure(structure)
     known["crystal"] = crystal
-    tags: dict[str, Any] = _read(incar, lambda path: dict(Incar.from_file(path))) if incar else {}
+    tags: dict[str, Any] = _read(incar, read_incar) if incar else {}
     if incar:
         known["spin_polarized"] = tags.get("ISPIN", 1) == 2
         known["shape"] = _read(incar, lambda _: fft_grids(crystal.lattice, tags).fine)

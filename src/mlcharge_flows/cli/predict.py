@@ -94,9 +94,9 @@ def predict(
 def _tags(incar: Path | None, encut: float | None, prec: str | None) -> dict[str, Any]:
     """What the runs' INCAR says, as far as it decides about the start."""
     import numpy as np
-    from pymatgen.io.vasp import Incar
 
     from mlcharge_flows.vasp.fine_grid import fft_grids
+    from mlcharge_flows.vasp.incar import IncarError, read_incar
 
     if incar is not None and not (encut is None and prec is None):
         exit_with_error("give either --incar, or --encut and --prec")
@@ -110,8 +110,10 @@ def _tags(incar: Path | None, encut: float | None, prec: str | None) -> dict[str
         exit_with_error(f"{incar}: there is no such file")
     else:
         try:
-            tags = dict(Incar.from_file(incar))
-        except Exception as error:  # whatever a broken file leads the reader to
+            tags = read_incar(incar)
+        except IncarError as error:
+            exit_with_error(error)
+        except OSError as error:
             exit_with_error(f"{incar}: cannot be read ({error})")
     try:
         fft_grids(np.eye(3), tags)

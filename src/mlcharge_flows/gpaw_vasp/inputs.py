@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pymatgen.io.vasp.inputs import Incar
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.paw_dataset import n_electrons
@@ -15,7 +14,9 @@ from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.kpoints import KPointSet, from_file, from_spacing, read_kpoints
 from mlcharge_flows.gpaw_vasp.settings import Settings
 from mlcharge_flows.gpaw_vasp.tags import check_tags
+from mlcharge_flows.io import decode_text
 from mlcharge_flows.vasp.fine_grid import FFTGrids, fft_grids
+from mlcharge_flows.vasp.incar import IncarError, parse_incar
 from mlcharge_flows.vasp.poscar import PoscarError, read_poscar
 from mlcharge_flows.vasp.potcar import read_potcar
 
@@ -85,7 +86,7 @@ def read_inputs(folder: Path) -> Inputs:
         If a file is missing or malformed, files contradict each other, or the INCAR asks for
         something that is not supported.
     """
-    incar = dict(_read(folder, "INCAR", Incar.from_file))
+    incar = _read(folder, "INCAR", lambda path: parse_incar(decode_text(path.read_bytes())))
     poscar = _read(folder, "POSCAR", read_poscar)
     structure = poscar.structure
     crystal = Crystal.from_structure(structure)
@@ -148,6 +149,8 @@ def _read(folder: Path, name: str, reader: Any) -> Any:
             return reader(path)
     except UnsupportedInputError:
         raise
+    except IncarError as error:
+        raise UnsupportedInputError(str(error)) from None
     except PoscarError as error:
         raise UnsupportedInputError(f"{name}: {error}") from None
     except Exception as error:  # whatever a parser throws, the user gets one line

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlcharge_flows.gpaw_vasp.fortran_format import exponential
 from mlcharge_flows.gpaw_vasp.parameters import grouped_parameters
 from mlcharge_flows.gpaw_vasp.plane_waves import count_plane_waves
 from mlcharge_flows.gpaw_vasp.result import EV_PER_A3_IN_KB, FORMAT_VERSION, program
+from mlcharge_flows.vasp.fortran import format_e
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,7 +138,7 @@ def _parameters(run: Run) -> Iterator[str]:
         f"   NELM   ={tag['NELM']:7d};   NELMIN={tag['NELMIN']:3d};"
         f" NELMDL={tag['NELMDL']:3d}     # of ELM steps"
     )
-    yield f"   EDIFF  = {exponential(tag['EDIFF'], 7, 1)}   stopping-criterion for ELM"
+    yield f"   EDIFF  = {format_e(tag['EDIFF'], 7, 1)}   stopping-criterion for ELM"
     yield f"   LMAXMIX     ={tag['LMAXMIX']:5d} max onsite mixed and CHGCAR"
     yield " Ionic relaxation"
     yield f"   NSW    ={tag['NSW']:7d}    number of steps for IOM"
@@ -209,13 +209,13 @@ def _iteration(run: Run, step: ElectronicStep) -> Iterator[str]:
     yield f"      LOOP:  cpu time{step.seconds:10.4f}: real time{step.seconds:10.4f}"
     yield ""
     yield f" eigenvalue-minimizations  :{step.operations:6d}"
-    change, band_change = (exponential(x, 14, 7) for x in (step.change, step.band_change))
+    change, band_change = (format_e(x, 14, 7) for x in (step.change, step.band_change))
     yield f" total energy-change (2. order) :{change}  ({band_change})"
     yield f" number of electron  {run.electrons:14.7f} magnetization"
     yield ""
     if step.charge_residual is not None:
         yield " density mixing:"
-        yield f"  rms(total) ={exponential(step.charge_residual, 12, 5)}"
+        yield f"  rms(total) ={format_e(step.charge_residual, 12, 5)}"
         yield ""
     yield " Free energy of the ion-electron system (eV)"
     yield "  ---------------------------------------------------"

@@ -17,10 +17,10 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TextIO
 
-from mlcharge_flows.gpaw_vasp.fortran_format import exponential
 from mlcharge_flows.gpaw_vasp.outcar import outcar
 from mlcharge_flows.gpaw_vasp.vasprun_xml import vasprun_xml
 from mlcharge_flows.io import atomic_write
+from mlcharge_flows.vasp.fortran import format_e
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,13 +60,13 @@ def format_step(step: ElectronicStep) -> str:
     'DAV:   5    -0.108500000000E+02   -0.25000E-04   -0.24000E-04  1828   0.100E-01    0.373E+00'
     """
     line = (
-        f"DAV:{step.number:4d}{exponential(step.free_energy, 23, 12)}"
-        f"{exponential(step.change, 15, 5)}{exponential(step.band_change, 15, 5)}"
-        f" {step.operations:5d}{exponential(step.residual, 12, 3)}"
+        f"DAV:{step.number:4d}{format_e(step.free_energy, 23, 12)}"
+        f"{format_e(step.change, 15, 5)}{format_e(step.band_change, 15, 5)}"
+        f" {step.operations:5d}{format_e(step.residual, 12, 3)}"
     )
     if step.charge_residual is None:
         return line
-    return line + exponential(step.charge_residual, 13, 3)
+    return line + format_e(step.charge_residual, 13, 3)
 
 
 def format_final(step: ElectronicStep) -> str:
@@ -84,8 +84,8 @@ def format_final(step: ElectronicStep) -> str:
     """
     entropy = step.free_energy - step.energy_without_entropy
     return (
-        f"   1 F= {exponential(step.free_energy, 14, 8)} E0= {exponential(step.energy_zero, 14, 8)}"
-        f"  d E ={exponential(entropy, 12, 6)}"
+        f"   1 F= {format_e(step.free_energy, 14, 8)} E0= {format_e(step.energy_zero, 14, 8)}"
+        f"  d E ={format_e(entropy, 12, 6)}"
     )
 
 
@@ -197,7 +197,8 @@ def eigenval(run: Run) -> str:
     for point, weight, energies, fillings in zip(
         run.kpoints, run.weights, run.eigenvalues, run.occupations, strict=True
     ):
-        lines += ["", "".join(exponential(x, 15, 7) for x in (*point, weight))]
+        # Adding 0 takes the sign of negative zeros.
+        lines += ["", "".join(format_e(x + 0.0, 15, 7) for x in (*point, weight))]
         lines += [
             f"{band:5d}{energy:14.6f}{filling:11.6f}"
             for band, (energy, filling) in enumerate(zip(energies, fillings, strict=True), 1)
@@ -226,13 +227,13 @@ def doscar(run: Run) -> str:
     )
     lines = [f"{ions:4d}{ions:4d}{int(projected is not None):4d}{0:4d}", *_cell_header(run), title]
     lines += [
-        f"{energy:11.3f}{exponential(states, 12, 4)}{exponential(integral, 12, 4)}"
+        f"{energy:11.3f}{format_e(states, 12, 4)}{format_e(integral, 12, 4)}"
         for energy, states, integral in zip(energies, run.dos, run.integrated_dos, strict=True)
     ]
     for ion in projected if projected is not None else ():
         lines.append(title)
         lines += [
-            f"{energy:11.3f}" + "".join(exponential(states, 12, 4) for states in row)
+            f"{energy:11.3f}" + "".join(format_e(states, 12, 4) for states in row)
             for energy, row in zip(energies, ion.T, strict=True)
         ]
     return "\n".join(lines) + "\n"
@@ -265,7 +266,7 @@ def _cell_header(run: Run) -> list[str]:
     axes = (run.crystal.lattice**2).sum(axis=1) ** 0.5 * 1e-10
     sizes = (run.crystal.volume / len(run.crystal), *axes, 0.5e-15)
     return [
-        "".join(exponential(x, 15, 7) for x in sizes),
+        "".join(format_e(x, 15, 7) for x in sizes),
         "  1.000000000000000E-004",
         "  CAR ",
         f" {run.incar.get('SYSTEM', 'unknown system')}",

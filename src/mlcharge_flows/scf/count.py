@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from monty.io import zopen
-from pymatgen.io.vasp.inputs import Incar
 
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.scf.run import ScfRun
 from mlcharge_flows.scf.run_files import RunFiles, RunFilesError, count_ions
+from mlcharge_flows.vasp.incar import read_incar
 from mlcharge_flows.vasp.oszicar import read_oszicar
 from mlcharge_flows.vasp.outcar import EDIFF, Outcar, read_outcar
 from mlcharge_flows.vasp.stdout import read_start
@@ -193,7 +193,7 @@ def _corrections(path: Path) -> int:
 
 def _ediff(path: Path) -> float:
     """EDIFF of an INCAR, eV."""
-    return float(Incar.from_file(path).get("EDIFF", EDIFF))
+    return float(read_incar(path).get("EDIFF", EDIFF))
 
 
 def _is_blank(path: Path | None, missing: bool = False) -> bool:

@@ -19,7 +19,7 @@ from mlcharge_flows.vasp.chgcar_errors import (
     OccupancyError,
 )
 from mlcharge_flows.vasp.chgcar_header import header_length, parse_header
-from mlcharge_flows.vasp.fortran_floats import parse_floats
+from mlcharge_flows.vasp.fortran import parse_floats
 from mlcharge_flows.vasp.grid_reading import read_grid
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 from mlcharge_flows.io import atomic_path
 from mlcharge_flows.vasp.chgcar_errors import ChgcarError
 from mlcharge_flows.vasp.chgcar_header import format_header, parse_header
-from mlcharge_flows.vasp.fortran_floats import format_e
+from mlcharge_flows.vasp.fortran import format_e
 from mlcharge_flows.vasp.grid_writing import grid_text
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlcharge_flows.vasp.fortran_floats import FortranNumberError, exponent_text, parse_floats
+from mlcharge_flows.vasp.fortran import FortranNumberError, format_exponent, parse_floats
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -114,7 +114,7 @@ def _exponent_table() -> tuple[np.ndarray, np.ndarray]:
     texts = np.zeros(2 * size, dtype=np.uint64)
     divisors = np.full(2 * size, np.nan)
     for exponent in range(-99, 100):
-        text = np.frombuffer(b"\0\0\0\0" + exponent_text(exponent).encode(), dtype="<u8")
+        text = np.frombuffer(b"\0\0\0\0" + format_exponent(exponent).encode(), dtype="<u8")
         place = int(_hash(text)[0])
         texts[[place, place + size]] = text[0]
         if 0 <= _DIGITS - exponent <= 22:

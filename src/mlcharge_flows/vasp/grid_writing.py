@@ -2,7 +2,7 @@
 
 Eleven digits fit into a double exactly, so a number is scaled to an eleven-digit integer whose
 pieces are looked up as text. The few numbers whose rounding that scaling could change, and those at
-the ends of the double range, are written by :func:`~mlcharge_flows.vasp.fortran_floats.format_e`.
+the ends of the double range, are written by :func:`~mlcharge_flows.vasp.fortran.format_e`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlcharge_flows.vasp.fortran_floats import FortranNumberError, exponent_text, format_e
+from mlcharge_flows.vasp.fortran import FortranNumberError, format_e, format_exponent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ _DIGITS = 11
 
 _MAX_EXPONENT = 330
 _EXPONENTS = np.array(
-    [exponent_text(e).encode() for e in range(-_MAX_EXPONENT, _MAX_EXPONENT + 1)], dtype="S4"
+    [format_exponent(e).encode() for e in range(-_MAX_EXPONENT, _MAX_EXPONENT + 1)], dtype="S4"
 ).view("<u4")
 _POWERS = np.array([float(f"1e{k}") for k in range(-300, 301)])
 
@@ -62,6 +62,8 @@ def grid_text(values: np.ndarray) -> Iterator[bytes]:
     ValueError
         If a number is not finite.
     """
+    if not np.all(np.isfinite(values)):
+        raise FortranNumberError("NaN or infinity cannot be written as a Fortran number")
     n_full = len(values) // _PER_LINE * _PER_LINE
     for start in range(0, n_full, _CHUNK):
         yield _full_lines(values[start : min(start + _CHUNK, n_full)])
@@ -72,8 +74,6 @@ def grid_text(values: np.ndarray) -> Iterator[bytes]:
 
 def _full_lines(values: np.ndarray) -> bytes:
     magnitude = np.abs(values)
-    if not np.all(np.isfinite(magnitude)):
-        raise FortranNumberError("NaN or infinity cannot be written as a Fortran number")
     zero = magnitude == 0.0
     magnitude[zero] = 0.1
     exponent = np.floor(np.log10(magnitude)).astype(np.intp) + 1
@@ -97,7 +97,7 @@ def _full_lines(values: np.ndarray) -> bytes:
     lines["newline"] = b"\n"
     numbers = lines["numbers"]
     shape = numbers.shape
-    numbers["head"] = _HEADS[upper + 100_000 * (values < 0)].reshape(shape)
+    numbers["head"] = _HEADS[upper + 100_000 * np.signbit(values)].reshape(shape)
     numbers["middle"] = _MIDDLES[middle].reshape(shape)
     numbers["end"] = _ENDS[digits].reshape(shape)
     numbers["exponent"] = _EXPONENTS[exponent + _MAX_EXPONENT].reshape(shape)

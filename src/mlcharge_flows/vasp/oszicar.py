@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from monty.io import zopen
 
-from mlcharge_flows.vasp.fortran import REAL, real
+from mlcharge_flows.vasp.fortran import REAL, parse_column
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,7 +147,9 @@ def read_oszicar(path: str | Path) -> Oszicar:
             elif _LABELLED.match(line):
                 cut = number  # fine if nothing follows: the run was killed while writing
             elif match := _IONIC.match(line):
-                ionic_steps.append(IonicStep(tuple(steps), real(match["F"]), real(match["E0"])))
+                ionic_steps.append(
+                    IonicStep(tuple(steps), parse_column(match["F"]), parse_column(match["E0"]))
+                )
                 steps, further = [], False
     if steps:
         ionic_steps.append(IonicStep(tuple(steps)))
@@ -160,10 +162,10 @@ def _electronic_step(match: re.Match[str], previous: int) -> ElectronicStep:
     return ElectronicStep(
         label=match["label"],
         number=previous + 1 if number.startswith("*") else int(number),
-        energy=real(match["energy"]),
-        change=real(match["change"]),
-        band_change=real(match["band_change"]),
+        energy=parse_column(match["energy"]),
+        change=parse_column(match["change"]),
+        band_change=parse_column(match["band_change"]),
         operations=None if operations.startswith("*") else int(operations),
-        rms=real(match["rms"]),
-        rms_c=real(match["rms_c"]) if mixes else None,
+        rms=parse_column(match["rms"]),
+        rms_c=parse_column(match["rms_c"]) if mixes else None,
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from monty.io import zopen
 
-from mlcharge_flows.vasp.fortran import REAL, real
+from mlcharge_flows.vasp.fortran import REAL, parse_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -190,13 +190,13 @@ def _read_header(path: str | Path, lines: Iterable[str]) -> dict[str, Any]:
         elif match := _NELM.match(line):
             found["nelm"], found["nelmdl"] = int(match[1]), int(match[3])
         elif match := _EDIFF.match(line):
-            found["ediff"] = real(match[1])
+            found["ediff"] = parse_column(match[1])
         elif match := _LMAXMIX.match(line):
             found["lmaxmix"] = int(match[1])
         elif match := _ENCUT.match(line):
-            found["encut"] = real(match[1])
+            found["encut"] = parse_column(match[1])
         elif match := _NELECT.match(line):
-            found["n_electrons"] = real(match[1])
+            found["n_electrons"] = parse_column(match[1])
         elif _START.match(line):
             found["from_atoms"] = bool(_FROM_ORBITALS.match(line))
         elif _SUPERPOSED.match(line):
@@ -219,19 +219,19 @@ def _read_steps(lines: Iterable[str]) -> dict[str, Any]:
             first = first and int(match[1]) == 1 and int(match[2]) > number
             number, residual, change = int(match[2]), None, None
         elif match := _ELAPSED.match(line):
-            found["elapsed"] = real(match[1])
+            found["elapsed"] = parse_column(match[1])
         elif not first:
             continue
         elif match := _RMS.match(line):
-            residual = real(match[1])
+            residual = parse_column(match[1])
         elif match := _CHANGE.match(line):
-            change = real(match[1]), real(match[2])
+            change = parse_column(match[1]), parse_column(match[2])
         elif match := _FREE_ENERGY.match(line):
-            energies.append(real(match[1]))
+            energies.append(parse_column(match[1]))
             residuals.append(residual)
             changes.append(change)
         elif match := _SIGMA0.search(line):
-            found["energy"] = real(match[1])
+            found["energy"] = parse_column(match[1])
         elif _EDIFF_REACHED in line:
             found["ediff_reached"] = True
     if changes and changes[-1]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mlcharge_flows.density.augmentation import atomic_occupancies
 from mlcharge_flows.density.paw_dataset import PawDataset
-from mlcharge_flows.vasp.fortran_floats import parse_floats
+from mlcharge_flows.vasp.fortran import parse_floats
 
 if TYPE_CHECKING:
     import os

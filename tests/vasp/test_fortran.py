@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from mlcharge_flows.vasp.fortran_floats import exponent_text, format_e, parse_floats
+from mlcharge_flows.vasp.fortran import (
+    FortranNumberError,
+    format_e,
+    format_exponent,
+    parse_floats,
+    parse_integer,
+    parse_logical,
+    parse_real,
+)
 
 
 @pytest.mark.parametrize(
@@ -12,7 +20,8 @@ from mlcharge_flows.vasp.fortran_floats import exponent_text, format_e, parse_fl
         (0.44062142953, 17, 11, "0.44062142953E+00"),
         (-3.6466499731, 17, 11, "-.36466499731E+01"),
         (0.0, 17, 11, "0.00000000000E+00"),
-        (-0.0, 17, 11, "0.00000000000E+00"),
+        (-0.0, 17, 11, "-.00000000000E+00"),
+        (-0.0, 20, 12, " -0.000000000000E+00"),
         (5e-101, 17, 11, "0.50000000000-100"),
         (1e100, 17, 11, "0.10000000000+101"),
         (0.999999999999, 17, 11, "0.10000000000E+01"),
@@ -20,20 +29,17 @@ from mlcharge_flows.vasp.fortran_floats import exponent_text, format_e, parse_fl
         (0.7381396e-21, 15, 7, "  0.7381396E-21"),
         (0.6, 20, 12, "  0.600000000000E+00"),
         (1.0, 5, 7, "*****"),
+        (np.nan, 6, 1, "   NaN"),
+        (-np.inf, 6, 1, "  -Inf"),
+        (np.inf, 3, 1, "***"),
     ],
 )
 def test_numbers_look_as_in_real_files(value, width, digits, text):
     assert format_e(value, width, digits) == text
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_numbers_that_are_not_finite_are_refused(value):
-    with pytest.raises(ValueError, match="cannot be written"):
-        format_e(value, 17, 11)
-
-
 def test_exponents_lose_their_letter_at_three_digits():
-    assert [exponent_text(e) for e in (0, 9, -99, 100, -308)] == [
+    assert [format_exponent(e) for e in (0, 9, -99, 100, -308)] == [
         "E+00",
         "E+09",
         "E-99",
@@ -63,6 +69,49 @@ def test_all_styles_are_read():
 def test_anything_else_is_named(text, reason):
     with pytest.raises(ValueError, match=reason):
         parse_floats(text)
+
+
+@pytest.mark.parametrize(
+    ("reader", "words", "values"),
+    [
+        (
+            parse_real,
+            ["1D-6", "5.", ".5e1", "-7", "+1.0Q2", "0.5-100"],
+            [1e-6, 5, 5, -7, 100, 5e-101],
+        ),
+        (parse_integer, ["7", "-12", "+3"], [7, -12, 3]),
+        (parse_logical, [".TRUE.", "t", "F", ".false", "False"], [True, True, False, False, False]),
+    ],
+)
+def test_words_are_read_as_in_list_directed_input(reader, words, values):
+    assert [reader(word) for word in words] == values
+
+
+@pytest.mark.parametrize(
+    ("reader", "word"),
+    [
+        (parse_real, word)
+        for word in (
+            "",
+            "x",
+            "1x",
+            "1e",
+            "1_000",
+            "0x1",
+            "inf",
+            "nan",
+            "1e400",
+            "1.0.0",
+            "--1",
+            "*",
+        )
+    ]
+    + [(parse_integer, word) for word in ("", "1.0", "1e2", "x", "1D0", "*")]
+    + [(parse_logical, word) for word in ("", "yes", "1", ".x.", "T1")],
+)
+def test_words_that_are_not_wholly_a_value_are_refused(reader, word):
+    with pytest.raises(FortranNumberError, match="is not"):
+        reader(word)
 
 
 def test_nothing_is_no_numbers():

@@ -1,0 +1,186 @@
+"""INCAR as VASP reads it: Fortran numbers and logicals, comments, several tags per line.
+
+Everything after ``#`` or ``!`` is a comment, a backslash at the end joins a line with the next, a
+semicolon separates tags, and of a tag that is given twice the first one counts. The first word of a
+scalar is its value; what follows is a remark. Numbers may have Fortran's exponents (``1D-6``) and
+repeat counts (``2*5.0``).
+
+References
+----------
+VASP wiki, INCAR, https://www.vasp.at/wiki/index.php/INCAR.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from monty.io import zopen
+from pymatgen.io.vasp.inputs import Incar
+
+from mlcharge_flows.errors import MlchargeError, one_line
+from mlcharge_flows.io import decode_text
+from mlcharge_flows.vasp.fortran import FortranNumberError, parse_integer, parse_logical, parse_real
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+# pymatgen's table of types, and where VASP reads another type.
+_TYPES: dict[str, str] = {
+    **{tag: str(entry["type"]) for tag, entry in Incar.INCAR_PARAMS.items()},
+    **dict.fromkeys(("ENCUTLF", "ENMAX", "HFSCREENC", "SPRING"), "float"),
+    **dict.fromkeys(("POMASS", "STM", "ZVAL"), "list"),
+    **dict.fromkeys(("LCHARGH5", "LFOCKAE", "LH5", "LWAVEH5"), "bool"),
+}
+_AS_GIVEN = frozenset({"ML_MODE", "SYSTEM", "WANNIER90_WIN"})
+_MAX_REPEATED = 10_000_000
+"""Numbers that repeat counts may ask for; more is a slip of the pen."""
+
+_STATEMENT = re.compile(r'([^=;\n"]*)=[ \t]*(?:"([^"]*)"|([^;\n]*))|[^=;\n]+')
+_REPEATED = re.compile(r"((?:\d+\*)+)(.+)")
+
+
+class IncarError(MlchargeError, ValueError):
+    """An INCAR with a value that its tag cannot have; the message names the file, tag and text."""
+
+
+def read_incar(path: str | Path) -> dict[str, Any]:
+    """Read an INCAR file.
+
+    Parameters
+    ----------
+    path
+        The file, plain or compressed, in UTF-8 or Latin-1.
+
+    Returns
+    -------
+    dict
+        Value of each tag, in the order of the file; tags in capitals.
+
+    Raises
+    ------
+    IncarError
+        A value is not of the type of its tag.
+    OSError
+        The file cannot be read.
+    """
+    with zopen(path, mode="rb") as file:
+        content = file.read()
+    return parse_incar(decode_text(bytes(content)), str(path))
+
+
+def parse_incar(text: str, name: str = "INCAR") -> dict[str, Any]:
+    r"""Read the text of an INCAR.
+
+    Parameters
+    ----------
+    text
+        Content of the file.
+    name
+        What error messages call it.
+
+    Returns
+    -------
+    dict
+        Value of each tag: bool, int, float, a list of these, or a string that is capitalized
+        (``Accurate``) except in SYSTEM, ML_MODE and WANNIER90_WIN. A tag of unknown type is a
+        number or logical if it wholly reads as one, else a string.
+
+    Raises
+    ------
+    IncarError
+        A value is not of the type of its tag, or something other than one word is before ``=``.
+
+    Examples
+    --------
+    >>> parse_incar("EDIFF = 1D-6 ! eV\nISMEAR = 0; LWAVE = .F.\nMAGMOM = 2*5 \\\n 0.6\nISMEAR = 1")
+    {'EDIFF': 1e-06, 'ISMEAR': 0, 'LWAVE': False, 'MAGMOM': [5, 5, 0.6]}
+    >>> parse_incar("SIGMA = 0.2eV")
+    Traceback (most recent call last):
+    mlcharge_flows.vasp.incar.IncarError: INCAR: SIGMA = 0.2eV is not a number
+    """
+    tags: dict[str, Any] = {}
+    for left, given in _statements(text):
+        tag = left.strip().upper()
+        if not re.fullmatch(r"\w+", tag):
+            raise IncarError(f"{name}: {one_line(left, 60)!r} before '=' is not a tag")
+        if tag in tags:
+            continue
+        try:
+            value = _value(tag, given.strip())
+        except FortranNumberError as error:
+            shown = f"= {one_line(given, 60)} {error}" if given.strip() else "has no value"
+            raise IncarError(f"{name}: {tag} {shown}") from None
+        if value is not None:
+            tags[tag] = value
+    return tags
+
+
+def _statements(text: str) -> Iterator[tuple[str, str]]:
+    """Text before and after each equals sign; what has none is no statement."""
+    lines = [re.split("[#!]", line, maxsplit=1)[0].rstrip() for line in text.splitlines()]
+    joined = re.sub(r"\\\s*\n", " ", "\n".join(lines) + "\n")
+    for match in _STATEMENT.finditer(joined):
+        if match[1] is not None:
+            yield match[1], match[2] if match[2] is not None else match[3]
+
+
+def _value(tag: str, text: str) -> bool | int | float | str | list[bool | int | float] | None:
+    """Value of a tag; None where a string is blank."""
+    kind = _TYPES.get(tag, "")
+    if tag in _AS_GIVEN or kind == "str":
+        return (text if tag in _AS_GIVEN else text.capitalize()) or None
+    words = text.split()
+    first = words[0] if words else ""
+    match kind:
+        case "int":
+            return parse_integer(first)
+        case "float":
+            return parse_real(first)
+        case "bool":
+            return parse_logical(first)
+        case "bool | str":  # LREAL, which is .FALSE., On or Auto
+            known = _first_that_reads(first, parse_logical)
+            return first.capitalize() or None if known is None else known
+        case "list":
+            if not words:
+                raise FortranNumberError("is not a list of numbers")
+            return [item for word in words for item in _repeated(word)]
+    if len(words) == 1:
+        known = _first_that_reads(first, parse_integer, parse_real, _spelled_logical)
+        return first.capitalize() if known is None else known
+    return text.capitalize() or None
+
+
+def _repeated(word: str) -> list[bool | int | float]:
+    """Items of one word of a list, such as ``0.6``, ``2*5.0`` or ``3*2*0``."""
+    counts = 1
+    if match := _REPEATED.fullmatch(word):
+        for count in match[1].split("*")[:-1]:
+            counts *= int(count)
+        word = match[2]
+    if counts > _MAX_REPEATED:
+        raise FortranNumberError("repeats a number too often")
+    item = _first_that_reads(word, parse_integer, parse_real, _spelled_logical)
+    if item is None:
+        raise FortranNumberError(f"is not a list of numbers: {one_line(word, 24)!r}")
+    return [item] * counts
+
+
+def _spelled_logical(word: str) -> bool:
+    """Logical where a word might be text as well: no other word that begins with T or F."""
+    if word.strip(".").upper() not in ("T", "F", "TRUE", "FALSE"):
+        raise FortranNumberError("is not a logical")
+    return parse_logical(word)
+
+
+def _first_that_reads(
+    word: str, *readers: Callable[[str], bool | int | float]
+) -> bool | int | float | None:
+    for reader in readers:
+        try:
+            return reader(word)
+        except FortranNumberError:
+            continue
+    return None

@@ -1,0 +1,130 @@
+"""INCAR as VASP reads it."""
+
+import gzip
+
+import pytest
+from pymatgen.io.vasp.inputs import Incar
+
+from mlcharge_flows.errors import MlchargeError
+from mlcharge_flows.vasp.incar import IncarError, parse_incar, read_incar
+from mlcharge_flows.vasp.outcar import read_outcar
+
+
+@pytest.mark.parametrize(
+    ("text", "tags"),
+    [
+        ("EDIFF = 1D-6", {"EDIFF": 1e-6}),
+        ("ENCUT = 3.5d2\nSIGMA=5.D-2", {"ENCUT": 350.0, "SIGMA": 0.05}),
+        ("EDIFF = 1-6", {"EDIFF": 1e-6}),
+        ("encut=520", {"ENCUT": 520.0}),
+        ("  ISMEAR = 0; SIGMA = .05 ;LWAVE=F;", {"ISMEAR": 0, "SIGMA": 0.05, "LWAVE": False}),
+        (
+            "LWAVE = .TRUE.\nLCHARG = T\nLASPH = .f.",
+            {"LWAVE": True, "LCHARG": True, "LASPH": False},
+        ),
+        ("NSW = 0 ! ionic steps\nISIF = 2 # stress", {"NSW": 0, "ISIF": 2}),
+        ("! NSW = 5\n# ISIF = 3\n ISTART = 0", {"ISTART": 0}),
+        ("ENCUT = 400 eV\nISMEAR = 0  (Gaussian)", {"ENCUT": 400.0, "ISMEAR": 0}),
+        ("MAGMOM = 2*5 3*0.6", {"MAGMOM": [5, 5, 0.6, 0.6, 0.6]}),
+        ("MAGMOM = 2*2*-1 1D0", {"MAGMOM": [-1, -1, -1, -1, 1.0]}),
+        ("MAGMOM = 1.0 \\\n 2.0 \\ ! more\n -3", {"MAGMOM": [1.0, 2.0, -3]}),
+        ("LATTICE_CONSTRAINTS = .FALSE. T F", {"LATTICE_CONSTRAINTS": [False, True, False]}),
+        ("LDAUU = 4", {"LDAUU": [4]}),
+        ("NSW = 0\nNSW = 5", {"NSW": 0}),
+        ("nsw = 0; NSW = 5", {"NSW": 0}),
+        (
+            "SYSTEM = NaCl, primitive cell\nPREC = accurate",
+            {"SYSTEM": "NaCl, primitive cell", "PREC": "Accurate"},
+        ),
+        ("LREAL = Auto", {"LREAL": "Auto"}),
+        ("LREAL = .FALSE.\n", {"LREAL": False}),
+        ("LREAL = O", {"LREAL": "O"}),
+        ("GGA = 91\nALGO = Normal", {"GGA": "91", "ALGO": "Normal"}),
+        ("GGA =\nMETAGGA =  ", {}),
+        (
+            'WANNIER90_WIN = "\nnum_wann = 8\nbegin projections\n"\nNSW = 0',
+            {"WANNIER90_WIN": "num_wann = 8\nbegin projections", "NSW": 0},
+        ),
+        (
+            "XYZZY = 3\nPLUGH = 2D0\nFROTZ = .T.\nGNUSTO = cleave",
+            {"XYZZY": 3, "PLUGH": 2.0, "FROTZ": True, "GNUSTO": "Cleave"},
+        ),
+        (
+            "ENMAX = 2.5D2; SPRING = -5.0; POMASS = 6.94 16",
+            {"ENMAX": 250.0, "SPRING": -5.0, "POMASS": [6.94, 16]},
+        ),
+        ("a heading\n\nNSW = 0", {"NSW": 0}),
+        ("MAGNETISM = Ferro", {"MAGNETISM": "Ferro"}),
+        ("", {}),
+    ],
+)
+def test_tags_are_read_as_vasp_reads_them(text, tags):
+    found = parse_incar(text)
+    assert found == tags
+    assert {tag: type(value) for tag, value in found.items()} == {
+        tag: type(value) for tag, value in tags.items()
+    }
+    assert list(found) == list(tags)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("SIGMA = 5D-2x", "SIGMA = 5D-2x is not a number"),
+        ("ENCUT = 520eV", "ENCUT = 520eV is not a number"),
+        ("EDIFF = inf", "EDIFF = inf is not a number"),
+        ("EDIFF = 1e400", "EDIFF = 1e400 is not a finite number"),
+        ("EDIFF = NaN", "EDIFF = NaN is not a number"),
+        ("ENCUT = 1_000", "ENCUT = 1_000 is not a number"),
+        ("NGXF = 1e400", "NGXF = 1e400 is not an integer"),
+        ("ISMEAR = 0.5", "ISMEAR = 0.5 is not an integer"),
+        ("NSW =", "NSW has no value"),
+        ("LWAVE = yes", "LWAVE = yes is not a logical (.TRUE. or .FALSE.)"),
+        ("MAGMOM = 1.0 up", "MAGMOM = 1.0 up is not a list of numbers: 'up'"),
+        ("MAGMOM = 9999*9999*1", "MAGMOM = 9999*9999*1 repeats a number too often"),
+        ("MAGMOM = ", "MAGMOM has no value"),
+        ("cutoff ENCUT = 500", "'cutoff ENCUT' before '=' is not a tag"),
+    ],
+)
+def test_other_values_are_refused_in_one_line(text, message, tmp_path):
+    (tmp_path / "INCAR").write_text(f"ISTART = 0\n{text}\nNELM = 60\n")
+    with pytest.raises(IncarError) as caught:
+        read_incar(tmp_path / "INCAR")
+    assert str(caught.value) == f"{tmp_path / 'INCAR'}: {message}"
+    assert isinstance(caught.value, MlchargeError)
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xef\xbb\xbfNSW = 0\r\n", b"NSW = 0 ! M\xfcller\n", b"NSW=0"]
+)
+@pytest.mark.parametrize("compressed", [False, True])
+def test_encodings_and_compression(tmp_path, content, compressed):
+    path = tmp_path / ("INCAR.gz" if compressed else "INCAR")
+    path.write_bytes(gzip.compress(content) if compressed else content)
+    assert read_incar(path) == {"NSW": 0}
+
+
+def test_real_files_are_read_as_pymatgen_reads_them(vasp_samples):
+    paths = sorted(vasp_samples.glob("*/INCAR*"))
+    assert len(paths) > 5
+    for path in paths:
+        theirs = dict(Incar.from_file(path))
+        if path.parent.name == "ga4_spin":  # gives NELM twice, and pymatgen takes the last
+            theirs["NELM"] = read_outcar(path.with_name("OUTCAR.gz")).nelm
+        assert read_incar(path) == theirs, path
+
+
+def test_what_pymatgen_writes_is_read(tmp_path):
+    tags = {
+        "ALGO": "Fast",
+        "EDIFF": 1e-6,
+        "ENCUT": 520,
+        "LREAL": "Auto",
+        "LWAVE": False,
+        "MAGMOM": [5.0, 5.0, -0.6],
+        "LDAUU": [0, 3.9],
+        "SYSTEM": "Fe O",
+        "ISMEAR": -5,
+    }
+    Incar(tags).write_file(tmp_path / "INCAR")
+    assert read_incar(tmp_path / "INCAR") == tags
