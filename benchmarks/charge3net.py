@@ -22,9 +22,9 @@ import torch
 from e3nn.o3 import TensorProduct, spherical_harmonics
 
 from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.symmetry import GridSymmetry
 from mlcharge_flows.models.charge3net import PRESETS, ChargE3Net, ChargE3NetConfig
 from mlcharge_flows.models.charge3net.field import DensityField, bytes_per_probe, free_memory
-from mlcharge_flows.models.orbits import representatives
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,7 +128,7 @@ def main() -> None:
     message_table(config, min(64, options.probes), options.repeats)
     shape = (options.grid,) * 3
     start = perf_counter()
-    left = len(np.unique(representatives(PEROVSKITE, shape)))
+    left = len(np.unique(GridSymmetry.of(PEROVSKITE, shape).irreducible_points()))
     print(
         f"\ngrid {options.grid}^3: symmetry leaves {left} of {np.prod(shape)} points, found in "
         f"{perf_counter() - start:.1f} s"

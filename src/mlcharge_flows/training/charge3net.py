@@ -19,9 +19,13 @@ import torch
 
 from mlcharge_flows.models.charge3net.config import DIFFERENCE_SCALE, PRESETS, ChargE3NetConfig
 from mlcharge_flows.models.charge3net.field import DensityField
-from mlcharge_flows.models.charge3net.graph import Edges, atomic_numbers
+from mlcharge_flows.models.charge3net.graph import (
+    Edges,
+    atom_neighbors,
+    atomic_numbers,
+    point_neighbors,
+)
 from mlcharge_flows.models.charge3net.model import density_from_output
-from mlcharge_flows.models.charge3net.neighbors import Surroundings
 from mlcharge_flows.models.charge3net.network import ChargE3Net
 from mlcharge_flows.training.config import model_options
 
@@ -44,8 +48,6 @@ class ChargE3NetSample:
     ----------
     crystal
         The ions.
-    surroundings
-        Finds the atoms around a point.
     numbers
         Atomic numbers, shape (atoms,).
     edges
@@ -61,7 +63,6 @@ class ChargE3NetSample:
     """
 
     crystal: Crystal
-    surroundings: Surroundings
     numbers: torch.Tensor
     edges: Edges
     density: np.ndarray
@@ -114,16 +115,14 @@ class ChargE3NetTask:
             Its tensors are on the device of the task.
         """
         crystal = sample.crystal
-        surroundings = Surroundings(crystal, self.model.cutoff)
         density, difference = sample.density().total, sample.difference().total
         superposition = None
         if self.model.target == "difference":
             superposition = (density - difference).astype(np.float32)
         return ChargE3NetSample(
             crystal,
-            surroundings,
             torch.as_tensor(atomic_numbers(crystal.symbols), device=self.device),
-            Edges.of(surroundings.of_atoms(), device=self.device),
+            Edges.of(atom_neighbors(crystal, self.model.cutoff), device=self.device),
             density.astype(np.float32),
             superposition,
             float(np.abs(difference).mean()),
@@ -223,4 +222,5 @@ class ChargE3NetTask:
         """Edges into grid points, given by their flat indices in C order."""
         steps = np.stack(np.unravel_index(points, sample.density.shape), axis=-1)
         cartesian = (steps / sample.density.shape) @ sample.crystal.lattice
-        return Edges.of(sample.surroundings.of_points(cartesian), device=self.device)
+        neighbors = point_neighbors(cartesian, sample.crystal, self.model.cutoff)
+        return Edges.of(neighbors, device=self.device)

@@ -9,8 +9,12 @@ from pymatgen.core import Lattice, Structure
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.models.charge3net import ChargE3Net, PointModel
-from mlcharge_flows.models.charge3net.graph import Edges, atomic_numbers
-from mlcharge_flows.models.charge3net.neighbors import Surroundings
+from mlcharge_flows.models.charge3net.graph import (
+    Edges,
+    atom_neighbors,
+    atomic_numbers,
+    point_neighbors,
+)
 from mlcharge_flows.models.model import ModelError
 
 
@@ -109,16 +113,14 @@ def test_invalid_input_is_refused(model, oblique):
 
 def test_a_batch_equals_its_structures(network, tiny, oblique, points):
     small = Crystal(np.eye(3) * 3.6, ("Si",), np.zeros((1, 3)))
-    parts = []
-    for crystal in (oblique, small):
-        neighbors = Surroundings(crystal, tiny.cutoff)
-        parts.append(
-            (
-                torch.as_tensor(atomic_numbers(crystal.symbols)),
-                Edges.of(neighbors.of_atoms(), dtype=torch.float64),
-                Edges.of(neighbors.of_points(points), dtype=torch.float64),
-            )
+    parts = [
+        (
+            torch.as_tensor(atomic_numbers(crystal.symbols)),
+            Edges.of(atom_neighbors(crystal, tiny.cutoff), dtype=torch.float64),
+            Edges.of(point_neighbors(points, crystal, tiny.cutoff), dtype=torch.float64),
         )
+        for crystal in (oblique, small)
+    ]
     numbers, atoms, probes = zip(*parts, strict=True)
     n_atoms = [len(each) for each in numbers]
     together = network(
@@ -130,11 +132,10 @@ def test_a_batch_equals_its_structures(network, tiny, oblique, points):
 def test_a_fresh_network_learns(tiny, oblique, points):
     torch.manual_seed(0)
     network = ChargE3Net(tiny)
-    neighbors = Surroundings(oblique, tiny.cutoff)
     inputs = (
         torch.as_tensor(atomic_numbers(oblique.symbols)),
-        Edges.of(neighbors.of_atoms()),
-        Edges.of(neighbors.of_points(points)),
+        Edges.of(atom_neighbors(oblique, tiny.cutoff)),
+        Edges.of(point_neighbors(points, oblique, tiny.cutoff)),
     )
     nearest = inputs[2].vectors.norm(dim=-1).masked_fill(~inputs[2].present, 9.0).amin(dim=1)
     target = torch.exp(-nearest)

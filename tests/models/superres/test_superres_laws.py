@@ -12,7 +12,7 @@ from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.models.superres import SuperResModel, asymmetry
 from mlcharge_flows.models.superres.image import Image, input_shape
 from mlcharge_flows.models.superres.network import PixelShuffle
-from mlcharge_flows.models.superres.symmetry import AXIS_PERMUTATIONS, symmetrized
+from mlcharge_flows.models.superres.symmetry import AXIS_PERMUTATIONS
 
 VARIANT = pytest.mark.parametrize("variant", VARIANTS)
 
@@ -136,17 +136,6 @@ def test_the_superposition_has_no_asymmetry(rutile):
         pytest.approx(0, abs=1e-9),
         pytest.approx(0, abs=1e-9),
     )
-
-
-def test_a_averagedfunction_has_the_symmetry_of_the_crystal(rutile):
-    values = np.random.default_rng(0).standard_normal((12, 12, 8))
-    once = symmetrized(values, rutile)
-    np.testing.assert_allclose(symmetrized(once, rutile), once, atol=1e-12)
-    assert once.mean() == pytest.approx(values.mean(), abs=1e-12)
-    # The screw axis: a quarter turn about z through the middle of an edge, and half of c.
-    x, y, z = (np.arange(n) for n in (12, 12, 8))
-    screw = once[np.ix_((-y + 6) % 12, (x + 6) % 12, (z + 4) % 8)].transpose(1, 0, 2)
-    np.testing.assert_allclose(screw, once, atol=1e-12)
 
 
 def test_pixel_shuffling_fills_octants():

@@ -9,15 +9,19 @@ import psutil
 import torch
 
 from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.symmetry import GridSymmetry
 from mlcharge_flows.models.charge3net.convolution import Messages
-from mlcharge_flows.models.charge3net.graph import Edges, atomic_numbers
-from mlcharge_flows.models.charge3net.neighbors import Surroundings
-from mlcharge_flows.models.orbits import representatives
+from mlcharge_flows.models.charge3net.graph import (
+    Edges,
+    atom_neighbors,
+    atomic_numbers,
+    point_neighbors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mlcharge_flows.models.charge3net.neighbors import Neighbors
+    from mlcharge_flows.density.neighbors import NeighborList
     from mlcharge_flows.models.charge3net.network import ChargE3Net
 
 POINTS_PER_NEIGHBOR_LIST = 20_000
@@ -58,12 +62,12 @@ class DensityField:
         # The original code rounds coordinates to single precision, in training and prediction.
         lattice = _single_precision(crystal.lattice)
         cartesian = _single_precision(crystal.positions @ crystal.lattice)
-        rounded = Crystal(lattice, crystal.symbols, cartesian @ np.linalg.inv(lattice))
-        self._surroundings = Surroundings(rounded, network.config.cutoff)
+        positions = cartesian @ np.linalg.inv(lattice)
+        self._rounded = Crystal(lattice, crystal.symbols, positions)
         with torch.inference_mode():
             self._atom_features = network.atom_model(
                 torch.as_tensor(atomic_numbers(crystal.symbols), device=self._device),
-                self._edges(self._surroundings.of_atoms(), None),
+                self._edges(atom_neighbors(self._rounded, network.config.cutoff), None),
             )
 
     def at(
@@ -119,7 +123,8 @@ class DensityField:
             Electrons/angstrom^3, shape (nx, ny, nz).
         """
         if symmetry:
-            wanted, back = np.unique(representatives(self.crystal, shape), return_inverse=True)
+            first = GridSymmetry.of(self.crystal, shape).irreducible_points()
+            wanted, back = np.unique(first, return_inverse=True)
         else:
             wanted = back = np.arange(np.prod(shape))
 
@@ -140,7 +145,9 @@ class DensityField:
         done = 0
         for first in range(0, n, POINTS_PER_NEIGHBOR_LIST):
             block = slice(first, min(first + POINTS_PER_NEIGHBOR_LIST, n))
-            neighbors = self._surroundings.of_points(_single_precision(points(block)))
+            neighbors = point_neighbors(
+                _single_precision(points(block)), self._rounded, self.network.config.cutoff
+            )
             for chunk in chunks(
                 neighbors.counts, self.network, self._device, self.probes_per_chunk
             ):
@@ -153,7 +160,7 @@ class DensityField:
                     progress(done, n)
         return values
 
-    def _edges(self, neighbors: Neighbors, receivers: np.ndarray | None) -> Edges:
+    def _edges(self, neighbors: NeighborList, receivers: np.ndarray | None) -> Edges:
         return Edges.of(neighbors, receivers, device=self._device, dtype=self._dtype)
 
 

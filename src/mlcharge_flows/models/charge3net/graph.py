@@ -1,4 +1,4 @@
-"""Directed edges of the graph: atom to atom, and atom to probe."""
+"""Directed edges of the graph: from atoms to atoms, and from atoms to probes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ import torch
 from pymatgen.core.periodic_table import Element
 from torch.nn.functional import pad
 
+from mlcharge_flows.density.neighbors import NeighborList
 from mlcharge_flows.models.model import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from mlcharge_flows.models.charge3net.neighbors import Neighbors
+    from mlcharge_flows.density.crystal import Crystal
+
+CUTOFF_TOLERANCE = 1e-5
+"""Atoms this much beyond the cutoff, angstrom, are neighbors, too: symmetry-equivalent points have
+equal neighbors in spite of rounding."""
+MIN_DISTANCE = 1e-5
+"""Distance, angstrom, below which an edge has no direction: it would be that of rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +47,7 @@ class Edges:
     @classmethod
     def of(
         cls,
-        neighbors: Neighbors,
+        neighbors: NeighborList,
         receivers: np.ndarray | None = None,
         *,
         device: torch.device | str = "cpu",
@@ -62,7 +69,18 @@ class Edges:
         Edges
             One row per receiver.
         """
-        senders, vectors, present = neighbors.padded(receivers)
+        counts = neighbors.counts
+        first = np.cumsum(counts) - counts
+        if receivers is not None:
+            first, counts = first[receivers], counts[receivers]
+        columns = np.arange(max(1, counts.max(initial=0)))
+        present = columns < counts[:, None]
+        index = (first[:, None] + columns)[present]
+        senders = np.zeros(present.shape, dtype=np.int64)
+        vectors = np.zeros((*present.shape, 3))
+        senders[present] = neighbors.others[index]
+        directed = neighbors.distances[index] >= MIN_DISTANCE
+        vectors[present] = np.where(directed[:, None], neighbors.vectors[index], 0.0)
         return cls(
             torch.as_tensor(senders, device=device),
             torch.as_tensor(vectors, device=device, dtype=dtype),
@@ -93,6 +111,44 @@ class Edges:
             torch.cat([pad(e.vectors, (0, 0, *p)) for e, p in padded]),
             torch.cat([pad(e.present, p) for e, p in padded]),
         )
+
+
+def atom_neighbors(crystal: Crystal, cutoff: float) -> NeighborList:
+    """Neighbors of the atoms of a crystal.
+
+    Parameters
+    ----------
+    crystal
+        The ions.
+    cutoff
+        Angstrom; atoms up to :data:`CUTOFF_TOLERANCE` beyond count.
+
+    Returns
+    -------
+    NeighborList
+        An atom is a neighbor of its own images, not of itself.
+    """
+    return NeighborList.of_ions(crystal, cutoff + CUTOFF_TOLERANCE)
+
+
+def point_neighbors(points: np.ndarray, crystal: Crystal, cutoff: float) -> NeighborList:
+    """Atoms around points anywhere in space.
+
+    Parameters
+    ----------
+    points
+        Cartesian, angstrom, shape (n, 3).
+    crystal
+        The ions.
+    cutoff
+        Angstrom; atoms up to :data:`CUTOFF_TOLERANCE` beyond count.
+
+    Returns
+    -------
+    NeighborList
+        One center per point; an atom at the very point counts.
+    """
+    return NeighborList.of_points(points, crystal, cutoff + CUTOFF_TOLERANCE)
 
 
 def atomic_numbers(symbols: Iterable[str]) -> np.ndarray:

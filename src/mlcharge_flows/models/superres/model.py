@@ -10,12 +10,12 @@ import torch
 
 from mlcharge_flows.density.fourier import regrid
 from mlcharge_flows.density.superposition import superpose
+from mlcharge_flows.density.symmetry import GridSymmetry
 from mlcharge_flows.models.checkpoint import network_of
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.superres.config import SuperResConfig
 from mlcharge_flows.models.superres.image import Image
 from mlcharge_flows.models.superres.network import SuperResNetwork
-from mlcharge_flows.models.superres.symmetry import symmetrized
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,7 +88,7 @@ class SuperResModel:
             )
         correction = regrid_neutral(change, superposition.shape)
         if self.symmetrize:
-            correction = symmetrized(correction, crystal)
+            correction = GridSymmetry.of(crystal, shape).symmetrize(correction)
         total = superposition.total + correction
         return replace(superposition, total=total, augmentation=None, comment=self.card.name)
 

@@ -1,4 +1,4 @@
-"""Symmetries that the image network breaks: measured, and restored by averaging.
+"""Symmetries that the image network breaks, and a measure of the asymmetry.
 
 The network commutes with translations by steps of its grid, and with nothing else. A rotation or
 reflection of the crystal changes the image and the prediction; so does another choice of lattice
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.models.orbits import images, operations
+from mlcharge_flows.density.symmetry import GridSymmetry
 
 if TYPE_CHECKING:
     from mlcharge_flows.models.model import DensityModel
@@ -132,31 +132,6 @@ class Asymmetry:
     axes: float
 
 
-def symmetrized(values: np.ndarray, crystal: Crystal) -> np.ndarray:
-    """Average a function on a grid over the symmetry of a crystal.
-
-    Parameters
-    ----------
-    values
-        Function on the points i/n, shape (nx, ny, nz).
-    crystal
-        The ions. Operations that do not map the grid onto itself are left out.
-
-    Returns
-    -------
-    numpy.ndarray
-        The mean over all operations, shape (nx, ny, nz); it has the same integral.
-    """
-    nx, ny, nz = values.shape
-    found = operations(crystal, (nx, ny, nz))
-    if not found:
-        return values.copy()
-    total = np.zeros(values.size)
-    for matrix, shift in found:
-        total += values.ravel()[images(matrix, shift, (nx, ny, nz))]
-    return (total / len(found)).reshape(values.shape)
-
-
 def asymmetry(model: DensityModel, crystal: Crystal, shape: tuple[int, int, int]) -> Asymmetry:
     """Measure the asymmetry of a model's predictions; takes 48 predictions.
 
@@ -177,10 +152,12 @@ def asymmetry(model: DensityModel, crystal: Crystal, shape: tuple[int, int, int]
     density = model.predict(crystal, shape).total
     size = np.abs(density).sum()
     flat = density.ravel()
+    symmetry = GridSymmetry.of(crystal, shape)
     found = [
-        100.0 * float(np.abs(flat[images(matrix, shift, shape)] - flat).sum() / size)
-        for matrix, shift in operations(crystal, shape)
-        if shift.any() or not np.array_equal(matrix, np.eye(3))
+        100.0 * float(np.abs(flat[symmetry.images(operation)] - flat).sum() / size)
+        for operation in range(len(symmetry))
+        if symmetry.shifts[operation].any()
+        or not np.array_equal(symmetry.matrices[operation], np.eye(3))
     ]
     axes = []
     for permutation in AXIS_PERMUTATIONS[1:]:
