@@ -182,6 +182,19 @@ def test_wall_time_includes_making_the_start():
     assert arm.total_preparation_time == 20
 
 
+def test_loading_a_model_is_a_cost_of_the_process_and_no_run():
+    def campaign(loading_time):
+        runs = {
+            "default": started("default", 10, wall_time=20.0),
+            "learned": started("learned", 5, wall_time=10.0, loading_time=loading_time),
+        }
+        return [material("first", **runs)]
+
+    fresh, warm = (summarize(campaign(time)).arms["learned"] for time in (30.0, None))
+    assert fresh.total_wall_saving == warm.total_wall_saving == 0.5
+    assert (fresh.total_loading_time, warm.total_loading_time) == (30.0, None)
+
+
 def test_energies_are_compared_per_atom():
     campaign = [
         material(

@@ -37,7 +37,10 @@ _UNREADABLE = (OSError, ValueError, EOFError, zlib.error, LZMAError)
 
 
 def count_run(
-    folder: str | Path, expected_comment: str | None = None, preparation_time: float = 0.0
+    folder: str | Path,
+    expected_comment: str | None = None,
+    preparation_time: float = 0.0,
+    loading_time: float | None = None,
 ) -> ScfRun:
     """Read what a run did from OSZICAR, vasp.out, OUTCAR and custodian.json, plain or compressed.
 
@@ -55,6 +58,8 @@ def count_run(
         Comment line of the CHGCAR that the run was given; None if it was given none.
     preparation_time
         Wall time spent on the initial density, s.
+    loading_time
+        Wall time spent on loading libraries and the model for it, s; None if none was loaded.
 
     Returns
     -------
@@ -68,7 +73,10 @@ def count_run(
     """
     folder = Path(folder).absolute()
     run = ScfRun(
-        folder=str(folder), expected_comment=expected_comment, preparation_time=preparation_time
+        folder=str(folder),
+        expected_comment=expected_comment,
+        preparation_time=preparation_time,
+        loading_time=loading_time,
     )
     if not folder.is_dir():
         run.failure = f"missing: no folder {folder}"

@@ -49,6 +49,11 @@ class ScfRun(BaseModel):
         description="Wall time spent on the initial density (prediction, writing), s.",
         validation_alias=AliasChoices("preparation_time", "start_time"),
     )
+    loading_time: float | None = Field(
+        None,
+        description="Wall time spent on loading libraries and the model, s; None if none was "
+        "loaded. It is due once per process and no part of preparation_time.",
+    )
     converged: bool = Field(False, description="The stop rule was met before NELM.")
     started_from: Literal["chgcar", "atoms", "unknown"] = Field(
         "unknown", description="Decided from the executable's stdout, never from INCAR."

@@ -109,6 +109,10 @@ class ArmSummary(BaseModel):
         description="Summed time to prepare the initial densities of the arm, s.",
         validation_alias=AliasChoices("total_preparation_time", "total_start_time"),
     )
+    total_loading_time: float | None = Field(
+        None,
+        description="Summed time to load libraries and models, once per process, s; in no saving.",
+    )
 
     max_abs_dE_meV_per_atom: float | None = Field(  # noqa: N815 - name of the JSON field
         None, description="Largest |E(arm) - E(reference)|, meV per atom."
@@ -321,6 +325,7 @@ def _summarize_arm(campaign: Sequence[Comparison], arm: str, reference: str) -> 
             float(1 - walls[:, 0].sum() / walls[:, 1].sum()) if walls.size else None
         ),
         total_preparation_time=sum(run.preparation_time for run, _ in pairs) if pairs else None,
+        total_loading_time=sum(run.loading_time or 0.0 for run, _ in pairs) or None,
         max_abs_dE_meV_per_atom=max(dE.tolist(), default=None),
         share_energy_agrees=mean(dE < ENERGY_TOLERANCE),
     )
