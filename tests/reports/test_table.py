@@ -39,7 +39,7 @@ def test_an_empty_campaign_has_a_table():
 
 def test_wall_times_stand_only_where_the_control_shows_a_quiet_machine(campaign):
     quiet = summarize(campaign)
-    assert quiet.wall_time_noise < 0.05
+    assert quiet.wall_time_noise < 0.1
     assert summary_note(quiet) is None
     assert summary_table(quiet).loc["learned", WALL_TIME].endswith(" %")
     for comparison in campaign:

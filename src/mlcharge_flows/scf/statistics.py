@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 ENERGY_TOLERANCE = 1.0
 """Largest difference of two equal energies, meV per atom."""
 
-MAX_WALL_TIME_NOISE = 0.05
-"""Largest noise of wall times that are reported: a quarter of a saving of 20 %."""
+MAX_WALL_TIME_NOISE = 0.1
+"""Largest noise of wall times that are reported: half of a saving of 20 %, for one material."""
 
 
 class ArmSummary(BaseModel):
@@ -145,9 +145,9 @@ class Summary(BaseModel):
             return f"there is no {CONTROL!r} arm to measure the noise of the machine"
         if self.wall_time_noise > MAX_WALL_TIME_NOISE:
             return (
-                f"the wall time per step of {CONTROL!r}, the control, differs by "
-                f"{100 * self.wall_time_noise:.0f} % (median) from that of {REFERENCE!r}, whose "
-                f"work is the same; above {100 * MAX_WALL_TIME_NOISE:.0f} % the machine was busy"
+                f"a step of the control arm {CONTROL!r} and one of {REFERENCE!r}, the same work, "
+                f"differ by {100 * self.wall_time_noise:.0f} % (median); above "
+                f"{100 * MAX_WALL_TIME_NOISE:.0f} % the machine was busy"
             )
         return None
 
