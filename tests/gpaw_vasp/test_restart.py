@@ -80,9 +80,18 @@ def test_fixed_density_steps_print_no_charge_residual(run_folder):
     assert residuals[-1] is None, "no output density after the stop rule is met"
 
 
-def test_without_delay_every_step_updates_the_density(run_folder):
-    run = execute(run_folder("Si", NELMDL=0))
+def test_with_the_shortest_delay_every_step_updates_the_density(run_folder):
+    run = execute(run_folder("Si", NELMDL=-1))
     assert run.steps[0].charge_residual is not None
+
+
+def test_without_orbitals_there_is_always_a_delay(run_folder, capsys):
+    """NELMDL = 0 without a WAVECAR: VASP warns and takes its default, as in si_relax_pair."""
+    run = execute(run_folder("Si", NELMDL=0))
+    residuals = [step.charge_residual for step in run.steps]
+    assert residuals[:4] == [None] * 4
+    warning = "WARNING: random wavefunctions but no delay for mixing, default for NELMDL"
+    assert warning in capsys.readouterr().out
 
 
 def test_a_shorter_delay_ends_at_the_same_energy(run_folder):

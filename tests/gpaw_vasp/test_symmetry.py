@@ -1,4 +1,4 @@
-"""Densities of centered lattices, whose symmetry the grid of VASP need not have."""
+"""Symmetry: of centered lattices on VASP's grids, and of k-point meshes that lack some of it."""
 
 import numpy as np
 import pytest
@@ -15,10 +15,13 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.execute import execute
-from mlcharge_flows.gpaw_vasp.symmetry import symmetric_grid, symmetry
+from mlcharge_flows.gpaw_vasp.kpoints import KPointSet
+from mlcharge_flows.gpaw_vasp.symmetry import gpaw_symmetry, symmetric_grid
 from mlcharge_flows.vasp.chgcar import read_chgcar
 
 A, C = 2.6, 5.6
+
+GAMMA = KPointSet("Gamma", (1, 1, 1))
 
 
 @pytest.fixture
@@ -73,7 +76,7 @@ def test_rotations_that_half_hold_are_taken_together():
         crystal = Crystal(
             lattice.matrix + noise[:3], ("Ca", "N"), [[0, 0, 0], [0.5, 0.5, 0] + noise[3]]
         )
-        found = symmetry(crystal, isym=2, symprec=1e-5)
+        found = gpaw_symmetry(crystal, 2, 1e-5, GAMMA)
         atoms = Atoms(
             crystal.symbols, cell=crystal.lattice, scaled_positions=crystal.positions, pbc=True
         )
@@ -82,14 +85,14 @@ def test_rotations_that_half_hold_are_taken_together():
         for rotation, atom_map in zip(group.rotation_scc, group.atommap_sa, strict=True):
             apart = crystal.positions @ rotation - crystal.positions[atom_map]
             assert np.abs(apart - apart.round()).max() < 1e-4
-        assert len(symmetry(crystal, isym=0, symprec=1e-5).rotations) == 1
+        assert len(gpaw_symmetry(crystal, 0, 1e-5, GAMMA).rotations) == 1
 
 
 def test_rotations_of_a_skewed_cell_are_all_found():
     """A long basis of a cubic lattice, where rotations hold numbers beyond 1."""
     skewed = [[1, 0, 0], [3, 1, 0], [0, 2, 1]]
     crystal = Crystal(np.array(skewed) * 4.0, ("He",), np.zeros((1, 3)))
-    assert len(symmetry(crystal, isym=2, symprec=1e-5).rotations) == 48
+    assert len(gpaw_symmetry(crystal, 2, 1e-5, GAMMA).rotations) == 48
 
 
 @pytest.mark.gpaw
@@ -108,3 +111,47 @@ def test_a_converged_density_has_the_symmetry_of_the_crystal(run_folder, tetrago
     assert symmetric.steps[-1].energy_zero == pytest.approx(free.steps[-1].energy_zero, abs=2e-3)
     change = np.abs(density.total - expected.total).sum()
     assert change < 5e-3 * np.abs(expected.total).sum()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "divisions", "shift", "kept"),
+    [
+        ("Gamma", (2, 2, 2), (0.0, 0.0, 0.0), 48),
+        ("Monkhorst-Pack", (2, 2, 2), (0.0, 0.0, 0.0), 48),
+        ("Gamma", (2, 2, 2), (0.5, 0.5, 0.5), 48),
+        ("Gamma", (2, 2, 3), (0.0, 0.0, 0.0), 16),
+        ("Gamma", (2, 3, 4), (0.0, 0.0, 0.0), 8),
+        ("Gamma", (2, 2, 2), (0.5, 0.0, 0.0), 16),
+        ("Gamma", (2, 2, 2), (0.2, 0.0, 0.0), 8),
+    ],
+)
+def test_rotations_that_a_mesh_lacks_are_left_out(scheme, divisions, shift, kept):
+    """Of a cube: every rotation that is kept maps the points of the mesh onto each other."""
+    cube = Crystal(np.eye(3) * 3.0, ("Po",), np.zeros((1, 3)))
+    mesh = KPointSet(scheme, divisions, shift)
+    found = gpaw_symmetry(cube, 2, 1e-5, mesh).rotations
+    assert len(found) == kept
+    points = mesh.sampling().build(None).kpt_Kc
+
+    def wrapped(kpoints):
+        return {tuple(point) for point in np.round(np.mod(kpoints + 1e-9, 1.0), 6)}
+
+    every = gpaw_symmetry(cube, 2, 1e-5, GAMMA).rotations
+    brute = [wrapped(points @ rotation.T) == wrapped(points) for rotation in every]
+    assert sum(brute) == kept
+
+
+@pytest.mark.gpaw
+def test_a_mesh_that_breaks_the_symmetry_is_computed_as_without_symmetry(run_folder):
+    """Energy, forces and stress (kB); the stress of the cubic crystal is then far from cubic."""
+    runs = []
+    for isym in (2, 0):
+        mesh = Kpoints.gamma_automatic((3, 3, 1))
+        folder = run_folder("MgO", f"isym{isym}", mesh, ISYM=isym, EDIFF=1e-7)
+        runs.append(execute(folder))
+    symmetric, free = runs
+    assert len(symmetric.kpoints) < len(free.kpoints)
+    assert symmetric.steps[-1].energy_zero == pytest.approx(free.steps[-1].energy_zero, abs=1e-5)
+    np.testing.assert_allclose(symmetric.forces, free.forces, atol=1e-3)
+    np.testing.assert_allclose(symmetric.stress, free.stress, atol=1.0)
+    assert np.ptp(np.linalg.eigvalsh(free.stress)) > 100.0

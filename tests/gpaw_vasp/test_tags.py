@@ -1,10 +1,21 @@
+"""INCAR tags: every tag of VASP's manual is honored, without meaning here, or refused by name."""
+
 from __future__ import annotations
 
 import pytest
+from pymatgen.io.vasp.inputs import Incar
 
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
-from mlcharge_flows.gpaw_vasp.settings import Settings
-from mlcharge_flows.gpaw_vasp.tags import check_tags
+from mlcharge_flows.gpaw_vasp.settings import IncarSettings
+from mlcharge_flows.gpaw_vasp.tags import (
+    HONORED,
+    INEFFECTIVE,
+    OUTPUT_FILES,
+    REFUSED,
+    WITHOUT_MEANING,
+    check_tags,
+    is_known,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +35,23 @@ from mlcharge_flows.gpaw_vasp.tags import check_tags
         ("ICHARG", 4),
         ("ISMEAR", -3),
         ("ISYM", 7),
+        ("IALGO", 53),
+        ("LORBIT", 2),
+        ("IMIX", 1),
+        ("WC", 0.0),
+        ("LH5", True),
+        ("AGGAC", 0.0),
+        ("IBRION", 8),
+        ("PSTRESS", 50.0),
+        ("IDIPOL", 3),
+        ("EFIELD", 0.1),
+        ("I_CONSTRAINED_M", 1),
+        ("LMAXPAW", -1),
+        ("LPEAD", True),
+        ("ML_LMLFF", True),
+        ("XC", "Scan"),
+        ("LDIAG", False),
+        ("BEXT", [0.0, 0.0, 1.0]),
     ],
 )
 def test_physics_that_is_not_computed_is_refused_in_one_line(tag, value):
@@ -33,20 +61,40 @@ def test_physics_that_is_not_computed_is_refused_in_one_line(tag, value):
     assert "\n" not in str(refusal.value)
 
 
-def test_tags_without_influence_pass_silently():
-    assert (
-        check_tags({"NCORE": 4, "KPAR": 2, "LWAVE": False, "LREAL": "Auto", "MAGMOM": [0.6]}) == []
-    )
+def test_every_tag_that_pymatgen_lists_is_classified():
+    unclassified = [tag for tag in Incar.INCAR_PARAMS if not is_known(tag)]
+    assert unclassified == []
 
 
-def test_unknown_and_ineffective_tags_are_named():
-    unknown, mixer = check_tags({"FOOBAR": 1, "IMIX": 1})
-    assert "FOOBAR" in unknown
-    assert "IMIX" in mixer
+def test_no_tag_has_two_classes():
+    classes = [HONORED, set(OUTPUT_FILES), set(INEFFECTIVE), *WITHOUT_MEANING.values()]
+    for index, one in enumerate(classes):
+        for other in classes[index + 1 :]:
+            assert not set(one) & set(other)
+        if one is not HONORED:  # whose values may be refused
+            assert not set(one) & REFUSED.keys()
+
+
+def test_tags_without_meaning_pass_silently():
+    tags = {"NCORE": 4, "KPAR": 2, "LWAVE": False, "LREAL": "Auto", "MAGMOM": [0.6]}
+    leftovers = {"LDAUU": [4.0], "HFSCREEN": 0.2, "ML_MODE": "Run", "EDIFFG": -0.01, "IVDW": 0}
+    assert check_tags(tags | leftovers) == []
+
+
+def test_files_that_are_not_written_and_tags_without_influence_are_named():
+    wave, mixer = check_tags({"LWAVE": True, "LAECHG": False, "MAXMIX": 40})
+    assert "WAVECAR" in wave
+    assert "MAXMIX" in mixer
+
+
+@pytest.mark.parametrize("tag", ["FOOBAR", "ENCTU", "ICHARGE", "LDAUX"])
+def test_unknown_tags_are_refused_by_name(tag):
+    with pytest.raises(UnsupportedInputError, match=f"INCAR: {tag} is not known"):
+        check_tags({"ENCUT": 300.0, tag: 1})
 
 
 def test_defaults_are_vasps():
-    settings = Settings.from_incar({}, enmax=400.0, n_electrons=8.0, n_ions=2)
+    settings = IncarSettings.from_incar({}, enmax=400.0, n_electrons=8.0, n_ions=2)
     assert settings.encut == 400.0
     assert settings.icharg == 2
     assert settings.nelmdl == 5
@@ -62,19 +110,36 @@ def test_defaults_are_vasps():
     [(1, True, False), (2, False, False), (11, True, True), (12, False, True)],
 )
 def test_icharg(icharg, reads, fixed):
-    settings = Settings.from_incar({"ICHARG": icharg}, 400.0, 8.0, 2)
+    settings = IncarSettings.from_incar({"ICHARG": icharg}, 400.0, 8.0, 2)
     assert (settings.reads_chgcar, settings.fixed_density) == (reads, fixed)
 
 
+@pytest.mark.parametrize(
+    ("tags", "delay"),
+    [
+        ({"NELMDL": -3}, 3),
+        ({"NELMDL": 4}, 4),
+        ({"NELMDL": 0}, 5),  # without the orbitals of a WAVECAR, VASP takes its default
+        ({"ALGO": "Fast"}, 5),
+        ({"ALGO": "Veryfast"}, 12),
+        ({"IALGO": 48}, 12),
+        ({"IALGO": 48, "ALGO": "Normal"}, 5),
+        ({"ALGO": "Veryfast", "NELMDL": -2}, 2),
+    ],
+)
+def test_delay_of_mixing(tags, delay):
+    assert IncarSettings.from_incar(tags, 400.0, 8.0, 2).nelmdl == delay
+
+
 def test_icharg_0_means_atoms_without_a_wavecar():
-    assert Settings.from_incar({"ICHARG": 0}, 400.0, 8.0, 2).icharg == 2
+    assert IncarSettings.from_incar({"ICHARG": 0}, 400.0, 8.0, 2).icharg == 2
 
 
 def test_charged_cells_and_too_few_bands_are_refused():
     with pytest.raises(UnsupportedInputError, match="NELECT"):
-        Settings.from_incar({"NELECT": 9.0}, 400.0, 8.0, 2)
+        IncarSettings.from_incar({"NELECT": 9.0}, 400.0, 8.0, 2)
     with pytest.raises(UnsupportedInputError, match="NBANDS"):
-        Settings.from_incar({"NBANDS": 3}, 400.0, 8.0, 2)
+        IncarSettings.from_incar({"NBANDS": 3}, 400.0, 8.0, 2)
 
 
 @pytest.mark.parametrize(
@@ -90,19 +155,25 @@ def test_charged_cells_and_too_few_bands_are_refused():
         ("NEDOS", 1),
         ("NELECT", "eight"),
         ("KSPACING", "fine"),
+        ("EDIFF", 0.0),
+        ("EDIFF", -1e-5),
+        ("EDIFF", float("inf")),
+        ("SIGMA", float("nan")),
+        ("NELECT", float("nan")),
+        ("NEDOS", 10**9),
     ],
 )
 def test_values_out_of_range_are_refused_in_one_line(tag, value):
     with pytest.raises(UnsupportedInputError) as refusal:
-        Settings.from_incar({tag: value}, 400.0, 8.0, 2)
+        IncarSettings.from_incar({tag: value}, 400.0, 8.0, 2)
     assert f"{tag} = {value}" in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
 def test_exactly_filled_bands_are_enough():
-    assert Settings.from_incar({"NBANDS": 4}, 400.0, 8.0, 2).nbands == 4
+    assert IncarSettings.from_incar({"NBANDS": 4}, 400.0, 8.0, 2).nbands == 4
     with pytest.raises(UnsupportedInputError, match="at least 5"):
-        Settings.from_incar({"NBANDS": 4}, 400.0, 9.0, 2)
+        IncarSettings.from_incar({"NBANDS": 4}, 400.0, 9.0, 2)
 
 
 @pytest.mark.parametrize("algo", ["N", "Normal", "Fast", "VeryFast", "All", "D", "Exact"])
@@ -110,7 +181,9 @@ def test_algorithms_of_the_ground_state_pass(algo):
     assert check_tags({"ALGO": algo}) == []
 
 
-@pytest.mark.parametrize("algo", ["Gw0", "EVGW0", "CHI", "ACFDT", "BSE", "TDHF"])
+@pytest.mark.parametrize(
+    "algo", ["Gw0", "EVGW0", "CHI", "ACFDT", "BSE", "TDHF", "None", "Nothing", "Eigenval", "Subrot"]
+)
 def test_other_algorithms_are_refused(algo):
     with pytest.raises(UnsupportedInputError, match="ALGO"):
         check_tags({"ALGO": algo})

@@ -73,6 +73,8 @@ def execute(folder: Path) -> Run:
         echo(f" {line}")
     solver.set_initial_density(density)
     steps = _iterate(solver, folder, echo)
+    for line in solver.check_highest_band():
+        echo(f" WARNING: {line}")
     forces, stress = solver.forces_and_stress()
     states = electronic_structure(solver)
     run = Run(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlcharge_flows.density.augmentation import truncate
 from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.vasp.acceptance import HEADER_PRECISION, chgcar_acceptance
@@ -29,8 +30,9 @@ def initial_density(folder: Path, inputs: Inputs) -> tuple[Density, list[str]]:
     """Read the density that ICHARG asks for, or superpose atoms.
 
     ICHARG = 1 and 11 read the CHGCAR; where ions have moved since it was written, the change of
-    their superposition is added. With ICHARG = 1, a CHGCAR that VASP would drop is announced as
-    VASP announces it, and the run starts from the superposition of atoms.
+    their superposition is added, and occupancies of an L above LMAXMIX are not taken. With
+    ICHARG = 1, a CHGCAR that VASP would drop is announced as VASP announces it, and the run begins
+    with the superposition of atoms.
 
     Parameters
     ----------
@@ -62,7 +64,7 @@ def initial_density(folder: Path, inputs: Inputs) -> tuple[Density, list[str]]:
     )
     messages = [*acceptance.messages, *(f"gpaw-vasp: {note}" for note in acceptance.notes)]
     if acceptance.used and acceptance.density is not None:
-        return _at_ions(acceptance.density, inputs), messages
+        return _at_ions(_mixed_part(acceptance.density, inputs), inputs), messages
     if inputs.settings.fixed_density:
         raise UnsupportedInputError("; ".join([NOT_READ, *messages]))
     return atomic_superposition(inputs), messages
@@ -88,6 +90,17 @@ def atomic_superposition(inputs: Inputs, positions: np.ndarray | None = None) ->
     if positions is not None:
         crystal = replace(crystal, positions=positions)
     return superpose(crystal, datasets, inputs.grids.fine)
+
+
+def _mixed_part(density: Density, inputs: Inputs) -> Density:
+    """A density without the occupancies above LMAXMIX, which VASP neither mixes nor takes."""
+    assert density.augmentation is not None
+    lmaxmix = inputs.settings.lmaxmix
+    occupancies = tuple(
+        truncate(record, dataset.channels, lmaxmix)
+        for record, dataset in zip(density.augmentation, inputs.dataset_of_ion, strict=True)
+    )
+    return replace(density, augmentation=occupancies)
 
 
 def _at_ions(density: Density, inputs: Inputs) -> Density:

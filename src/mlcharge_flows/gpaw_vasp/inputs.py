@@ -1,41 +1,55 @@
-"""The input files of a run folder, read and checked against each other."""
+"""Input files of a run folder, read and checked against each other."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.paw_dataset import n_electrons
+from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.kpoints import KPointSet, from_file, from_spacing, read_kpoints
-from mlcharge_flows.gpaw_vasp.settings import Settings
+from mlcharge_flows.gpaw_vasp.settings import IncarSettings
+from mlcharge_flows.gpaw_vasp.symmetry import crystal_rotations, keeps_mesh
 from mlcharge_flows.gpaw_vasp.tags import check_tags
 from mlcharge_flows.io import decode_text
 from mlcharge_flows.vasp.fine_grid import FFTGrids, fft_grids
-from mlcharge_flows.vasp.incar import IncarError, parse_incar
-from mlcharge_flows.vasp.poscar import PoscarError, read_poscar
+from mlcharge_flows.vasp.incar import parse_incar
+from mlcharge_flows.vasp.poscar import PoscarFile, read_poscar
 from mlcharge_flows.vasp.potcar import read_potcar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from mlcharge_flows.density.paw_dataset import PawDataset
 
-#: Ions nearer than this are taken for a mistake in the POSCAR, angstrom.
-SMALLEST_DISTANCE = 0.5
+#: Ions nearer than this are taken for a mistake in the POSCAR, in angstrom.
+MIN_DISTANCE = 0.5
 
-#: k-points that the tetrahedron method needs at least.
-TETRAHEDRON_CORNERS = 4
+#: Largest number of points of the fine grid: more do not fit into the memory of a machine.
+MAX_GRID_POINTS = 512**3
+
+NO_DELAY = "random wavefunctions but no delay for mixing, default for NELMDL"
+"""VASP's words for NELMDL = 0 without a WAVECAR."""
+
+OTHER_LATTICE = (
+    "Reciprocal lattice and k-lattice belong to different class of lattices. "
+    "The mesh lacks {lost} of {all} rotations of the crystal, they are not used"
+)
+"""Begins with VASP's words for a k-point mesh that breaks the symmetry of the crystal."""
+
+NO_WAVECAR = "WAVECAR is not read, orbitals begin as atomic orbitals; set ISTART = 0"
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """Everything that a run folder asks for.
+    """Content of the input files of a run folder.
 
     Parameters
     ----------
@@ -46,11 +60,11 @@ class Inputs:
     incar
         Tags as given.
     settings
-        Tags with defaults.
+        Settings with defaults filled in.
     kpoints
-        k-points.
+        k-points of KPOINTS or KSPACING.
     datasets
-        PAW data sets, one per species of the POSCAR.
+        PAW data sets, one per species of the crystal.
     grids
         VASP's coarse and fine FFT grids.
     warnings
@@ -60,7 +74,7 @@ class Inputs:
     crystal: Crystal
     comment: str
     incar: dict[str, Any]
-    settings: Settings
+    settings: IncarSettings
     kpoints: KPointSet
     datasets: tuple[PawDataset, ...]
     grids: FFTGrids
@@ -73,12 +87,22 @@ class Inputs:
 
     @property
     def dataset_of_ion(self) -> list[PawDataset]:
-        """The data set of each ion."""
+        """PAW data set of each ion."""
         return _of_ions(self.datasets, self.crystal)
 
 
 def read_inputs(folder: Path) -> Inputs:
     """Read INCAR, POSCAR, KPOINTS (or KSPACING) and POTCAR.
+
+    Parameters
+    ----------
+    folder
+        Run folder.
+
+    Returns
+    -------
+    Inputs
+        What it asks for.
 
     Raises
     ------
@@ -87,47 +111,85 @@ def read_inputs(folder: Path) -> Inputs:
         something that is not supported.
     """
     incar = _read(folder, "INCAR", lambda path: parse_incar(decode_text(path.read_bytes())))
+    messages = check_tags(incar)
     poscar = _read(folder, "POSCAR", read_poscar)
-    structure = poscar.structure
-    crystal = Crystal.from_structure(structure)
-    if not structure.is_valid(tol=SMALLEST_DISTANCE):
-        raise UnsupportedInputError(
-            f"POSCAR: two ions are nearer than {SMALLEST_DISTANCE} angstrom"
-        )
-    potcars = _read(folder, "POTCAR", read_potcar)
-    symbols = [symbol for symbol, _ in crystal.species]
-    if [potcar.symbol for potcar in potcars] != symbols:
-        raise UnsupportedInputError(
-            f"POTCAR: data sets of {' '.join(p.symbol for p in potcars)}, "
-            f"but the POSCAR lists {' '.join(symbols)}"
-        )
-    notes = check_tags(incar)
-    settings = Settings.from_incar(
+    crystal = _crystal(poscar)
+    datasets = _datasets(_read(folder, "POTCAR", read_potcar), poscar)
+    settings = IncarSettings.from_incar(
         incar,
-        max(potcar.enmax for potcar in potcars if potcar.enmax is not None),
-        n_electrons(_of_ions(potcars, crystal)),
+        max((dataset.enmax for dataset in datasets if dataset.enmax is not None), default=0.0),
+        n_electrons(_of_ions(datasets, crystal)),
         len(crystal),
     )
+    if incar.get("NELMDL") == 0:
+        messages.append(NO_DELAY)
+    wavecar = folder / "WAVECAR"
+    if incar.get("ISTART", 1) != 0 and wavecar.is_file() and wavecar.stat().st_size:
+        messages.append(NO_WAVECAR)
     if (folder / "KPOINTS").exists():
         kpoints = from_file(_read(folder, "KPOINTS", read_kpoints), crystal.lattice)
     else:
         kpoints = from_spacing(crystal.lattice, settings.kspacing, settings.kgamma)
-    if settings.ismear == -5:
-        if not kpoints.is_mesh:
-            raise UnsupportedInputError(
-                "INCAR: ISMEAR = -5 needs a k-point mesh, set ISMEAR = 0 for a list or lines"
-            )
-        if np.prod(kpoints.divisions or (1,)) < TETRAHEDRON_CORNERS:
-            raise UnsupportedInputError(
-                "INCAR: ISMEAR = -5 needs at least four k-points, set ISMEAR = 0"
-            )
+    if settings.ismear == -5 and not kpoints.is_mesh:
+        raise UnsupportedInputError(
+            "INCAR: ISMEAR = -5 needs a k-point mesh, set ISMEAR = 0 for a list or lines"
+        )
+    if settings.isym > 0:
+        kept = keeps_mesh(crystal_rotations(crystal, settings.symprec)[0], kpoints)
+        if not kept.all():
+            messages.append(OTHER_LATTICE.format(lost=np.count_nonzero(~kept), all=len(kept)))
+    grids = _grids(crystal, incar, settings)
+    return Inputs(crystal, poscar.comment, incar, settings, kpoints, datasets, grids, messages)
+
+
+def _crystal(poscar: PoscarFile) -> Crystal:
+    """Ions of a POSCAR that VASP would accept."""
+    crystal = Crystal.from_structure(poscar.structure)
+    if np.linalg.det(crystal.lattice) < 0:
+        raise UnsupportedInputError(
+            "POSCAR: the triple product of the basis vectors is negative, exchange two of them"
+        )
+    if not poscar.structure.is_valid(tol=MIN_DISTANCE):
+        raise UnsupportedInputError(f"POSCAR: two ions are nearer than {MIN_DISTANCE} angstrom")
+    return crystal
+
+
+def _datasets(datasets: Sequence[PawDataset], poscar: PoscarFile) -> tuple[PawDataset, ...]:
+    """PAW data set of each species of the crystal, where neighboring blocks of one element join."""
+    symbols = [dataset.symbol for dataset in datasets]
+    if symbols != list(poscar.symbols):
+        raise UnsupportedInputError(
+            f"POTCAR: data sets of {' '.join(symbols)}, "
+            f"but the POSCAR lists {' '.join(poscar.symbols)}"
+        )
+    joined = []
+    for symbol, same in groupby(datasets, key=lambda dataset: dataset.symbol):
+        first, *others = same
+        if any(other.titel != first.titel for other in others):
+            raise UnsupportedInputError(f"POTCAR: GPAW has only one data set of {symbol}")
+        joined.append(first)
+    return tuple(joined)
+
+
+def _grids(crystal: Crystal, incar: Mapping[str, Any], settings: IncarSettings) -> FFTGrids:
+    """VASP's FFT grids, refused where they are too coarse or too large."""
     try:
         grids = fft_grids(
             crystal.lattice, {**incar, "ENCUT": settings.encut, "PREC": settings.prec}
         )
     except ValueError as error:
         raise UnsupportedInputError(f"INCAR: {error}") from error
-    return Inputs(crystal, poscar.comment, incar, settings, kpoints, tuple(potcars), grids, notes)
+    fine, coarse = (" ".join(map(str, grid)) for grid in (grids.fine, grids.coarse))
+    if any(f < c for f, c in zip(grids.fine, grids.coarse, strict=True)):
+        raise UnsupportedInputError(
+            f"INCAR: the fine grid NGXF, NGYF, NGZF = {fine} is coarser than the grid of the "
+            f"orbitals, {coarse}; remove NGXF, NGYF and NGZF"
+        )
+    if any(np.prod(grid, dtype=float) > MAX_GRID_POINTS for grid in (grids.fine, grids.coarse)):
+        raise UnsupportedInputError(
+            f"INCAR: grids of {coarse} and {fine} points are too large, lower ENCUT or NGX.."
+        )
+    return grids
 
 
 def _of_ions(datasets: Sequence[PawDataset], crystal: Crystal) -> list[PawDataset]:
@@ -139,7 +201,7 @@ def _of_ions(datasets: Sequence[PawDataset], crystal: Crystal) -> list[PawDatase
     ]
 
 
-def _read(folder: Path, name: str, reader: Any) -> Any:
+def _read(folder: Path, name: str, reader: Callable[[Path], Any]) -> Any:
     path = folder / name
     if not path.is_file():
         raise UnsupportedInputError(f"{name}: no such file in {folder}")
@@ -149,12 +211,8 @@ def _read(folder: Path, name: str, reader: Any) -> Any:
             return reader(path)
     except UnsupportedInputError:
         raise
-    except IncarError as error:
-        raise UnsupportedInputError(str(error)) from None
-    except PoscarError as error:
-        raise UnsupportedInputError(f"{name}: {error}") from None
-    except Exception as error:  # whatever a parser throws, the user gets one line
-        reason = str(error).strip().splitlines()
-        raise UnsupportedInputError(
-            f"{name}: cannot be read ({reason[0] if reason else error!r})"
-        ) from error
+    except Exception as error:  # whatever a parser raises, the user gets one line
+        reason = one_line(error).removeprefix(f"{path}: ")
+        if isinstance(error, MlchargeError):
+            raise UnsupportedInputError(f"{name}: {reason.removeprefix(f'{name}: ')}") from error
+        raise UnsupportedInputError(f"{name}: cannot be read ({reason})") from error

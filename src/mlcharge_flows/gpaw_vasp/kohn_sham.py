@@ -34,7 +34,7 @@ from mlcharge_flows.gpaw_vasp.lcao import lcao_guess
 from mlcharge_flows.gpaw_vasp.mixing import KerkerPulay
 from mlcharge_flows.gpaw_vasp.plane_waves import count_plane_waves
 from mlcharge_flows.gpaw_vasp.result import EV_PER_A3_IN_KB, ElectronicStep
-from mlcharge_flows.gpaw_vasp.symmetry import symmetric_grid, symmetry
+from mlcharge_flows.gpaw_vasp.symmetry import gpaw_symmetry, symmetric_grid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +47,12 @@ if TYPE_CHECKING:
 PPCG_ITERATIONS = 3
 #: The same with ALGO = Fast and VeryFast, where VASP takes the cheaper RMM-DIIS.
 FAST_PPCG_ITERATIONS = 1
+
+#: Irreducible k-points that the tetrahedron method needs at least.
+CORNERS_OF_TETRAHEDRON = 4
+
+#: Occupation of the highest band from which on VASP warns of too few bands.
+OCCUPIED = 1e-2
 
 
 def occupation_scheme(ismear: int, sigma: float) -> dict[str, Any]:
@@ -132,6 +138,7 @@ class KohnSham:
         )
         with _gpaw_setup():
             self._build()
+            self._check_tetrahedra()
             self._check_bands()
             self.basis = self.builder.create_basis_set()
             self.density = self.builder.density_from_superposition(self.basis)
@@ -150,21 +157,30 @@ class KohnSham:
     def _build(self) -> None:
         """Set GPAW up, on a coarse grid that keeps the symmetry."""
         inputs, settings = self.inputs, self.inputs.settings
-        rotations = symmetry(inputs.crystal, settings.isym, settings.symprec)
+        symmetry = gpaw_symmetry(inputs.crystal, settings.isym, settings.symprec, inputs.kpoints)
         self.parameters = Parameters(
             mode={"name": "pw", "ecut": settings.encut},
             xc="PBE",
             kpts=inputs.kpoints.sampling(),  # type: ignore[arg-type]
-            gpts=symmetric_grid(inputs.grids.coarse, rotations.rotations),
+            gpts=symmetric_grid(inputs.grids.coarse, symmetry.rotations),
             nbands=settings.nbands,
             occupations=occupation_scheme(settings.ismear, settings.sigma),
             eigensolver={"name": "ppcg", "niter": PPCG_ITERATIONS},
             mixer=KerkerPulay(settings.amix, settings.bmix, settings.amin, settings.encut),
-            symmetry=rotations,
+            symmetry=symmetry,
             # Each process holds whole densities: MPI distributes k-points.
             parallel={"domain": 1, "band": 1},
         )
         self.builder = self.parameters.dft_component_builder(self.atoms, log=None, comm=world)
+
+    def _check_tetrahedra(self) -> None:
+        """Refuse the tetrahedron method where k-points make no tetrahedron, in VASP's words."""
+        count = len(self.builder.ibz)
+        if self.inputs.settings.ismear == -5 and count < CORNERS_OF_TETRAHEDRON:
+            raise UnsupportedInputError(
+                f"INCAR: ISMEAR = -5: Tetrahedron method fails for NKPT<4. NKPT = {count}, "
+                "set ISMEAR = 0 or a finer mesh"
+            )
 
     def _check_bands(self) -> None:
         """Refuse more bands than there are plane waves at one of the k-points."""
@@ -326,6 +342,30 @@ class KohnSham:
             (change * valence).sum() * voxel + (on_site * matrices).sum()
         )
         return float(charge_residual)
+
+    def check_highest_band(self) -> list[str]:
+        """Make sure that the electrons of a finished run do not need more bands.
+
+        Returns
+        -------
+        list of str
+            A warning where all bands are full, as in an insulator without empty bands.
+
+        Raises
+        ------
+        UnsupportedInputError
+            If the highest band is partly occupied: higher ones would be, too.
+        """
+        n_bands = self.orbitals.nbands
+        _, occupations = self.orbitals.get_all_eigs_and_occs(broadcast=True)
+        if occupations[0][:, -1].max() < OCCUPIED:
+            return []
+        if abs(2 * n_bands - self.n_electrons) < 1e-6:
+            return ["TOO FEW BANDS unless this is an insulator: all bands are occupied"]
+        raise UnsupportedInputError(
+            f"INCAR: NBANDS = {n_bands}: TOO FEW BANDS, the highest one is occupied, "
+            f"set NBANDS = {max(n_bands + 2, int(1.2 * n_bands))}"
+        )
 
     def forces_and_stress(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Compute forces and stress of the current orbitals.

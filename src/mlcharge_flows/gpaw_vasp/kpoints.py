@@ -1,4 +1,9 @@
-"""k-points from KPOINTS or KSPACING, and their hand-over to GPAW."""
+"""k-points of KPOINTS or KSPACING, and their form for GPAW.
+
+References
+----------
+VASP wiki, KPOINTS and KSPACING; H. J. Monkhorst and J. D. Pack, Phys. Rev. B 13, 5188 (1976).
+"""
 
 from __future__ import annotations
 
@@ -12,29 +17,42 @@ from gpaw.new.brillouin import IBZ, BZPoints, MonkhorstPackKPoints
 from pymatgen.io.vasp.inputs import Kpoints, KpointsSupportedModes
 
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
+from mlcharge_flows.io import decode_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gpaw.new.symmetry import Symmetries
 
+#: Most k-points of a mesh, list or path: more are a slip of the pen.
+MAX_KPOINTS = 100_000
+
 
 @dataclass(frozen=True, eq=False)
 class KPointSet:
-    """k-points as the input asks for them.
+    """k-points as the input gives them.
 
     Parameters
     ----------
     scheme
         ``"Gamma"``, ``"Monkhorst-Pack"``, ``"listgenerated"`` (line mode) or ``"explicit"``.
     divisions
-        Of a mesh; points per segment in line mode; None for a list.
+        Divisions of a mesh; points per segment in line mode; None for a list.
     shift
-        Of a mesh, in units of the mesh spacing.
-    points, weights
-        Of a list or lines, fractional; None for a mesh.
-    line_ends, labels
-        End points of the segments and their names.
+        Shift of a mesh, in units of its spacing.
+    points
+        Fractional coordinates of a list or path, shape (k, 3); None for a mesh.
+    weights
+        Weights of a list, shape (k,); None for equal ones.
+    line_ends
+        End points of the segments of a path, shape (2 * segments, 3).
+    labels
+        Names of `line_ends`.
+
+    Raises
+    ------
+    UnsupportedInputError
+        If there are too many points, a number is not finite, or weights are negative or all zero.
     """
 
     scheme: str
@@ -45,20 +63,40 @@ class KPointSet:
     line_ends: np.ndarray | None = None
     labels: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        if self.points is None:
+            count = np.prod(self.divisions or (1,), dtype=float)
+        else:
+            count = float(len(self.points))
+        _check_count(count)
+        for numbers in (self.shift, self.points, self.weights):
+            if numbers is not None and not np.isfinite(numbers).all():
+                raise UnsupportedInputError("KPOINTS: a number is not finite")
+        if self.weights is not None and (min(self.weights) < 0 or not sum(self.weights) > 0):
+            raise UnsupportedInputError(
+                "KPOINTS: weights must be positive or zero, and one of them positive"
+            )
+
     @property
     def is_mesh(self) -> bool:
         """Whether the points form a regular mesh, which the tetrahedron method needs."""
         return self.points is None
 
-    def sampling(self) -> BZSampling:
-        """These points as GPAW's k-point parameter."""
+    def sampling(self) -> _Sampling:
+        """Wrap the points as GPAW's k-point parameter.
+
+        Returns
+        -------
+        BZSampling
+            The same points.
+        """
         return _Sampling(self)
 
 
 class _Sampling(BZSampling):
-    """Hands prepared points to GPAW instead of one of its own k-point parameters."""
+    """GPAW's k-point parameter for points that are already known."""
 
-    def __init__(self, kpoints: KPointSet):
+    def __init__(self, kpoints: KPointSet) -> None:
         self.kpoints = kpoints
 
     def todict(self) -> dict[str, object]:
@@ -68,7 +106,7 @@ class _Sampling(BZSampling):
         if self.kpoints.points is not None:
             return _WeightedPoints(self.kpoints.points, self.kpoints.weights)
         size = np.asarray(self.kpoints.divisions)
-        # ase's mesh is Monkhorst and Pack's: even divisions miss Gamma by half a step.
+        # ASE's mesh is Monkhorst and Pack's: even divisions miss Gamma by half a step.
         offset = np.asarray(self.kpoints.shift, dtype=float) / size
         if self.kpoints.scheme == "Gamma":
             offset += np.where(size % 2 == 0, 0.5, 0.0) / size
@@ -76,9 +114,9 @@ class _Sampling(BZSampling):
 
 
 class _WeightedPoints(BZPoints):
-    """A list of points that is already irreducible: order and weights are the user's."""
+    """List of points whose order and weights the user gives."""
 
-    def __init__(self, points: np.ndarray, weights: np.ndarray | None):
+    def __init__(self, points: np.ndarray, weights: np.ndarray | None) -> None:
         super().__init__(points)
         self.weights = np.ones(len(points)) if weights is None else np.asarray(weights, float)
 
@@ -98,17 +136,45 @@ class _WeightedPoints(BZPoints):
         )
 
 
-def from_spacing(lattice: np.ndarray, spacing: float, gamma: bool = True) -> KPointSet:
-    """Mesh whose steps are at most ``spacing`` (1/angstrom, with the factor 2 pi).
+def _check_count(count: float) -> None:
+    if count > MAX_KPOINTS:
+        raise UnsupportedInputError(
+            f"KPOINTS: {count:.3g} k-points are too many, the limit is {MAX_KPOINTS}"
+        )
 
-    ``N_i = max(1, ceil(|b_i| / KSPACING))`` (VASP wiki, KSPACING).
+
+def from_spacing(lattice: np.ndarray, spacing: float, gamma: bool = True) -> KPointSet:
+    """Make the mesh of KSPACING: ``N_i = max(1, ceil(|b_i| / KSPACING))``.
+
+    Parameters
+    ----------
+    lattice
+        Lattice vectors as rows, shape (3, 3), in angstrom.
+    spacing
+        KSPACING, in 1/angstrom, with the factor 2 pi.
+    gamma
+        KGAMMA: whether the mesh holds Gamma.
+
+    Returns
+    -------
+    KPointSet
+        A mesh.
 
     Raises
     ------
     UnsupportedInputError
-        If the spacing is not positive.
+        If the spacing is not positive, or too small.
+
+    References
+    ----------
+    VASP wiki, KSPACING.
+
+    Examples
+    --------
+    >>> from_spacing(4.0 * np.eye(3), 0.5).divisions
+    (4, 4, 4)
     """
-    if spacing <= 0:
+    if not spacing > 0:
         raise UnsupportedInputError(f"INCAR: KSPACING = {spacing:g} must be positive")
     lengths = np.linalg.norm(2.0 * np.pi * np.linalg.inv(lattice).T, axis=1)
     divisions = tuple(int(max(1, np.ceil(length / spacing - 1e-9))) for length in lengths)
@@ -118,12 +184,22 @@ def from_spacing(lattice: np.ndarray, spacing: float, gamma: bool = True) -> KPo
 def read_kpoints(path: Path) -> Kpoints:
     """Read a KPOINTS file, with the comments at line ends that VASP allows and pymatgen does not.
 
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    Kpoints
+        pymatgen's object.
+
     Raises
     ------
     UnsupportedInputError
         If the file ends too early or holds a generalized mesh.
     """
-    lines = path.read_text().splitlines()
+    lines = decode_text(path.read_bytes()).splitlines()
     if len(lines) < 4:
         raise UnsupportedInputError(f"KPOINTS: the file ends after line {len(lines)}")
     style = lines[2].strip()[:1].lower()
@@ -143,14 +219,19 @@ def read_kpoints(path: Path) -> Kpoints:
 
 
 def from_file(kpoints: Kpoints, lattice: np.ndarray) -> KPointSet:
-    """Points of a KPOINTS file.
+    """Convert the content of a KPOINTS file.
 
     Parameters
     ----------
     kpoints
         As pymatgen read it.
     lattice
-        Rows in angstrom, for the automatic style.
+        Lattice vectors as rows, shape (3, 3), in angstrom, for the automatic style.
+
+    Returns
+    -------
+    KPointSet
+        A mesh, list or path.
 
     Raises
     ------
@@ -173,6 +254,9 @@ def from_file(kpoints: Kpoints, lattice: np.ndarray) -> KPointSet:
         return KPointSet("Gamma", divisions)
     if style == modes.Line_mode:
         ends = np.asarray(kpoints.kpts, dtype=float)
+        _check_count(kpoints.num_kpts * len(ends) / 2)
+        if len(ends) % 2:
+            raise UnsupportedInputError("KPOINTS: the last segment has no end")
         if kpoints.coord_type and kpoints.coord_type.lower()[0] in "ck":
             raise UnsupportedInputError(
                 "KPOINTS: line mode is supported in reciprocal coordinates only"

@@ -1,4 +1,4 @@
-"""The INCAR with VASP's defaults filled in."""
+"""INCAR settings of a run, with VASP's defaults filled in."""
 
 from __future__ import annotations
 
@@ -8,24 +8,37 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from mlcharge_flows.errors import one_line
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 
+#: ALGO that an IALGO stands for.
+ALGO_OF_IALGO = {38: "Normal", 48: "VeryFast", 58: "All", 68: "Fast"}
 
-class Settings(BaseModel):
-    """What the INCAR asks for, in VASP's terms and units.
+#: Fixed-density steps where NELMDL is not given: ALGO = VeryFast begins with RMM-DIIS, which needs
+#: better orbitals.
+DEFAULT_DELAY = 5
+DEFAULT_DELAY_VERY_FAST = 12
+
+
+class IncarSettings(BaseModel):
+    """Settings of a run in VASP's terms and units.
+
+    References
+    ----------
+    VASP wiki, the page of each tag.
 
     Examples
     --------
-    >>> settings = Settings.from_incar({"ICHARG": 1}, enmax=400.0, n_electrons=8.0, n_ions=2)
+    >>> settings = IncarSettings.from_incar({"ICHARG": 1}, enmax=400.0, n_electrons=8.0, n_ions=2)
     >>> settings.encut, settings.nelmdl, settings.nbands, settings.reads_chgcar
     (400.0, 5, 8, True)
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
-    encut: float = Field(alias="ENCUT", gt=0, description="Plane-wave cut-off, eV.")
-    prec: str = Field("Normal", alias="PREC", description="As in the INCAR.")
-    algo: str = Field("Normal", alias="ALGO", description="As in the INCAR.")
+    encut: float = Field(alias="ENCUT", gt=0, description="Plane-wave cutoff, eV.")
+    prec: str = Field("Normal", alias="PREC", description="Precision of the FFT grids.")
+    algo: str = Field("Normal", alias="ALGO", description="Electronic minimization.")
     ediff: float = Field(
         1e-4, alias="EDIFF", gt=0, description="Stop rule for free energy and band energy, eV."
     )
@@ -36,29 +49,36 @@ class Settings(BaseModel):
         alias="ICHARG",
         description="1, 11: read the CHGCAR; 2, 12: atoms; above 10 the density stays fixed.",
     )
-    nelm: int = Field(60, alias="NELM", ge=1, description="Most electronic steps.")
-    nelmin: int = Field(2, alias="NELMIN", description="Least electronic steps.")
-    nelmdl: int = Field(5, alias="NELMDL", description="Fixed-density steps, without sign.")
-    lmaxmix: int = Field(2, alias="LMAXMIX", ge=0, description="Highest L on the CHGCAR.")
+    nelm: int = Field(60, alias="NELM", ge=1, description="Maximum number of electronic steps.")
+    nelmin: int = Field(2, alias="NELMIN", description="Minimum number of electronic steps.")
+    nelmdl: int = Field(
+        DEFAULT_DELAY, alias="NELMDL", description="Fixed-density steps, without sign."
+    )
+    lmaxmix: int = Field(2, alias="LMAXMIX", ge=0, description="Highest L of the CHGCAR.")
     lcharg: bool = Field(True, alias="LCHARG", description="Whether to write the CHGCAR.")
     nbands: int = Field(alias="NBANDS", ge=1, description="Number of bands.")
-    kspacing: float = Field(0.5, alias="KSPACING", description="Mesh steps, 1/angstrom.")
+    kspacing: float = Field(
+        0.5, alias="KSPACING", description="Largest spacing of k-points, 1/angstrom."
+    )
     kgamma: bool = Field(True, alias="KGAMMA", description="Whether that mesh holds Gamma.")
     isym: int = Field(2, alias="ISYM", description="Use of symmetry.")
     symprec: float = Field(1e-5, alias="SYMPREC", gt=0, description="Its tolerance, angstrom.")
     isif: int = Field(2, alias="ISIF", description="0: forces without the stress.")
     lorbit: int = Field(0, alias="LORBIT", description="Projected states if 10 or more.")
-    nedos: int = Field(301, alias="NEDOS", ge=2, description="Points of the density of states.")
+    nedos: int = Field(
+        301, alias="NEDOS", ge=2, le=1_000_000, description="Points of the density of states."
+    )
     emin: float | None = Field(None, alias="EMIN", description="Its lower end, eV.")
     emax: float | None = Field(None, alias="EMAX", description="Its upper end, eV.")
-    amix: float = Field(0.4, alias="AMIX", gt=0, description="Kerker's share of short waves.")
-    bmix: float = Field(1.0, alias="BMIX", ge=0, description="Kerker's wave vector, 1/angstrom.")
-    amin: float = Field(0.1, alias="AMIN", ge=0, description="Kerker's least share.")
+    amix: float = Field(0.4, alias="AMIX", gt=0, description="Kerker's fraction at large |G|.")
+    bmix: float = Field(1.0, alias="BMIX", ge=0, description="Kerker's wave number, 1/angstrom.")
+    amin: float = Field(0.1, alias="AMIN", ge=0, description="Kerker's least fraction, of AMIX.")
 
     @field_validator("nelmdl")
     @classmethod
     def _without_sign(cls, value: int) -> int:
-        return abs(value)
+        # Without orbitals of a WAVECAR, VASP takes its default in place of no delay.
+        return abs(value) or DEFAULT_DELAY
 
     @field_validator("icharg")
     @classmethod
@@ -67,57 +87,71 @@ class Settings(BaseModel):
 
     @property
     def fixed_density(self) -> bool:
-        """Whether the density is kept as it starts (ICHARG above 10)."""
+        """Whether the density is kept as it is at first (ICHARG above 10)."""
         return self.icharg > 10
 
     @property
     def fast(self) -> bool:
-        """Whether orbitals improve less per step once the density moves (ALGO = Fast, VeryFast)."""
+        """Whether orbitals improve less per step once the density changes (Fast, VeryFast)."""
         return self.algo[:1].lower() in ("f", "v")
 
     @property
     def reads_chgcar(self) -> bool:
-        """Whether the start is asked from the CHGCAR."""
+        """Whether the initial density is that of the CHGCAR."""
         return self.icharg % 10 == 1
 
     @classmethod
     def from_incar(
         cls, incar: Mapping[str, Any], enmax: float, n_electrons: float, n_ions: int
-    ) -> Settings:
-        """Resolve VASP's defaults.
+    ) -> IncarSettings:
+        """Fill in VASP's defaults.
 
         Parameters
         ----------
         incar
             Tags as read.
         enmax
-            Largest ENMAX of the POTCAR, eV: the default of ENCUT.
+            Largest ENMAX of the POTCAR, in eV: the default of ENCUT.
         n_electrons
-            NELECT, for the default of NBANDS: the larger of ``(NELECT + 2) / 2 + max(NIONS / 2,
-            3)`` and ``0.6 NELECT`` (VASP wiki, NBANDS).
+            Valence electrons of the neutral cell. The default of NBANDS is the larger of
+            ``(NELECT + 2) / 2 + max(NIONS / 2, 3)`` and ``0.6 NELECT``.
         n_ions
             Number of ions.
+
+        Returns
+        -------
+        IncarSettings
+            Checked settings.
 
         Raises
         ------
         UnsupportedInputError
-            If a value cannot be understood or is out of range, NELECT differs from the sum of
-            ZVAL, or NBANDS cannot hold the electrons.
+            If a value is of the wrong type or out of range, NELECT differs from the sum of ZVAL,
+            or NBANDS cannot hold the electrons.
+
+        References
+        ----------
+        VASP wiki, NBANDS and NELMDL.
         """
         bands = max(int((n_electrons + 2) / 2 + max(n_ions // 2, 3)), int(0.6 * n_electrons))
-        given = {tag: value for tag, value in incar.items() if value is not None}
+        defaults: dict[str, Any] = {"ENCUT": enmax, "NBANDS": bands}
+        if (ialgo := incar.get("IALGO")) in ALGO_OF_IALGO:
+            defaults["ALGO"] = ALGO_OF_IALGO[ialgo]
+        given = {**defaults, **{tag: value for tag, value in incar.items() if value is not None}}
+        if str(given.get("ALGO", "")).lower().startswith("v") and not given.get("NELMDL"):
+            given["NELMDL"] = DEFAULT_DELAY_VERY_FAST
         try:
-            settings = cls.model_validate({"ENCUT": enmax, "NBANDS": bands, **given})
+            settings = cls.model_validate(given)
         except ValidationError as error:
             first = error.errors()[0]
             tag = first["loc"][0]
             raise UnsupportedInputError(
-                f"INCAR: {tag} = {incar[str(tag)]}: {first['msg']}"
+                f"INCAR: {tag} = {one_line(given[str(tag)], 40)}: {first['msg']}"
             ) from None
         nelect = incar.get("NELECT", n_electrons)
-        if not isinstance(nelect, int | float) or abs(nelect - n_electrons) > 1e-6:
+        if not isinstance(nelect, int | float) or not abs(nelect - n_electrons) <= 1e-6:
             raise UnsupportedInputError(
-                f"INCAR: NELECT = {nelect} but the POTCAR has {n_electrons:g}: "
+                f"INCAR: NELECT = {one_line(nelect, 40)} but the POTCAR has {n_electrons:g}: "
                 "charged cells are not supported, remove NELECT"
             )
         if 2 * settings.nbands < n_electrons:

@@ -1,4 +1,4 @@
-"""Symmetry of a crystal as GPAW uses it, and grids that keep it."""
+"""Symmetry of a run as GPAW uses it: rotations that keep crystal and k-point mesh, and grids."""
 
 from __future__ import annotations
 
@@ -14,21 +14,32 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlcharge_flows.density.crystal import Crystal
+    from mlcharge_flows.gpaw_vasp.kpoints import KPointSet
 
 
-def symmetry(crystal: Crystal, isym: int, symprec: float) -> Symmetry:
-    """GPAW's use of symmetry for ISYM: none at all (-1), time reversal only (0), or full.
+def gpaw_symmetry(crystal: Crystal, isym: int, symprec: float, kpoints: KPointSet) -> Symmetry:
+    """Find the symmetry that GPAW uses: none (ISYM = -1), time reversal (0), or rotations, too.
 
-    The rotations about the origin are spglib's. Those that GPAW finds by itself are no group, and
-    refused, where some hold within SYMPREC and products of them do not; and it knows only matrices
-    of 0, 1 and -1, which skewed cells outgrow.
+    The rotations about the origin are spglib's, since those that GPAW finds by itself are no group
+    where some hold within SYMPREC and products of them do not, and since it knows only matrices of
+    0, 1 and -1, which skewed cells outgrow. Rotations that do not map a k-point mesh onto itself
+    are left out: the density of such a mesh lacks them, and forces and stress with it.
 
     Parameters
     ----------
     crystal
-        Its symmetry is looked for.
-    isym, symprec
-        VASP's tags; SYMPREC in angstrom.
+        The ions.
+    isym
+        ISYM.
+    symprec
+        SYMPREC, in angstrom.
+    kpoints
+        k-points of the run; lists and paths are taken for irreducible.
+
+    Returns
+    -------
+    Symmetry
+        GPAW's parameter.
     """
     if isym <= 0:
         return Symmetry(
@@ -36,28 +47,81 @@ def symmetry(crystal: Crystal, isym: int, symprec: float) -> Symmetry:
             atommaps=np.arange(len(crystal))[None],
             time_reversal=isym >= 0,
         )
-    rotations, atom_maps = _rotations(crystal, max(symprec, SYMPREC))
-    return Symmetry(rotations=rotations, atommaps=atom_maps, time_reversal=True)
+    rotations, atom_maps = crystal_rotations(crystal, symprec)
+    kept = keeps_mesh(rotations, kpoints)
+    return Symmetry(rotations=rotations[kept], atommaps=atom_maps[kept], time_reversal=True)
 
 
-def _rotations(crystal: Crystal, precision: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rotations without a translation, acting on rows, and the ion that each puts an ion on."""
+def crystal_rotations(crystal: Crystal, symprec: float) -> tuple[np.ndarray, np.ndarray]:
+    """Find the rotations of a crystal that need no translation.
+
+    Parameters
+    ----------
+    crystal
+        The ions.
+    symprec
+        SYMPREC, in angstrom.
+
+    Returns
+    -------
+    rotations : numpy.ndarray
+        Integer matrices that act on fractional coordinates as rows, shape (n, 3, 3).
+    atom_maps : numpy.ndarray
+        Ion that each rotation puts each ion on, shape (n, ions).
+    """
+    precision = max(symprec, SYMPREC)
     found = CrystalSymmetry.of(crystal, precision)
     # Zero up to a few times what the search tolerates: errors of two rotations add.
     shifts = (found.translations - found.translations.round()) @ crystal.lattice
-    still = np.linalg.norm(shifts, axis=1) < 10 * precision
-    rotations = np.ascontiguousarray(found.rotations[still].transpose(0, 2, 1), dtype=int)
+    fixed = np.linalg.norm(shifts, axis=1) < 10 * precision
+    rotations = np.ascontiguousarray(found.rotations[fixed].transpose(0, 2, 1), dtype=int)
     apart = (crystal.positions @ rotations)[:, :, None] - crystal.positions
     lengths = np.linalg.norm((apart - apart.round()) @ crystal.lattice, axis=-1)
     return rotations, lengths.argmin(-1)
 
 
+def keeps_mesh(rotations: np.ndarray, kpoints: KPointSet) -> np.ndarray:
+    """Tell which rotations map a k-point mesh onto itself.
+
+    A mesh is ``k = k_0 + (i / n_1, j / n_2, l / n_3)``. The rotation R of row vectors turns k into
+    ``k R^T``, which maps steps of the mesh to steps and k_0 to a point of the mesh, or does not.
+
+    Parameters
+    ----------
+    rotations
+        Integer matrices that act on fractional coordinates as rows, shape (n, 3, 3).
+    kpoints
+        k-points; every rotation keeps a list or path.
+
+    Returns
+    -------
+    numpy.ndarray
+        Booleans, shape (n,).
+
+    Examples
+    --------
+    >>> from mlcharge_flows.gpaw_vasp.kpoints import KPointSet
+    >>> quarter_turn = np.array([[[0, -1, 0], [1, 0, 0], [0, 0, 1]]])
+    >>> [keeps_mesh(quarter_turn, KPointSet("Gamma", n))[0] for n in ((4, 4, 2), (4, 3, 2))]
+    [np.True_, np.False_]
+    """
+    if not kpoints.is_mesh:
+        return np.ones(len(rotations), dtype=bool)
+    size = np.asarray(kpoints.divisions)
+    first = kpoints.sampling().build(None).kpt_Kc[0]
+    transposed = np.asarray(rotations).transpose(0, 2, 1)
+    steps = transposed * size / size[:, None]
+    shifts = (first @ transposed - first) * size
+    whole = [np.isclose(values, np.rint(values), atol=1e-6) for values in (steps, shifts)]
+    return np.asarray(whole[0].all(axis=(1, 2)) & whole[1].all(axis=1))
+
+
 def symmetric_grid(shape: Sequence[int], rotations: np.ndarray) -> tuple[int, int, int]:
-    """A grid, no coarser than a given one, that every rotation maps onto itself.
+    """Find a grid, no coarser than a given one, that every rotation maps onto itself.
 
     GPAW symmetrizes densities point by point. Where a rotation turns one lattice vector into a
-    combination of others, as in the primitive cells of centered lattices, these must be divided
-    alike; VASP symmetrizes in reciprocal space and need not care.
+    combination of others, as in primitive cells of centered lattices, these must be divided alike.
+    VASP symmetrizes in reciprocal space, where they need not.
 
     Parameters
     ----------
@@ -82,5 +146,5 @@ def symmetric_grid(shape: Sequence[int], rotations: np.ndarray) -> tuple[int, in
     mixed = np.any(np.asarray(rotations) != 0, axis=0)
     _, group = connected_components(mixed, directed=False)
     points = np.asarray(shape)
-    nx, ny, nz = (int(points[group == mine].max()) for mine in group)
+    nx, ny, nz = (int(points[group == own].max()) for own in group)
     return nx, ny, nz
