@@ -85,7 +85,7 @@ def test_fixed_density_runs_have_six_steps_and_no_scf_step(sample, name):
     assert (run.started_from, run.converged, run.failure) == ("chgcar", True, None)
 
 
-def test_a_start_from_orbitals_is_no_start_from_a_chgcar(sample):
+def test_a_density_from_orbitals_is_not_from_a_chgcar(sample):
     run = count_run(sample("si_static_icharg0"))
     assert (run.n_total, run.n_scf, run.first_residual) == (14, 10, 2.08)
     assert (run.started_from, run.verified) == ("atoms", True)
@@ -140,7 +140,7 @@ def test_custodians_corrections_are_counted_over_all_jobs(run):
     assert counted.exclusion_reason == "corrected by custodian"
 
 
-def test_lost_stdout_proves_nothing(run):
+def test_lost_stdout_verifies_nothing(run):
     counted = count_run(run(stdout=None), expected_comment="learned 3f2a")
     assert (counted.started_from, counted.verified) == ("unknown", False)
     assert counted.warnings == ["vasp.out is missing"]
@@ -159,7 +159,7 @@ LAUNCHER = "srun: error: Unable to create step\n"
 def test_files_of_an_earlier_run_are_not_counted_if_the_executable_never_started(run):
     folder = run(stdout="\n")
     counted = count_run(folder)
-    assert counted.failure == "did not start: vasp.out is empty, the other files are of another run"
+    assert counted.failure == "did not start: vasp.out is empty, other files are of another run"
     (folder / "std_err.txt").write_text(LAUNCHER)
     counted = count_run(folder)
     assert counted.failure == f"did not start: {LAUNCHER.strip()}"
@@ -197,7 +197,7 @@ def test_ions_of_all_files_agree(run, name):
     assert count_run(folder).failure == f"files of different runs: ions: 2 in OUTCAR, 8 in {name}"
 
 
-@pytest.mark.parametrize(("ediff", "converged"), [("1E-4", False), ("0.1", True)])
+@pytest.mark.parametrize(("ediff", "converged"), [("1E-4", False), ("0.1", True), ("1D-1", True)])
 def test_where_outcar_does_not_print_ediff_incar_does(run, ediff, converged):
     oszicar = OSZICAR.replace("-0.38230E-06", "-0.38230E-01")
     folder = run(oszicar=oszicar, outcar=OUTCAR.replace("=     60", "=      3"))
@@ -245,10 +245,10 @@ def test_a_bad_run_is_a_result_with_its_cause(run, files, failure):
 
 
 @pytest.mark.parametrize("name", ["std_err.txt", "std_err.txt.gz"])
-def test_where_nothing_was_written_the_last_line_of_stderr_tells_why(run, name):
+def test_where_nothing_was_written_the_last_line_of_stderr_is_the_reason(run, name):
     folder = run(oszicar=None, outcar=None, stdout="")
-    said = b"first\nvasp_std: error while loading libmkl.so \n\n"
-    (folder / name).write_bytes(gzip.compress(said) if name.endswith(".gz") else said)
+    text = b"first\nvasp_std: error while loading libmkl.so \n\n"
+    (folder / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
     cause, details = count_run(folder).failure.split(": ", 1)
     assert cause == "the executable wrote nothing"
     assert details == "vasp_std: error while loading libmkl.so"

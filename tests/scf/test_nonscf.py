@@ -112,7 +112,7 @@ def test_the_published_statistics():
     assert learned.share_bands_within == 0.5
 
 
-def test_cost_has_the_time_to_make_the_start():
+def test_costs_include_the_preparation():
     learned = summarize_nonscf([material("a", 0.2), material("b", 0.1)]).arms["learned"]
     assert learned.wall_ratio == pytest.approx(3 / 8)
     assert learned.band_path_wall_ratio == pytest.approx(5 / 12)

@@ -137,7 +137,7 @@ NOT_COUNTED = [
 
 
 @pytest.mark.parametrize(("fault", "cause"), NOT_COUNTED)
-def test_a_run_that_is_not_proven_is_a_failure_and_never_a_saving(fault, cause):
+def test_a_run_that_is_not_verified_is_a_failure_and_never_a_saving(fault, cause):
     campaign = materials([10, 20], [8, 16])
     campaign.append(material("bad", default=30, learned=started("learned", 6, **fault)))
     summary = summarize(campaign)
@@ -167,7 +167,7 @@ def test_every_run_is_accounted_for(drawn):
         assert sum(arm.failures.values()) == arm.n_failed
 
 
-def test_wall_time_includes_making_the_start():
+def test_wall_time_includes_the_preparation():
     campaign = [
         material(
             name,

@@ -48,7 +48,7 @@ def count_run(
     a result whose ``failure`` says why, with everything that could be read.
 
     Where OSZICAR is lost, steps and residuals are taken from OUTCAR. Where standard output is
-    lost, OUTCAR still tells a start from atoms, but a density from a CHGCAR is never verified.
+    lost, OUTCAR still shows a superposition of atoms, but no density from a CHGCAR is verified.
 
     Parameters
     ----------
@@ -103,8 +103,10 @@ def _count(run: ScfRun, files: RunFiles) -> str | None:
     outcar = _read(read_outcar, files.outcar, problems) or Outcar()
     oszicar = _first_step(_read(read_oszicar, files.oszicar, problems))
     if _is_blank(files.stdout) and (outcar.energies or oszicar):
-        told = _last_line(files.stderr) or "vasp.out is empty, the other files are of another run"
-        return f"did not start: {told}"
+        message = (
+            _last_line(files.stderr) or "vasp.out is empty, the other files are of another run"
+        )
+        return f"did not start: {message}"
     _fill_steps(run, outcar, oszicar)
     if files.stdout is None:
         run.warnings = ["vasp.out is missing"]
@@ -122,8 +124,8 @@ def _count(run: ScfRun, files: RunFiles) -> str | None:
     if run.n_total is None:
         silent = not (files.oszicar or files.outcar or not _is_blank(files.stdout, missing=True))
         cause = "the executable wrote nothing" if silent else "no electronic step"
-        told = _last_line(files.stderr)
-        return f"{cause}: {told}" if told else cause
+        message = _last_line(files.stderr)
+        return f"{cause}: {message}" if message else cause
     if outcar.elapsed is None or run.energy is None:
         return f"did not finish: {'killed, or still running' if files.outcar else 'no OUTCAR'}"
     if mismatch := _mismatch(files, outcar, oszicar):

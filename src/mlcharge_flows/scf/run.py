@@ -97,7 +97,7 @@ class ScfRun(BaseModel):
         if self.corrections:
             return "corrected by custodian"
         if self.started_from == "unknown":
-            return "initial density not verified: standard output does not tell it"
+            return "initial density not verified: standard output does not show it"
         if self.fell_back:
             return "fell back to atoms" + (f": {self.warnings[0]}" if self.warnings else "")
         if self.expected_comment is None:
