@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlcharge_flows.density.fourier import regrid
+from mlcharge_flows.density.grid import regrid
 from mlcharge_flows.models.superres.config import SuperResConfig
 from mlcharge_flows.models.superres.image import input_shape
 from mlcharge_flows.training.dataset import DensityDataset

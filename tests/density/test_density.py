@@ -50,7 +50,7 @@ def test_fingerprint_follows_content_not_comment_or_memory_order(density):
 def test_mismatches_are_refused(density):
     with pytest.raises(ValueError, match="2 dimensions"):
         Density(CRYSTAL, np.zeros((2, 2)))
-    with pytest.raises(ValueError, match="2 occupancy records for 1 ions"):
+    with pytest.raises(ValueError, match="occupancies of 2 ions, the crystal has 1"):
         Density(CRYSTAL, density.total, (np.zeros(1), np.zeros(1)))
     with pytest.raises(ValueError, match="different grids"):
         Density(CRYSTAL, np.zeros((2, 2, 2)), magnetization=density.magnetization)

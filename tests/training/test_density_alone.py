@@ -15,7 +15,7 @@ pytest.importorskip("safetensors", reason="needs the models extra")
 from synthetic_samples import packed  # noqa: E402
 
 from mlcharge_flows.cli.app import app  # noqa: E402
-from mlcharge_flows.density.fourier import regrid  # noqa: E402
+from mlcharge_flows.density.grid import regrid  # noqa: E402
 from mlcharge_flows.models.charge3net.config import DIFFERENCE_SCALE  # noqa: E402
 from mlcharge_flows.models.charge3net.field import DensityField  # noqa: E402
 from mlcharge_flows.models.checkpoint import read_checkpoint  # noqa: E402

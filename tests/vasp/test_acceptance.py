@@ -23,10 +23,10 @@ def density():
 
 
 @pytest.fixture
-def verdict(tmp_path, density):
-    """Judge a file: a density to write, or a change of the text of a good one."""
+def acceptance(tmp_path, density):
+    """VASP's reaction to a file: a density to write, or a change of the text of a good one."""
 
-    def judge(content, **expected):
+    def accepted(content, **expected):
         path = tmp_path / "CHGCAR"
         write_chgcar(path, content if isinstance(content, Density) else density)
         if callable(content):
@@ -39,34 +39,34 @@ def verdict(tmp_path, density):
         }
         return chgcar_acceptance(path, **(defaults | expected))
 
-    return judge
+    return accepted
 
 
-def test_good_file_is_used_and_echoes_its_comment(verdict, density):
-    found = verdict(density)
+def test_good_file_is_used_and_echoes_its_comment(acceptance, density):
+    found = acceptance(density)
     assert found.readable
-    assert found.used
+    assert found.read_by_vasp
     assert found.messages == ("charge-density read from file: superposition",)
-    assert found.notes == ()
+    assert found.warnings == ()
 
 
 def test_missing_file(tmp_path):
     found = chgcar_acceptance(tmp_path / "CHGCAR")
     assert not found.readable
-    assert not found.used
+    assert not found.read_by_vasp
     assert found.messages == ("WARNING: chargedensity file is incomplete",)
 
 
-def test_truncated_grid(verdict):
-    found = verdict(lambda text: text[:800])
-    assert (found.readable, found.used) == (False, False)
+def test_truncated_grid(acceptance):
+    found = acceptance(lambda text: text[:800])
+    assert (found.readable, found.read_by_vasp) == (False, False)
     assert found.messages == ("WARNING: chargedensity file is incomplete",)
-    assert "CHGCAR" in found.notes[0]
+    assert "CHGCAR" in found.warnings[0]
 
 
-def test_other_grid(verdict, density):
-    found = verdict(density, shape=(4, 5, 8))
-    assert (found.readable, found.used) == (True, False)
+def test_other_grid(acceptance, density):
+    found = acceptance(density, shape=(4, 5, 8))
+    assert (found.readable, found.read_by_vasp) == (True, False)
     assert found.messages == ("WARNING: dimensions on CHGCAR file are different",)
 
 
@@ -80,65 +80,65 @@ def test_other_grid(verdict, density):
         (lambda t: re.sub(r"\naug(.*  2 )", r"\n\naug\1", t), 2),
     ],
 )
-def test_bad_records_drop_the_whole_density(verdict, change, ion):
-    found = verdict(change)
-    assert (found.readable, found.used) == (True, False)
+def test_bad_records_drop_the_whole_density(acceptance, change, ion):
+    found = acceptance(change)
+    assert (found.readable, found.read_by_vasp) == (True, False)
     assert found.messages == (f"RD_RHO_PAW: ion  {ion} data corrupt", MISSING)
     assert found.density.n_electrons == pytest.approx(2.0)
 
 
-def test_records_of_other_data_sets(verdict, density):
-    found = verdict(density, channels=[(0, 0, 1), (0, 0, 1, 1)])
-    assert not found.used
+def test_records_of_other_data_sets(acceptance, density):
+    found = acceptance(density, channels=[(0, 0, 1), (0, 0, 1, 1)])
+    assert not found.read_by_vasp
     assert found.messages == ("RD_RHO_PAW: ion  2 data corrupt", MISSING)
-    assert "needs 33" in found.notes[0]
+    assert "needs 33" in found.warnings[0]
 
 
-def test_other_number_of_ions(verdict, density):
+def test_other_number_of_ions(acceptance, density):
     one = Crystal(CRYSTAL.lattice, ("Li",), np.zeros((1, 3)))
-    found = verdict(density, crystal=one, channels=CHANNELS[:1])
-    assert not found.used
-    assert "2 ions" in found.notes[0]
+    found = acceptance(density, crystal=one, channels=CHANNELS[:1])
+    assert not found.read_by_vasp
+    assert "2 ions" in found.warnings[0]
 
 
-def test_what_vasp_does_not_say_is_noted(verdict, density):
+def test_what_vasp_does_not_say_is_noted(acceptance, density):
     shifted = Crystal(4 * np.eye(3), ("Li", "H"), CRYSTAL.positions + 0.01)
-    found = verdict(density, crystal=shifted, n_electrons=3.0)
-    assert found.used
-    notes = " ".join(found.notes)
+    found = acceptance(density, crystal=shifted, n_electrons=3.0)
+    assert found.read_by_vasp
+    notes = " ".join(found.warnings)
     for word in ("elements", "lattice", "moved", "electrons"):
         assert word in notes
 
 
-def test_positions_equal_up_to_the_headers_digits_and_lattice_vectors(verdict, density):
+def test_positions_equal_up_to_the_headers_digits_and_lattice_vectors(acceptance, density):
     same = Crystal(CRYSTAL.lattice, CRYSTAL.symbols, CRYSTAL.positions - 1 + 3e-7)
-    assert verdict(density, crystal=same).notes == ()
+    assert acceptance(density, crystal=same).warnings == ()
 
 
-def test_magnetization_messages(verdict, density):
+def test_magnetization_messages(acceptance, density):
     spin = Magnetization(density.total / 2, density.augmentation, np.zeros(2))
-    read = verdict(replace(density, magnetization=spin), spin_polarized=True)
+    read = acceptance(replace(density, magnetization=spin), spin_polarized=True)
     assert read.messages[1] == "magnetization density read from file 1"
-    atoms = verdict(density, spin_polarized=True)
-    assert atoms.used
+    atoms = acceptance(density, spin_polarized=True)
+    assert atoms.read_by_vasp
     assert atoms.messages[1] == "magnetization density of overlapping atoms calculated"
-    assert len(verdict(density).messages) == 1
+    assert len(acceptance(density).messages) == 1
 
 
 def test_vasp_does_not_unpack(tmp_path, density):
     write_chgcar(tmp_path / "x.gz", density)
     packed = chgcar_acceptance(tmp_path / "x.gz")
-    assert packed.used
-    (note,) = packed.notes
+    assert packed.read_by_vasp
+    (note,) = packed.warnings
     assert "unpack it for VASP" in note
     (tmp_path / "x.gz").rename(tmp_path / "CHGCAR")
     plain = chgcar_acceptance(tmp_path / "CHGCAR")
-    assert (plain.used, plain.notes) == (False, packed.notes)
+    assert (plain.read_by_vasp, plain.warnings) == (False, packed.warnings)
     assert plain.messages == ("WARNING: chargedensity file is incomplete",)
     assert plain.density.n_electrons == pytest.approx(2.0)
 
 
-def test_vasp_can_hang_on_a_cut_magnetization(verdict, density, tmp_path):
+def test_vasp_can_hang_on_a_cut_magnetization(acceptance, density, tmp_path):
     spin = Magnetization(density.total / 2, density.augmentation, np.zeros(2))
     whole = replace(density, magnetization=spin)
     write_chgcar(tmp_path / "whole", whole)
@@ -146,7 +146,7 @@ def test_vasp_can_hang_on_a_cut_magnetization(verdict, density, tmp_path):
     second = max(n for n, line in enumerate(lines) if line.split() == ["4", "5", "6"])
 
     def hangs(text):
-        return any("VASP can hang" in note for note in verdict(lambda _: text).notes)
+        return any("VASP can hang" in line for line in acceptance(lambda _: text).warnings)
 
     for end in range(second + 1, len(lines)):
         assert hangs("".join(lines[:end]))
@@ -157,4 +157,30 @@ def test_vasp_can_hang_on_a_cut_magnetization(verdict, density, tmp_path):
 
 def test_unknown_expectations_are_not_checked(tmp_path, density):
     write_chgcar(tmp_path / "CHGCAR", density)
-    assert chgcar_acceptance(tmp_path / "CHGCAR").used
+    assert chgcar_acceptance(tmp_path / "CHGCAR").read_by_vasp
+
+
+def test_a_non_collinear_file_is_no_start_of_a_collinear_run(vasp_samples):
+    found = chgcar_acceptance(vasp_samples / "co_noncollinear_layout/CHGCAR.gz")
+    assert found.readable
+    assert not found.read_by_vasp
+    assert found.messages == ()
+    (warning,) = found.warnings
+    assert "the density is non-collinear; a collinear run cannot start from it" in warning
+    assert len(found.density.augmentation[0]) == 138
+
+
+def test_four_blocks_are_non_collinear(tmp_path, density):
+    spin = Magnetization(density.total / 2, density.augmentation, np.zeros(2))
+    write_chgcar(tmp_path / "CHGCAR", replace(density, magnetization=spin))
+    lines = (tmp_path / "CHGCAR").read_text().splitlines(keepends=True)
+    second = max(n for n, line in enumerate(lines) if line.split() == ["4", "5", "6"])
+    (tmp_path / "CHGCAR").write_text("".join(lines + 2 * lines[second:]))
+    found = chgcar_acceptance(tmp_path / "CHGCAR")
+    assert (found.readable, found.read_by_vasp) == (True, False)
+    assert "a third block: the density is non-collinear" in found.warnings[0]
+
+
+def test_a_file_without_final_line_end_is_read(acceptance, density):
+    assert acceptance(lambda text: text[:-1]).read_by_vasp
+    assert not acceptance(lambda text: text[:-2]).read_by_vasp

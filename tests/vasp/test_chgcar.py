@@ -13,12 +13,22 @@ from mlcharge_flows.vasp.chgcar import (
     ChgcarError,
     IncompleteGridError,
     MagnetizationError,
+    NonCollinearError,
     OccupancyError,
     read_chgcar,
     write_chgcar,
 )
 
-CASES = ["al", "li_nospin", "li_spin", "lih", "nacl", "si2_aiida", "si_g0w0_static"]
+CASES = [
+    "al",
+    "li_nospin",
+    "li_spin",
+    "lih",
+    "nacl",
+    "si2_aiida",
+    "si_g0w0_static",
+    "si_spin_vasp6",
+]
 
 
 def density_of(n_ions=2, shape=(4, 3, 6), spin=False, seed=0):
@@ -199,6 +209,12 @@ def title(text, ion, block=0):
     return [m.start() for m in re.finditer(f"augmentation occupancies{ion:4d}", text)][block]
 
 
+def imaginary(text):
+    """The occupancies of ion 1 as those of their imaginary part."""
+    real = text[title(text, 1) : title(text, 2)]
+    return real.replace("occupancies", "occupancies (imaginary part)")
+
+
 DEFECTS = {
     "empty": (lambda t: "", IncompleteGridError, "inside its header"),
     "header only": (lambda t: t[:100], IncompleteGridError, "inside its header"),
@@ -232,6 +248,11 @@ DEFECTS = {
         lambda t: t.replace("occupancies   2", "occupancies   3", 1),
         OccupancyError,
         "bad title",
+    ),
+    "imaginary after real": (
+        lambda t: t[: title(t, 2)] + imaginary(t) + t[title(t, 2) :],
+        NonCollinearError,
+        "before ion 2: the density is non-collinear",
     ),
     "imaginary": (
         lambda t: t.replace("occupancies   1", "occupancies (imaginary part)   1", 1),
@@ -274,6 +295,28 @@ def test_defects_are_refused_in_one_line_that_names_the_file(chgcar, defect):
         read_chgcar(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_without_final_line_end_is_whole(chgcar, tmp_path):
+    path, text = chgcar
+    path.write_text(text[:-1])
+    write_chgcar(tmp_path / "again", read_chgcar(path))
+    assert (tmp_path / "again").read_text() == text
+    path.write_text(text[:-2])
+    with pytest.raises(MagnetizationError, match="too early"):
+        read_chgcar(path)
+
+
+def test_negative_zeros_keep_their_sign(tmp_path):
+    density = density_of(spin=True)
+    density.total[0, 0, 0] = density.magnetization.grid[1, 0, 0] = -0.0
+    density.augmentation[0][3] = density.magnetization.moments[1] = -0.0
+    write_chgcar(tmp_path / "CHGCAR", density)
+    text = (tmp_path / "CHGCAR").read_text()
+    assert text.count(" -.00000000000E+00") == 2
+    assert text.count(" -0.0000000E+00") == text.count(" -0.000000000000E+00\n") == 1
+    write_chgcar(tmp_path / "again", read_chgcar(tmp_path / "CHGCAR"))
+    assert (tmp_path / "again").read_text() == text
 
 
 @pytest.mark.parametrize("cut", range(0, 2000, 97))
@@ -322,7 +365,7 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch
         yield b"some lines\n"
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mlcharge_flows.vasp.chgcar_writer.grid_text", full_disk)
+    monkeypatch.setattr("mlcharge_flows.vasp.chgcar.format_grid", full_disk)
     with pytest.raises(OSError, match="No space left"):
         write_chgcar(tmp_path / "CHGCAR", density_of(seed=1))
     assert [p.name for p in tmp_path.iterdir()] == ["CHGCAR"]

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from mlcharge_flows.vasp.chgcar_header import echoed_comment
-from mlcharge_flows.vasp.stdout import read_start
+from mlcharge_flows.vasp.stdout import read_density_messages
 
 ECHO = " charge-density read from file: learned 3f2a                            \n"
 MAIN = " entering main loop\n"
@@ -18,7 +18,7 @@ def start(tmp_path):
     def write(text: str):
         path = tmp_path / "vasp.out"
         path.write_text(text)
-        return read_start(path)
+        return read_density_messages(path)
 
     return write
 
@@ -34,7 +34,7 @@ def start(tmp_path):
     ],
 )
 def test_real_runs(vasp_samples, name, provenance, comment, magnetization):
-    messages = read_start(vasp_samples / name)
+    messages = read_density_messages(vasp_samples / name)
     assert messages.provenance == provenance
     assert messages.comment == comment
     assert messages.magnetization == magnetization
@@ -59,7 +59,7 @@ def test_the_first_word_that_vasp_echoes_proves_a_comment(vasp_samples, name, tm
     assert [line.strip() for line in echoed] == [echoed_comment("unknown system")] * len(echoed)
     token = "mlcharge-learned-0123456789abcdef"
     (tmp_path / "vasp.out").write_text(text.replace("unknown", f"{echoed_comment(token):<7}"))
-    messages = read_start(tmp_path / "vasp.out")
+    messages = read_density_messages(tmp_path / "vasp.out")
     assert (messages.provenance, messages.comment) == ("chgcar", token)
 
 

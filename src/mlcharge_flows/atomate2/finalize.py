@@ -14,7 +14,7 @@ from monty.os.path import zpath
 
 from mlcharge_flows.atomate2.provenance import StartRecord
 from mlcharge_flows.vasp.chgcar_header import header_comment
-from mlcharge_flows.vasp.stdout import read_start
+from mlcharge_flows.vasp.stdout import read_density_messages
 
 if TYPE_CHECKING:
     from mlcharge_flows.sources.start import StartDocument
@@ -41,7 +41,7 @@ def conclude(folder: Path) -> StartRecord | None:
         return None
     stdout = Path(zpath(folder / "vasp.out"))
     if stdout.is_file():
-        messages = read_start(stdout)
+        messages = read_density_messages(stdout)
         record.started_from, record.warnings = messages.provenance, list(messages.warnings)
         if record.orbitals_inherited and messages.provenance == "atoms":
             # Nothing about a CHGCAR: VASP made the density from the orbitals that it has.

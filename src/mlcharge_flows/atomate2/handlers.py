@@ -20,7 +20,7 @@ from mlcharge_flows.atomate2.finalize import is_comment, set_aside
 from mlcharge_flows.atomate2.provenance import StartRecord
 from mlcharge_flows.vasp.incar import read_incar
 from mlcharge_flows.vasp.oszicar import IonicStep, read_oszicar
-from mlcharge_flows.vasp.stdout import read_start
+from mlcharge_flows.vasp.stdout import read_density_messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,7 +129,7 @@ def _runs_from_its_start(folder: Path) -> bool:
     record, stdout = StartRecord.read(folder), folder / "vasp.out"
     if record is None or record.start is None or not _may_restart(record) or not stdout.is_file():
         return False
-    messages = read_start(stdout)
+    messages = read_density_messages(stdout)
     return messages.provenance == "chgcar" and is_comment(messages.comment, record.start)
 
 

@@ -41,16 +41,22 @@ def inspect(
         exit_with_error(
             "--incar and --potcar need --poscar too: grid and channels depend on the cell"
         )
-    verdict = chgcar_acceptance(chgcar, **_run_inputs(poscar, incar, potcar))
-    if verdict.density is not None:
-        for name, value in _facts(verdict.density):
+    acceptance = chgcar_acceptance(chgcar, **_run_inputs(poscar, incar, potcar))
+    if acceptance.density is not None:
+        for name, value in _facts(acceptance.density):
             typer.echo(f"{name:<16}{value}")
-    for note in verdict.notes:
-        typer.echo(f"{'note':<16}{note}")
-    for message in verdict.messages:
+    for warning in acceptance.warnings:
+        typer.echo(f"{'note':<16}{warning}")
+    for message in acceptance.messages:
         typer.echo(f"{'VASP would say':<16}{message}")
-    typer.echo(f"{'and start from':<16}{'this file' if verdict.used else 'atoms (ICHARG=1)'}")
-    if not verdict.used:
+    if acceptance.read_by_vasp:
+        density = "this file"
+    elif acceptance.messages:
+        density = "atoms (ICHARG=1)"
+    else:
+        density = "not known what: the file is of another kind of run"
+    typer.echo(f"{'and start from':<16}{density}")
+    if not acceptance.read_by_vasp:
         raise typer.Exit(1)
 
 

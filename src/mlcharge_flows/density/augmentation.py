@@ -1,8 +1,8 @@
-r"""On-site PAW occupancies of one ion as VASP's CHGCAR stores them: a flat, rotatable record.
+r"""Augmentation occupancies of an ion as VASP's CHGCAR stores them, and their irreps layout.
 
-For projector channels :math:`a = (i_a, l_a)` in POTCAR order, the record holds for every pair
-:math:`a \le b` and every :math:`L = |l_a-l_b|, |l_a-l_b|+2, \ldots, l_a+l_b` the components
-M = -L..L of
+For projector channels :math:`a = (i_a, l_a)` in POTCAR order, the flat array of an ion holds for
+every pair :math:`a \le b` and every :math:`L = |l_a-l_b|, |l_a-l_b|+2, \ldots, l_a+l_b` the
+components M = -L..L of
 
 .. math::
     \rho^{ab}_{LM} = (2 - \delta_{ab}) \sum_{mm'} D_{am,bm'}
@@ -11,10 +11,16 @@ M = -L..L of
 with D the atomic density matrix in real harmonics. The on-site density is then
 :math:`\sum_{a \le b} \phi_a(r) \phi_b(r) \sum_{LM} \rho^{ab}_{LM} Y_{LM}`; parts with odd
 :math:`l_a + l_b + L` cannot contribute to it and are not stored. Length, order and normalization
-were measured on real files (see ``docs``): the L = 0 value is
+were measured on real files: the L = 0 value is
 :math:`(2-\delta_{ab}) \sum_m D_{am,bm} / \sqrt{4\pi}`.
 
-Everywhere below, ``channels`` lists l of each channel, such as ``(0, 0, 1, 1)``.
+Everywhere below, ``channels`` lists l of each channel, such as ``(0, 0, 1, 1)``, and occupancies
+are in electrons.
+
+References
+----------
+G. Kresse and D. Joubert, Phys. Rev. B 59, 1758 (1999): on-site density and compensation charges.
+VASP forum, topic 19662: number of occupancies.
 """
 
 from __future__ import annotations
@@ -33,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class Block(NamedTuple):
-    """Where the 2L+1 components of one channel pair and one L lie in a record.
+    """Where the 2L+1 components of one channel pair and one L lie in the array of an ion.
 
     Parameters
     ----------
@@ -42,7 +48,7 @@ class Block(NamedTuple):
     L
         Degree of the density component.
     start
-        Index of the component M = -L; the block is ``record[start : start + 2 * L + 1]``.
+        Index of the component M = -L; the block is ``occupancies[start : start + 2 * L + 1]``.
     """
 
     a: int
@@ -52,7 +58,7 @@ class Block(NamedTuple):
 
 
 def blocks(channels: Sequence[int]) -> tuple[Block, ...]:
-    """Blocks of a record, in order.
+    """Blocks of the augmentation occupancies of an ion, in order.
 
     Parameters
     ----------
@@ -67,7 +73,7 @@ def blocks(channels: Sequence[int]) -> tuple[Block, ...]:
     Raises
     ------
     ValueError
-        If a channel is negative.
+        A channel has a negative l.
     """
     return _blocks(tuple(channels))
 
@@ -88,7 +94,7 @@ def _blocks(channels: tuple[int, ...]) -> tuple[Block, ...]:
 
 
 def n_occupancies(channels: Sequence[int]) -> int:
-    """Count the values in a record.
+    """Number of augmentation occupancies of an ion.
 
     Parameters
     ----------
@@ -110,7 +116,7 @@ def n_occupancies(channels: Sequence[int]) -> int:
 
 
 def labels(channels: Sequence[int]) -> list[tuple[int, int, int, int]]:
-    """Name every value of a record.
+    """Indices of every augmentation occupancy of an ion.
 
     Parameters
     ----------
@@ -120,7 +126,7 @@ def labels(channels: Sequence[int]) -> list[tuple[int, int, int, int]]:
     Returns
     -------
     list of tuple
-        (a, b, L, M) in record order.
+        Channels a and b, L and M of each, in order.
 
     Examples
     --------
@@ -132,7 +138,7 @@ def labels(channels: Sequence[int]) -> list[tuple[int, int, int, int]]:
 
 
 def irreps(channels: Sequence[int]) -> str:
-    """Write a record as a direct sum of irreps of O(3), in e3nn's notation.
+    """Irreps of O(3) that augmentation occupancies are a direct sum of, in e3nn's notation.
 
     Parameters
     ----------
@@ -142,7 +148,11 @@ def irreps(channels: Sequence[int]) -> str:
     Returns
     -------
     str
-        Irreps in record order. The components are e3nn's when its coordinates are (y, z, x).
+        Irreps in order. The components are those of e3nn when its coordinates are (y, z, x).
+
+    References
+    ----------
+    M. Geiger and T. Smidt, e3nn: Euclidean neural networks, arXiv:2207.09453.
 
     Examples
     --------
@@ -155,7 +165,7 @@ def irreps(channels: Sequence[int]) -> str:
 
 
 def from_matrix(matrix: np.ndarray, channels: Sequence[int]) -> np.ndarray:
-    """Couple an atomic density matrix to a record.
+    """Augmentation occupancies of an atomic density matrix.
 
     Parameters
     ----------
@@ -168,12 +178,12 @@ def from_matrix(matrix: np.ndarray, channels: Sequence[int]) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        The record, shape (n_occupancies,).
+        Shape (n_occupancies,).
 
     Raises
     ------
     ValueError
-        If the matrix does not have the size that the channels ask for.
+        The matrix does not have the size that the channels ask for.
 
     Examples
     --------
@@ -192,23 +202,23 @@ def from_matrix(matrix: np.ndarray, channels: Sequence[int]) -> np.ndarray:
             f"density matrix has shape {matrix.shape}, channels {tuple(channels)} need ({n}, {n})"
         )
     matrix = (matrix + matrix.T) / 2
-    record = np.empty(n_occupancies(channels))
+    occupancies = np.empty(n_occupancies(channels))
     for a, b, L, start in blocks(channels):
         pair = matrix[spans[a], spans[b]]
         coupled = np.einsum("ij,ijM->M", pair, gaunt(channels[a], channels[b], L))
-        record[start : start + 2 * L + 1] = (1 if a == b else 2) * coupled
-    return record
+        occupancies[start : start + 2 * L + 1] = (1 if a == b else 2) * coupled
+    return occupancies
 
 
-def to_matrix(record: np.ndarray, channels: Sequence[int]) -> np.ndarray:
-    """Uncouple a record to the density matrix of the same density.
+def to_matrix(occupancies: np.ndarray, channels: Sequence[int]) -> np.ndarray:
+    """Atomic density matrix of augmentation occupancies.
 
-    The inverse of :func:`from_matrix` on matrices without odd la + lb + L parts, which is all that
-    a density can tell.
+    The inverse of :func:`from_matrix` on matrices without parts of odd la + lb + L, which do not
+    contribute to a density.
 
     Parameters
     ----------
-    record
+    occupancies
         Shape (n_occupancies,).
     channels
         l of each channel.
@@ -221,9 +231,9 @@ def to_matrix(record: np.ndarray, channels: Sequence[int]) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the record does not have the length that the channels ask for.
+        The number of occupancies is not that of the channels.
     """
-    record = _checked(record, channels)
+    occupancies = _checked(occupancies, channels)
     spans = _spans(channels)
     n = spans[-1].stop if spans else 0
     matrix = np.zeros((n, n))
@@ -231,19 +241,19 @@ def to_matrix(record: np.ndarray, channels: Sequence[int]) -> np.ndarray:
         coupling = gaunt(channels[a], channels[b], L)
         # The couplings to different (L, M) are orthogonal, with a norm that M does not change.
         norm = np.sum(coupling[:, :, 0] ** 2) * (1 if a == b else 2)
-        pair = coupling @ record[start : start + 2 * L + 1] / norm
+        pair = coupling @ occupancies[start : start + 2 * L + 1] / norm
         matrix[spans[a], spans[b]] += pair
         if a != b:
             matrix[spans[b], spans[a]] += pair.T
     return matrix
 
 
-def rotate(record: np.ndarray, channels: Sequence[int], rotation: np.ndarray) -> np.ndarray:
-    """Give the record of the same ion in the rotated crystal.
+def rotate(occupancies: np.ndarray, channels: Sequence[int], rotation: np.ndarray) -> np.ndarray:
+    """Augmentation occupancies of the same ion in the rotated crystal.
 
     Parameters
     ----------
-    record
+    occupancies
         Shape (n_occupancies,).
     channels
         l of each channel.
@@ -253,28 +263,28 @@ def rotate(record: np.ndarray, channels: Sequence[int], rotation: np.ndarray) ->
     Returns
     -------
     numpy.ndarray
-        The rotated record.
+        Shape (n_occupancies,).
 
     Raises
     ------
     ValueError
-        If the record does not fit the channels or the matrix is not orthogonal.
+        The number of occupancies is not that of the channels, or the matrix is not orthogonal.
     """
-    record = _checked(record, channels)
-    rotated = np.empty_like(record)
+    occupancies = _checked(occupancies, channels)
+    rotated = np.empty_like(occupancies)
     wigner = {L: rotation_matrix(L, rotation) for L in {block.L for block in blocks(channels)}}
     for _, _, L, start in blocks(channels):
         part = slice(start, start + 2 * L + 1)
-        rotated[part] = wigner[L] @ record[part]
+        rotated[part] = wigner[L] @ occupancies[part]
     return rotated
 
 
-def truncate(record: np.ndarray, channels: Sequence[int], lmaxmix: int) -> np.ndarray:
-    """Set the components with L > LMAXMIX to zero, as VASP does when it writes a record.
+def truncate(occupancies: np.ndarray, channels: Sequence[int], lmaxmix: int) -> np.ndarray:
+    """Set the components with L > LMAXMIX to zero, as VASP does when it writes a CHGCAR.
 
     Parameters
     ----------
-    record
+    occupancies
         Shape (n_occupancies,).
     channels
         l of each channel.
@@ -284,19 +294,23 @@ def truncate(record: np.ndarray, channels: Sequence[int], lmaxmix: int) -> np.nd
     Returns
     -------
     numpy.ndarray
-        The truncated record; its length does not change.
+        Shape (n_occupancies,).
 
     Raises
     ------
     ValueError
-        If the record does not fit the channels.
+        The number of occupancies is not that of the channels.
+
+    References
+    ----------
+    VASP wiki, LMAXMIX, https://www.vasp.at/wiki/index.php/LMAXMIX.
     """
     kept = np.array([lmaxmix >= L for _, _, L, _ in labels(channels)], dtype=bool)
-    return np.where(kept, _checked(record, channels), 0.0)
+    return np.where(kept, _checked(occupancies, channels), 0.0)
 
 
-def atomic_occupancies(channels: Sequence[int], occupancies: np.ndarray) -> np.ndarray:
-    """Record of a free, spherical atom: L = 0 only.
+def atomic_occupancies(channels: Sequence[int], electrons: np.ndarray) -> np.ndarray:
+    """Augmentation occupancies of a free, spherical atom: L = 0 only.
 
     The value is (2 - delta_ab) (2l+1) Q_ab / sqrt(4 pi) for channels of equal l.
 
@@ -304,29 +318,29 @@ def atomic_occupancies(channels: Sequence[int], occupancies: np.ndarray) -> np.n
     ----------
     channels
         l of each channel.
-    occupancies
+    electrons
         Q, electrons per m, shape (channels, channels): ``uccopancies in atom`` of a POTCAR.
 
     Returns
     -------
     numpy.ndarray
-        The record.
+        Shape (n_occupancies,).
 
     Raises
     ------
     ValueError
-        If `occupancies` does not have one row and column per channel.
+        `electrons` does not have one row and column per channel.
     """
-    occupancies = np.asarray(occupancies, dtype=float)
+    electrons = np.asarray(electrons, dtype=float)
     n = len(channels)
-    if occupancies.shape != (n, n):
-        raise ValueError(f"atomic occupancies have shape {occupancies.shape}, expected ({n}, {n})")
-    record = np.zeros(n_occupancies(channels))
+    if electrons.shape != (n, n):
+        raise ValueError(f"atomic occupancies have shape {electrons.shape}, expected ({n}, {n})")
+    occupancies = np.zeros(n_occupancies(channels))
     for a, b, L, start in blocks(channels):
         if L == 0:
-            q = (occupancies[a, b] + occupancies[b, a]) / 2
-            record[start] = (1 if a == b else 2) * (2 * channels[a] + 1) * q / sqrt(4 * pi)
-    return record
+            q = (electrons[a, b] + electrons[b, a]) / 2
+            occupancies[start] = (1 if a == b else 2) * (2 * channels[a] + 1) * q / sqrt(4 * pi)
+    return occupancies
 
 
 def _spans(channels: Sequence[int]) -> list[slice]:
@@ -335,11 +349,12 @@ def _spans(channels: Sequence[int]) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(ends)]
 
 
-def _checked(record: np.ndarray, channels: Sequence[int]) -> np.ndarray:
-    record = np.asarray(record, dtype=float)
+def _checked(occupancies: np.ndarray, channels: Sequence[int]) -> np.ndarray:
+    occupancies = np.asarray(occupancies, dtype=float)
     n = n_occupancies(channels)
-    if record.shape != (n,):
+    if occupancies.shape != (n,):
         raise ValueError(
-            f"occupancy record has shape {record.shape}, channels {tuple(channels)} need ({n},)"
+            f"augmentation occupancies have shape {occupancies.shape}, channels "
+            f"{tuple(channels)} need ({n},)"
         )
-    return record
+    return occupancies

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +24,11 @@ class Crystal:
         Element of each ion.
     positions
         Fractional coordinates, shape (n, 3).
+
+    Raises
+    ------
+    ValueError
+        The lattice or the positions have another shape.
 
     Examples
     --------
@@ -49,13 +57,18 @@ class Crystal:
             )
 
     @classmethod
-    def from_structure(cls, structure: Any) -> Self:
+    def from_structure(cls, structure: Structure) -> Self:
         """Ions of a pymatgen Structure, in its order and without oxidation states.
 
         Parameters
         ----------
         structure
             Ordered structure.
+
+        Returns
+        -------
+        Crystal
+            Its lattice and ions.
         """
         symbols = tuple(site.specie.symbol for site in structure)
         return cls(structure.lattice.matrix, symbols, structure.frac_coords)
@@ -75,5 +88,5 @@ class Crystal:
 
     @property
     def species(self) -> tuple[tuple[str, int], ...]:
-        """Runs of equal ions, as a POSCAR lists them."""
+        """Element and number of each run of equal ions, as a POSCAR lists them."""
         return tuple((symbol, len(list(run))) for symbol, run in groupby(self.symbols))

@@ -1,4 +1,4 @@
-"""A complete electronic start: the density on a grid and the on-site PAW occupancies."""
+"""A complete initial density: valence charge on a grid, and augmentation occupancies."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ class Magnetization:
     ----------
     grid
         Up minus down, in electrons per cubic angstrom, index order (x, y, z).
-    occupancies
-        On-site occupancies of up minus down, one record per ion, or None.
+    augmentation
+        Augmentation occupancies of up minus down, one array per ion, or None.
     moments
-        The moment line of a spin-polarized CHGCAR, one value per ion: the *input* MAGMOM.
+        The moment line of a spin-polarized CHGCAR, one value per ion in Bohr magnetons: the *input*
+        MAGMOM.
     """
 
     grid: np.ndarray
@@ -33,10 +34,10 @@ class Magnetization:
 
 @dataclass(frozen=True, eq=False)
 class Density:
-    """A valence charge density and the PAW occupancies that belong to it.
+    """A valence charge density and the augmentation occupancies that belong to it.
 
     The grid holds what VASP's CHGCAR holds: smooth pseudo density plus compensation charge. It
-    integrates to NELECT and may be negative near nuclei; nothing here clips it.
+    integrates to NELECT and may be negative near nuclei; negative values are kept.
 
     Parameters
     ----------
@@ -44,13 +45,19 @@ class Density:
         The ions.
     total
         Electrons per cubic angstrom on the fine grid, index order (x, y, z), points at i/n.
-    occupancies
-        One flat record per ion in VASP's order (see :mod:`mlcharge_flows.density.augmentation`),
-        or None where the file has none.
+    augmentation
+        Augmentation occupancies of each ion in VASP's order (layout:
+        :mod:`mlcharge_flows.density.augmentation`), or None where the file has none.
     magnetization
         The spin part, or None.
     comment
-        First line of the file; VASP echoes it when it reads the density, so it carries the proof.
+        First line of the file. VASP echoes its first word when it reads the density.
+
+    Raises
+    ------
+    ValueError
+        The grid is not three-dimensional, the number of ions differs, or the magnetization is on
+        another grid.
     """
 
     crystal: Crystal
@@ -64,7 +71,8 @@ class Density:
             raise ValueError(f"the grid has {self.total.ndim} dimensions, expected 3")
         if self.augmentation is not None and len(self.augmentation) != len(self.crystal):
             raise ValueError(
-                f"{len(self.augmentation)} occupancy records for {len(self.crystal)} ions"
+                f"augmentation occupancies of {len(self.augmentation)} ions, the crystal has "
+                f"{len(self.crystal)}"
             )
         if self.magnetization is not None and self.magnetization.grid.shape != self.total.shape:
             raise ValueError("total and magnetization are on different grids")
@@ -82,24 +90,25 @@ class Density:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over ions, grid and occupancies (not the comment), in hexadecimal.
+        """SHA-256 over ions, grids and augmentation occupancies, in hexadecimal.
 
-        Put its first digits in the comment: VASP's echo of that line then names the density.
+        The comment is left out: it may hold the first digits of the fingerprint, so that VASP's
+        echo of the comment identifies the density.
         """
         digest = sha256(repr((self.crystal.symbols, self.total.shape)).encode())
         grids = [self.crystal.lattice, self.crystal.positions, self.total]
-        records = [*(self.augmentation or ())]
+        occupancies = [*(self.augmentation or ())]
         if self.magnetization is not None:
             grids.append(self.magnetization.grid)
-            records += self.magnetization.augmentation or ()
-        for array in [*grids, *records]:
+            occupancies += self.magnetization.augmentation or ()
+        for array in [*grids, *occupancies]:
             digest.update(np.ascontiguousarray(array, dtype="<f8").data)
         return digest.hexdigest()
 
     def scaled_to(self, n_electrons: float) -> Self:
         """Multiply the total grid so that it integrates to a number of electrons.
 
-        Occupancies and magnetization stay as they are.
+        Augmentation occupancies and magnetization stay as they are.
 
         Parameters
         ----------
@@ -114,7 +123,7 @@ class Density:
         Raises
         ------
         ValueError
-            If the grid holds no electrons to scale.
+            The integral of the grid is zero or not finite.
 
         Examples
         --------

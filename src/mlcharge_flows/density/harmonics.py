@@ -183,4 +183,5 @@ def rotation_matrix(degree: int, rotation: np.ndarray) -> np.ndarray:
     points, weights = sphere_quadrature(2 * degree)
     before = real_harmonics(degree, points)[degree]
     after = real_harmonics(degree, points @ rotation.T)[degree]
-    return np.einsum("p,pa,pb->ab", weights, after, before)
+    matrix: np.ndarray = np.einsum("p,pa,pb->ab", weights, after, before)
+    return matrix

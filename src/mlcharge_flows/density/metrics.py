@@ -1,4 +1,4 @@
-"""How far a density is from a reference."""
+"""Errors of a density against a reference."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mlcharge_flows.density.density import Density
 
 
 def nmae(density: np.ndarray, reference: np.ndarray) -> float:
     """Normalized mean absolute error over the full grid, in percent.
 
-    100 sum |rho - rho_ref| / sum |rho_ref|, the measure of ChargE3Net and its successors.
+    100 sum |rho - rho_ref| / sum |rho_ref|.
 
     Parameters
     ----------
@@ -30,7 +28,11 @@ def nmae(density: np.ndarray, reference: np.ndarray) -> float:
     Raises
     ------
     ValueError
-        If the grids differ or the reference is zero everywhere.
+        The grids differ, or the reference is zero everywhere.
+
+    References
+    ----------
+    T. Koker et al., npj Comput. Mater. 10, 161 (2024).
 
     Examples
     --------
@@ -42,77 +44,44 @@ def nmae(density: np.ndarray, reference: np.ndarray) -> float:
     return 100.0 * _relative_error(density, reference)
 
 
-def occupancy_errors(
-    records: Sequence[np.ndarray], reference: Sequence[np.ndarray]
-) -> tuple[float, ...]:
-    """Relative error of the on-site occupancies of each ion.
+def error_removed(predicted: Density, baseline: Density, reference: Density) -> tuple[float, float]:
+    """Fraction of the error of a baseline that a prediction removes: grid, and occupancies.
 
-    sum |value - ref| / sum |ref| over one record: dimensionless, 0 where both records are zero.
+    1 - |predicted - reference|_1 / |baseline - reference|_1 is 1 for a perfect prediction, 0 for
+    one as far off as the baseline, and negative for a worse one. The number of electronic steps
+    that an initial density saves depends on this fraction more than on the error itself.
 
     Parameters
     ----------
-    records, reference
-        One record per ion.
+    predicted, baseline, reference
+        Densities of the same crystal on the same grid; the baseline is usually the superposition of
+        free atoms.
 
     Returns
     -------
-    tuple of float
-        One error per ion.
+    grid : float
+        Fraction for the density on the grid.
+    augmentation : float
+        Fraction for the augmentation occupancies of all ions together; NaN if one of the three
+        densities has none.
 
     Raises
     ------
     ValueError
-        If the number of ions or the length of a record differs.
+        Grids or numbers of occupancies differ, or the baseline equals the reference.
     """
-    if len(records) != len(reference):
-        raise ValueError(f"{len(records)} occupancy records, the reference has {len(reference)}")
-    errors = []
-    for ion, (record, expected) in enumerate(zip(records, reference, strict=True), start=1):
-        if not np.any(expected) and not np.any(record) and np.shape(record) == np.shape(expected):
-            errors.append(0.0)
-            continue
-        try:
-            errors.append(_relative_error(record, expected))
-        except ValueError as error:
-            raise ValueError(f"ion {ion}: {error}") from None
-    return tuple(errors)
-
-
-def error_removed(predicted: Density, start: Density, reference: Density) -> tuple[float, float]:
-    """Share of a start's error that a prediction removes, from the grid and from the occupancies.
-
-    1 - |predicted - reference|_1 / |start - reference|_1: 1 for a perfect prediction, 0 for one
-    that is as far off as the start, negative for a worse one. This share, rather than the error
-    itself, decides how many electronic steps a start saves.
-
-    Parameters
-    ----------
-    predicted, start, reference
-        Densities of the same crystal on the same grid; `start` is usually the superposition of
-        atoms.
-
-    Returns
-    -------
-    tuple of float
-        Share for the grid, and share for all occupancy records together; NaN for the latter if one
-        of the three has no occupancies.
-
-    Raises
-    ------
-    ValueError
-        If grids or records do not match, or the start has no error to remove.
-    """
-    grid = _share_removed(predicted.total, start.total, reference.total)
-    records = (predicted.augmentation, start.augmentation, reference.augmentation)
-    if any(group is None for group in records):
+    grid = _fraction_removed(predicted.total, baseline.total, reference.total)
+    augmentations = (predicted.augmentation, baseline.augmentation, reference.augmentation)
+    if any(one is None for one in augmentations):
         return grid, float("nan")
-    return grid, _share_removed(*(np.concatenate(group) for group in records if group is not None))
+    flat = [np.concatenate(one) for one in augmentations if one is not None]
+    return grid, _fraction_removed(*flat)
 
 
-def _share_removed(predicted: np.ndarray, start: np.ndarray, reference: np.ndarray) -> float:
-    before = _relative_error(start, reference)
+def _fraction_removed(predicted: np.ndarray, baseline: np.ndarray, reference: np.ndarray) -> float:
+    before = _relative_error(baseline, reference)
     if before == 0.0:
-        raise ValueError("the start equals the reference: there is no error to remove")
+        raise ValueError("the baseline equals the reference: there is no error to remove")
     return 1.0 - _relative_error(predicted, reference) / before
 
 

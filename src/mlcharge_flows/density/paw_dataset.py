@@ -44,7 +44,8 @@ class PartialWaves:
 
     References
     ----------
-    G. Kresse and D. Joubert, Phys. Rev. B 59, 1758 (1999), eqs. 8, 26 and 27.
+    P. E. Bloechl, Phys. Rev. B 50, 17953 (1994); G. Kresse and D. Joubert, Phys. Rev. B 59, 1758
+    (1999).
     """
 
     r: np.ndarray
@@ -228,7 +229,8 @@ class PawDataset:
         """
         q = self.q
         bessel = np.sinc(np.outer(r, q) / pi)
-        return np.trapezoid(self._known_form_factor * bessel * q**2, q) / (2 * pi**2)
+        integral: np.ndarray = np.trapezoid(self._known_form_factor * bessel * q**2, q)
+        return integral / (2 * pi**2)
 
     @property
     def _identity(self) -> tuple[object, ...]:

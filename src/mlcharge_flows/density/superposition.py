@@ -5,6 +5,10 @@ r"""The superposition of free atoms, VASP's default initial density (ICHARG = 2)
         \sum_{s} f_s(|\mathbf G|) \sum_{j \in s} e^{-i \mathbf G \cdot \mathbf R_j}
 
 with the form factor :math:`f_s` (electrons) of element s, :math:`f_s(0) = Z_{val}`.
+
+References
+----------
+VASP wiki, ICHARG, https://www.vasp.at/wiki/index.php/ICHARG.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import numpy as np
 from scipy import fft
 
 from mlcharge_flows.density.density import Density
-from mlcharge_flows.density.fourier import half_frequencies
+from mlcharge_flows.density.grid import half_frequencies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.paw_dataset import PawDataset
 
 _POINTS_AT_ONCE = 1 << 16
-"""Waves of which form and structure factors are held in memory."""
+"""G vectors whose form and structure factors are held in memory."""
 
 
 def superpose(
@@ -33,11 +37,11 @@ def superpose(
     shape: Sequence[int],
     comment: str = "superposition of atoms",
 ) -> Density:
-    """Superpose free atoms on a grid, with their on-site occupancies.
+    """Superpose free atoms on a grid, with their augmentation occupancies.
 
     The integral is the sum of the valence electrons because only G = 0 contributes to it and every
-    form factor equals ZVAL there; nothing is rescaled afterwards. Waves at the Nyquist frequency
-    of an even grid are left out, as in VASP: a shifted atom cannot be represented there.
+    form factor equals ZVAL there; nothing is rescaled afterwards. Components at the Nyquist
+    frequency of an even grid are left out, as in VASP: a shifted atom cannot be represented there.
 
     Parameters
     ----------
@@ -53,7 +57,7 @@ def superpose(
     Returns
     -------
     Density
-        In e/angstrom^3, with one occupancy record per ion.
+        In electrons/angstrom^3, with augmentation occupancies.
 
     Raises
     ------
@@ -67,24 +71,24 @@ def superpose(
     nx, ny, nz = (int(n) for n in shape)
     if min(nx, ny, nz) < 1:
         raise ValueError(f"grid {(nx, ny, nz)} has an axis without points")
-    waves = np.zeros((nx, ny, nz // 2 + 1), dtype=complex)
+    spectrum = np.zeros((nx, ny, nz // 2 + 1), dtype=complex)
     for symbol in dict.fromkeys(crystal.symbols):
         sites = crystal.positions[[s == symbol for s in crystal.symbols]]
-        _add_element(waves, crystal.reciprocal, sites, datasets[symbol], nz)
+        _add_element(spectrum, crystal.reciprocal, sites, datasets[symbol], nz)
     for axis, n in enumerate((nx, ny, nz)):
         if n % 2 == 0:
-            np.moveaxis(waves, axis, 0)[n // 2] = 0.0
-    total = fft.irfftn(waves, s=(nx, ny, nz), overwrite_x=True)
+            np.moveaxis(spectrum, axis, 0)[n // 2] = 0.0
+    total = fft.irfftn(spectrum, s=(nx, ny, nz), overwrite_x=True)
     total *= nx * ny * nz / crystal.volume
-    records = tuple(np.array(datasets[s].atomic_occupancies) for s in crystal.symbols)
-    return Density(crystal, total, records, comment=comment)
+    augmentation = tuple(np.array(datasets[s].atomic_occupancies) for s in crystal.symbols)
+    return Density(crystal, total, augmentation, comment=comment)
 
 
 def _add_element(
-    waves: np.ndarray, reciprocal: np.ndarray, sites: np.ndarray, dataset: PawDataset, nz: int
+    spectrum: np.ndarray, reciprocal: np.ndarray, sites: np.ndarray, dataset: PawDataset, nz: int
 ) -> None:
     """Add f(|G|) S(G) of one element to the half spectrum, some planes of G at a time."""
-    hx, hy, hz = half_frequencies((*waves.shape[:2], nz))
+    hx, hy, hz = half_frequencies((*spectrum.shape[:2], nz))
     # The structure factor of a plane is one matrix product over the sites: the phases separate.
     phase_x, phase_y, phase_z = (
         np.exp(-2j * np.pi * np.outer(h, sites[:, axis])) for axis, h in enumerate((hx, hy, hz))
@@ -102,4 +106,4 @@ def _add_element(
         h = hx[some, None, None]
         q = np.sqrt(np.maximum(plane + slope * h + metric[0, 0] * h * h, 0.0))
         factors = (phase_x[some, None] * phase_y) @ phase_z.T
-        waves[some] += dataset.form_factor_at(q) * factors
+        spectrum[some] += dataset.form_factor_at(q) * factors

@@ -28,7 +28,7 @@ from gpaw.core.atom_arrays import AtomArraysLayout
 
 from mlcharge_flows.density.augmentation import from_matrix, to_matrix, truncate
 from mlcharge_flows.density.density import Density
-from mlcharge_flows.density.fourier import regrid
+from mlcharge_flows.density.grid import regrid
 
 if TYPE_CHECKING:
     from gpaw.core import UGDesc

@@ -62,8 +62,8 @@ def initial_density(folder: Path, inputs: Inputs) -> tuple[Density, list[str]]:
         n_electrons=inputs.n_electrons,
         channels=[dataset.channels for dataset in inputs.dataset_of_ion],
     )
-    messages = [*acceptance.messages, *(f"gpaw-vasp: {note}" for note in acceptance.notes)]
-    if acceptance.used and acceptance.density is not None:
+    messages = [*acceptance.messages, *(f"gpaw-vasp: {line}" for line in acceptance.warnings)]
+    if acceptance.read_by_vasp and acceptance.density is not None:
         return _at_ions(_mixed_part(acceptance.density, inputs), inputs), messages
     if inputs.settings.fixed_density:
         raise UnsupportedInputError("; ".join([NOT_READ, *messages]))

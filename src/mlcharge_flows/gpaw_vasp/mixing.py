@@ -37,7 +37,7 @@ from gpaw.mixer.metric import BaseMetric
 from scipy import fft
 
 from mlcharge_flows.density.augmentation import from_matrix
-from mlcharge_flows.density.fourier import half_frequencies
+from mlcharge_flows.density.grid import half_frequencies
 from mlcharge_flows.gpaw_vasp.plane_waves import HBAR2_OVER_2M
 
 if TYPE_CHECKING:

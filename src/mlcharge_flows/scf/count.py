@@ -23,13 +23,13 @@ from mlcharge_flows.scf.run_files import RunFiles, RunFilesError, count_ions
 from mlcharge_flows.vasp.incar import read_incar
 from mlcharge_flows.vasp.oszicar import read_oszicar
 from mlcharge_flows.vasp.outcar import EDIFF, Outcar, read_outcar
-from mlcharge_flows.vasp.stdout import read_start
+from mlcharge_flows.vasp.stdout import read_density_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mlcharge_flows.vasp.oszicar import IonicStep, Oszicar
-    from mlcharge_flows.vasp.stdout import StartMessages
+    from mlcharge_flows.vasp.stdout import DensityMessages
 
 T = TypeVar("T")
 
@@ -95,7 +95,7 @@ def count_run(
 def _count(run: ScfRun, files: RunFiles) -> str | None:
     """Fill in what the files tell; the cause of a failure, or None."""
     problems: list[str] = []
-    messages = _read(read_start, files.stdout, problems)
+    messages = _read(read_density_messages, files.stdout, problems)
     if messages and messages.errors and not messages.entered:
         # Whatever else lies in the folder is of an earlier run.
         run.warnings = list(messages.warnings)
@@ -153,7 +153,7 @@ def _fill_steps(run: ScfRun, outcar: Outcar, oszicar: IonicStep | None) -> None:
     run.wall_time = outcar.elapsed
 
 
-def _fill_provenance(run: ScfRun, outcar: Outcar, messages: StartMessages | None) -> None:
+def _fill_provenance(run: ScfRun, outcar: Outcar, messages: DensityMessages | None) -> None:
     """Initial density: OUTCAR can refute what standard output says, never replace it."""
     if messages:
         run.started_from, run.echoed_comment = messages.provenance, messages.comment

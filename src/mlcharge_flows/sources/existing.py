@@ -11,7 +11,7 @@ from atomate2.utils.path import strip_hostname
 from monty.os.path import zpath
 
 from mlcharge_flows.density.augmentation import n_occupancies
-from mlcharge_flows.density.fourier import regrid
+from mlcharge_flows.density.grid import regrid
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.sources.start import StartError, StartMaker
 from mlcharge_flows.sources.superposition import superposed

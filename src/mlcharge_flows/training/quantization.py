@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import fft
 
-from mlcharge_flows.density.fourier import half_frequencies
+from mlcharge_flows.density.grid import half_frequencies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from mlcharge_flows.density.fourier import regrid
+from mlcharge_flows.density.grid import regrid
 from mlcharge_flows.models.superres.config import PRESETS, SuperResConfig
 from mlcharge_flows.models.superres.image import Image
 from mlcharge_flows.models.superres.model import regrid_neutral

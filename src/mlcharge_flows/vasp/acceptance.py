@@ -1,7 +1,13 @@
-"""What VASP would do with a CHGCAR: the messages it prints, and whether it starts from the file.
+"""What VASP would do with a CHGCAR: the messages it prints, and whether it uses the density.
 
-VASP drops the whole density, and starts from atoms without stopping (ICHARG=1), as soon as the
-grid differs or one occupancy record is unreadable. Only its standard output tells.
+VASP drops the whole density, and superposes atoms without stopping (ICHARG = 1), as soon as the
+grid differs or the augmentation occupancies of one ion are unreadable. Only its standard output
+says so.
+
+References
+----------
+VASP wiki, ICHARG, https://www.vasp.at/wiki/index.php/ICHARG; custodian issue 24, pymatgen issue
+709 and pymatgen-core issue 131 (messages about files that VASP could not read).
 """
 
 from __future__ import annotations
@@ -14,13 +20,14 @@ import numpy as np
 
 from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.vasp.chgcar import (
+    GZIP,
     ChgcarError,
     MagnetizationError,
+    NonCollinearError,
     OccupancyError,
     read_chgcar,
 )
 from mlcharge_flows.vasp.chgcar_header import echoed_comment
-from mlcharge_flows.vasp.chgcar_reader import GZIP
 
 if TYPE_CHECKING:
     import os
@@ -31,40 +38,40 @@ if TYPE_CHECKING:
 
 INCOMPLETE = "WARNING: chargedensity file is incomplete"
 OTHER_GRID = "WARNING: dimensions on CHGCAR file are different"
-CORRUPT_RECORD = "RD_RHO_PAW: ion{ion:3d} data corrupt"
+CORRUPT_OCCUPANCIES = "RD_RHO_PAW: ion{ion:3d} data corrupt"
 NO_OCCUPANCIES = "WARNING: PAW occupancies are missing on CHGCAR"
 READ = "charge-density read from file: {comment}"
 MAGNETIZATION_READ = "magnetization density read from file 1"
 MAGNETIZATION_OF_ATOMS = "magnetization density of overlapping atoms calculated"
 
-#: Six decimals are all that a CHGCAR's header has: fractional coordinates, and angstrom.
 HEADER_PRECISION = 2e-6
-_ELECTRONS = 1e-3
+"""Precision of a CHGCAR's header, which has six decimals: fractional coordinates, and angstrom."""
+_ELECTRON_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
 class Acceptance:
-    """Verdict on one file.
+    """VASP's reaction to one file.
 
     Parameters
     ----------
     readable
         Whether the file holds a whole total density, be it gzipped.
-    used
-        Whether VASP would start from it with ICHARG=1.
+    read_by_vasp
+        Whether VASP would use it as initial density with ICHARG = 1.
     messages
-        Lines that VASP would print.
-    notes
-        What VASP would not say but a person should know: the exact defect, another structure,
-        another number of electrons.
+        Lines that VASP would print; none where its reaction is not known.
+    warnings
+        What VASP would not say: the exact defect, another structure, another number of electrons,
+        a non-collinear density.
     density
         What the file holds, as far as it is readable.
     """
 
     readable: bool
-    used: bool
+    read_by_vasp: bool
     messages: tuple[str, ...]
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     density: Density | None = None
 
 
@@ -77,17 +84,17 @@ def chgcar_acceptance(
     channels: Sequence[Sequence[int]] | None = None,
     spin_polarized: bool = False,
 ) -> Acceptance:
-    """Judge a CHGCAR as a run with these inputs would.
+    """Predict what a collinear run with these inputs makes of a CHGCAR.
 
     Parameters
     ----------
     path
-        The file. A gzipped one is judged as if unpacked if its name ends in ``.gz``; under any
-        other name VASP would open it, and understand nothing.
+        The file. A gzipped one counts as unpacked if its name ends in ``.gz``; under any other name
+        VASP would open it, and understand nothing.
     crystal
         Ions of the POSCAR; None leaves this, as each of the following, unchecked.
     shape
-        The run's fine grid.
+        The run's fine grid (NGXF, NGYF, NGZF).
     n_electrons
         NELECT.
     channels
@@ -98,44 +105,47 @@ def chgcar_acceptance(
     Returns
     -------
     Acceptance
-        The verdict; defects of the file are never raised.
+        VASP's reaction; defects of the file are never raised.
     """
     density: Density
     defects: tuple[str, ...] = ()
-    notes: list[str] = []
+    warnings: list[str] = []
     try:
         density = read_chgcar(path)
     except OccupancyError as error:
         density, defects = error.density, _corrupt(error.ion)
-        notes.append(str(error))
+        warnings.append(str(error))
+    except NonCollinearError as error:
+        reason = f"{error}; a collinear run cannot start from it"
+        return Acceptance(True, False, (), (reason,), error.density)
     except MagnetizationError as error:
         density = error.density
-        notes.append(str(error))
+        warnings.append(str(error))
         if error.cut:
-            notes.append("VASP can hang on a magnetization that is cut: mend or remove it")
+            warnings.append("VASP can hang on a magnetization that is cut: mend or remove it")
     except (ChgcarError, OSError) as error:
         return Acceptance(False, False, (INCOMPLETE,), (str(error),))
 
     if _gzipped(path):
-        notes.append("the file is gzipped: unpack it for VASP")
+        warnings.append("the file is gzipped: unpack it for VASP")
         if Path(path).suffix != ".gz":  # VASP opens it, under the name that it has
-            return Acceptance(True, False, (INCOMPLETE,), tuple(notes), density)
+            return Acceptance(True, False, (INCOMPLETE,), tuple(warnings), density)
     if crystal is not None and len(crystal) != len(density.crystal):
-        note = f"the file holds {len(density.crystal)} ions, the run {len(crystal)}"
-        return Acceptance(True, False, (INCOMPLETE,), (*notes, note), density)
-    notes += _differences(density, crystal, n_electrons)
+        reason = f"the file holds {len(density.crystal)} ions, the run {len(crystal)}"
+        return Acceptance(True, False, (INCOMPLETE,), (*warnings, reason), density)
+    warnings += _differences(density, crystal, n_electrons)
     if shape is not None and tuple(shape) != density.shape:
-        notes.append(f"grid {density.shape} on the file, {tuple(shape)} in the run")
-        return Acceptance(True, False, (OTHER_GRID,), tuple(notes), density)
+        warnings.append(f"grid {density.shape} on the file, {tuple(shape)} in the run")
+        return Acceptance(True, False, (OTHER_GRID,), tuple(warnings), density)
     if not defects:
-        defects, reasons = _record_defects(density, channels)
-        notes += reasons
+        defects, reasons = _occupancy_defects(density, channels)
+        warnings += reasons
     if defects:
-        return Acceptance(True, False, defects, tuple(notes), density)
+        return Acceptance(True, False, defects, tuple(warnings), density)
     messages = [READ.format(comment=echoed_comment(density.comment))]
     if spin_polarized:
         messages.append(MAGNETIZATION_READ if density.magnetization else MAGNETIZATION_OF_ATOMS)
-    return Acceptance(True, True, tuple(messages), tuple(notes), density)
+    return Acceptance(True, True, tuple(messages), tuple(warnings), density)
 
 
 def _gzipped(path: str | os.PathLike[str]) -> bool:
@@ -144,32 +154,33 @@ def _gzipped(path: str | os.PathLike[str]) -> bool:
 
 
 def _corrupt(ion: int) -> tuple[str, str]:
-    return CORRUPT_RECORD.format(ion=ion), NO_OCCUPANCIES
+    return CORRUPT_OCCUPANCIES.format(ion=ion), NO_OCCUPANCIES
 
 
-def _record_defects(
+def _occupancy_defects(
     density: Density, channels: Sequence[Sequence[int]] | None
 ) -> tuple[tuple[str, ...], list[str]]:
     if density.augmentation is None:
         return _corrupt(1), ["the file has no occupancies"]
-    for ion, record in enumerate(density.augmentation):
-        expected = len(record) if channels is None else n_occupancies(channels[ion])
-        if len(record) != expected:
-            reason = f"ion {ion + 1} has {len(record)} occupancies, its data set needs {expected}"
+    for ion, occupancies in enumerate(density.augmentation):
+        n = len(occupancies)
+        expected = n if channels is None else n_occupancies(channels[ion])
+        if n != expected:
+            reason = f"ion {ion + 1} has {n} occupancies, its data set needs {expected}"
             return _corrupt(ion + 1), [reason]
     return (), []
 
 
 def _differences(density: Density, crystal: Crystal | None, n_electrons: float | None) -> list[str]:
-    notes = []
+    warnings = []
     if crystal is not None:
         if crystal.symbols != density.crystal.symbols:
-            notes.append("the file lists other elements than the run")
+            warnings.append("the file lists other elements than the run")
         if np.max(np.abs(crystal.lattice - density.crystal.lattice)) > HEADER_PRECISION:
-            notes.append("the file has another lattice than the run")
+            warnings.append("the file has another lattice than the run")
         moved = crystal.positions - density.crystal.positions
         if np.max(np.abs(moved - np.rint(moved)), initial=0.0) > HEADER_PRECISION:
-            notes.append("ions have moved: VASP adds the change of the atoms' superposition")
-    if n_electrons is not None and abs(density.n_electrons - n_electrons) > _ELECTRONS:
-        notes.append(f"the file holds {density.n_electrons:.4f} electrons, not {n_electrons:g}")
-    return notes
+            warnings.append("ions have moved: VASP adds the change of the atoms' superposition")
+    if n_electrons is not None and abs(density.n_electrons - n_electrons) > _ELECTRON_TOLERANCE:
+        warnings.append(f"the file holds {density.n_electrons:.4f} electrons, not {n_electrons:g}")
+    return warnings

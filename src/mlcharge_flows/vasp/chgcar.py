@@ -1,13 +1,12 @@
-"""VASP's CHGCAR: charge density, PAW occupancies and, for spin-polarized runs, magnetization.
+"""CHGCAR: charge density, augmentation occupancies and, of spin-polarized runs, magnetization.
 
-The file holds rho * V_cell with x running fastest; both exist only in its reader and writer. A
-density is in electrons per cubic angstrom and indexed (x, y, z). Reading is strict, because VASP
-is: a record that is one number short makes it drop the whole density.
+The file holds rho * V_cell with x running fastest; both exist only here. A density is in electrons
+per cubic angstrom and indexed (x, y, z). Reading is strict, because VASP is: one missing number in
+the augmentation occupancies makes it drop the whole density. Files are written byte for byte as
+VASP writes them.
 
 >>> import numpy as np, tempfile
 >>> from mlcharge_flows.density.crystal import Crystal
->>> from mlcharge_flows.density.density import Density
->>> from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
 >>> lithium = Crystal(3 * np.eye(3), ("Li",), np.zeros((1, 3)))
 >>> density = Density(lithium, np.full((4, 4, 4), 1 / 27), (np.zeros(15),), comment="bcc Li")
 >>> with tempfile.NamedTemporaryFile(suffix="CHGCAR") as file:
@@ -15,27 +14,384 @@ is: a record that is one number short makes it drop the whole density.
 ...     again = read_chgcar(file.name)
 >>> again.comment, round(again.n_electrons, 9)
 ('bcc Li', 1.0)
+
+References
+----------
+VASP wiki, CHGCAR, https://www.vasp.at/wiki/index.php/CHGCAR.
 """
 
-from mlcharge_flows.vasp.chgcar_errors import (
-    ChgcarError,
-    IncompleteGridError,
-    MagnetizationError,
-    OccupancyError,
-)
-from mlcharge_flows.vasp.chgcar_header import COMMENT_LENGTH, echoed_comment, header_comment
-from mlcharge_flows.vasp.chgcar_reader import ChgcarDensity, read_chgcar
-from mlcharge_flows.vasp.chgcar_writer import write_chgcar
+from __future__ import annotations
 
-__all__ = [
-    "COMMENT_LENGTH",
-    "ChgcarDensity",
-    "ChgcarError",
-    "IncompleteGridError",
-    "MagnetizationError",
-    "OccupancyError",
-    "echoed_comment",
-    "header_comment",
-    "read_chgcar",
-    "write_chgcar",
-]
+import gzip
+import io
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from mlcharge_flows.density.density import Density, Magnetization
+from mlcharge_flows.errors import MlchargeError, one_line
+from mlcharge_flows.io import atomic_path
+from mlcharge_flows.vasp.chgcar_blocks import format_grid, format_rows, read_block
+from mlcharge_flows.vasp.chgcar_header import format_header, header_length, parse_header
+from mlcharge_flows.vasp.fortran import parse_floats
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+
+GZIP = b"\x1f\x8b"
+"""First bytes of every gzip archive."""
+
+_TITLE = b"augmentation occupancies"
+
+
+class ChgcarError(MlchargeError, ValueError):
+    """A CHGCAR that cannot be read; one line that names the file and the defect."""
+
+
+class IncompleteGridError(ChgcarError):
+    """The file ends, or stops making sense, before the last grid value."""
+
+
+class OccupancyError(ChgcarError):
+    """The total density is whole, but the augmentation occupancies of an ion are not.
+
+    Parameters
+    ----------
+    message
+        What is wrong.
+    ion
+        Number of the first ion concerned, counted from 1.
+    density
+        What was read before it: the density without augmentation occupancies.
+    """
+
+    def __init__(self, message: str, ion: int, density: Density) -> None:
+        super().__init__(message)
+        self.ion = ion
+        self.density = density
+
+
+class MagnetizationError(ChgcarError):
+    """Total density and augmentation occupancies are whole, but no magnetization follows.
+
+    Parameters
+    ----------
+    message
+        What is wrong.
+    density
+        What was read before it: the density without magnetization.
+    cut
+        Whether the file ends where it goes wrong.
+    """
+
+    def __init__(self, message: str, density: Density, cut: bool = False) -> None:
+        super().__init__(message)
+        self.density = density
+        self.cut = cut
+
+
+class NonCollinearError(MagnetizationError):
+    """A non-collinear density: imaginary parts of occupancies, or more than two blocks."""
+
+
+@dataclass(frozen=True, eq=False)
+class ChgcarDensity(Density):
+    """A density with the layout of the file it came from, so that rewriting does not change it.
+
+    Parameters
+    ----------
+    header
+        Lines before the grid dimensions. The writer uses them as long as they still describe the
+        crystal and the comment.
+    padded
+        Whether the last incomplete line of the grid ends with blanks, as VASP leaves it.
+    """
+
+    header: tuple[str, ...] = ()
+    padded: bool = True
+
+
+def read_chgcar(path: str | os.PathLike[str]) -> ChgcarDensity:
+    """Read a CHGCAR, without spin or collinear, plain or gzipped.
+
+    Headers of VASP 5 to 6.5, all styles of Fortran's numbers, Unix and Windows line ends are read,
+    and a file whose last line has no end. A file without augmentation occupancies (CHG, or a
+    prediction of another program) has ``augmentation=None``.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    ChgcarDensity
+        Density in electrons/angstrom^3. The grid is a view in Fortran memory order.
+
+    Raises
+    ------
+    ChgcarError
+        The file is truncated or malformed, holds NaN, infinities or overflow stars, lacks
+        augmentation occupancies, or is non-collinear. Subclasses tell a broken grid
+        (:class:`IncompleteGridError`), occupancies (:class:`OccupancyError`), magnetization
+        (:class:`MagnetizationError`) and non-collinear files (:class:`NonCollinearError`) apart.
+    OSError
+        The file cannot be opened.
+    """
+    path = Path(path)
+    try:
+        with _opened(path) as file:
+            return _parse(file)
+    except ChgcarError as error:
+        error.args = (f"{path}: {error}",)
+        raise
+
+
+def _opened(path: Path) -> BinaryIO:
+    file = path.open("rb")
+    if file.peek(2)[:2] != GZIP:
+        return file
+    with file:
+        try:
+            return io.BytesIO(gzip.decompress(file.read()))
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            raise IncompleteGridError("the gzip archive is damaged or truncated") from None
+
+
+def _parse(file: BinaryIO) -> ChgcarDensity:
+    header = _parse_header_lines(file)
+    crystal = parse_header(header)
+    total, padded = _parse_grid(file, _dimensions(file.readline()), crystal.volume)
+    comment = header[0].rstrip()
+    density = ChgcarDensity(crystal, total, comment=comment, header=header, padded=padded)
+    # Numbers instead of a title: a file without occupancies that goes on to the magnetization.
+    if not _at_end(file) and not _is_number_line(_peek(file)):
+        density = replace(density, augmentation=_parse_augmentation(file, density))
+    if _is_imaginary(_peek(file)):
+        raise NonCollinearError(
+            "imaginary augmentation occupancies: the density is non-collinear", density
+        )
+    if not _at_end(file):
+        density = replace(density, magnetization=_parse_magnetization(file, density))
+    return density
+
+
+def _peek(file: BinaryIO) -> bytes:
+    """Give the next line without moving."""
+    position = file.tell()
+    line = file.readline()
+    file.seek(position)
+    return line
+
+
+def _at_end(file: BinaryIO) -> bool:
+    """Tell whether nothing but blanks follows."""
+    position = file.tell()
+    rest = file.read(4096)
+    file.seek(position)
+    return not rest.strip()
+
+
+def _parse_header_lines(file: BinaryIO) -> tuple[str, ...]:
+    def text() -> str:
+        line = file.readline(4096)
+        if not line.endswith(b"\n"):
+            raise ValueError("the file ends inside its header")
+        return line.decode("ascii", "replace").rstrip("\r\n")
+
+    try:
+        lines = [text() for _ in range(7)]
+        lines += [text() for _ in range(header_length(lines) - len(lines))]
+        parse_header(lines)
+    except ValueError as error:
+        raise IncompleteGridError(str(error)) from None
+    if lines[-1].strip():
+        raise IncompleteGridError(f"line {len(lines)} should be blank: {lines[-1].strip()[:40]!r}")
+    return tuple(lines)
+
+
+def _dimensions(line: bytes) -> tuple[int, int, int]:
+    words = line.split()
+    if len(words) != 3 or not all(word.isdigit() and int(word) > 0 for word in words):
+        raise IncompleteGridError(f"expected three grid dimensions, found {_quoted(line)}")
+    nx, ny, nz = (int(word) for word in words)
+    return nx, ny, nz
+
+
+def _quoted(line: bytes) -> str:
+    if not line:
+        return "the end of the file"
+    text = one_line(line[:40].decode("ascii", "replace")) if line.strip() else ""
+    return repr(text) if text else "a blank line"
+
+
+def _parse_grid(
+    file: BinaryIO, shape: tuple[int, int, int], volume: float
+) -> tuple[np.ndarray, bool]:
+    """Read one grid, and whether its last line is padded if it is incomplete."""
+    count = shape[0] * shape[1] * shape[2]
+    try:
+        values, padded = read_block(file, count)
+    except EOFError:
+        raise IncompleteGridError(f"the file ends before the last of {count} grid values") from None
+    except MemoryError:
+        raise IncompleteGridError(f"grid {shape} does not fit into memory") from None
+    except ValueError as error:
+        raise IncompleteGridError(f"grid values: {error}") from None
+    values /= volume
+    return values.reshape(shape, order="F"), padded or count % 5 == 0
+
+
+def _parse_augmentation(file: BinaryIO, density: Density) -> tuple[np.ndarray, ...]:
+    """Augmentation occupancies of all ions."""
+    occupancies: list[np.ndarray] = []
+    for ion in range(1, len(density.crystal) + 1):
+        if occupancies and _is_imaginary(_peek(file)):
+            raise NonCollinearError(
+                f"imaginary occupancies before ion {ion}: the density is non-collinear", density
+            )
+        try:
+            occupancies.append(_parse_ion(file, ion))
+        except ValueError as error:
+            raise OccupancyError(f"occupancies of ion {ion}: {error}", ion, density) from None
+    return tuple(occupancies)
+
+
+def _is_imaginary(line: bytes) -> bool:
+    return line.startswith(_TITLE) and b"imaginary" in line
+
+
+def _parse_ion(file: BinaryIO, ion: int) -> np.ndarray:
+    """Title and augmentation occupancies of one ion."""
+    line = file.readline()
+    title = line.rstrip()
+    if not title.startswith(_TITLE):
+        raise ValueError(f"found {_quoted(line)} instead")
+    if _is_imaginary(title):
+        raise ValueError("an imaginary part: non-collinear densities are not supported")
+    # The two integers have four columns each and touch each other from ion 1000 on.
+    number, length = title[len(_TITLE) : -4].strip(), title[-4:].strip()
+    if not length.isdigit() or (number != str(ion).encode() and not number.startswith(b"*")):
+        raise ValueError(f"bad title {_quoted(line)}")
+    return _parse_rows(file, int(length))
+
+
+def _parse_rows(file: BinaryIO, count: int) -> np.ndarray:
+    """Read the numbers of one ion, or the moments."""
+    try:
+        return read_block(file, count)[0] if count else np.empty(0)
+    except EOFError:
+        raise ValueError(f"the file ends too early for {count} values") from None
+
+
+def _is_number_line(line: bytes) -> bool:
+    try:
+        return len(parse_floats(line)) > 0
+    except ValueError:
+        return False
+
+
+def _parse_magnetization(file: BinaryIO, density: Density) -> Magnetization:
+    n_ions = len(density.crystal)
+    moments = np.zeros(n_ions)  # CHG files have none, and VASP does not use them
+    try:
+        if b"." in _peek(file):
+            moments = _parse_rows(file, n_ions)
+        elif density.augmentation is not None:
+            raise ValueError("the line of moments is missing")
+        shape = _dimensions(file.readline())
+        if shape != density.shape:
+            raise ValueError(f"it is on grid {shape}, the density on {density.shape}")
+        grid, _ = _parse_grid(file, shape, density.crystal.volume)
+        augmentation = None
+        if density.augmentation is not None:
+            augmentation = _parse_augmentation(file, density)
+    except NonCollinearError:
+        raise
+    except ValueError as error:
+        cut = _at_end(file)
+        raise MagnetizationError(f"magnetization: {error}", density, cut) from None
+    if not _at_end(file):
+        raise NonCollinearError("a third block: the density is non-collinear", density)
+    return Magnetization(grid, augmentation, moments)
+
+
+def write_chgcar(path: str | os.PathLike[str], density: Density) -> None:
+    """Write a CHGCAR as VASP writes it, byte for byte.
+
+    The file appears under its name only when it is whole: it is written beside it and renamed.
+
+    Parameters
+    ----------
+    path
+        The file; gzipped if the name ends in ``.gz``.
+    density
+        What to write. The integral is written as it is: nothing is rescaled. VASP keeps 40
+        characters of the comment.
+
+    Raises
+    ------
+    ChgcarError
+        The density or an occupancy is not finite.
+    OSError
+        The folder cannot be written to or is full; no partial file remains.
+    """
+    path = Path(path)
+    arrays = [density.total, *(density.augmentation or ())]
+    if (magnetization := density.magnetization) is not None:
+        arrays += [magnetization.grid, magnetization.moments, *(magnetization.augmentation or ())]
+    if not all(np.all(np.isfinite(array)) for array in arrays):
+        raise ChgcarError(f"{path}: not written, the density holds NaN or infinite values")
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        _write_pieces(file, density, compressed=path.name.endswith(".gz"))
+
+
+def _write_pieces(file: BinaryIO, density: Density, compressed: bool) -> None:
+    if not compressed:
+        file.writelines(_pieces(density))
+        return
+    # No name and no time inside: equal densities make equal files.
+    with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as packed:
+        for piece in _pieces(density):
+            packed.write(piece)
+
+
+def _pieces(density: Density) -> Iterator[bytes]:
+    yield "".join(f"{line}\n" for line in _header_lines(density)).encode()
+    padded = density.padded if isinstance(density, ChgcarDensity) else True
+    volume = density.crystal.volume
+    yield from _block(density.total, volume, density.augmentation, padded)
+    if (magnetization := density.magnetization) is not None:
+        yield format_rows(magnetization.moments, 20, 12)
+        yield from _block(magnetization.grid, volume, magnetization.augmentation, padded)
+
+
+def _header_lines(density: Density) -> Sequence[str]:
+    kept = density.header if isinstance(density, ChgcarDensity) else ()
+    if kept and kept[0].rstrip() == density.comment:
+        crystal = parse_header(kept)
+        same = crystal.symbols == density.crystal.symbols and all(
+            np.array_equal(a, b)
+            for a, b in (
+                (crystal.lattice, density.crystal.lattice),
+                (crystal.positions, density.crystal.positions),
+            )
+        )
+        if same:
+            return kept
+    return format_header(density.crystal, density.comment)
+
+
+def _block(
+    grid: np.ndarray, volume: float, augmentation: Sequence[np.ndarray] | None, padded: bool
+) -> Iterator[bytes]:
+    yield ("".join(f"{n:5d}" for n in grid.shape) + "\n").encode()
+    for lines in format_grid(grid.ravel(order="F") * volume):
+        yield lines if padded else lines.replace(b"  \n", b"\n")
+    for ion, occupancies in enumerate(augmentation or (), start=1):
+        yield _TITLE + f"{ion:4d}{len(occupancies):4d}\n".encode()
+        yield format_rows(occupancies, 15, 7)

@@ -1,9 +1,13 @@
-"""What VASP says on standard output about the density it starts from.
+"""VASP's messages on standard output about its initial density.
 
-INCAR tells what was asked for and OUTCAR repeats it; only the messages tell what happened. VASP
-echoes the first line of a CHGCAR that it accepts, so that line carries the proof of which file
-was read. A CHGCAR that it cannot use is dropped as a whole, with a warning, and the run goes on
-from the superposition of atomic densities (ICHARG = 1) or stops (ICHARG = 11).
+The INCAR holds what was asked for and the OUTCAR repeats it; only these messages show what
+happened. VASP echoes the first word of the first line of a CHGCAR that it accepts, which so proves
+which file was read. A CHGCAR that it cannot use is dropped as a whole, with a warning, and the run
+goes on from the superposition of atomic densities (ICHARG = 1) or stops (ICHARG = 11).
+
+References
+----------
+VASP wiki, ICHARG, https://www.vasp.at/wiki/index.php/ICHARG; standard outputs of real runs.
 """
 
 from __future__ import annotations
@@ -36,17 +40,17 @@ _FIRST_STEP = re.compile(r"\s*[A-Z]{2,4}\s*:\s+1\s")
 
 
 @dataclass(frozen=True)
-class StartMessages:
-    """The messages of a run up to its first electronic step.
+class DensityMessages:
+    """Messages of a run about its initial density, up to its first electronic step.
 
     Parameters
     ----------
     comment
-        First line of the CHGCAR that was read, stripped; None if none was.
+        VASP's echo of the first line of the CHGCAR that was read, stripped; None if none was.
     magnetization
-        Where the spin density came from; None if nothing was said (no spin).
+        Origin of the spin density; None without such a message (no spin).
     warnings
-        Messages about a CHGCAR that was not, or badly, read.
+        Messages about a CHGCAR that was not read, or not wholly.
     errors
         Lines that VASP marks as errors.
     entered
@@ -61,11 +65,11 @@ class StartMessages:
 
     @property
     def provenance(self) -> Provenance:
-        """Density that the run started from.
+        """Origin of the initial density: ``chgcar``, ``atoms`` or ``unknown``.
 
-        ``chgcar`` takes an echoed comment and no complaint about any part of the file. A run that
-        entered the main loop without that started from atoms (or from orbitals, ICHARG = 0: not
-        from a CHGCAR either). A run that stopped before is ``unknown``.
+        It is ``chgcar`` if a comment was echoed and no warning concerns any part of the file. A run
+        that entered the main loop otherwise began with the superposition of atoms, or with the
+        density of its orbitals (ICHARG = 0). A run that stopped before is ``unknown``.
         """
         if self.comment is not None and not self.warnings:
             return "chgcar"
@@ -73,27 +77,37 @@ class StartMessages:
         return "atoms" if self.entered or fell_back else "unknown"
 
 
-def read_start(path: str | Path) -> StartMessages:
-    r"""Read the start messages from VASP's standard output, plain or compressed.
+def read_density_messages(path: str | Path) -> DensityMessages:
+    r"""Read the messages about the initial density from VASP's standard output.
 
     Parameters
     ----------
     path
-        Usually ``vasp.out``. Read up to the first electronic step.
+        Usually ``vasp.out``, plain or compressed. Read up to the first electronic step.
+
+    Returns
+    -------
+    DensityMessages
+        The messages.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
 
     Examples
     --------
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
-    >>> def start(line):
+    >>> def messages(line):
     ...     with TemporaryDirectory() as folder:
     ...         path = Path(folder, "vasp.out")
     ...         _ = path.write_text(f" {line}\n entering main loop\n")
-    ...         return read_start(path)
-    >>> messages = start("charge-density read from file: learned 3f2a            ")
-    >>> messages.provenance, messages.comment
-    ('chgcar', 'learned 3f2a')
-    >>> start("WARNING: chargedensity file is incomplete").provenance
+    ...         return read_density_messages(path)
+    >>> read = messages("charge-density read from file: learned-3f2a            ")
+    >>> read.provenance, read.comment
+    ('chgcar', 'learned-3f2a')
+    >>> messages("WARNING: chargedensity file is incomplete").provenance
     'atoms'
     """
     comment: str | None = None
@@ -103,7 +117,7 @@ def read_start(path: str | Path) -> StartMessages:
     entered = False
     with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
         for raw in file:
-            line = str(raw).strip().strip("|").strip()  # VASP 6 draws boxes around some messages
+            line = str(raw).strip().strip("|").strip()  # some messages of VASP 6 are in boxes
             if match := _READ.search(line):
                 comment = match[1].strip()
             elif _MAGNETIZATION_READ.search(line):
@@ -119,4 +133,4 @@ def read_start(path: str | Path) -> StartMessages:
                 break
             if _ERROR.search(line):
                 errors.append(line)
-    return StartMessages(comment, magnetization, tuple(warnings), tuple(errors), entered)
+    return DensityMessages(comment, magnetization, tuple(warnings), tuple(errors), entered)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from scipy.fft import next_fast_len
 
-from mlcharge_flows.density.fourier import half_frequencies
+from mlcharge_flows.density.grid import half_frequencies
 from mlcharge_flows.models.orbital.equivariant import harmonics
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from mlcharge_flows.density.fourier import regrid
+from mlcharge_flows.density.grid import regrid
 from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.density.symmetry import GridSymmetry
 from mlcharge_flows.models.checkpoint import network_of

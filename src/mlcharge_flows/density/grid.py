@@ -1,4 +1,4 @@
-"""Periodic functions between grid and Fourier space, and Fourier interpolation between grids."""
+"""Grids of periodic functions: their Fourier frequencies, and interpolation between grids."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def frequencies(n: int) -> np.ndarray:
-    """Give the integer frequencies of an n-point grid, in FFT order.
+    """Integer frequencies of an n-point grid, in FFT order.
 
     Parameters
     ----------
@@ -26,15 +26,16 @@ def frequencies(n: int) -> np.ndarray:
 
     Examples
     --------
-    >>> from mlcharge_flows.density.fourier import frequencies
+    >>> from mlcharge_flows.density.grid import frequencies
     >>> frequencies(5)
     array([ 0,  1,  2, -2, -1])
     """
-    return np.rint(np.fft.fftfreq(n) * n).astype(int)
+    rounded: np.ndarray = np.rint(np.fft.fftfreq(n) * n)
+    return rounded.astype(int)
 
 
 def half_frequencies(shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give the integer frequencies along each axis of a real grid's transform (``rfftn``).
+    """Integer frequencies along each axis of the transform of a real grid (``rfftn``).
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ def half_frequencies(shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.n
 
     Examples
     --------
-    >>> from mlcharge_flows.density.fourier import half_frequencies
+    >>> from mlcharge_flows.density.grid import half_frequencies
     >>> [axis.tolist() for axis in half_frequencies((3, 2, 4))]
     [[0, 1, -1], [0, -1], [0, 1, 2]]
     """
@@ -61,6 +62,9 @@ def regrid(values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
     The mean, hence the integral over the cell, is kept. The result is exact for a function whose
     frequencies both grids hold; refining and then restricting gives back the original.
+
+    At the Nyquist frequency of an even grid, n/2 and -n/2 are one component: refining gives half of
+    it to each, restricting adds the two.
 
     Parameters
     ----------
@@ -77,12 +81,12 @@ def regrid(values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     Raises
     ------
     ValueError
-        If `shape` has another number of axes or an axis without points.
+        `shape` has another number of axes, or an axis without points.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from mlcharge_flows.density.fourier import regrid
+    >>> from mlcharge_flows.density.grid import regrid
     >>> wave = np.cos(2 * np.pi * np.arange(6) / 6)
     >>> bool(np.allclose(regrid(wave, [9]), np.cos(2 * np.pi * np.arange(9) / 9)))
     True
@@ -100,12 +104,11 @@ def regrid(values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 def _regrid_axis(values: np.ndarray, n_new: int, axis: int) -> np.ndarray:
     n = values.shape[axis]
-    waves = np.moveaxis(fft.rfft(values, axis=axis), axis, 0)
+    components = np.moveaxis(fft.rfft(values, axis=axis), axis, 0)
     smaller = min(n, n_new)
-    waves = waves[: smaller // 2 + 1].copy()
+    components = components[: smaller // 2 + 1].copy()
     if smaller % 2 == 0:
-        # The Nyquist wave of an even grid is the sum of +n/2 and -n/2, which a larger grid holds
-        # apart: half goes to each when refining, both are folded together when restricting.
-        waves[-1] *= 0.5 if n_new > n else 2.0
-    waves *= n_new / n
-    return fft.irfft(np.moveaxis(waves, 0, axis), n=n_new, axis=axis)
+        components[-1] *= 0.5 if n_new > n else 2.0
+    components *= n_new / n
+    regridded: np.ndarray = fft.irfft(np.moveaxis(components, 0, axis), n=n_new, axis=axis)
+    return regridded

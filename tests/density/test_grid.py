@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from mlcharge_flows.density.fourier import frequencies, regrid
+from mlcharge_flows.density.grid import frequencies, regrid
 
 
 def band_limited(shape, highest, rng):
