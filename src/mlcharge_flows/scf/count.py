@@ -103,9 +103,7 @@ def _count(run: ScfRun, files: RunFiles) -> str | None:
     outcar = _read(read_outcar, files.outcar, problems) or Outcar()
     oszicar = _first_step(_read(read_oszicar, files.oszicar, problems))
     if _is_blank(files.stdout) and (outcar.energies or oszicar):
-        message = (
-            _last_line(files.stderr) or "vasp.out is empty, the other files are of another run"
-        )
+        message = _last_line(files.stderr) or "vasp.out is empty, other files are of another run"
         return f"did not start: {message}"
     _fill_steps(run, outcar, oszicar)
     if files.stdout is None:
