@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING
 import torch
 from rich.progress import track
 
-from mlcharge_flows.models.orbital.graph import Graph, neighbors
+from mlcharge_flows.density.neighbors import NeighborList
+from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.training.checkpoint import load_initial_weights
 from mlcharge_flows.training.config import read_config
 from mlcharge_flows.training.dataset import DensityDataset
@@ -58,8 +59,8 @@ def main() -> None:
     samples["no", 1] = []
     for sample, density in zip(samples["yes", 1], densities, strict=True):
         crystal = density.crystal
-        pairs = neighbors(crystal.lattice, crystal.positions, model.cutoff)
-        graph = Graph.from_pairs(crystal.symbols, [], crystal.positions, pairs, model)
+        pairs = NeighborList.of_ions(crystal, model.cutoff)
+        graph = Graph.from_neighbors(crystal.symbols, [], crystal.positions, pairs, model)
         samples["no", 1].append(replace(sample, graph=graph))
     rows = [
         {form: step(tasks[form[1]], samples[form]) for form in FORMS}

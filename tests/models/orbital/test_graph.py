@@ -7,13 +7,14 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 
 from orbital_models import crystal, network, precision, salt  # noqa: E402
 
-from mlcharge_flows.models.orbital.graph import Graph, neighbors  # noqa: E402
+from mlcharge_flows.density.neighbors import NeighborList  # noqa: E402
+from mlcharge_flows.models.orbital.graph import Graph  # noqa: E402
 
 
 def one_by_one(ions, config):
     """The same graph with every image as a pair of its own."""
-    pairs = neighbors(ions.lattice, ions.positions, config.cutoff)
-    return Graph.from_pairs(ions.symbols, [], ions.positions, pairs, config)
+    pairs = NeighborList.of_ions(ions, config.cutoff)
+    return Graph.from_neighbors(ions.symbols, [], ions.positions, pairs, config)
 
 
 @pytest.mark.parametrize("ions", [salt(), crystal()], ids=["salt", "triclinic"])

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 
+from mlcharge_flows.density.neighbors import NeighborList
 from mlcharge_flows.models.orbital.equivariant import harmonics
 from mlcharge_flows.models.orbital.virtual_sites import virtual_sites
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.models.orbital.config import SiteConfig
 
-_SELF_DISTANCE = 1e-6
-"""A site is not its own neighbor, angstrom."""
+_MIN_DISTANCE = 1e-6
+"""Coinciding sites, which have no direction, have no edge, angstrom."""
 _DISTANCE_TOLERANCE = 1e-5
 """Distances that agree to this are equal, angstrom."""
 
@@ -48,37 +48,6 @@ def scatter_sum(values: torch.Tensor, index: torch.Tensor, n: int) -> torch.Tens
     [4.0, 0.0, 2.0]
     """
     return values.new_zeros(n, *values.shape[1:]).index_add(0, index, values)
-
-
-def neighbors(
-    lattice: np.ndarray, positions: np.ndarray, cutoff: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All pairs of sites closer than a cutoff, with every periodic image.
-
-    Parameters
-    ----------
-    lattice
-        Lattice vectors as rows, angstrom.
-    positions
-        Fractional coordinates, shape (n, 3).
-    cutoff
-        Angstrom.
-
-    Returns
-    -------
-    centers, others : numpy.ndarray
-        Indices of the two sites of each directed pair, shape (pairs,).
-    vectors : numpy.ndarray
-        From the center to the (image of the) other site, shape (pairs, 3), angstrom.
-    """
-    cart = (positions % 1.0) @ lattice
-    reach = np.ceil(cutoff * np.linalg.norm(np.linalg.inv(lattice), axis=0)).astype(int)
-    cells = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), -1)
-    images = (cart[None] + (cells.reshape(-1, 3) @ lattice)[:, None]).reshape(-1, 3)
-    pairs = cKDTree(cart).sparse_distance_matrix(cKDTree(images), cutoff, output_type="ndarray")
-    pairs = np.sort(pairs[pairs["v"] > _SELF_DISTANCE], order=("i", "j"))
-    centers, of_images = pairs["i"], pairs["j"]
-    return centers, of_images % len(cart), images[of_images] - cart[centers]
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,19 +111,21 @@ class Graph:
         """
         positions, kinds = virtual_sites(crystal, config.virtual)
         positions = np.concatenate([crystal.positions, positions])
-        pairs = neighbors(crystal.lattice, positions, config.cutoff)
-        return cls.from_pairs(crystal.symbols, kinds, positions, pairs, config).merge_images()
+        sites = (positions % 1.0) @ crystal.lattice
+        neighbors = NeighborList.of_sites(sites, config.cutoff, crystal.lattice)
+        graph = cls.from_neighbors(crystal.symbols, kinds, positions, neighbors, config)
+        return graph.merge_images()
 
     @classmethod
-    def from_pairs(
+    def from_neighbors(
         cls,
         symbols: Sequence[str],
         kinds: Sequence[int],
         positions: np.ndarray,
-        pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
+        neighbors: NeighborList,
         config: SiteConfig,
     ) -> Self:
-        """Graph of given sites and pairs, one edge for each pair.
+        """Graph of given sites, one edge for each pair of neighbors.
 
         Parameters
         ----------
@@ -164,8 +135,8 @@ class Graph:
             Kind of each virtual site.
         positions
             Fractional coordinates of ions and virtual sites, shape (sites, 3).
-        pairs
-            Centers, other sites and vectors, see :func:`neighbors`.
+        neighbors
+            Of the sites among themselves.
         config
             Its elements are the species.
 
@@ -183,13 +154,13 @@ class Graph:
             raise ValueError(f"the model does not know {', '.join(unknown)}")
         species = [config.elements.index(symbol) for symbol in symbols]
         species += [len(config.elements) + kind for kind in kinds]
-        centers, others, vectors = pairs
+        apart = neighbors.distances > _MIN_DISTANCE
         return cls(
             torch.tensor(species),
-            torch.from_numpy(centers.astype(np.int64)),
-            torch.from_numpy(others.astype(np.int64)),
-            torch.from_numpy(np.linalg.norm(vectors, axis=1)).to(torch.get_default_dtype()),
-            harmonics(vectors, config.lmax),
+            torch.from_numpy(neighbors.centers[apart]),
+            torch.from_numpy(neighbors.others[apart]),
+            torch.from_numpy(neighbors.distances[apart]).to(torch.get_default_dtype()),
+            harmonics(neighbors.vectors[apart], config.lmax),
             torch.from_numpy(positions),
             (len(species),),
             (len(symbols),),

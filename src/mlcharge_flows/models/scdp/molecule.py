@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
-from scipy.spatial import cKDTree
 
+from mlcharge_flows.density.neighbors import NeighborList
 from mlcharge_flows.models.model import ModelError
-from mlcharge_flows.models.orbital.graph import Graph, neighbors
+from mlcharge_flows.models.orbital.graph import Graph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,22 +58,13 @@ def graph_of(crystal: Crystal, config: ScdpConfig) -> Graph:
     ions = one_copy(crystal)
     midpoints = bond_midpoints(crystal.symbols, ions) if config.virtual == "bonds" else ions[:0]
     sites = np.concatenate([ions, midpoints])
-    return Graph.from_pairs(
+    return Graph.from_neighbors(
         crystal.symbols,
         [0] * len(midpoints),
         sites @ np.linalg.inv(crystal.lattice),
-        _pairs(sites, config.cutoff),
+        NeighborList.of_sites(sites, config.cutoff),
         config,
     )
-
-
-def _pairs(sites: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Directed pairs closer than a cutoff and the vectors between them, without images."""
-    pairs = cKDTree(sites).query_pairs(cutoff, output_type="ndarray")
-    pairs = np.concatenate([pairs, pairs[:, ::-1]])
-    pairs = pairs[np.lexsort(pairs.T[::-1])]
-    centers, others = pairs.T
-    return centers, others, sites[others] - sites[centers]
 
 
 def one_copy(crystal: Crystal) -> np.ndarray:
@@ -122,11 +113,11 @@ def one_copy(crystal: Crystal) -> np.ndarray:
 
 
 def _check_gap(crystal: Crystal, placed: np.ndarray, widest: float) -> None:
-    positions = placed @ np.linalg.inv(crystal.lattice)
-    centers, others, vectors = neighbors(crystal.lattice, positions, GAP_FACTOR * widest)
-    elsewhere = np.linalg.norm(vectors - (placed[others] - placed[centers]), axis=1) > 1e-3
+    found = NeighborList.of_sites(placed, GAP_FACTOR * widest, crystal.lattice)
+    within = placed[found.others] - placed[found.centers]
+    elsewhere = np.linalg.norm(found.vectors - within, axis=1) > 1e-3
     if np.any(elsewhere):
-        between = np.linalg.norm(vectors[elsewhere], axis=1).min()
+        between = found.distances[elsewhere].min()
         raise NotAMoleculeError(
             f"not an isolated molecule: ions of two periodic images are {between:.2f} angstrom "
             f"apart, gaps within one are up to {widest:.2f}; enlarge the box, or use a model of "
