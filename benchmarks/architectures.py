@@ -32,7 +32,7 @@ from rich.progress import track
 from mlcharge_flows.campaign.local import results
 from mlcharge_flows.density.metrics import error_removed, nmae
 from mlcharge_flows.models.checkpoint import SUFFIX, read_checkpoint
-from mlcharge_flows.models.model import CompletesDensities, ModelError
+from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.registry import DEFAULT
 from mlcharge_flows.models.scope import check_scope
 from mlcharge_flows.reports.palette import colors
@@ -43,6 +43,7 @@ from mlcharge_flows.training.dataset import DensityDataset
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mlcharge_flows.models.model import DensityModel
     from mlcharge_flows.models.registry import LoadedModel
     from mlcharge_flows.scf.statistics import ArmSummary, Summary
     from mlcharge_flows.training.sample import DensitySample
@@ -84,7 +85,7 @@ def main() -> None:
     summary = summarize(results(given.compare)) if given.compare else None
     loaded = {name: registry.load(name) for name in given.models}
     helper = registry.load(given.occupancies).model
-    assert isinstance(helper, CompletesDensities)
+    assert helper.completes_densities
     samples = [sample for sample in DensityDataset(given.data) if _known(sample, loaded.values())]
     print(f"{len(samples)} materials of {given.data.name} that every model knows\n")
     rows = [
@@ -109,7 +110,7 @@ def main() -> None:
 def _known(sample: DensitySample, models: Iterable[LoadedModel]) -> bool:
     try:
         for model in models:
-            check_scope(model.card, sample.crystal, sample.shape)
+            model.domain.check(sample.crystal, sample.shape)
     except ValueError:
         return False
     return sample.superposition() is not None
@@ -117,7 +118,7 @@ def _known(sample: DensitySample, models: Iterable[LoadedModel]) -> bool:
 
 def _row(
     loaded: LoadedModel,
-    helper: CompletesDensities,
+    helper: DensityModel,
     samples: list[DensitySample],
     path: Path,
     summary: Summary | None,

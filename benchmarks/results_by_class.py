@@ -55,7 +55,7 @@ def main() -> None:
         Compared(tuple(element.symbol for element in Composition(found.formula)), found)
         for found in results(arguments.folder)
     ]
-    examples = known_models().load(arguments.model).card.data.examples
+    examples = known_models().load(arguments.model).card.data.per_element
     columns = [column for column in COLUMNS if column.head in SHOWN]
     print("| class | materials | " + " | ".join(column.head for column in columns) + " |")
     print("|---|---:|" + "---:|" * len(columns))

@@ -78,7 +78,7 @@ def test_models_are_added_listed_and_described(tiny, checkpoint, tmp_path):
     listed = mlcharge("models", "list").output
     assert listed.split()[:4] == ["tiny", "tiny,", "2", "elements,"]
     told = mlcharge("models", "info", "tiny").output
-    for fact in ("PAW_PBE Mg test: 2 electrons, channels sspp", "nmae_median 1.5", "licence"):
+    for fact in ("PAW_PBE Mg test: 2 electrons, channels sspp", "nmae_median 1.5", "license"):
         assert fact in told
     assert len(next(line for line in told.splitlines() if "sha256" in line).split()[1]) == 64
     card = Card.model_validate_json(mlcharge("models", "info", checkpoint, "--json").output)

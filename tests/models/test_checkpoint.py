@@ -9,11 +9,11 @@ import torch
 from pydantic import ValidationError
 
 from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.io import file_sha256
 from mlcharge_flows.models.card import Card
 from mlcharge_flows.models.checkpoint import (
     RENAMED_WEIGHTS,
     CheckpointError,
-    checksum,
     current_name,
     read_card,
     read_checkpoint,
@@ -41,7 +41,7 @@ def test_what_is_read_is_what_was_written(checkpoint, tmp_path):
     path = tmp_path / "tiny.safetensors"
     digest = write_checkpoint(path, checkpoint)
     again = read_checkpoint(path)
-    assert digest == checksum(path)
+    assert digest == file_sha256(path)
     assert again.card == read_card(path) == checkpoint.card
     for symbol, atom in checkpoint.atoms.items():
         for name in ("q", "form_factor", "atomic_occupancies"):

@@ -105,7 +105,7 @@ def test_a_library_that_is_missing_is_named(models, write, tiny, monkeypatch):
 
 def test_looking_at_models_needs_no_torch():
     code = (
-        "import sys; from mlcharge_flows.models import model, card, checkpoint, registry, scope;"
+        "import sys; from mlcharge_flows.models import model, card, checkpoint, domain, registry;"
         "print({'torch', 'e3nn', 'safetensors'} & set(sys.modules))"
     )
     output = subprocess.run(

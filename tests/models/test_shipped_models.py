@@ -9,9 +9,7 @@ pytest.importorskip("safetensors", reason="needs the models extra")
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.models.checkpoint import read_checkpoint
-from mlcharge_flows.models.model import CompletesDensities
 from mlcharge_flows.models.registry import SHIPPED, Registry
-from mlcharge_flows.models.scope import check_scope
 
 NAMES = ("charge3net", "orbital", "superres")
 SHAPE = (32, 32, 32)
@@ -35,7 +33,7 @@ def test_these_and_no_others_are_shipped(models):
     for name in NAMES:
         card = models.card(name)
         assert card.name == name
-        assert card.licence == "MIT"
+        assert card.license == "MIT"
         assert card.errors["density_removed"] > 0
         assert 0 < card.training.hours < 1, "an evening of one core trains it again"
 
@@ -43,7 +41,7 @@ def test_these_and_no_others_are_shipped(models):
 @pytest.mark.parametrize("name", NAMES)
 def test_electrons_of_silicon_leave_the_holes(models, silicon, name):
     loaded = models.load(name)
-    check_scope(loaded.card, silicon, SHAPE)
+    loaded.domain.check(silicon, SHAPE)
     density = loaded.model.predict(silicon, SHAPE)
     assert density.n_electrons == pytest.approx(8, abs=1e-6)
     start = superpose(silicon, read_checkpoint(models.path(name)).atoms, SHAPE)
@@ -56,7 +54,7 @@ def test_electrons_of_silicon_leave_the_holes(models, silicon, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_density_can_be_completed(models, silicon, name):
     orbital = models.load("orbital").model
-    assert isinstance(orbital, CompletesDensities)
+    assert orbital.completes_densities
     density = models.load(name).model.predict(silicon, SHAPE)
     start = superpose(silicon, orbital.atoms, SHAPE)
     for complete in (orbital.complete, orbital.with_element_means):

@@ -33,10 +33,10 @@ def test_what_the_model_knows_is_learned(written):
 
 
 def test_what_it_refuses_starts_from_atoms_and_says_why(written, inputs, atoms, tiny):
-    far = tiny.checkpoint(atoms, [inputs.crystal]).card.range.model_copy(
+    far = tiny.checkpoint(atoms, [inputs.crystal]).card.geometry.model_copy(
         update={"volume": (100.0, 120.0)}
     )
-    document, density, _ = written(range=far)
+    document, density, _ = written(geometry=far)
     assert "outside what the model" in document.messages[0]
     atomic = superpose(inputs.crystal, atoms, inputs.grid)
     np.testing.assert_allclose(density.total, atomic.total, rtol=1e-8, atol=1e-9)

@@ -42,7 +42,6 @@ def evaluate(
     from rich.table import Table
 
     from mlcharge_flows.models.model import ModelError
-    from mlcharge_flows.models.scope import check_scope
     from mlcharge_flows.sources.known_models import known_models
     from mlcharge_flows.training import evaluation
     from mlcharge_flows.training.dataset import DatasetError, DensityDataset
@@ -55,7 +54,7 @@ def evaluate(
         refused = []
         for sample in track(store, "predicting", total=len(store), console=console):
             try:
-                check_scope(loaded.card, sample.crystal, sample.shape)
+                loaded.domain.check(sample.crystal, sample.shape)
                 rows.append(evaluation.evaluate(loaded.model, sample))
             except ValueError as error:
                 refused.append(f"{sample.id}: {error}")
@@ -74,7 +73,7 @@ def evaluate(
     shown.add_column("class", no_wrap=True)
     for heading in ("n", "atoms", "model", "mean", "density", "occupancies"):
         shown.add_column(heading, justify="right")
-    for name, members in evaluation.classes(rows, loaded.card.data.examples).items():
+    for name, members in evaluation.classes(rows, loaded.card.data.per_element).items():
         of = evaluation.summary(members)
         shown.add_row(
             name,

@@ -62,7 +62,8 @@ def info(
 
         mlcharge models info trained/checkpoint.safetensors --json
     """
-    from mlcharge_flows.models.checkpoint import checksum, read_card
+    from mlcharge_flows.io import file_sha256
+    from mlcharge_flows.models.checkpoint import read_card
     from mlcharge_flows.models.model import ModelError
 
     try:
@@ -73,7 +74,7 @@ def info(
     if as_json:
         typer.echo(card.model_dump_json(indent=1))
         return
-    facts = [("file", f"{path}, {path.stat().st_size / 1e6:.2f} MB"), ("sha256", checksum(path))]
+    facts = [("file", f"{path}, {path.stat().st_size / 1e6:.2f} MB"), ("sha256", file_sha256(path))]
     for name, value in [*facts, *_facts(card)]:
         typer.echo(f"{name:<16}{value}")
 
@@ -169,8 +170,9 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
     predicts = "density and occupancies" if card.occupancies == "own" else "density alone"
     yield "predicts", predicts
     data = card.data
-    recalled = f" ({data.recalled} as an earlier checkpoint knew them)" if data.recalled else ""
-    trained = f"{data.train} materials{recalled}"
+    labeled = data.pseudo_labeled
+    pseudo = f" ({labeled} pseudo-labeled by an earlier checkpoint)" if labeled else ""
+    trained = f"{data.train} materials{pseudo}"
     yield "trained on", f"{data.name}: {trained}, {data.validation} to validate"
     if data.sha256:
         yield "data sha256", data.sha256
@@ -184,7 +186,7 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
         channels = "".join("spdfgh"[degree] for degree in paw.channels)
         atom = "" if paw.q_step else ", without its free atom"
         yield "", f"{symbol:<3}{paw.titel}: {paw.zval:g} electrons, channels {channels}{atom}"
-    known = card.range
+    known = card.geometry
     yield "volume", f"{known.volume[0]:g} to {known.volume[1]:g} angstrom^3 per atom"
     least, most = known.neighbors
     yield "neighbors", f"{least} to {most} within {known.radius:g} angstrom"
@@ -198,7 +200,7 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
             f"{took.epochs} epochs, {took.hours:g} h on {took.device} ({took.threads})",
         )
     yield "units", ", ".join(f"{name} in {unit}" for name, unit in card.units.items())
-    yield "licence", card.licence
+    yield "license", card.license
     if card.citation:
         yield "cite", card.citation
     yield "made", f"{card.created} by mlcharge_flows {card.version}"

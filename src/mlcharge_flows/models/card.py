@@ -1,4 +1,4 @@
-"""The card of a checkpoint: what a user has to know of a model, and what the model has to check."""
+"""Card of a checkpoint: training data, PAW data sets, applicability domain, errors, license."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ from collections.abc import Mapping
 from datetime import date  # noqa: TC003, pydantic needs it
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetPydanticSchema
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetPydanticSchema,
+)
 from pydantic_core import core_schema
 
 from mlcharge_flows.density.paw_dataset import PawDataset, n_electrons
-from mlcharge_flows.models.range import TrainingRange  # noqa: TC001, pydantic needs it
+from mlcharge_flows.models.domain import Domain, GeometryBounds, cutoffs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,37 +77,40 @@ class DataCard(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(description="What it is, in words; no path.")
-    train: int = Field(ge=0, description="Materials trained on.")
-    recalled: int = Field(
-        0, ge=0, description="Of these, materials as an earlier checkpoint predicted them."
+    train: int = Field(ge=0, description="Materials in the training set.")
+    pseudo_labeled: int = Field(
+        0,
+        ge=0,
+        validation_alias=AliasChoices("pseudo_labeled", "recalled"),  # cards before 0.2
+        description="Materials of these whose labels an earlier checkpoint predicted.",
     )
-    validation: int = Field(ge=0, description="Materials that chose among models.")
+    validation: int = Field(ge=0, description="Materials in the validation set.")
     sha256: str = Field("", description="Of the data set; empty if it is not one file.")
     protocol: str = Field("", description="Hash of the settings of its runs.")
     encut: tuple[float, float] | None = Field(
-        None, description="Lowest and highest plane-wave cut-off of its runs, eV, if known."
+        None, description="Lowest and highest plane-wave cutoff of its runs, eV, if known."
     )
-    examples: dict[str, int] = Field(
-        default_factory=dict, description="Training materials with each element."
+    per_element: dict[str, int] = Field(
+        default_factory=dict,
+        validation_alias=AliasChoices("per_element", "examples"),  # cards before 0.2
+        description="Training materials with each element.",
     )
 
     @property
     def cutoffs(self) -> str:
-        """Plane-wave cut-offs of its runs in words, such as ``350 to 400 eV``; empty if unknown."""
-        if self.encut is None:
-            return ""
-        return " to ".join(f"{cutoff:g}" for cutoff in sorted(set(self.encut))) + " eV"
+        """Plane-wave cutoffs of its runs, such as ``350 to 400 eV``; empty if unknown."""
+        return "" if self.encut is None else cutoffs(self.encut)
 
 
 class TrainingCard(BaseModel):
-    """What a training took."""
+    """Cost of a training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(ge=0, description="Passes over the data.")
     hours: float = Field(ge=0, description="Wall time of all epochs, validations included.")
     device: str = Field(description="Such as cpu or cuda.")
-    threads: int = Field(ge=1, description="Of the processor.")
+    threads: int = Field(ge=1, description="Threads of the CPU.")
 
 
 class Card(BaseModel):
@@ -109,15 +119,15 @@ class Card(BaseModel):
     Examples
     --------
     >>> from datetime import date
-    >>> from mlcharge_flows.models.range import TrainingRange
+    >>> from mlcharge_flows.models.domain import GeometryBounds
     >>> card = Card(
     ...     name="demo",
     ...     architecture="orbital",
     ...     data=DataCard(name="two crystals", train=1, validation=1),
     ...     paw_family="GPAW",
     ...     paw={"Si": PawDataset("Si", "PAW_PBE Si test", 4.0, (0, 0, 1, 1))},
-    ...     range=TrainingRange(volume=(19.0, 21.0), neighbors=(28, 34)),
-    ...     licence="MIT",
+    ...     geometry=GeometryBounds(volume=(19.0, 21.0), neighbors=(28, 34)),
+    ...     license="MIT",
     ...     created=date(2026, 1, 1),
     ...     version="0.1.0",
     ... )
@@ -129,30 +139,36 @@ class Card(BaseModel):
 
     format: Literal[1] = Field(1, description="Version of the card's own format.")
     name: str = Field(
-        pattern=r"^[A-Za-z0-9][\w.+-]*$", description="What the model is called by; also its file."
+        pattern=r"^[A-Za-z0-9][\w.+-]*$", description="Name of the model, and of its file."
     )
     architecture: str = Field(
         pattern=r"^[a-z][a-z0-9_]*$", description="Package of ``mlcharge_flows.models``."
     )
     config: dict[str, Any] = Field(
-        default_factory=dict, description="Options of the architecture, for it alone."
+        default_factory=dict, description="Options of the architecture, read by it alone."
     )
     description: str = Field("", description="One sentence.")
     data: DataCard = Field(description="What it was trained on.")
-    paw_family: str = Field(description="Where the PAW data sets come from.")
+    paw_family: str = Field(description="Origin of the PAW data sets.")
     paw: PawDatasets = Field(min_length=1, description="PAW data set of each element.")
     occupancies: Literal["own", "none"] = Field(
-        "own", description="Whether the model predicts on-site occupancies."
+        "own", description="Whether the model predicts augmentation occupancies."
     )
     units: dict[str, str] = Field(default_factory=lambda: dict(UNITS))
-    range: TrainingRange = Field(description="Crystals beyond are refused.")
+    geometry: GeometryBounds = Field(
+        validation_alias=AliasChoices("geometry", "range"),  # cards before 0.2
+        description="Bounds of the training set; crystals far outside are refused.",
+    )
     errors: dict[str, float] = Field(
         default_factory=dict,
         description="On the validation set, such as nmae_median and nmae_mean (percent), "
-        "density_removed and occupancies_removed (shares of the superposition's error).",
+        "density_removed and occupancies_removed (fractions of the superposition's error).",
     )
-    training: TrainingCard | None = Field(None, description="What it took, if known.")
-    licence: str = Field(description="Of the weights, as an SPDX identifier.")
+    training: TrainingCard | None = Field(None, description="Cost of the training, if known.")
+    license: str = Field(
+        validation_alias=AliasChoices("license", "licence"),  # cards before 0.2
+        description="Of the weights, as an SPDX identifier.",
+    )
     citation: str = Field("", description="What to cite.")
     created: date = Field(description="Day of training.")
     version: str = Field(description="Version of mlcharge_flows that wrote it.")
@@ -162,6 +178,43 @@ class Card(BaseModel):
         """Elements that the model knows, in alphabetical order."""
         return tuple(sorted(self.paw))
 
+    @property
+    def predicts_occupancies(self) -> bool:
+        """Whether the model predicts augmentation occupancies."""
+        return self.occupancies == "own"
+
+    def domain(self, atoms: Mapping[str, PawDataset] | None = None) -> Domain:
+        """Applicability domain of the model.
+
+        Parameters
+        ----------
+        atoms
+            PAW data sets with their free atoms, as far as the checkpoint holds them.
+
+        Returns
+        -------
+        Domain
+            Compares free atoms where they are given.
+        """
+        return Domain(
+            self.name,
+            {**self.paw, **(atoms or {})},
+            self.paw_family,
+            self.geometry,
+            self.data.encut,
+        )
+
     def n_electrons(self, symbols: Iterable[str]) -> float:
-        """Valence electrons of a neutral cell with these ions."""
+        """Valence electrons of a neutral cell.
+
+        Parameters
+        ----------
+        symbols
+            Element of each ion.
+
+        Returns
+        -------
+        float
+            Sum of ZVAL.
+        """
         return n_electrons(self.paw[symbol] for symbol in symbols)

@@ -1,11 +1,11 @@
-"""A trained model in one safetensors file, its card inside.
+"""Checkpoint of a model: one safetensors file with the card in its metadata.
 
 .. code-block:: text
 
     metadata: card                  JSON
     atoms.<element>.form_factor     float64, electrons on the mesh q = n * q_step (card)
-    atoms.<element>.record          float64, on-site occupancies of the free atom
-    weights.<name>                  whatever the architecture keeps
+    atoms.<element>.record          float64, augmentation occupancies of the free atom
+    weights.<name>                  state of the network of the architecture
 """
 
 from __future__ import annotations
@@ -51,21 +51,21 @@ RENAMED_WEIGHTS: dict[str, tuple[tuple[str, str], ...]] = {"orbital": _ORBITAL, 
 
 
 class CheckpointError(ModelError):
-    """A file that is no whole checkpoint; the line names it."""
+    """A file is no complete checkpoint; the message names it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What a checkpoint file holds.
+    """Content of a checkpoint file.
 
     Parameters
     ----------
     card
-        What it is.
+        Training data, PAW data sets, applicability domain, errors, license.
     atoms
-        Free atom of each element; empty if the PAW data sets may not be passed on.
+        PAW data set with the free atom of each element; empty if they may not be distributed.
     weights
-        Tensors of the architecture, by name.
+        State of the network, by name.
     """
 
     card: Card
@@ -74,24 +74,24 @@ class Checkpoint:
 
 
 def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> str:
-    """Write a checkpoint, whole or not at all; equal checkpoints make equal files.
+    """Write a checkpoint atomically; equal checkpoints make equal files.
 
     Parameters
     ----------
     path
-        The file.
+        The file; its folder is made.
     checkpoint
-        What to write.
+        Content of the file.
 
     Returns
     -------
     str
-        SHA-256 of the file, in hexadecimal.
+        SHA-256 of the file, hexadecimal.
 
     Raises
     ------
     CheckpointError
-        The atoms do not fit the card.
+        The free atoms are not those of the card.
     """
     import torch
     from safetensors.torch import save
@@ -99,7 +99,7 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> str:
     path = Path(path)
     _check_atoms(path, checkpoint.card, checkpoint.atoms)
     tensors = {
-        # Tensors that share memory cannot be written: each gets its own.
+        # safetensors does not write tensors that share memory.
         f"weights.{name}": weight.detach().cpu().contiguous().clone()
         for name, weight in checkpoint.weights.items()
     }
@@ -116,12 +116,22 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> str:
 
 
 def read_card(path: str | Path) -> Card:
-    """Read the card of a checkpoint; its tensors are not touched.
+    """Read the card of a checkpoint; its tensors are not read.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    Card
+        From the metadata.
 
     Raises
     ------
     CheckpointError
-        The file is missing or no checkpoint.
+        The file is missing, or no checkpoint.
     """
     path = Path(path)
     return _card(path, _metadata(path))
@@ -130,10 +140,20 @@ def read_card(path: str | Path) -> Card:
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint with all its tensors.
 
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    Checkpoint
+        Weights of earlier versions have the names of this version, see :func:`current_name`.
+
     Raises
     ------
     CheckpointError
-        The file is missing, cut, or no checkpoint.
+        The file is missing, truncated, or no checkpoint.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -199,12 +219,17 @@ def network_of(checkpoint: Checkpoint, make: Callable[[dict[str, Any]], Network]
     checkpoint
         With the free atom of every element.
     make
-        Makes the network of the options on the card; it may refuse them as pydantic does.
+        Builds the network from the options on the card; may raise pydantic's ValidationError.
+
+    Returns
+    -------
+    torch.nn.Module
+        The network with its weights.
 
     Raises
     ------
     CheckpointError
-        The options cannot be, the weights do not fit them, or free atoms are missing.
+        The options are invalid, the weights do not fit them, or free atoms are missing.
     """
     card = checkpoint.card
     if missing := sorted(set(card.elements) - set(checkpoint.atoms)):
@@ -220,15 +245,6 @@ def network_of(checkpoint: Checkpoint, make: Callable[[dict[str, Any]], Network]
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{card.name}: its weights do not fit its card ({reason})") from None
     return network
-
-
-def checksum(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _metadata(path: Path) -> dict[str, str]:

@@ -1,8 +1,10 @@
-"""What every model of the density is, whatever its architecture."""
+"""Protocol of all models of the density, whatever their architecture."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from mlcharge_flows.errors import MlchargeError
 
 if TYPE_CHECKING:
     from mlcharge_flows.density.crystal import Crystal
@@ -10,8 +12,8 @@ if TYPE_CHECKING:
     from mlcharge_flows.models.card import Card
 
 
-class ModelError(ValueError):
-    """A model that cannot be had, or that will not predict; one line that says why."""
+class ModelError(MlchargeError, ValueError):
+    """A model cannot be found or loaded, or refuses a prediction."""
 
 
 @runtime_checkable
@@ -19,19 +21,22 @@ class DensityModel(Protocol):
     """A trained model, ready to predict.
 
     An architecture is a package ``mlcharge_flows.models.<architecture>`` with a function
-    ``load(checkpoint: Checkpoint) -> DensityModel``; a card names it.
+    ``load(checkpoint: Checkpoint) -> DensityModel``; the card of a checkpoint names it. Classes
+    that derive from this protocol inherit :meth:`complete` and :meth:`with_element_means` that
+    refuse, and set :attr:`completes_densities` if they implement both.
     """
 
-    @property
-    def card(self) -> Card:
-        """What the model was trained on and what it knows."""
-        ...
+    card: Card
+    """Training data, PAW data sets and applicability domain of the model."""
+
+    completes_densities: bool = False
+    """Whether the model assigns augmentation occupancies to a given density."""
 
     def predict(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
         """Predict the converged density of a neutral cell.
 
-        The same input gives the same output, bit for bit, on one machine. What the model cannot
-        know is refused before, by :func:`mlcharge_flows.models.scope.check_scope`.
+        Equal input gives equal output, bit for bit, on one machine. The applicability domain is
+        not checked here, see :meth:`mlcharge_flows.models.domain.Domain.check`.
 
         Parameters
         ----------
@@ -43,32 +48,66 @@ class DensityModel(Protocol):
         Returns
         -------
         Density
-            The total on the grid in e/angstrom^3, which integrates to the sum of the valence
-            electrons; with one occupancy record per ion, unless ``card.occupancies`` is ``"none"``.
+            The total on the grid in electrons/angstrom^3, which integrates to the sum of the
+            valence electrons; with augmentation occupancies of every ion, unless
+            ``card.occupancies`` is ``"none"``.
+
+        Raises
+        ------
+        ModelError
+            The output of the network is no density.
         """
         ...
+
+    def complete(self, density: Density) -> Density:
+        """Add the augmentation occupancies that belong to a given density.
+
+        Parameters
+        ----------
+        density
+            The total on the grid, from any source; its occupancies are ignored.
+
+        Returns
+        -------
+        Density
+            The same total, with augmentation occupancies of every ion.
+
+        Raises
+        ------
+        ModelError
+            The model does not complete densities, or the density is far from that of a crystal.
+        """
+        raise ModelError(f"the model {self.card.name} does not complete densities")
+
+    def with_element_means(self, density: Density) -> Density:
+        """Add the mean converged augmentation occupancies of each element in training.
+
+        Parameters
+        ----------
+        density
+            The total on the grid, from any source; its occupancies are ignored.
+
+        Returns
+        -------
+        Density
+            The same total, with spherical augmentation occupancies of every ion.
+
+        Raises
+        ------
+        ModelError
+            The model has no element means.
+        """
+        raise ModelError(f"the model {self.card.name} has no element means of the occupancies")
 
 
 @runtime_checkable
 class CompletesDensities(Protocol):
-    """A model that knows which occupancies belong to a density, whoever predicted it."""
+    """Earlier test of :attr:`DensityModel.completes_densities`."""
 
     def complete(self, density: Density) -> Density:
-        """Give a density of known ions the occupancies that belong to it.
-
-        Parameters
-        ----------
-        density
-            The total on the grid; occupancies that it has are not looked at.
-        """
+        """See :meth:`DensityModel.complete`."""
         ...
 
     def with_element_means(self, density: Density) -> Density:
-        """Give a density the mean occupancies that the ions of its elements had in training.
-
-        Parameters
-        ----------
-        density
-            The total on the grid; occupancies that it has are not looked at.
-        """
+        """See :meth:`DensityModel.with_element_means`."""
         ...

@@ -1,4 +1,4 @@
-"""Models by name: those that are shipped, and those that a user has added."""
+"""Models by name: those shipped with the package, and those that a user has added."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlcharge_flows.io import atomic_path
-from mlcharge_flows.models.checkpoint import SUFFIX, checksum, read_card, read_checkpoint
+from mlcharge_flows.io import atomic_path, file_sha256
+from mlcharge_flows.models.checkpoint import SUFFIX, read_card, read_checkpoint
 from mlcharge_flows.models.model import DensityModel, ModelError
 
 if TYPE_CHECKING:
@@ -18,24 +18,26 @@ if TYPE_CHECKING:
 
     from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.card import Card
+    from mlcharge_flows.models.domain import Domain
 
 SHIPPED = Path(__file__).with_name("checkpoints")
+"""Folder of the checkpoints in the package."""
 DEFAULT = "orbital"
-"""Name of the model that is taken if none is named."""
+"""Name of the model that is used where none is named."""
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A model in memory, and what its checkpoint holds beside the weights.
+    """A model in memory, and what its checkpoint holds besides the weights.
 
     Parameters
     ----------
     model
         Ready to predict.
     atoms
-        Free atoms of its PAW data sets, as far as the checkpoint holds them.
+        PAW data sets with their free atoms, as far as the checkpoint holds them.
     sha256
-        Of the checkpoint, in hexadecimal.
+        SHA-256 of the checkpoint, hexadecimal.
     """
 
     model: DensityModel
@@ -47,15 +49,20 @@ class LoadedModel:
         """Card of the model."""
         return self.model.card
 
+    @property
+    def domain(self) -> Domain:
+        """Applicability domain of the model; free atoms are compared where they are known."""
+        return self.card.domain(self.atoms)
+
 
 @dataclass(frozen=True)
 class Registry:
-    """Models that can be asked for by name; a user's own wins over a shipped one of its name.
+    """Models by name; a user's own takes precedence over a shipped one of the same name.
 
     Parameters
     ----------
     folder
-        Where a user's models are.
+        Folder of the user's models.
 
     Examples
     --------
@@ -68,7 +75,13 @@ class Registry:
     folder: Path
 
     def paths(self) -> dict[str, Path]:
-        """Checkpoint file of each model, by name."""
+        """Checkpoint file of each model.
+
+        Returns
+        -------
+        dict of str to Path
+            By name of the model.
+        """
         return {
             path.name.removesuffix(SUFFIX): path
             for folder in (SHIPPED, self.folder)
@@ -76,17 +89,22 @@ class Registry:
         }
 
     def path(self, name: str | Path) -> Path:
-        """Find the checkpoint of a model.
+        """Checkpoint file of one model.
 
         Parameters
         ----------
         name
-            A name, or the path of a checkpoint file.
+            Name of a model, or path of a checkpoint file.
+
+        Returns
+        -------
+        Path
+            Absolute path of the file.
 
         Raises
         ------
         ModelError
-            There is no such model; the line lists those that there are.
+            There is no such model; the message lists those that there are.
         """
         known = self.paths()
         if str(name) in known:
@@ -96,14 +114,24 @@ class Registry:
             if path.is_file():
                 return path.absolute()
             raise ModelError(f"{path}: there is no such file")
-        there = ", ".join(known) or "none"
+        names = ", ".join(known) or "none"
         raise ModelError(
-            f"there is no model {str(name)!r}; known are: {there}; give one of them or the path of "
+            f"there is no model {str(name)!r}; known are: {names}; give one of them or the path of "
             f"a {SUFFIX} file, or add one with 'mlcharge models add FILE'"
         )
 
     def load(self, name: str | Path = DEFAULT) -> LoadedModel:
         """Load a model, once per process; a file that was replaced is loaded anew.
+
+        Parameters
+        ----------
+        name
+            Name of a model, or path of a checkpoint file.
+
+        Returns
+        -------
+        LoadedModel
+            The same object for the same file.
 
         Raises
         ------
@@ -117,6 +145,16 @@ class Registry:
     def card(self, name: str | Path = DEFAULT) -> Card:
         """Card of a model; its weights are not read.
 
+        Parameters
+        ----------
+        name
+            Name of a model, or path of a checkpoint file.
+
+        Returns
+        -------
+        Card
+            As the checkpoint holds it.
+
         Raises
         ------
         ModelError
@@ -125,7 +163,17 @@ class Registry:
         return read_card(self.path(name))
 
     def checksum(self, name: str | Path = DEFAULT) -> str:
-        """SHA-256 of the checkpoint of a model, in hexadecimal; nothing of it is loaded.
+        """SHA-256 of the checkpoint of a model, which is not loaded.
+
+        Parameters
+        ----------
+        name
+            Name of a model, or path of a checkpoint file.
+
+        Returns
+        -------
+        str
+            Hexadecimal.
 
         Raises
         ------
@@ -142,14 +190,20 @@ class Registry:
         Parameters
         ----------
         file
-            The checkpoint; read as a whole before.
+            The checkpoint; it is loaded first.
         replace
-            Whether a model of the same name in the folder may be replaced.
+            Whether another model of the same name in the folder may be replaced.
+
+        Returns
+        -------
+        Path
+            The copy.
 
         Raises
         ------
         ModelError
-            It is no checkpoint, its architecture is unknown, or there is another one of its name.
+            The file is no checkpoint, its architecture is unknown, or there is another model of
+            its name.
         """
         self.load(file.absolute())
         target = self.folder / f"{read_card(file).name}{SUFFIX}"
@@ -186,4 +240,4 @@ def _load(path: Path, mtime: int, size: int) -> LoadedModel:
 
 @lru_cache(maxsize=64)
 def _checksum(path: Path, mtime: int, size: int) -> str:
-    return checksum(path)
+    return file_sha256(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlcharge_flows.models.checkpoint import SUFFIX
-from mlcharge_flows.models.model import CompletesDensities, ModelError
+from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.registry import DEFAULT
 from mlcharge_flows.sources.known_models import known_models
 
@@ -91,5 +91,5 @@ class OccupancySource:
                 f"the model {loaded.card.name} predicts no occupancies: take those of a model that "
                 f"does ({DEFAULT}), {ELEMENT_MEAN} or atomic ones"
             )
-        if self.kind == ELEMENT_MEAN and not isinstance(loaded.model, CompletesDensities):
+        if self.kind == ELEMENT_MEAN and not loaded.model.completes_densities:
             raise ModelError(f"the model {loaded.card.name} knows no means of elements")

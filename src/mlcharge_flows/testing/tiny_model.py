@@ -20,7 +20,8 @@ from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.models.card import Card, DataCard
 from mlcharge_flows.models.checkpoint import Checkpoint, write_checkpoint
-from mlcharge_flows.models.range import TrainingRange
+from mlcharge_flows.models.domain import GeometryBounds
+from mlcharge_flows.models.model import DensityModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ WEIGHT = 0.25
 
 
 @dataclass
-class TinyModel:
+class TinyModel(DensityModel):
     """A loaded model.
 
     Parameters
@@ -153,9 +154,9 @@ def checkpoint(
         "data": DataCard(name="a few crystals", train=len(crystals), validation=0),
         "paw_family": "made for tests",
         "paw": paw,
-        "range": TrainingRange.of(crystals, [(28, 28, 28)] * len(crystals)),
+        "geometry": GeometryBounds.of(crystals, [(28, 28, 28)] * len(crystals)),
         "errors": {"nmae_median": 1.5, "density_removed": 0.9},
-        "licence": "MIT",
+        "license": "MIT",
         "citation": "nobody",
         "created": date(2026, 1, 31),
         "version": __version__,

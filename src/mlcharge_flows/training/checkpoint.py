@@ -10,9 +10,9 @@ from mlcharge_flows import __version__
 from mlcharge_flows.io import file_sha256
 from mlcharge_flows.models.card import Card, DataCard
 from mlcharge_flows.models.checkpoint import Checkpoint, read_checkpoint
+from mlcharge_flows.models.domain import GeometryBounds
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.orbital.interaction import Coupling
-from mlcharge_flows.models.range import TrainingRange
 from mlcharge_flows.training.config import TrainingError
 from mlcharge_flows.training.split import PSEUDO_LABELED
 
@@ -141,16 +141,16 @@ def checkpoint_of(
         data=DataCard(
             name=config.data_name or config.data.stem,
             train=len(samples),
-            recalled=sum(sample.origin.split == PSEUDO_LABELED for sample in samples),
+            pseudo_labeled=sum(sample.origin.split == PSEUDO_LABELED for sample in samples),
             validation=n_validation,
             sha256=file_sha256(dataset.path),
             protocol=dataset.protocol,
             encut=(min(cutoffs), max(cutoffs)) if cutoffs else None,
-            examples=dict(sorted(materials.items())),
+            per_element=dict(sorted(materials.items())),
         ),
         paw_family=_family([paw_dataset.titel for paw_dataset in paw.values()]),
         paw=paw,
-        range=TrainingRange.of(
+        geometry=GeometryBounds.of(
             [sample.crystal for sample in samples], [sample.shape for sample in samples]
         ),
         occupancies="own" if "occupancies_left" in errors else "none",
@@ -164,7 +164,7 @@ def checkpoint_of(
             },
         },
         training=training,
-        licence=config.license,
+        license=config.license,
         created=datetime.now(UTC).date(),
         version=__version__,
     )

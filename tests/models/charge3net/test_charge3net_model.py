@@ -11,8 +11,8 @@ from mlcharge_flows.models.charge3net import load
 from mlcharge_flows.models.charge3net.config import DIFFERENCE_SCALE
 from mlcharge_flows.models.charge3net.model import density_from_output
 from mlcharge_flows.models.checkpoint import Checkpoint, CheckpointError
+from mlcharge_flows.models.domain import GeometryBounds
 from mlcharge_flows.models.model import ModelError
-from mlcharge_flows.models.range import TrainingRange
 
 SHAPE = (5, 6, 7)
 
@@ -30,8 +30,8 @@ def checkpoint(learned, tiny, oblique):
             for symbol, zval in {"Mg": 2, "O": 6, "Ti": 4}.items()
         },
         occupancies="none",
-        range=TrainingRange.of([oblique]),
-        licence="MIT",
+        geometry=GeometryBounds.of([oblique]),
+        license="MIT",
         created=date(2026, 1, 1),
         version="0.1.0",
     )

@@ -132,7 +132,7 @@ def test_a_converted_file_is_the_same_model(forms, file, size, tmp_path, oblique
     expected = load_published(path, **size).density_at(oblique, points)
     assert model.points.density_at(oblique, points).tolist() == expected.tolist()
     card = model.card
-    assert (card.name, card.architecture, card.licence) == ("charge3net-mp", "charge3net", "MIT")
+    assert (card.name, card.architecture, card.license) == ("charge3net-mp", "charge3net", "MIT")
     assert card.occupancies == "none"
     assert card.units["density"] == "electrons/angstrom^3"
     assert "Materials Project" in card.data.name

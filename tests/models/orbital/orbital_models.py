@@ -10,11 +10,11 @@ from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.models.card import Card, DataCard
+from mlcharge_flows.models.domain import GeometryBounds
 from mlcharge_flows.models.orbital.config import OrbitalConfig
 from mlcharge_flows.models.orbital.interaction import Interaction
 from mlcharge_flows.models.orbital.model import OrbitalModel
 from mlcharge_flows.models.orbital.network import OrbitalNetwork
-from mlcharge_flows.models.range import TrainingRange
 
 CHANNELS = {"Mg": [0, 0, 1, 2], "O": [0, 0, 1, 1]}
 Q_STEP = 0.1
@@ -91,8 +91,8 @@ def model(**options):
         data=DataCard(name="none", train=0, validation=0),
         paw_family="synthetic",
         paw=ATOMS,
-        range=TrainingRange(volume=(1.0, 100.0), neighbors=(0, 1000)),
-        licence="MIT",
+        geometry=GeometryBounds(volume=(1.0, 100.0), neighbors=(0, 1000)),
+        license="MIT",
         created=date(2026, 1, 1),
         version="0",
     )

@@ -8,7 +8,7 @@ import torch
 from mlcharge_flows import __version__
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.models.card import Card, DataCard
-from mlcharge_flows.models.range import TrainingRange
+from mlcharge_flows.models.domain import GeometryBounds
 from mlcharge_flows.models.superres import SuperResConfig, SuperResNetwork
 
 VARIANTS = {
@@ -53,8 +53,8 @@ def card_of(network, **changes):
         "paw_family": "made for tests",
         "paw": ATOMS,
         "occupancies": "none",
-        "range": TrainingRange(volume=(10, 30), neighbors=(10, 60)),
-        "licence": "MIT",
+        "geometry": GeometryBounds(volume=(10, 30), neighbors=(10, 60)),
+        "license": "MIT",
         "created": date(2026, 1, 1),
         "version": __version__,
     }

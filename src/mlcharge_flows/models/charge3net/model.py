@@ -14,7 +14,7 @@ from mlcharge_flows.models.charge3net.config import DIFFERENCE_SCALE, network_co
 from mlcharge_flows.models.charge3net.field import DensityField
 from mlcharge_flows.models.charge3net.network import ChargE3Net
 from mlcharge_flows.models.checkpoint import CheckpointError
-from mlcharge_flows.models.model import ModelError
+from mlcharge_flows.models.model import DensityModel, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -93,7 +93,7 @@ class PointModel:
         return DensityField(self.network, structure, self.probes_per_chunk)
 
 
-class ChargE3NetModel:
+class ChargE3NetModel(DensityModel):
     """A trained network with its card.
 
     Parameters

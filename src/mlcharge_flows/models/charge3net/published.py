@@ -29,7 +29,7 @@ from mlcharge_flows.models.charge3net.config import ChargE3NetConfig, network_co
 from mlcharge_flows.models.charge3net.model import PointModel
 from mlcharge_flows.models.charge3net.network import ChargE3Net
 from mlcharge_flows.models.checkpoint import Checkpoint, CheckpointError
-from mlcharge_flows.models.range import TrainingRange
+from mlcharge_flows.models.domain import GeometryBounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +44,7 @@ MATERIALS_PROJECT = DataCard(
     name="Materials Project, PBE and PBE+U, collected on 7 May 2023", train=106_171, validation=512
 )
 """Training data of ``charge3net_mp.pt``, from the paper."""
-RANGE = TrainingRange(volume=(6.7, 59.4), neighbors=(6, 136))
+GEOMETRY = GeometryBounds(volume=(6.7, 59.4), neighbors=(6, 136))
 """Of 4,370 materials of its training set (neighbors: of the 40 with the smallest and the 40 with
 the largest volume per atom)."""
 _PARTS = ("atom_model.", "probe_model.")
@@ -85,7 +85,7 @@ def published_checkpoint(
     *,
     paw_family: str = "VASP's PBE, as Materials Project uses it",
     data: DataCard = MATERIALS_PROJECT,
-    extent: TrainingRange = RANGE,
+    geometry: GeometryBounds = GEOMETRY,
     **config: Any,
 ) -> Checkpoint:
     """Convert a published file to a checkpoint of this package.
@@ -136,8 +136,8 @@ def published_checkpoint(
             for symbol, dataset in paw.items()
         },
         occupancies="none",
-        range=extent,
-        licence="MIT",
+        geometry=geometry,
+        license="MIT",
         citation=CITATION,
         created=date.today(),
         version=__version__,

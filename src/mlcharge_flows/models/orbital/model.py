@@ -9,7 +9,7 @@ import torch
 
 from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.models.checkpoint import network_of
-from mlcharge_flows.models.model import ModelError
+from mlcharge_flows.models.model import DensityModel, ModelError
 from mlcharge_flows.models.orbital.augmentation import MAX_RELATIVE_CHANGE
 from mlcharge_flows.models.orbital.config import OrbitalConfig
 from mlcharge_flows.models.orbital.g_vectors import GVectors
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.models.checkpoint import Checkpoint
 
 
-class OrbitalModel:
+class OrbitalModel(DensityModel):
     """Superposition of atoms plus Gaussian orbitals whose coefficients a network predicts.
 
     Parameters
@@ -37,6 +37,8 @@ class OrbitalModel:
     atoms
         Free atom of each element.
     """
+
+    completes_densities = True
 
     def __init__(
         self, card: Card, network: OrbitalNetwork, atoms: Mapping[str, PawDataset]

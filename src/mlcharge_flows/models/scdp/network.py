@@ -90,8 +90,9 @@ class ScdpNetwork(OrbitalNetwork):
         torch.Tensor
             Shape (sites, lmax + 1, exponents).
         """
-        scales: torch.Tensor = torch.sigmoid(raw - log(2))
-        return 0.5 + 1.5 * scales.unflatten(-1, (-1, self.basis.n_exponents))
+        fractions: torch.Tensor = torch.sigmoid(raw - log(2))
+        scales: torch.Tensor = 0.5 + 1.5 * fractions.unflatten(-1, (-1, self.basis.n_exponents))
+        return scales
 
 
 class SquareHead(nn.Module):

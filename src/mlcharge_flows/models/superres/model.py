@@ -12,7 +12,7 @@ from mlcharge_flows.density.grid import regrid
 from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.density.symmetry import GridSymmetry
 from mlcharge_flows.models.checkpoint import network_of
-from mlcharge_flows.models.model import ModelError
+from mlcharge_flows.models.model import DensityModel, ModelError
 from mlcharge_flows.models.superres.config import SuperResConfig
 from mlcharge_flows.models.superres.image import Image
 from mlcharge_flows.models.superres.network import SuperResNetwork
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.models.checkpoint import Checkpoint
 
 
-class SuperResModel:
+class SuperResModel(DensityModel):
     """Superposition of atoms, corrected by a convolutional network on its image.
 
     Parameters
