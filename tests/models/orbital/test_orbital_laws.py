@@ -1,4 +1,4 @@
-"""What every prediction of the orbital model obeys, whatever its weights."""
+"""Laws that every prediction of the orbital model obeys, whatever its weights."""
 
 from dataclasses import replace
 
@@ -9,21 +9,39 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 
 from orbital_models import ATOMS, crystal, model, precision, salt  # noqa: E402
 
-from mlcharge_flows.density.augmentation import labels, rotate  # noqa: E402
-from mlcharge_flows.density.crystal import Crystal  # noqa: E402
+from mlcharge_flows.density.augmentation import labels  # noqa: E402
 from mlcharge_flows.density.superposition import superpose  # noqa: E402
 from mlcharge_flows.models.checkpoint import Checkpoint, CheckpointError  # noqa: E402
 from mlcharge_flows.models.model import ModelError  # noqa: E402
 from mlcharge_flows.models.orbital import load  # noqa: E402
+from mlcharge_flows.models.orbital.graph import Graph  # noqa: E402
 from mlcharge_flows.models.orbital.network import OrbitalNetwork  # noqa: E402
+from mlcharge_flows.testing.laws import (  # noqa: E402
+    assert_equivariant_density,
+    assert_integrates_to,
+    assert_permutation_equivariant,
+    assert_rotation_equivariant,
+    assert_same_density,
+    assert_supercell_consistent,
+    assert_translation_equivariant,
+)
+from mlcharge_flows.testing.tolerances import Tolerance  # noqa: E402
 
 SHAPE = (12, 15, 16)
+DOUBLE = Tolerance(relative=1e-9, absolute=1e-9)
 OPTIONS = [
     {},
     {"virtual": "both", "scaling": True, "lmax": 3},
     {"n_interactions": 3, "n_factors": 2, "rank": 1},
     {"n_coupled": 4},
     {"form_factors": True},
+]
+OTHER_OPTIONS = [
+    {"scaling": True},
+    {"virtual": "bonds"},
+    {"virtual": "interstitials"},
+    {"profiles": False, "tabulated": False, "n_scaled": 0},
+    {"n_interactions": 1, "n_exponents": 2, "lmax": 2},
 ]
 
 
@@ -32,10 +50,14 @@ def identity(options):
 
 
 @pytest.fixture(params=OPTIONS, ids=identity)
-def predict(request):
+def made(request):
     with precision(torch.float64):
-        made = model(**request.param)
-        yield made.predict
+        yield model(**request.param)
+
+
+@pytest.fixture
+def predict(made):
+    return made.predict
 
 
 def orthogonal(seed, sign):
@@ -43,10 +65,8 @@ def orthogonal(seed, sign):
     return matrix * np.sign(np.linalg.det(matrix)) * sign
 
 
-def same(found, expected, tolerance=1e-9):
-    np.testing.assert_allclose(found.total, expected.total, atol=tolerance)
-    for one, other in zip(found.augmentation, expected.augmentation, strict=True):
-        np.testing.assert_allclose(one, other, atol=tolerance)
+def same(found, expected, tolerance=DOUBLE):
+    assert_same_density(found, expected, tolerance)
 
 
 def test_the_network_matters(predict):
@@ -104,58 +124,62 @@ def test_means_of_elements_look_at_no_density():
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_turning_or_mirroring_the_crystal_turns_the_occupancies(predict, sign):
+def test_rotating_or_reflecting_the_crystal_rotates_the_occupancies(made, sign):
     rotation = orthogonal(4, sign)
-    turned = replace(crystal(), lattice=crystal().lattice @ rotation.T)
-    expected = predict(crystal(), SHAPE)
-    records = tuple(
-        rotate(record, ATOMS[symbol].channels, rotation) - turned_atom(symbol, rotation)
-        for symbol, record in zip(crystal().symbols, expected.augmentation, strict=True)
-    )
-    same(predict(turned, SHAPE), replace(expected, augmentation=records))
+    assert_rotation_equivariant(made, crystal(), SHAPE, rotation, tolerance=DOUBLE, atoms=ATOMS)
 
 
-def turned_atom(symbol, rotation):
-    """The tests' free atoms are not spherical: what turning them adds."""
-    record = ATOMS[symbol].atomic_occupancies
-    return rotate(record, ATOMS[symbol].channels, rotation) - record
+def test_translation_by_grid_points_rolls_the_grid(made):
+    assert_translation_equivariant(made, crystal(), SHAPE, (5, -2, 1), tolerance=DOUBLE)
 
 
-def test_translation_by_grid_points_rolls_the_grid(predict):
-    shift = np.array([5 / 12, -2 / 15, 1 / 16])
-    moved = replace(crystal(), positions=crystal().positions + shift)
-    expected = predict(crystal(), SHAPE)
-    rolled = np.roll(expected.total, (5, -2, 1), axis=(0, 1, 2))
-    same(predict(moved, SHAPE), replace(expected, total=rolled))
+def test_permutation_of_ions_permutes_the_occupancies_alone(made):
+    assert_permutation_equivariant(made, crystal(), SHAPE, [2, 0, 1], tolerance=DOUBLE)
 
 
-def test_permutation_of_ions_permutes_records_only(predict):
-    order = [2, 0, 1]
-    ions = crystal()
-    permuted = Crystal(ions.lattice, tuple(ions.symbols[i] for i in order), ions.positions[order])
-    expected = predict(ions, SHAPE)
-    records = tuple(expected.augmentation[i] for i in order)
-    same(predict(permuted, SHAPE), replace(expected, augmentation=records))
+def test_a_supercell_repeats_the_cell(made):
+    # The greater cell has G vectors between those of the smaller one; they must be empty.
+    assert_supercell_consistent(made, crystal(), (15, 15, 15), (1, 2, 1), tolerance=DOUBLE)
 
 
-def test_a_supercell_repeats_the_cell(predict):
-    ions = crystal()
-    n = (1, 2, 1)
-    cells = np.stack(np.meshgrid(*map(np.arange, n), indexing="ij"), -1).reshape(-1, 3)
-    positions = ((ions.positions[None] + cells[:, None]) / n).reshape(-1, 3)
-    twice = Crystal(ions.lattice * np.array(n)[:, None], ions.symbols * 2, positions)
-    shape = (15, 15, 15)
-    expected = predict(ions, shape)
-    found = predict(twice, (15, 30, 15))
-    # The greater cell has waves between those of the smaller one; they must be empty.
-    np.testing.assert_allclose(found.total, np.tile(expected.total, n), atol=1e-9)
-    for one, other in zip(found.augmentation, expected.augmentation * 2, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-9)
+@pytest.mark.parametrize("options", OTHER_OPTIONS, ids=identity)
+def test_other_options_obey_all_laws_of_space(options):
+    with precision(torch.float64):
+        assert_equivariant_density(
+            model(**options), crystal(), SHAPE, tolerance=DOUBLE, atoms=ATOMS
+        )
 
 
 def test_electrons_are_exact(predict):
     for shape in (SHAPE, (7, 9, 8)):
-        assert predict(crystal(), shape).n_electrons == pytest.approx(14.0, abs=1e-9)
+        assert_integrates_to(predict(crystal(), shape), 14.0)
+
+
+@pytest.mark.parametrize("options", OPTIONS + OTHER_OPTIONS, ids=identity)
+def test_monopoles_cancel_within_every_crystal(options):
+    """G = 0 is left out of the sum over G vectors, so the integral on the grid cannot show it."""
+    with precision(torch.float64), torch.inference_mode():
+        network = model(**options).network
+        graph = Graph.batch([network.graph(ions) for ions in (crystal(), salt(), crystal(5))])
+        charges = net_charges(network, graph)
+        assert charges.abs().max() < 1e-12 * scale_of(network, graph)
+        network._neutral = lambda coefficients, *_: coefficients
+        assert net_charges(network, graph).abs().min() > 1e-2, "the correction matters"
+
+
+def net_charges(network, graph):
+    """Integral over all space of the predicted change of the density of each crystal."""
+    coefficients, scales = network.coefficients(graph)
+    charges = network.basis.of(graph.species).charges(None if scales is None else scales[:, 0])
+    of_site = (coefficients[:, 0] * charges).sum(-1)
+    return torch.stack([sites.sum() for sites in of_site.split(graph.n_sites)])
+
+
+def scale_of(network, graph):
+    """Sum of the absolute monopoles of all sites and exponents, electrons."""
+    coefficients, scales = network.coefficients(graph)
+    charges = network.basis.of(graph.species).charges(None if scales is None else scales[:, 0])
+    return (coefficients[:, 0] * charges).abs().sum()
 
 
 def test_what_symmetry_forbids_is_zero(predict):
@@ -175,7 +199,11 @@ def test_what_symmetry_forbids_is_zero(predict):
 def test_an_untrained_network_gives_the_superposition():
     made = model()
     made.network.load_state_dict(OrbitalNetwork(made.network.config).state_dict())
-    same(made.predict(crystal(), SHAPE), superpose(crystal(), ATOMS, SHAPE), tolerance=1e-12)
+    same(
+        made.predict(crystal(), SHAPE),
+        superpose(crystal(), ATOMS, SHAPE),
+        tolerance=Tolerance(relative=0.0, absolute=1e-12),
+    )
 
 
 def test_laws_can_fail():
