@@ -317,6 +317,7 @@ class Domain:
         )
 
     def check_dataset(self, symbol: str, dataset: PawDataset) -> None:
+        """Raise if a PAW data set is another one than that of the training."""
         known = self.paw[symbol]
         for name, trained, given in (
             ("TITEL", known.titel, dataset.titel),
