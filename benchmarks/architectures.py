@@ -34,7 +34,6 @@ from mlcharge_flows.density.metrics import error_removed, nmae
 from mlcharge_flows.models.checkpoint import SUFFIX, read_checkpoint
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.registry import DEFAULT
-from mlcharge_flows.models.scope import check_scope
 from mlcharge_flows.reports.palette import colors
 from mlcharge_flows.scf.statistics import summarize
 from mlcharge_flows.sources.known_models import known_models
