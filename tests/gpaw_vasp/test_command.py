@@ -71,19 +71,19 @@ def test_unsupported_physics(run_folder):
     assert "ISPIN" in line
 
 
-def test_starts_are_announced_as_vasp_does(finished, run_folder):
+def test_initial_densities_are_announced_as_by_vasp(finished, run_folder):
     good = read_chgcar(finished / "CHGCAR")
 
-    def start(folder_name, icharg=1, prepare=lambda path: None):
+    def run_with(folder_name, icharg=1, prepare=lambda path: None):
         folder = run_folder("Si", folder_name, ICHARG=icharg, NELM=6)
         prepare(folder / "CHGCAR")
         return gpaw_vasp(folder)
 
-    read = start("read", prepare=lambda path: write_chgcar(path, good))
+    read = run_with("read", prepare=lambda path: write_chgcar(path, good))
     line = f" charge-density read from file: {good.comment.split()[0]}"
     assert line in read.stdout.splitlines()
 
-    missing = start("missing")
+    missing = run_with("missing")
     assert missing.returncode == 0
     assert "WARNING: chargedensity file is incomplete" in missing.stdout
     assert "read from file" not in missing.stdout
@@ -92,21 +92,21 @@ def test_starts_are_announced_as_vasp_does(finished, run_folder):
         write_chgcar(path, good)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
-    assert "chargedensity file is incomplete" in start("truncated", prepare=truncated).stdout
+    assert "chargedensity file is incomplete" in run_with("truncated", prepare=truncated).stdout
 
     def coarser(path):
         from dataclasses import replace
 
         write_chgcar(path, replace(good, total=good.total[::2, ::2, ::2]))
 
-    assert "dimensions on CHGCAR file are different" in start("coarser", prepare=coarser).stdout
+    assert "dimensions on CHGCAR file are different" in run_with("coarser", prepare=coarser).stdout
 
     def without_records(path):
         from dataclasses import replace
 
         write_chgcar(path, replace(good, augmentation=None))
 
-    bare = start("bare", prepare=without_records)
+    bare = run_with("bare", prepare=without_records)
     assert "PAW occupancies are missing on CHGCAR" in bare.stdout
     assert "charge-density read from file" not in bare.stdout
 
@@ -116,9 +116,9 @@ def test_starts_are_announced_as_vasp_does(finished, run_folder):
         records = (good.augmentation[0][:-1], *good.augmentation[1:])
         write_chgcar(path, replace(good, augmentation=records))
 
-    assert "RD_RHO_PAW: ion  1 data corrupt" in start("short", prepare=one_number_short).stdout
+    assert "RD_RHO_PAW: ion  1 data corrupt" in run_with("short", prepare=one_number_short).stdout
 
-    fixed = start("fixed", icharg=11)
+    fixed = run_with("fixed", icharg=11)
     assert "charge density could not be read from file CHGCAR for ICHARG>10" in refused(fixed)
 
 

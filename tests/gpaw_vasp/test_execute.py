@@ -180,15 +180,15 @@ def test_another_lattice_keeps_the_electrons_of_the_file(run_folder):
         structure.lattice.matrix, density.crystal.symbols, density.crystal.positions
     )
     ratio = density.crystal.volume / stretched.volume
-    starts = {
+    densities = {
         "of the file": density,
         "of the run": replace(density, crystal=stretched, total=density.total * ratio),
     }
     energies = []
-    for name, start in starts.items():
+    for name, given in densities.items():
         tags = {"ICHARG": 1, "NELM": 6, "NGXF": 36, "NGYF": 36, "NGZF": 36}
         folder = run_folder("Si", name, structure=structure, **tags)
-        write_chgcar(folder / "CHGCAR", start)
+        write_chgcar(folder / "CHGCAR", given)
         energies.append(execute(folder).steps[4].free_energy)
     assert energies[0] == pytest.approx(energies[1], abs=1e-6)
 

@@ -20,11 +20,11 @@ pytestmark = pytest.mark.gpaw
 TAGS = {"ENCUT": 200, "EDIFF": 1e-8, "kpoints": Kpoints.gamma_automatic((2, 2, 2))}
 
 
-def mixed(exact, wrong, share):
-    """The exact density with a share of the wrong one, on the grid and in the occupancies."""
+def mixed(exact, wrong, fraction):
+    """The exact density with a fraction of the wrong one, on the grid and in the occupancies."""
 
     def mix(a, b):
-        return (1 - share) * a + share * b
+        return (1 - fraction) * a + fraction * b
 
     records = tuple(map(mix, exact.augmentation, wrong.augmentation))
     return dataclasses.replace(exact, total=mix(exact.total, wrong.total), augmentation=records)
@@ -36,9 +36,9 @@ def test_the_energy_is_of_second_order_in_the_density(run_folder):
     exact = read_chgcar(converged / "CHGCAR")
     wrong = atomic_superposition(read_inputs(converged))
 
-    def error(share):
-        folder = run_folder("Si", f"share{share}", ICHARG=11, **TAGS)
-        write_chgcar(folder / "CHGCAR", mixed(exact, wrong, share))
+    def error(fraction):
+        folder = run_folder("Si", f"fraction{fraction}", ICHARG=11, **TAGS)
+        write_chgcar(folder / "CHGCAR", mixed(exact, wrong, fraction))
         return execute(folder).steps[-1].free_energy - scf
 
     assert abs(error(0.0)) < 1e-6

@@ -64,8 +64,8 @@ def disturb(density, rng, size):
 
 
 def test_large_g_takes_amix_and_small_g_a_tenth_of_it():
-    share = kerker_preconditioner(np.array([0.0, 0.1, BMIX, 100.0]), AMIX, BMIX, AMIN)
-    assert share == pytest.approx([0.04, 0.04, 0.2, 0.4], abs=1e-4)
+    fraction = kerker_preconditioner(np.array([0.0, 0.1, BMIX, 100.0]), AMIX, BMIX, AMIN)
+    assert fraction == pytest.approx([0.04, 0.04, 0.2, 0.4], abs=1e-4)
     assert kerker_preconditioner(np.array([0.0, 0.1]), AMIX, 0.0, AMIN) == pytest.approx(
         [0.04, 0.4]
     )
@@ -84,12 +84,12 @@ def test_the_first_step_preconditions_the_residual(salt):
     smooth_step = np.fft.fftn(solver.density.nt_sR.data[0] - smooth)
     smooth_residual = np.fft.fftn(smooth_output - smooth)
     reciprocal = solver.inputs.crystal.reciprocal
-    for wave in [(0, 0, 0), (1, 0, 0), (0, -1, 1), (2, 3, -1), (-4, 4, 0), (4, 4, 4)]:
-        length = np.linalg.norm(np.array(wave) @ reciprocal)
-        share = AMIX * max(length**2 / (length**2 + BMIX**2), AMIN)
-        assert step[wave] == pytest.approx(share * residual[wave], abs=1e-9)
-    for wave in [(5, 0, 0), (-5, 4, 0), (0, 0, -6), (5, 5, 5)]:
-        assert smooth_step[wave] == pytest.approx(BEYOND * smooth_residual[wave], abs=1e-9)
+    for g in [(0, 0, 0), (1, 0, 0), (0, -1, 1), (2, 3, -1), (-4, 4, 0), (4, 4, 4)]:
+        length = np.linalg.norm(np.array(g) @ reciprocal)
+        fraction = AMIX * max(length**2 / (length**2 + BMIX**2), AMIN)
+        assert step[g] == pytest.approx(fraction * residual[g], abs=1e-9)
+    for g in [(5, 0, 0), (-5, 4, 0), (0, 0, -6), (5, 5, 5)]:
+        assert smooth_step[g] == pytest.approx(BEYOND * smooth_residual[g], abs=1e-9)
     assert solver.density.D_asii.data == pytest.approx(matrices + AMIX * (moved - matrices))
 
 

@@ -46,17 +46,17 @@ def test_pymatgen_reads_the_header(export):
 
 def test_the_atom_holds_its_electrons_and_is_smooth(export):
     _, path = export
-    start = read_potcar(path)[0]
-    assert start.form_factor[0] == pytest.approx(start.zval)
-    assert np.abs(start.form_factor[-100:]).max() < 1e-3, "no noise at large wave vectors"
+    dataset = read_potcar(path)[0]
+    assert dataset.form_factor[0] == pytest.approx(dataset.zval)
+    assert np.abs(dataset.form_factor[-100:]).max() < 1e-3, "no noise at large wave numbers"
 
 
 def test_a_far_atom_is_the_sum_of_its_shells(export):
     symbol, path = export
-    start = read_potcar(path)[0]
+    dataset = read_potcar(path)[0]
     alone = Crystal(np.eye(3) * 8.0, (symbol,), np.zeros((1, 3)))
-    density = superpose(alone, {symbol: start}, (48, 48, 48))
-    assert density.n_electrons == pytest.approx(start.zval, abs=1e-9)
+    density = superpose(alone, {symbol: dataset}, (48, 48, 48))
+    assert density.n_electrons == pytest.approx(dataset.zval, abs=1e-9)
 
 
 def test_every_symbol_that_input_sets_ask_for_has_an_element():

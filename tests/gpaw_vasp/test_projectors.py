@@ -20,9 +20,11 @@ def test_it_is_gpaws(run_folder, first_potential, name, mesh):
         run_folder(name, kpoints=Kpoints.gamma_automatic(mesh))
     )
     random = np.random.default_rng(3)
-    for wave in lcao_guess(equations.builder, hamiltonian, potential):
-        weights = {ion: random.normal(size=p.shape) * p.conj() for ion, p in wave.P_ani.items()}
-        ours = wave.pt_aiX.stress_contribution(wave.psit_nX, weights)
-        slow = PWAtomCenteredFunctions.stress_contribution(wave.pt_aiX, wave.psit_nX, weights)
+    for orbitals in lcao_guess(equations.builder, hamiltonian, potential):
+        weights = {ion: random.normal(size=p.shape) * p.conj() for ion, p in orbitals.P_ani.items()}
+        ours = orbitals.pt_aiX.stress_contribution(orbitals.psit_nX, weights)
+        slow = PWAtomCenteredFunctions.stress_contribution(
+            orbitals.pt_aiX, orbitals.psit_nX, weights
+        )
         assert np.abs(slow).max() > 0.1
         assert ours == pytest.approx(slow, abs=1e-7 * np.abs(slow).max())

@@ -1,4 +1,4 @@
-"""A run restarted from its own CHGCAR: the law that makes a complete start complete."""
+"""A run restarted from its own CHGCAR: density and occupancies together are a complete start."""
 
 from __future__ import annotations
 

@@ -82,8 +82,8 @@ def test_tags_without_meaning_pass_silently():
 
 
 def test_files_that_are_not_written_and_tags_without_influence_are_named():
-    wave, mixer = check_tags({"LWAVE": True, "LAECHG": False, "MAXMIX": 40})
-    assert "WAVECAR" in wave
+    files, mixer = check_tags({"LWAVE": True, "LAECHG": False, "MAXMIX": 40})
+    assert "WAVECAR" in files
     assert "MAXMIX" in mixer
 
 

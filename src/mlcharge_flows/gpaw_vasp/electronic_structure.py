@@ -155,8 +155,8 @@ def density_of_states(
     else:
         occupied = np.where(distance > 0, 0.5 * (1 + erf(distance)), 0.5 * erfc(-distance))
         peaks = np.exp(-np.clip(distance**2, 0, 700)) / np.sqrt(np.pi) / width
-    shares = 2.0 * (weights[:, None, None] * characters).reshape(distance.shape[0], -1)
-    return shares.T @ peaks, shares.T @ occupied
+    weighted = 2.0 * (weights[:, None, None] * characters).reshape(distance.shape[0], -1)
+    return weighted.T @ peaks, weighted.T @ occupied
 
 
 def project(solver: KohnSham) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The one way in which ``gpaw-vasp`` says no."""
+"""Input that ``gpaw-vasp`` refuses."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from mlcharge_flows.errors import MlchargeError
 
 
 class UnsupportedInputError(MlchargeError):
-    """An input that cannot be computed; the message is one line that says what to do."""
+    """An input that cannot be computed; the message is one line with file, reason and remedy."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlcharge_flows.density.paw_dataset import PawDataset
+
+Content = TypeVar("Content")
 
 #: Ions nearer than this are taken for a mistake in the POSCAR, in angstrom.
 MIN_DISTANCE = 0.5
@@ -62,7 +64,7 @@ class Inputs:
     settings
         Settings with defaults filled in.
     kpoints
-        k-points of KPOINTS or KSPACING.
+        Points of KPOINTS or KSPACING.
     datasets
         PAW data sets, one per species of the crystal.
     grids
@@ -73,7 +75,7 @@ class Inputs:
 
     crystal: Crystal
     comment: str
-    incar: dict[str, Any]
+    incar: Mapping[str, Any]
     settings: IncarSettings
     kpoints: KPointSet
     datasets: tuple[PawDataset, ...]
@@ -201,7 +203,8 @@ def _of_ions(datasets: Sequence[PawDataset], crystal: Crystal) -> list[PawDatase
     ]
 
 
-def _read(folder: Path, name: str, reader: Callable[[Path], Any]) -> Any:
+def _read(folder: Path, name: str, reader: Callable[[Path], Content]) -> Content:
+    """Content of a file; whatever its reader raises becomes one line."""
     path = folder / name
     if not path.is_file():
         raise UnsupportedInputError(f"{name}: no such file in {folder}")
@@ -211,7 +214,7 @@ def _read(folder: Path, name: str, reader: Callable[[Path], Any]) -> Any:
             return reader(path)
     except UnsupportedInputError:
         raise
-    except Exception as error:  # whatever a parser raises, the user gets one line
+    except Exception as error:
         reason = one_line(error).removeprefix(f"{path}: ")
         if isinstance(error, MlchargeError):
             raise UnsupportedInputError(f"{name}: {reason.removeprefix(f'{name}: ')}") from error

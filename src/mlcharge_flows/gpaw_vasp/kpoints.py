@@ -1,4 +1,4 @@
-"""k-points of KPOINTS or KSPACING, and their form for GPAW.
+"""The k-points of KPOINTS or KSPACING, and their form for GPAW.
 
 References
 ----------
@@ -30,7 +30,7 @@ MAX_KPOINTS = 100_000
 
 @dataclass(frozen=True, eq=False)
 class KPointSet:
-    """k-points as the input gives them.
+    """The k-points that the input gives.
 
     Parameters
     ----------

@@ -1,10 +1,11 @@
-"""LCAO initial guess: atomic orbitals, diagonalized in the first potential.
+"""LCAO initial guess of the orbitals, and the PAW projectors that they are given.
 
 GPAW's own guess takes matrix elements on the real-space grid, one orbital and periodic image at a
 time, and transforms the result back, which costs as much as one or two electronic steps. Here an
 atomic orbital is a radial transform, a spherical harmonic and the phase of its ion, all in plane
 waves. The Hamiltonian between atomic orbitals then costs one application to that many bands, and is
-that of the run itself.
+that of the run itself. The projectors of a k-point are made once, and compute their contribution to
+the stress in one pass over the plane waves.
 """
 
 from __future__ import annotations
@@ -14,19 +15,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from gpaw.core.pwacf import PWAtomCenteredFunctions
+from gpaw.ffbt import rescaled_fourier_bessel_transform
 from gpaw.new.pwfd.ibzwfs import PWFDIBZWaveFunctions
 from gpaw.new.pwfd.wave_functions import PWFDWaveFunctions
-
-from mlcharge_flows.gpaw_vasp.projectors import Projectors
+from gpaw.sphere.spherical_harmonics import nablarlYL
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gpaw.core.plane_waves import PWArray
+    from gpaw.core.pwacf import PWLFC
     from gpaw.new.hamiltonian import Hamiltonian
     from gpaw.new.potential import Potential
     from gpaw.new.pw.builder import PWDFTComponentsBuilder
 
 #: Eigenvalue, in hartree, of random bands beyond the span of the atomic orbitals: above all others.
 EIGENVALUE_OF_RANDOM_BANDS = 100.0
+
+#: Step of the numerical derivative of a projector by |K|, in 1/bohr.
+DERIVATIVE_STEP = 1e-4
 
 
 def lcao_guess(
@@ -146,3 +153,73 @@ def _lowest_bands(atomic: PWFDWaveFunctions, builder: PWDFTComponentsBuilder) ->
     lowest.eig_n = np.full(builder.nbands, EIGENVALUE_OF_RANDOM_BANDS)
     lowest.eig_n[:n_known] = atomic.eig_n[:n_known]
     return lowest
+
+
+class Projectors(PWAtomCenteredFunctions):
+    """Projectors whose stress contribution sums over bands first and over strain components last.
+
+    GPAW's own method strains every projector nine times, overlaps each with every band, and
+    evaluates its splines for one plane wave at a time.
+    """
+
+    def stress_contribution(
+        self, a: PWArray, c: Mapping[int, np.ndarray] | float = 1.0
+    ) -> np.ndarray:
+        """Differentiate ``sum_an c_an <p_a|psi_n>`` by the strain.
+
+        A strain changes the wave vectors ``K`` of ``f(K) S_lm(K) exp(-i K R)``, where ``S_lm`` is a
+        solid harmonic and ``K R`` a constant; the derivative by ``K_w`` times ``K_v`` is
+        ``K_v (K_w f'(K) / |K| S_lm + f dS_lm/dK_w)``.
+
+        Parameters
+        ----------
+        a
+            Orbitals.
+        c
+            Their coefficients with the projectors of each ion, shape (bands, projectors).
+
+        Returns
+        -------
+        numpy.ndarray
+            In hartree, shape (3, 3).
+        """
+        if isinstance(c, float):
+            return np.asarray(super().stress_contribution(a, c))  # type: ignore[no-untyped-call]
+        self._lazy_init()  # type: ignore[no-untyped-call]
+        projectors: PWLFC = self._lfc  # type: ignore[assignment]
+        waves = projectors.G_plus_k_Gv
+        positions = np.asarray(projectors.pos_av)
+        lengths = np.linalg.norm(waves, axis=1)
+        harmonics = projectors.Y_GL.T
+        gradients = np.array([nablarlYL(lm, waves.T) for lm in range(len(harmonics))])
+        radial = {
+            spline: _value_and_slope(spline, lengths)
+            for spline in {spline for splines in self.functions for spline in splines}
+        }
+        along = np.zeros(len(waves))
+        across = np.zeros((3, len(waves)))
+        for ion, splines in enumerate(self.functions):
+            # exp(i G R); the phase exp(i k R) that GPAW keeps apart cancels.
+            phase = np.exp(1j * waves @ positions[ion])
+            summed = (c[ion].T @ a.data) * phase
+            first = 0
+            for spline in splines:
+                value, slope = radial[spline]
+                m = slice(spline.l**2, (spline.l + 1) ** 2)
+                part = (1j**spline.l * summed[first : first + 2 * spline.l + 1]).real
+                along += slope * (harmonics[m] * part).sum(axis=0)
+                across += value * (gradients[m] * part[:, None]).sum(axis=0)
+                first += 2 * spline.l + 1
+        # Real orbitals hold half of the plane waves; the one at K = 0 is not strained.
+        halves = 2 if projectors.real else 1
+        return np.asarray(-halves * waves.T @ (along[:, None] * waves + across.T))
+
+
+def _value_and_slope(spline: object, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Radial transform f of a projector over ``|K|^l``, and ``f' / |K|``."""
+    transform = rescaled_fourier_bessel_transform(spline)
+    # f is even in K: below zero lies its mirror image.
+    step = DERIVATIVE_STEP
+    after, before = transform.map(lengths + step), transform.map(np.abs(lengths - step))
+    slope = (after - before) / (2 * step * np.maximum(lengths, step))
+    return transform.map(lengths), slope

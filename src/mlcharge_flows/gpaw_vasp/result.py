@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
@@ -154,8 +154,8 @@ class Run:
 
     crystal: Crystal
     comment: str
-    incar: dict[str, Any]
-    parameters: dict[str, Any]
+    incar: Mapping[str, Any]
+    parameters: Mapping[str, Any]
     datasets: Sequence[PawDataset]
     kpoints: np.ndarray
     weights: np.ndarray

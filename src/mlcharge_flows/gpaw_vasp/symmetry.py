@@ -34,7 +34,7 @@ def gpaw_symmetry(crystal: Crystal, isym: int, symprec: float, kpoints: KPointSe
     symprec
         SYMPREC, in angstrom.
     kpoints
-        k-points of the run; lists and paths are taken for irreducible.
+        Points of the run; lists and paths are taken for irreducible.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def keeps_mesh(rotations: np.ndarray, kpoints: KPointSet) -> np.ndarray:
     rotations
         Integer matrices that act on fractional coordinates as rows, shape (n, 3, 3).
     kpoints
-        k-points; every rotation keeps a list or path.
+        Points of the run; every rotation keeps a list or path.
 
     Returns
     -------

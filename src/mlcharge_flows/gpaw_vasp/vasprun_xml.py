@@ -1,4 +1,4 @@
-"""vasprun.xml: the whole run for machines.
+"""The vasprun.xml: the whole run for machines.
 
 One-space indentation and one row per line, as in VASP's files. Three of VASP's blocks are left out:
 single contributions to the energy, symmetry, and the copy of the eigenvalues inside the
