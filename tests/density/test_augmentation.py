@@ -168,12 +168,21 @@ def test_atomic_record_is_that_of_the_spherical_matrix():
     )
 
 
-def test_truncate_zeroes_high_l_only(rng):
-    channels = (0, 1, 2)
-    record = rng.standard_normal(n_occupancies(channels))
-    kept = truncate(record, channels, 2)
-    for (_, _, L, _), before, after in zip(labels(channels), record, kept, strict=True):
-        assert after == (before if L <= 2 else 0.0)
+@pytest.mark.parametrize("channels", [(0, 1, 2), (1, 2, 3, 3)])
+@pytest.mark.parametrize("lmaxmix", [0, 2, 4, 5, 6])
+def test_truncate_zeroes_high_l_only(channels, lmaxmix, rng):
+    occupancies = rng.standard_normal(n_occupancies(channels))
+    kept = truncate(occupancies, channels, lmaxmix)
+    for (_, _, L, _), before, after in zip(labels(channels), occupancies, kept, strict=True):
+        assert after == (before if lmaxmix >= L else 0.0)
+
+
+def test_lmaxmix_6_keeps_every_occupancy_of_f_channels_and_4_does_not(rng):
+    channels = (0, 0, 1, 1, 2, 2, 3, 3)
+    occupancies = rng.standard_normal(n_occupancies(channels))
+    np.testing.assert_array_equal(truncate(occupancies, channels, 6), occupancies)
+    lost = truncate(occupancies, channels, 4) == 0.0
+    assert {L for (_, _, L, _), zero in zip(labels(channels), lost, strict=True) if zero} == {5, 6}
 
 
 @pytest.mark.parametrize("channels", CHANNELS)

@@ -46,6 +46,16 @@ def test_same_as_grids_of_the_materials_project():
         assert list(grids.fine) == list(entry["charge3net_grid"])
 
 
+@pytest.mark.parametrize(("length", "points"), [(4.675772012, 60), (4.675772318, 64)])
+def test_constants_are_vasps_to_the_last_digit(length, points):
+    """4 x + 1/2 is 1e-6 off 31: with other values of Rydberg or Bohr one of the grids differs.
+
+    pymatgen's rule, which takes today's constants of nature, differs here from VASP's.
+    """
+    grids = fft_grids(length * np.eye(3), {"ENCUT": 400, "PREC": "Accurate"})
+    assert grids.fine == (points,) * 3
+
+
 def test_explicit_tags_win():
     lattice = 5 * np.eye(3)
     incar = {"ENCUT": 400, "PREC": "Accurate", "NGX": 50, "NGZF": 90}
