@@ -36,7 +36,7 @@ from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.registry import DEFAULT
 from mlcharge_flows.reports.palette import colors
 from mlcharge_flows.scf.statistics import summarize
-from mlcharge_flows.sources.known_models import known_models
+from mlcharge_flows.sources import known_models
 from mlcharge_flows.training.dataset import DensityDataset
 
 if TYPE_CHECKING:

@@ -57,18 +57,19 @@ def measure(number: int) -> dict[str, float]:
     from campaign_stand_in import StandInMaker, stored
     from jobflow.managers.fireworks import flow_to_workflow
 
-    from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker, named_starts
+    from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
     from mlcharge_flows.campaign.documents import find_results, identity, labeled_flow
     from mlcharge_flows.campaign.local import results, run_locally
     from mlcharge_flows.campaign.routing import route_fireworks
     from mlcharge_flows.campaign.spec import FireWorksSpec
     from mlcharge_flows.reports.scf_report import write_report
+    from mlcharge_flows.sources import parse_arms
 
     os.environ["MLCHARGE_VASP_CMD"] = "vasp_std"
     campaign = materials(number)
     found: dict[str, float] = {"materials": number, "memory before": peak()}
 
-    maker = CompareStartsMaker(starts=named_starts(["superposition"]))
+    maker = CompareDensitiesMaker(initial_densities=parse_arms(["superposition"]))
     began, jobs, size = seconds(), 0, 0
     converting = 0.0
     import bson

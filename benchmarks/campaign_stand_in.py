@@ -13,8 +13,8 @@ from uuid import uuid4
 from jobflow import Flow, JobStore, OnMissing, job
 from maggma.stores import MemoryStore
 
-from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
-from mlcharge_flows.atomate2.jobs.compare import compare
+from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
+from mlcharge_flows.atomate2.jobs.comparison import compare
 from mlcharge_flows.scf.run import ScfRun
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def counted(folder: str, arm: str) -> ScfRun:
 
 
 @dataclass
-class StandInMaker(CompareStartsMaker):
+class StandInMaker(CompareDensitiesMaker):
     """The flow of a comparison with stand-ins for its runs."""
 
     @property

@@ -25,7 +25,7 @@ from pymatgen.io.vasp import Incar
 from rich.progress import track
 from steps_by_error import copy_inputs, executable
 
-from mlcharge_flows.atomate2.flows.dataset import QUICK
+from mlcharge_flows.atomate2.flows.dataset import FAST_SCF
 from mlcharge_flows.campaign.local import results
 from mlcharge_flows.density.metrics import error_removed
 from mlcharge_flows.scf.count import count_run
@@ -41,15 +41,15 @@ def main() -> None:
     ratios, rows = [], []
     for comparison in track(results(compared), "crystals"):
         folder = compared / comparison.material_id
-        start = read_chgcar(folder / "superposition-start" / "CHGCAR")
+        start = read_chgcar(folder / "superposition-density" / "CHGCAR")
         best = read_chgcar(next((folder / "converged-run").glob("CHGCAR*")))
         seconds, off, steps = [], [], []
-        for name, model, tags in (("protocol", "default", {}), ("quick", "learned", QUICK)):
+        for name, model, tags in (("protocol", "default", {}), ("quick", "learned", FAST_SCF)):
             run = out / comparison.material_id / name
             copy_inputs(folder / f"{model}-run", run)
             Incar({**Incar.from_file(run / "INCAR"), **tags}).write_file(run / "INCAR")
             if name == "quick":
-                copy(folder / "learned-start" / "CHGCAR", run)
+                copy(folder / "learned-density" / "CHGCAR", run)
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             with (run / "vasp.out").open("w") as said:
                 subprocess.run(shlex.split(command), cwd=run, stdout=said, check=True)

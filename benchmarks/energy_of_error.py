@@ -52,7 +52,7 @@ def main() -> None:
     for comparison in track(chosen, "crystals"):
         folder = compared / comparison.material_id
         starts = [
-            read_chgcar(folder / f"{arm}-start" / "CHGCAR") for arm in ("converged", "learned")
+            read_chgcar(folder / f"{arm}-density" / "CHGCAR") for arm in ("converged", "learned")
         ]
         with tempfile.TemporaryDirectory() as inputs:
             copy_inputs(folder / "converged-run", Path(inputs))

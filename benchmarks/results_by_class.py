@@ -20,7 +20,7 @@ from pymatgen.core import Composition
 from mlcharge_flows.campaign.local import results
 from mlcharge_flows.reports.scf_report import COLUMNS
 from mlcharge_flows.scf.statistics import summarize
-from mlcharge_flows.sources.known_models import known_models
+from mlcharge_flows.sources import known_models
 from mlcharge_flows.training.evaluation import classes
 
 if TYPE_CHECKING:

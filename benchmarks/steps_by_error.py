@@ -33,8 +33,7 @@ from mlcharge_flows.campaign.local import results
 from mlcharge_flows.density.metrics import error_removed
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.settings import Settings
-from mlcharge_flows.sources.inputs import VaspInputs
-from mlcharge_flows.sources.superposition import superposed
+from mlcharge_flows.sources import RunInputs, Superposition
 from mlcharge_flows.vasp.chgcar import ChgcarDensity, read_chgcar, write_chgcar
 
 if TYPE_CHECKING:
@@ -72,11 +71,12 @@ def main() -> None:
     for comparison in track(results(compared), "crystals"):
         folder = compared / comparison.material_id
         converged, learned = (
-            read_chgcar(folder / f"{arm}-start" / "CHGCAR") for arm in ("converged", "learned")
+            read_chgcar(folder / f"{arm}-density" / "CHGCAR") for arm in ("converged", "learned")
         )
         inputs = out / comparison.material_id / "inputs"
         copy_inputs(folder / "converged-run", inputs)
-        superposition = superposed(VaspInputs.of(VaspInput.from_directory(inputs)))
+        run_inputs = RunInputs.from_input_set(VaspInput.from_directory(inputs))
+        superposition = Superposition().evaluate(run_inputs).density
         from_atoms = comparison.arms["default"].n_total
         for kind, share in STARTS:
             far = learned if kind == "learned" else superposition

@@ -55,7 +55,7 @@ def main() -> None:
         for arm in ("default", "learned", "converged"):
             rows.setdefault(arm, []).append(str(comparison.arms[arm].n_total))
         converged, learned = (
-            read_chgcar(folder / f"{arm}-start" / "CHGCAR") for arm in ("converged", "learned")
+            read_chgcar(folder / f"{arm}-density" / "CHGCAR") for arm in ("converged", "learned")
         )
         prepare(runs / "set-up", folder / "converged-run", converged)
         converter = KohnSham(read_inputs(runs / "set-up")).converter

@@ -43,3 +43,47 @@ def tiny(monkeypatch, tmp_path):
     monkeypatch.setenv("MLCHARGE_MODELS", str(tmp_path / "models"))
     yield tiny_model
     registry._load.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def silicon():
+    """The primitive cell."""
+    from pymatgen.core import Lattice, Structure
+
+    cell = Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.43), ["Si"], [[0, 0, 0]])
+    return cell.get_primitive_structure()
+
+
+@pytest.fixture
+def salt():
+    """MgO, its ions given in the order that no input set keeps."""
+    from pymatgen.core import Lattice, Structure
+
+    return Structure(Lattice.cubic(3.0), ["O", "Mg"], [[0.5, 0.5, 0.5], [0, 0, 0]])
+
+
+@pytest.fixture
+def atoms(tiny):
+    """PAW data sets of that salt."""
+    return {"Mg": tiny.atom("Mg", 2.0), "O": tiny.atom("O", 6.0)}
+
+
+@pytest.fixture
+def inputs(salt, atoms, monkeypatch):
+    """Inputs of a run of the salt, with a POTCAR of those data sets."""
+    from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
+    from mlcharge_flows.sources import RunInputs
+
+    monkeypatch.setattr(RunInputs, "_potcar", atoms)
+    return RunInputs.from_generator(salt, ComparisonSetGenerator())
+
+
+@pytest.fixture
+def trained(tiny, atoms, inputs, tmp_path):
+    """Write a checkpoint for these data sets; gives its path."""
+
+    def trained(name="tiny", **changes):
+        path = tmp_path / "models" / f"{name}.safetensors"
+        return str(tiny.write(path, atoms, [inputs.crystal], name=name, **changes))
+
+    return trained

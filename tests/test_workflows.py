@@ -12,8 +12,8 @@ import pytest
 from jobflow import SETTINGS, JobStore, run_locally
 from maggma.stores import MemoryStore
 
-from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
-from mlcharge_flows.atomate2.jobs.compare import compare
+from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
+from mlcharge_flows.atomate2.jobs.comparison import compare
 from mlcharge_flows.scf.run import ScfRun
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +39,7 @@ def test_compare_starts(tmp_path):
 def test_the_report_of_submitted_materials_comes_from_the_job_store(tmp_path, monkeypatch):
     store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
     run = ScfRun(folder="", n_total=9, energy=-1.0, converged=True, started_from="atoms")
-    protocol = CompareStartsMaker().protocol
+    protocol = CompareDensitiesMaker().protocol
     for material, settings in (("a", protocol), ("b", protocol), ("c", "another")):
         run_locally(compare(material, "Si", 2, settings, {"default": run}), store=store, log=False)
     monkeypatch.setattr(SETTINGS, "JOB_STORE", store)

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -10,17 +10,23 @@ import pytest
 from jobflow import Maker, job
 from pymatgen.core import Lattice, Structure
 
-from mlcharge_flows.atomate2.flows import compare
-from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker, compared_static, named_starts
-from mlcharge_flows.atomate2.flows.dataset import RecordMaker
+from mlcharge_flows.atomate2.flows import material as flow
+from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker, comparison_static
+from mlcharge_flows.atomate2.flows.dataset import DensitySampleMaker
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.campaign import local
 from mlcharge_flows.campaign import worker as material
 from mlcharge_flows.campaign.local import FolderError, finished, results, run_locally
 from mlcharge_flows.campaign.material_folder import ADDING, RESULT, keep
 from mlcharge_flows.scf.run import ScfRun
-from mlcharge_flows.sources.existing import ConvergedStartMaker
-from mlcharge_flows.sources.start import StartDocument, StartError, StartMaker
+from mlcharge_flows.sources import (
+    Converged,
+    InitialDensity,
+    InitialDensityDocument,
+    Source,
+    SourceError,
+    parse_arms,
+)
 from mlcharge_flows.structures import Material
 
 RUNS = "runs"
@@ -32,11 +38,12 @@ class StandInRun(Maker):
 
     name: str = "run"
     maker: object = None
+    initial_density: object = None
     icharg: int = 1
     on_error: str = "record"
 
     @job
-    def make(self, structure, start=None):
+    def make(self, structure, document=None):
         with Path("..", RUNS).open("a") as file:
             file.write(f"{self.name}\n")
         Path("OUTCAR").write_text(self.name)
@@ -51,26 +58,44 @@ def counted(run_dir):
     return ScfRun(folder=run_dir, n_total=9, energy=-1.0 / 3, energies=[-0.1, None, -1.0 / 3])
 
 
-@dataclass
-class StandInStart(StartMaker):
-    """Stands for a start of any kind: notes the earlier run that it was given."""
+@dataclass(frozen=True)
+class StandInSource(Source):
+    """Stands for a source of any kind."""
 
     sha: str | None = None
     needs_run: bool = False
+    word = "stand-in"
 
     @property
     def checkpoint(self):
         return self.sha
 
-    @job(output_schema=StartDocument)
+    @property
+    def needs_reference_run(self):
+        return self.needs_run
+
+    def evaluate(self, inputs, given=None):
+        raise SourceError("stands in")
+
+
+@dataclass
+class StandInWriter(Maker):
+    """Stands for the job that writes an initial density: notes the earlier run it was given."""
+
+    name: str = "density"
+    initial_density: object = None
+    on_error: str = "record"
+
+    @job(output_schema=InitialDensityDocument)
     def make(self, structure, generator, prev_dir=None):
         Path("prev").write_text(str(prev_dir))
-        return StartDocument(kind="stand-in")
+        return InitialDensityDocument(density_source="stand-in")
 
 
 def stand_in_material(material_, maker, folder):
     """A material with stand-ins, for a process of its own."""
-    compare.RunFromStartMaker, compare.count = StandInRun, counted
+    flow.RunFromDensityMaker, flow.count = StandInRun, counted
+    flow.InitialDensityMaker = StandInWriter
     return material.run_material(material_, maker, folder)
 
 
@@ -80,8 +105,9 @@ def in_this_process(materials, maker, folder, workers):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(compare, "RunFromStartMaker", StandInRun)
-    monkeypatch.setattr(compare, "count", counted)
+    monkeypatch.setattr(flow, "RunFromDensityMaker", StandInRun)
+    monkeypatch.setattr(flow, "InitialDensityMaker", StandInWriter)
+    monkeypatch.setattr(flow, "count", counted)
     monkeypatch.setattr(local, "_pool", in_this_process)
 
 
@@ -91,12 +117,14 @@ def crystal(a=3.0, name="a"):
 
 def maker(*plain, **learned):
     """Maker with arms that no model predicts, and with learned ones by their checkpoints."""
-    starts = {arm: StandInStart(needs_run=arm.startswith("converged")) for arm in plain}
-    starts |= {arm: StandInStart(sha=sha) for arm, sha in learned.items()}
-    return CompareStartsMaker(starts=starts)
+    sources = {arm: StandInSource(needs_run=arm.startswith("converged")) for arm in plain}
+    sources |= {arm: StandInSource(sha=sha) for arm, sha in learned.items()}
+    return CompareDensitiesMaker(
+        initial_densities={arm: InitialDensity(source) for arm, source in sources.items()}
+    )
 
 
-OTHER_SETTINGS = CompareStartsMaker(static_maker=compared_static(gamma=True))
+OTHER_SETTINGS = CompareDensitiesMaker(static_maker=comparison_static(gamma=True))
 
 
 def ran(folder):
@@ -140,20 +168,22 @@ def test_what_holds_more_is_finished(quick, tmp_path):
 def test_a_start_that_needs_the_converged_run_gets_that_of_before(quick, tmp_path):
     (first,) = run_locally([crystal()], maker(), tmp_path)
     run_locally([crystal()], maker("superposition", "converged"), tmp_path)
-    assert (tmp_path / "a" / "converged-start" / "prev").read_text() == first.arms["default"].folder
-    assert (tmp_path / "a" / "superposition-start" / "prev").read_text() == "None"
+    assert (tmp_path / "a" / "converged-density" / "prev").read_text() == first.arms[
+        "default"
+    ].folder
+    assert (tmp_path / "a" / "superposition-density" / "prev").read_text() == "None"
 
 
 def test_a_reference_that_was_lost_is_no_converged_run(quick, tmp_path):
     run_locally([crystal()], maker(), tmp_path)
     keep(tmp_path / "a", material.lost(crystal(), maker(), "no luck"))
     run_locally([crystal()], maker("converged"), tmp_path)
-    assert (tmp_path / "a" / "converged-start" / "prev").read_text() == "None"
+    assert (tmp_path / "a" / "converged-density" / "prev").read_text() == "None"
 
 
-def test_a_converged_run_that_is_gone_is_named_in_one_line(tmp_path):
-    with pytest.raises(StartError, match=f"^{tmp_path}/gone: the earlier run is gone") as cause:
-        ConvergedStartMaker().density(None, tmp_path / "gone", [])
+def test_a_converged_run_that_is_gone_is_named_in_one_line(tmp_path, inputs):
+    with pytest.raises(SourceError, match=f"^{tmp_path}/gone: the earlier run is gone") as cause:
+        Converged().evaluate(replace(inputs, reference_run=tmp_path / "gone"))
     assert "\n" not in str(cause.value)
 
 
@@ -164,11 +194,11 @@ def test_a_converged_run_that_is_gone_is_named_in_one_line(tmp_path):
         (maker(learned=None, new="new"), 3.0, "its arm 'learned' is finished with another check"),
         (maker("converged"), 3.5, "finished with another structure"),
         (
-            CompareStartsMaker(static_maker=compared_static(gamma=True)),
+            CompareDensitiesMaker(static_maker=comparison_static(gamma=True)),
             3.0,
             "finished with other settings",
         ),
-        (RecordMaker(), 3.0, r"finished with other arms \(default, learned\)"),
+        (DensitySampleMaker(), 3.0, r"finished with other arms \(default, learned\)"),
     ],
     ids=["checkpoint", "no checkpoint", "structure", "settings", "data set"],
 )
@@ -194,7 +224,7 @@ def test_a_packed_run_takes_no_arms(quick, tmp_path):
 def test_a_flow_that_fails_leaves_what_was_there(quick, tmp_path, monkeypatch):
     (first,) = run_locally([crystal()], maker(old="sha of old"), tmp_path)
     before = state(tmp_path / "a")
-    monkeypatch.setattr(compare, "RunFromStartMaker", None)
+    monkeypatch.setattr(flow, "RunFromDensityMaker", None)
     (union,) = run_locally([crystal()], maker("converged", new="sha of new"), tmp_path)
     assert {arm: union.arms.pop(arm) for arm in first.arms} == first.arms
     assert {arm: run.failure.partition(":")[0] for arm, run in union.arms.items()} == {
@@ -284,13 +314,13 @@ def test_an_arm_that_was_taken_out_of_the_result_runs_again(quick, tmp_path):
 def test_arms_are_added_for_real(tmp_path, monkeypatch):
     pytest.importorskip("gpaw", reason="needs the gpaw extra")
     monkeypatch.setattr(local, "_pool", in_this_process)
-    cheap = compared_static()
+    cheap = comparison_static()
     cheap.input_set_generator = ComparisonSetGenerator(
         user_incar_settings={"ENCUT": 250}, user_kpoints_settings={"reciprocal_density": 4}
     )
 
     def arms(*names):
-        return CompareStartsMaker(static_maker=cheap, starts=named_starts(names))
+        return CompareDensitiesMaker(static_maker=cheap, initial_densities=parse_arms(names))
 
     run_locally([crystal()], arms("superposition"), tmp_path)
     (union,) = run_locally([crystal()], arms("converged"), tmp_path)
@@ -300,7 +330,7 @@ def test_arms_are_added_for_real(tmp_path, monkeypatch):
     assert union.arms["converged"].n_total <= union.arms["default"].n_total
     (chgcar,) = (tmp_path / "a" / "default-run").glob("CHGCAR*")
     chgcar.unlink()
-    (union,) = run_locally([crystal()], arms("atomic-occupancies"), tmp_path)
-    failure = union.arms["atomic-occupancies"].failure
-    assert failure.startswith("no start: ")
+    (union,) = run_locally([crystal()], arms("converged/atomic"), tmp_path)
+    failure = union.arms["converged/atomic"].failure
+    assert failure.startswith("no initial density: ")
     assert "CHGCAR: cannot be read (No such file" in failure

@@ -1,4 +1,4 @@
-"""States straight from a start, beside those of the self-consistent run."""
+"""Electronic structure at fixed initial densities, beside that of the self-consistent run."""
 
 import pytest
 from jobflow import JobStore, OnMissing
@@ -6,16 +6,14 @@ from jobflow import run_locally as run_flow
 from maggma.stores import MemoryStore
 from pymatgen.core import Lattice, Structure
 
-from mlcharge_flows.atomate2.flows.compare import named_starts
 from mlcharge_flows.atomate2.flows.nonscf import CompareNonSCFMaker
 from mlcharge_flows.atomate2.jobs.nonscf import DOCUMENT
-from mlcharge_flows.atomate2.sets.band_path import LineSetGenerator
-from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
+from mlcharge_flows.atomate2.sets.comparison import BandPathSetGenerator, ComparisonSetGenerator
 from mlcharge_flows.campaign.worker import run_material
 from mlcharge_flows.reports.nonscf_report import write_nonscf_report
 from mlcharge_flows.scf.nonscf import NonSCFComparison, summarize_nonscf
 from mlcharge_flows.settings import Settings, SetupError
-from mlcharge_flows.sources.existing import FileStartMaker
+from mlcharge_flows.sources import FromFile, InitialDensity, parse_arms
 from mlcharge_flows.structures import Material
 
 
@@ -25,15 +23,15 @@ def silicon():
     return Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.43), ["Si"], [[0, 0, 0]])
 
 
-def test_a_start_is_needed():
-    with pytest.raises(ValueError, match="name a start"):
-        CompareNonSCFMaker(starts={})
+def test_an_initial_density_is_needed():
+    with pytest.raises(ValueError, match="name an initial density"):
+        CompareNonSCFMaker(initial_densities={})
     with pytest.raises(ValueError, match="'default' is the self-consistent run"):
-        CompareNonSCFMaker(starts={"default": FileStartMaker()})
+        CompareNonSCFMaker(initial_densities={"default": InitialDensity(FromFile("x"))})
 
 
 def test_no_run_can_stop_another(silicon):
-    flow = CompareNonSCFMaker(starts=named_starts(["superposition"])).make(silicon)
+    flow = CompareNonSCFMaker(initial_densities=parse_arms(["superposition"])).make(silicon)
     assert {job.config.on_missing_references for job in flow.jobs} == {OnMissing.NONE}
     runs = [job for job in flow.jobs if job.name.endswith(("run", "bands"))]
     assert [job.maker.icharg for job in runs] == [2, 11, 11, 11]
@@ -43,16 +41,16 @@ def test_no_run_can_stop_another(silicon):
     assert flow.jobs[-1].function_args[2] == 2, "the primitive cell"
 
 
-def test_the_lines_follow_the_settings_of_the_user(silicon):
+def test_the_band_path_follows_the_settings_of_the_user(silicon):
     maker = CompareNonSCFMaker()
     before = maker.protocol
     maker.static_maker.input_set_generator.user_incar_settings["ENCUT"] = 200
-    lines = maker._along_lines().input_set_generator.get_input_set(silicon, potcar_spec=True)
+    lines = maker._along_path().input_set_generator.get_input_set(silicon, potcar_spec=True)
     assert lines["INCAR"]["ENCUT"] == 200
     assert lines["INCAR"]["LCHARG"] is False
     assert maker.protocol != before
     other = CompareNonSCFMaker()
-    other.lines_maker.input_set_generator = LineSetGenerator(line_density=7)
+    other.band_path_maker.input_set_generator = BandPathSetGenerator(line_density=7)
     assert other.protocol != before
 
 
@@ -62,7 +60,7 @@ def test_when_everything_fails_there_is_still_a_document(silicon, tmp_path, monk
 
     monkeypatch.setattr(Settings, "activated", refuse)
     store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
-    flow = CompareNonSCFMaker(starts=named_starts(["superposition"])).make(silicon, "one")
+    flow = CompareNonSCFMaker(initial_densities=parse_arms(["superposition"])).make(silicon, "one")
     run_flow(flow, log=False, store=store, create_folders=True, root_dir=tmp_path)
     found = NonSCFComparison.model_validate(store.get_output(flow.output.uuid))
     assert "no executable here" in found.arms["default"].failure
@@ -75,14 +73,14 @@ def test_when_everything_fails_there_is_still_a_document(silicon, tmp_path, monk
 def campaign(silicon, tmp_path_factory):
     """Folder and document of one finished material."""
     pytest.importorskip("gpaw", reason="needs the gpaw extra")
-    starts = named_starts(["superposition", "converged"])
-    starts["broken"] = FileStartMaker(path="/no/such/CHGCAR")
-    maker = CompareNonSCFMaker(starts=starts)
+    densities = parse_arms(["superposition", "converged"])
+    densities["broken"] = InitialDensity(FromFile("/no/such/CHGCAR"))
+    maker = CompareNonSCFMaker(initial_densities=densities)
     maker.static_maker.input_set_generator = ComparisonSetGenerator(
         user_incar_settings={"ENCUT": 200, "EDIFF": 1e-5},
         user_kpoints_settings={"reciprocal_density": 4},
     )
-    maker.lines_maker.input_set_generator.line_density = 1
+    maker.band_path_maker.input_set_generator.line_density = 1
     out = tmp_path_factory.mktemp("bands")
     counted = run_material(Material("Si", silicon, out), maker, out / "Si")
     text = (out / "Si" / "nonscf" / DOCUMENT).read_text()
@@ -126,7 +124,7 @@ def test_no_run_at_fixed_density_updates_it(campaign):
 @pytest.mark.gpaw
 def test_failures_are_listed_and_stop_nothing(campaign):
     starts = summarize_nonscf([campaign[1]]).arms
-    assert starts["broken"].failures == {"no start": 1}
+    assert starts["broken"].failures == {"no initial density": 1}
     assert starts["converged"].n_materials == 1
     assert starts["converged"].wall_ratio > 0
 

@@ -10,8 +10,8 @@ from pymatgen.core import Lattice, Structure
 from rich.console import Console
 from typer.testing import CliRunner
 
-from mlcharge_flows.atomate2.flows.compare import compared_static
-from mlcharge_flows.atomate2.flows.dataset import RecordMaker
+from mlcharge_flows.atomate2.flows.compare import comparison_static
+from mlcharge_flows.atomate2.flows.dataset import DensitySampleMaker
 from mlcharge_flows.atomate2.jobs import pack as packing
 from mlcharge_flows.campaign import local
 from mlcharge_flows.campaign.worker import lost, run_material
@@ -20,6 +20,7 @@ from mlcharge_flows.cli.app import app
 from mlcharge_flows.density.metrics import nmae
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun
+from mlcharge_flows.sources import Fallback, InitialDensity, Learned, Superposition
 from mlcharge_flows.structures import Material
 from mlcharge_flows.training.dataset import DensityDataset
 
@@ -98,10 +99,10 @@ def test_nothing_but_test_structures(structures, monkeypatch):
 
 def converged(name, folder):
     """Sample of a crystal that ran from atoms to the end."""
-    static = compared_static()
+    static = comparison_static()
     static.input_set_generator.user_incar_settings["EDIFF"] = 1e-7
     crystal = {"He": HELIUM, "HHe": HYDROGEN}[name]
-    run_material(Material(name, crystal, folder), RecordMaker(static_maker=static), folder)
+    run_material(Material(name, crystal, folder), DensitySampleMaker(static_maker=static), folder)
     (sample,) = DensityDataset(folder / "pack" / "record.h5")
     return sample
 
@@ -158,9 +159,10 @@ def test_a_quick_run_begins_with_what_the_model_says_of_it():
     def first(maker):
         return maker.make(HELIUM, "He").jobs[0].maker
 
-    plain, quick = first(RecordMaker()), first(RecordMaker(quick=True))
-    assert (plain.icharg, plain.start) == (2, None)
-    assert (quick.icharg, quick.start.kind, quick.start.on_error) == (1, "best", "raise")
+    plain, quick = first(DensitySampleMaker()), first(DensitySampleMaker(fast_scf=True))
+    assert (plain.icharg, plain.initial_density) == (2, None)
+    best = InitialDensity(Fallback((Learned(), Superposition())))
+    assert (quick.icharg, quick.initial_density) == (1, best)
 
 
 @pytest.mark.gpaw
@@ -172,8 +174,9 @@ def test_quick_records_of_known_elements_and_what_a_model_recalls_of_them(tmp_pa
         done = dataset("build", silicon, *options, "--out", tmp_path / name, "--keep-files")
         assert done.exit_code == 0, done.output
     said = json.loads((tmp_path / "quick" / "Si" / "default-run" / "mlcharge.json").read_text())
-    assert not said["start"]["messages"], "the model knows silicon"
-    assert (said["started_from"], said["start"]["kind"]) == ("chgcar", "best")
+    assert not said["initial_density"]["warnings"], "the model knows silicon"
+    assert said["initial_density"]["density_source"] == "learned"
+    assert said["started_from"] == "chgcar"
     (slow,) = DensityDataset(tmp_path / "slow" / "dataset.h5")
     (quick,) = DensityDataset(tmp_path / "quick" / "dataset.h5")
     assert quick.origin.protocol == slow.origin.protocol
@@ -197,7 +200,7 @@ def test_quick_records_of_known_elements_and_what_a_model_recalls_of_them(tmp_pa
 def test_failures_are_run_again_when_asked_for_and_an_interruption_says_how_to_go_on(
     tmp_path, monkeypatch, capsys
 ):
-    maker = RecordMaker()
+    maker = DensitySampleMaker()
     materials = [Material(name, HELIUM, tmp_path) for name in ("fine", "failed")]
     for material in materials:
         folder = tmp_path / material.id

@@ -18,14 +18,18 @@ from jobflow import Flow, Job, JobOrder, Maker
 from monty.json import MontyDecoder, MontyEncoder
 from pymatgen.core import Lattice, Structure
 
-from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
-from mlcharge_flows.atomate2.jobs.run import RunFromStartMaker
+from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
+from mlcharge_flows.atomate2.jobs.run import RunFromDensityMaker
 from mlcharge_flows.atomate2.powerups import start_from_predicted_density
-from mlcharge_flows.sources.existing import FileStartMaker
-from mlcharge_flows.sources.start import StartDocument
-from mlcharge_flows.sources.superposition import SuperpositionStartMaker
+from mlcharge_flows.sources import (
+    FromFile,
+    InitialDensity,
+    InitialDensityDocument,
+    Superposition,
+)
 
-PAGE = Path(__file__).parents[1] / "docs" / "powerup.md"
+PAGE = Path(__file__).parents[2] / "docs" / "powerup.md"
+WRITTEN = InitialDensityDocument(density_source="file")
 
 MAKERS = [
     StaticMaker,
@@ -57,7 +61,7 @@ def silicon():
 
 
 def started(work, *options, **filters):
-    return start_from_predicted_density(work, SuperpositionStartMaker(), *options, **filters)
+    return start_from_predicted_density(work, Superposition(), *options, **filters)
 
 
 def vasp_makers(work):
@@ -69,7 +73,7 @@ def vasp_makers(work):
             for value in item:
                 visit(value, inside)
         elif isinstance(item, dict):
-            here = item.get("@class") == "RunFromStartMaker"
+            here = item.get("@class") == "RunFromDensityMaker"
             if "run_vasp_kwargs" in item:
                 found.append((item["@class"], inside, item))
             for value in item.values():
@@ -108,13 +112,13 @@ def test_it_survives_serialization(silicon):
     assert isinstance(again, Flow)
     assert again.job_uuids == flow.job_uuids
     makers = [job.maker for job, _ in again.iterflow()]
-    assert sum(isinstance(maker, RunFromStartMaker) for maker in makers) == 5
+    assert sum(isinstance(maker, RunFromDensityMaker) for maker in makers) == 5
     assert json.loads(json.dumps(again, cls=MontyEncoder)) == json.loads(text)
 
 
 def test_the_work_given_stays_as_it_is(silicon):
     job = StaticMaker().make(silicon)
-    assert isinstance(started(job).maker, RunFromStartMaker)
+    assert isinstance(started(job).maker, RunFromDensityMaker)
     assert type(job.maker) is StaticMaker
     assert isinstance(started(job), Job)
 
@@ -123,13 +127,13 @@ def test_filters(silicon):
     flow = started(BandStructureMaker().make(silicon), name_filter="static")
     assert [wrapped for _, wrapped, _ in vasp_makers(flow)] == [True, False, False]
     maker = started(BandStructureMaker(), class_filter=StaticMaker)
-    assert isinstance(maker.static_maker, RunFromStartMaker)
-    assert not isinstance(maker.bs_maker, RunFromStartMaker)
+    assert isinstance(maker.static_maker, RunFromDensityMaker)
+    assert not isinstance(maker.bs_maker, RunFromDensityMaker)
 
 
-def test_the_last_start_counts():
+def test_the_last_initial_density_counts():
     maker = start_from_predicted_density(started(StaticMaker()), "some/CHGCAR")
-    assert isinstance(maker.start, FileStartMaker)
+    assert maker.initial_density == InitialDensity(FromFile(str(Path("some/CHGCAR").absolute())))
     assert type(maker.maker) is StaticMaker
     flow = started(started(DoubleRelaxMaker()))
     assert type(flow.relax_maker1.maker) is type(DoubleRelaxMaker().relax_maker1)
@@ -146,7 +150,7 @@ def test_phonon_displacements_keep_their_information(silicon):
     (job,) = made.replace.jobs
     inner = job.maker.maker
     assert inner.write_additional_data["phonon_info:json"]["displacement_number"] == 0
-    assert isinstance(job.maker.start, SuperpositionStartMaker)
+    assert job.maker.initial_density == InitialDensity(Superposition())
 
 
 def test_what_a_job_is_told_without_a_filter_goes_to_the_inner_maker(silicon):
@@ -154,7 +158,7 @@ def test_what_a_job_is_told_without_a_filter_goes_to_the_inner_maker(silicon):
     job = started(PhononDisplacementMaker()).make(silicon)
     job.update_maker_kwargs({"_set": {"write_additional_data->info:json": 3}}, dict_mod=True)
     assert job.maker.maker.write_additional_data == {"info:json": 3}
-    assert isinstance(job.maker.start, SuperpositionStartMaker)
+    assert job.maker.initial_density == InitialDensity(Superposition())
 
 
 def test_settings_without_a_filter_reach_the_inner_maker():
@@ -182,44 +186,49 @@ def test_upstream_jobs_stand_before_the_runs_they_can_know(silicon):
     flow = started(RelaxBandStructureMaker().make(silicon), "upstream")
     names = [job.name for job, _ in flow.iterflow()]
     # The bands inherit the density of the static run: nothing is made for them.
-    assert sorted(name for name in names if name.endswith("start")) == [
-        "relax 1 start",
-        "relax 2 start",
-        "static start",
+    assert sorted(name for name in names if name.endswith("density")) == [
+        "relax 1 density",
+        "relax 2 density",
+        "static density",
     ]
     for name in ("relax 1", "relax 2", "static"):
-        assert names.index(f"{name} start") < names.index(name)
+        assert names.index(f"{name} density") < names.index(name)
 
 
 @pytest.mark.parametrize(
-    ("work", "start", "route", "reason"),
+    ("work", "density", "route", "reason"),
     [
-        (lambda s: NebFromImagesMaker(), SuperpositionStartMaker(), "inline", "elastic band"),
-        (lambda s: StaticMaker(), StartDocument(kind="file"), "inline", "call make"),
-        (lambda s: StaticMaker(), SuperpositionStartMaker(), "upstream", "call make"),
+        (lambda s: NebFromImagesMaker(), Superposition(), "inline", "elastic band"),
+        (
+            lambda s: StaticMaker(),
+            WRITTEN,
+            "inline",
+            "call make",
+        ),
+        (lambda s: StaticMaker(), Superposition(), "upstream", "call make"),
         (
             lambda s: StaticMaker().make(s),
-            StartDocument(kind="file"),
+            WRITTEN,
             "upstream",
-            "not a written one",
+            "not a written initial density",
         ),
         (
             lambda s: Flow([StaticMaker().make(s)], order=JobOrder.LINEAR),
-            SuperpositionStartMaker(),
+            Superposition(),
             "upstream",
             "linear order",
         ),
         (
-            lambda s: CompareStartsMaker().make(s),
-            SuperpositionStartMaker(),
+            lambda s: CompareDensitiesMaker().make(s),
+            Superposition(),
             "inline",
-            "already ordered to start with ICHARG = 2",
+            "already ordered to run with ICHARG = 2",
         ),
     ],
 )
-def test_refusals_are_one_line(silicon, work, start, route, reason):
+def test_refusals_are_one_line(silicon, work, density, route, reason):
     with pytest.raises(ValueError, match=reason) as error:
-        start_from_predicted_density(work(silicon), start, route)
+        start_from_predicted_density(work(silicon), density, route)
     assert "\n" not in str(error.value)
 
 

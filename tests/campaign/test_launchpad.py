@@ -11,14 +11,14 @@ from mongo_server import Server
 from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
-from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker, named_starts
-from mlcharge_flows.atomate2.jobs.compare import compare
-from mlcharge_flows.atomate2.jobs.outcome import outcome
+from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
+from mlcharge_flows.atomate2.jobs.comparison import compare, outcome
 from mlcharge_flows.campaign.documents import find_results, finish_times, labeled_flow
 from mlcharge_flows.campaign.launchpad import LaunchPadError, open_launchpad, state, submit
 from mlcharge_flows.campaign.spec import FireWorksSpec
 from mlcharge_flows.cli.app import app
 from mlcharge_flows.scf.run import ScfRun
+from mlcharge_flows.sources import parse_arms
 from mlcharge_flows.structures import Material
 
 pytest.importorskip("fireworks", reason="needs the fireworks extra")
@@ -30,7 +30,7 @@ def material(name, a=3.0):
 
 @pytest.fixture
 def maker():
-    return CompareStartsMaker(starts=named_starts(["superposition"]))
+    return CompareDensitiesMaker(initial_densities=parse_arms(["superposition"]))
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_name_stands_for_one_campaign(launchpad, maker):
     with pytest.raises(LaunchPadError, match="a is submitted already with another structure"):
         submit(launchpad, "first", [material("a", 3.1)], maker, settings)
     with pytest.raises(LaunchPadError, match="another choice of arms; choose another name"):
-        submit(launchpad, "first", [material("a")], CompareStartsMaker(), settings)
+        submit(launchpad, "first", [material("a")], CompareDensitiesMaker(), settings)
     assert launchpad.workflows.count_documents({}) == 1
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker, compared_static
+from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker, comparison_static
 from mlcharge_flows.campaign import local
 from mlcharge_flows.campaign.local import FolderError, finished, results, run_locally
 from mlcharge_flows.campaign.worker import lost
@@ -21,7 +21,7 @@ def material(name, a=3.0):
 
 @pytest.fixture
 def maker():
-    return CompareStartsMaker(starts={})
+    return CompareDensitiesMaker(initial_densities={})
 
 
 def run_material(material, maker, folder):
@@ -71,7 +71,9 @@ def test_results_of_something_else_are_never_replaced(tmp_path, maker):
         run_locally([material("a", a=3.5)], maker, tmp_path)
     with pytest.raises(FolderError, match="other settings; choose another --out"):
         run_locally(
-            [material("a")], CompareStartsMaker(static_maker=compared_static(gamma=True)), tmp_path
+            [material("a")],
+            CompareDensitiesMaker(static_maker=comparison_static(gamma=True)),
+            tmp_path,
         )
     assert len(results(tmp_path)) == 1
 

@@ -108,7 +108,7 @@ def test_a_report_of_nothing(tmp_path, monkeypatch):
     ("keys", "message"),
     [
         ({"maker": "atomate2.no.Maker"}, "maker: 'atomate2.no.Maker' cannot be imported"),
-        ({"arms": ["magic"]}, "arms: unknown arm 'magic'; choose from default"),
+        ({"arms": ["magic"]}, "arms: 'magic' is no source of densities; write DENSITY"),
         ({"structures": "none.cif"}, "none.cif: there is no such file"),
         ({"workflow": "static", "start": "converged"}, "start: converged needs an earlier run"),
         ({"workflow": "static", "start": "default"}, "start: a run from atoms"),

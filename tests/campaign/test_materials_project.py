@@ -7,7 +7,8 @@ import pytest
 from pymatgen.core import SETTINGS, Lattice, Structure
 from pymatgen.io.vasp import Kpoints
 
-from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
+from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
+from mlcharge_flows.atomate2.flows.material import compared
 from mlcharge_flows.atomate2.sets.materials_project import TaskInputsSet, TaskStaticMaker
 from mlcharge_flows.campaign import materials_project
 from mlcharge_flows.campaign.materials_project import (
@@ -18,7 +19,7 @@ from mlcharge_flows.campaign.materials_project import (
     task_of_each,
     write_structures,
 )
-from mlcharge_flows.sources.inputs import VaspInputs
+from mlcharge_flows.sources import RunInputs
 from mlcharge_flows.structures import read_structures
 
 SALT = Structure(Lattice.cubic(4.2), ["O", "Mg"], [[0, 0, 0], [0.5] * 3])
@@ -114,17 +115,17 @@ def test_the_inputs_come_with_the_structure(tmp_path):
     write_structures(path, entries)
     (material,), problems = read_structures([path])
     assert (material.id, material.split, problems) == ("mp-1", "test", [])
-    maker = CompareStartsMaker(static_maker=TaskStaticMaker())
-    generator = maker._compared().input_set_generator
+    maker = CompareDensitiesMaker(static_maker=TaskStaticMaker())
+    generator = compared(maker.static_maker).input_set_generator
     made = generator.get_input_set(material.structure, potcar_spec=True)
     incar = dict(made["INCAR"])
     assert incar.pop("MAGMOM") == [0.6, 0.6]
     assert incar == {"ENCUT": 520, "ISPIN": 2, "EDIFF": 1e-4, "LCHARG": True}
     assert made["KPOINTS"].kpts == [(5, 5, 5)]
     assert made["POTCAR.spec"].split() == ["Mg", "O"]
-    assert VaspInputs(material.structure, generator).crystal.symbols == ("Mg", "O")
+    assert RunInputs.from_generator(material.structure, generator).crystal.symbols == ("Mg", "O")
     # All that is known of the task is in the structure: the settings are those of the campaign.
-    assert maker.protocol == CompareStartsMaker(static_maker=TaskStaticMaker()).protocol
+    assert maker.protocol == CompareDensitiesMaker(static_maker=TaskStaticMaker()).protocol
 
 
 def test_the_users_settings_win():

@@ -3,18 +3,19 @@ from jobflow import Flow, JobStore, Response, job, run_locally
 from maggma.stores import MemoryStore
 from pymatgen.core import Lattice, Structure
 
-from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker, named_starts
-from mlcharge_flows.atomate2.jobs.batch import StartBatchMaker
+from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
+from mlcharge_flows.atomate2.jobs.initial_density import InitialDensityMaker
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.campaign.routing import role, route, route_fireworks, route_remote
 from mlcharge_flows.campaign.spec import FireWorksSpec
+from mlcharge_flows.sources import parse_arms
 
 HELIUM = Structure(Lattice.cubic(3.0), ["He"], [[0, 0, 0]])
 
 
 @pytest.fixture
 def flow():
-    return CompareStartsMaker(starts=named_starts(["superposition"])).make(HELIUM, "He")
+    return CompareDensitiesMaker(initial_densities=parse_arms(["superposition"])).make(HELIUM, "He")
 
 
 def test_every_job_has_a_part(flow):
@@ -22,12 +23,12 @@ def test_every_job_has_a_part(flow):
     assert parts == {
         "default run": "run",
         "default count": "other",
-        "superposition start": "start",
+        "superposition density": "start",
         "superposition run": "run",
         "superposition count": "other",
         "compare": "other",
     }
-    assert role(StartBatchMaker().make([HELIUM], ComparisonSetGenerator())) == "start"
+    assert role(InitialDensityMaker().make_batch([HELIUM], ComparisonSetGenerator())) == "start"
 
 
 def test_fireworks_reads_category_and_priority_from_the_spec(flow):
@@ -36,10 +37,12 @@ def test_fireworks_reads_category_and_priority_from_the_spec(flow):
 
     workflow = flow_to_workflow(route_fireworks(flow, FireWorksSpec()))
     specs = {firework.name: firework.spec for firework in workflow}
-    assert specs["superposition start"]["_category"] == "gpu"
-    assert {specs[name]["_category"] for name in specs if name != "superposition start"} == {"cpu"}
+    assert specs["superposition density"]["_category"] == "gpu"
+    assert {specs[name]["_category"] for name in specs if name != "superposition density"} == {
+        "cpu"
+    }
     # What ends a material goes before what begins another.
-    order = ["compare", "superposition start", "superposition run"]
+    order = ["compare", "superposition density", "superposition run"]
     priorities = [specs[name]["_priority"] for name in order]
     assert priorities == sorted(priorities, reverse=True)
     assert all(spec["_allow_fizzled_parents"] for spec in specs.values())
@@ -56,7 +59,7 @@ def test_without_shared_files_a_chain_stays_with_its_worker(flow):
 
 def test_no_file_is_handed_from_one_chain_to_another():
     """Else `_preserve_fworker` would leave a job between two workers."""
-    flow = CompareStartsMaker().make(HELIUM)
+    flow = CompareDensitiesMaker().make(HELIUM)
     (joined,) = (job for job in flow.jobs if job.name == "compare")
     graph = flow.graph
     for one in flow.jobs:
@@ -71,7 +74,7 @@ def test_remote_workers_and_resources(flow):
         exec_config={"run": "vasp"},
     )
     configs = {job.name: job.config.manager_config for job in flow.jobs}
-    assert configs["superposition start"] == {
+    assert configs["superposition density"] == {
         "worker": "gpu_box",
         "resources": {"gpus_per_job": 1},
     }

@@ -96,7 +96,7 @@ def test_all_structures_are_too_large(nothing_runs, tmp_path):
 
 def test_unknown_arm(nothing_runs, helium):
     (line,) = refused("compare", helium, "--arms", "magic")
-    assert "unknown arm 'magic'" in line
+    assert "'magic' is no source of densities; write DENSITY" in line
 
 
 def test_a_broken_vasp_cmd_is_found_before_anything_runs(monkeypatch, helium, tmp_path):
@@ -124,7 +124,9 @@ def test_an_element_without_paw_data(nothing_runs, monkeypatch, tmp_path):
 
 
 def test_a_file_in_place_of_the_output_folder(nothing_runs, monkeypatch, helium, tmp_path):
-    monkeypatch.setattr("mlcharge_flows.atomate2.paw_data.elements_without_data", lambda *_: set())
+    monkeypatch.setattr(
+        "mlcharge_flows.sources.run_inputs.elements_without_potcar", lambda *_: set()
+    )
     (tmp_path / "out").write_text("")
     (line,) = refused("compare", helium, "--out", tmp_path / "out")
     assert "out: cannot be written" in line
@@ -137,7 +139,9 @@ def test_the_bar_is_there_once_it_begins(nothing_runs, monkeypatch, helium, tmp_
         begin()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mlcharge_flows.atomate2.paw_data.elements_without_data", lambda *_: set())
+    monkeypatch.setattr(
+        "mlcharge_flows.sources.run_inputs.elements_without_potcar", lambda *_: set()
+    )
     monkeypatch.setattr("mlcharge_flows.campaign.local.run_locally", run_locally)
     result = mlcharge("compare", helium, "--out", tmp_path / "out")
     assert "No space left" in result.stderr
@@ -145,7 +149,9 @@ def test_the_bar_is_there_once_it_begins(nothing_runs, monkeypatch, helium, tmp_
 
 
 def test_nothing_could_be_compared(nothing_runs, monkeypatch, helium, tmp_path):
-    monkeypatch.setattr("mlcharge_flows.atomate2.paw_data.elements_without_data", lambda *_: set())
+    monkeypatch.setattr(
+        "mlcharge_flows.sources.run_inputs.elements_without_potcar", lambda *_: set()
+    )
     failed = Comparison(
         material_id="He",
         formula="He",
@@ -163,7 +169,9 @@ def test_ctrl_c(nothing_runs, monkeypatch, helium, tmp_path):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mlcharge_flows.atomate2.paw_data.elements_without_data", lambda *_: set())
+    monkeypatch.setattr(
+        "mlcharge_flows.sources.run_inputs.elements_without_potcar", lambda *_: set()
+    )
     monkeypatch.setattr("mlcharge_flows.campaign.local.run_locally", interrupt)
     result = mlcharge("compare", helium, "--out", tmp_path / "out")
     assert result.exit_code == 130

@@ -55,7 +55,7 @@ def test_help_teaches_by_example():
 
 def test_unknown_starts_and_none(nothing_runs, helium, tmp_path):
     (line,) = refused("bands", helium, "--start", "magic")
-    assert "unknown arm 'magic'" in line
+    assert "'magic' is no source of densities; write DENSITY" in line
     for none in ("default", ","):
         (line,) = refused("bands", helium, "--start", none, "--out", tmp_path / "out")
         assert "name a start" in line

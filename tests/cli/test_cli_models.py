@@ -11,7 +11,7 @@ from mlcharge_flows.cli.app import app
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.models.card import Card
 from mlcharge_flows.models.registry import DEFAULT
-from mlcharge_flows.sources.start import StartDocument
+from mlcharge_flows.sources import InitialDensityDocument
 from mlcharge_flows.vasp.chgcar import read_chgcar
 
 SALT = Structure(Lattice.cubic(3.0), ["O", "Mg"], [[0.5, 0.5, 0.5], [0, 0, 0]])
@@ -114,7 +114,7 @@ def test_compare_looks_for_its_model_first(tiny, tmp_path, salt, monkeypatch):
     words = ("compare", salt, "--out", tmp_path / "out", "--arms")
     lines = refused(*words, "learned", "--model", "nonesuch")
     assert lines[0].startswith("there is no model 'nonesuch'")
-    assert "unknown arm 'magic'; choose from default, " in refused(*words, "magic")[0]
+    assert "'magic' is no source of densities; write DENSITY" in refused(*words, "magic")[0]
 
 
 def test_predictions_are_starts(model, salt, tmp_path):
@@ -124,7 +124,7 @@ def test_predictions_are_starts(model, salt, tmp_path):
     result = mlcharge("predict", salt, "--encut", 350, *words)
     assert result.exit_code == 0, result.output
     folder = out / "MgO"
-    document = StartDocument.model_validate_json((folder / "start.json").read_text())
+    document = InitialDensityDocument.model_validate_json((folder / "start.json").read_text())
     written = read_chgcar(folder / "CHGCAR")
     assert written.comment == document.comment
     assert written.shape == document.grid == (28, 28, 28)
@@ -141,9 +141,9 @@ def test_predictions_are_starts(model, salt, tmp_path):
     # By the INCAR it is the same file, and an earlier prediction is replaced.
     before = document.sha256
     assert mlcharge("predict", salt, "--incar", tmp_path / "INCAR", *words).exit_code == 0
-    document = StartDocument.model_validate_json((folder / "start.json").read_text())
+    document = InitialDensityDocument.model_validate_json((folder / "start.json").read_text())
     assert document.sha256 == before
-    assert (document.model, document.messages) == (
+    assert (document.model, document.warnings) == (
         "tiny",
         ["no POTCAR here: whether the run has the model's PAW data sets is not checked"],
     )

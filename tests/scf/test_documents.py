@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mlcharge_flows.atomate2.jobs.outcome import Outcome
+from mlcharge_flows.atomate2.jobs.comparison import Outcome
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.nonscf import NonSCFComparison, NonSCFSummary, summarize_nonscf
 from mlcharge_flows.scf.statistics import Summary, summarize

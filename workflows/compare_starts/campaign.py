@@ -12,7 +12,7 @@ from jobflow import JobStore, run_locally
 from jobflow.managers.fireworks import flow_to_workflow
 from maggma.stores import MemoryStore
 
-from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
+from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
 from mlcharge_flows.reports.scf_report import write_report
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.structures import read_structures
@@ -23,8 +23,8 @@ parser.add_argument("--submit", action="store_true", help="add to the LaunchPad 
 parser.add_argument("--out", default="campaign", help="folder of local runs and report")
 arguments = parser.parse_args()
 
-# To use your own input set: CompareStartsMaker(static_maker=StaticMaker(input_set_generator=...)).
-maker = CompareStartsMaker()
+# With an input set of your own: CompareDensitiesMaker(static_maker=StaticMaker(...)).
+maker = CompareDensitiesMaker()
 materials, problems = read_structures(arguments.structures)
 for problem in problems:
     print("left out:", problem)

@@ -1,7 +1,8 @@
-"""Custodian handlers for a run that its start has spoilt: once again, from atoms.
+"""What custodian does for a run with an initial density.
 
-custodian's own handlers would change the physics (k-points, symmetry, algorithm) to mend what the
-density has done. These come first and leave them nothing to see.
+If the SCF diverges from it, the run is restarted once from atomic densities. custodian's own
+handlers would change the physics (k-points, symmetry, algorithm) to mend what the density has
+caused; these come first, and leave the others nothing to correct.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from custodian.custodian import ErrorHandler
+from custodian.custodian import ErrorHandler, Validator
 from custodian.utils import backup
 from custodian.vasp.handlers import VASP_BACKUP_FILES, VaspErrorHandler
 from pymatgen.io.vasp import Incar
 
-from mlcharge_flows.atomate2.finalize import is_comment, set_aside
-from mlcharge_flows.atomate2.provenance import StartRecord
+from mlcharge_flows.atomate2.schemas import RunProvenance
+from mlcharge_flows.atomate2.staging import archive_initial_chgcar, finalize_run
 from mlcharge_flows.vasp.incar import read_incar
 from mlcharge_flows.vasp.oszicar import IonicStep, read_oszicar
 from mlcharge_flows.vasp.stdout import read_density_messages
@@ -25,8 +26,8 @@ from mlcharge_flows.vasp.stdout import read_density_messages
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The names are custodian's, and so it knows how each version of VASP words them.
-_SIGNS = (
+# The names are custodian's, which knows how each version of VASP words them.
+_ERRORS = (
     "brmix",
     "edddav",
     "eddiag",
@@ -38,19 +39,21 @@ _SIGNS = (
     "zheev",
     "zpotrf",
 )
-_MESSAGES = [text for sign in _SIGNS for text in VaspErrorHandler.error_msgs[sign]]
-_NAN = re.compile(r"\bNaN\b", re.IGNORECASE)
+_MESSAGES = [text for error in _ERRORS for text in VaspErrorHandler.error_msgs[error]]
+# Only the numbers of a step: VASP 6 prints the species Na and N as "NaN ".
+_NAN_IN_STEP = re.compile(r"\s*[A-Z]{2,4}\s*:\s+\d+\s.*\bNaN\b|\s+\d+\s+F=.*\bNaN\b", re.IGNORECASE)
 _IONIC_STEP_ENDS = re.compile(r"\s+\d+\s+F=")
 _NELM, _EDIFF = 60, 1e-4
 """VASP's defaults."""
 
 
-class BadStartHandler(ErrorHandler):
-    """Restart from atoms when ionic step 1 goes wrong after VASP has read the start.
+class DivergedDensityHandler(ErrorHandler):
+    """Restart once from atomic densities if the SCF diverges from the initial density.
 
-    Signs are BRMIX, sub-space, ZHEGV, ZHEEV and ZPOTRF messages, NaN, and NELM reached without
-    convergence. A start that VASP did not read is no cause to restart, it began from atoms then;
-    and a density that is to be kept (ICHARG > 10) cannot be replaced.
+    Signs, all in ionic step 1, are BRMIX, sub-space, ZHEGV, ZHEEV and ZPOTRF messages, NaN in the
+    numbers of a step, and NELM reached without convergence. A run that did not read its initial
+    density began from atoms, and is left to the other handlers, as is one whose density is to be
+    kept (ICHARG > 10).
     """
 
     is_monitor = True
@@ -58,19 +61,41 @@ class BadStartHandler(ErrorHandler):
     raise_on_max = False
 
     def check(self, directory: str = "./") -> bool:
-        """Whether the start has spoilt the run."""
+        """Whether the SCF diverges from the initial density.
+
+        Parameters
+        ----------
+        directory
+            Folder of the run.
+
+        Returns
+        -------
+        bool
+            True if the run is to be restarted.
+        """
         return self._fault(Path(directory)) is not None
 
     def correct(self, directory: str = "./") -> dict[str, Any]:
-        """Back up, drop what the start has led to, and let VASP superpose atoms."""
+        """Back up the run, remove what followed from the density, and set ICHARG = 2.
+
+        Parameters
+        ----------
+        directory
+            Folder of the run.
+
+        Returns
+        -------
+        dict
+            Errors and actions, as custodian lists them.
+        """
         folder = Path(directory)
-        fault = self._fault(folder) or "bad start"
+        fault = self._fault(folder) or "bad initial density"
         backup(VASP_BACKUP_FILES, directory=directory)
-        record = StartRecord.read(folder)
-        if record is not None:
-            set_aside(folder, record)
-            record.icharg, record.restarted = 2, fault
-            record.write(folder)
+        provenance = RunProvenance.read(folder)
+        if provenance is not None:
+            archive_initial_chgcar(folder, provenance)
+            provenance.icharg, provenance.restart_reason = 2, fault
+            provenance.write(folder)
         for name in ("CHGCAR", "CHG", "WAVECAR", "OUTCAR", "OSZICAR", "CONTCAR", "vasprun.xml"):
             (folder / name).unlink(missing_ok=True)
         for name in ("vasp.out", "std_err.txt"):
@@ -78,13 +103,13 @@ class BadStartHandler(ErrorHandler):
         incar = {**read_incar(folder / "INCAR"), "ICHARG": 2, "ISTART": 0}
         Incar(incar).write_file(folder / "INCAR")
         return {
-            "errors": [f"bad start: {fault}"],
+            "errors": [f"bad initial density: {fault}"],
             "actions": [{"dict": "INCAR", "action": {"_set": {"ICHARG": 2, "ISTART": 0}}}],
         }
 
     def _fault(self, folder: Path) -> str | None:
-        """What went wrong in ionic step 1; None if nothing did, or the start is not the cause."""
-        return self._sign(folder) if _runs_from_its_start(folder) else None
+        """What went wrong in ionic step 1; None if nothing did, or the density is not the cause."""
+        return self._sign(folder) if _reads_initial_density(folder) else None
 
     def _sign(self, folder: Path) -> str | None:
         for name in ("vasp.out", "OSZICAR"):
@@ -92,9 +117,9 @@ class BadStartHandler(ErrorHandler):
                 for message in _MESSAGES:
                     if message in line:
                         return message
-                if _NAN.search(line):
+                if _NAN_IN_STEP.match(line):
                     return f"NaN in {name}"
-        step = _steps(folder)
+        step = _step(folder)
         incar = read_incar(folder / "INCAR")
         if step and step.finished and step.n_total >= int(incar.get("NELM", _NELM)):
             last, ediff = step.steps[-1], float(incar.get("EDIFF", _EDIFF))
@@ -103,47 +128,76 @@ class BadStartHandler(ErrorHandler):
         return None
 
 
-class CrashedStartHandler(BadStartHandler):
-    """Restart from atoms when VASP stops within ionic step 1, or while it reads the start.
+class CrashedDensityHandler(DivergedDensityHandler):
+    """Restart once from atomic densities if VASP stops in ionic step 1, or reading the CHGCAR.
 
-    It takes the end of the run to know, so this one does not monitor. Nor does it know whether a
-    run stopped or was stopped: once custodian has corrected anything, it stays out of the way.
+    Only the end of a run shows that, so this handler does not monitor. A run that custodian has
+    corrected may have been stopped by it, and is left alone.
     """
 
     is_monitor = False
 
     def _fault(self, folder: Path) -> str | None:
-        record = StartRecord.read(folder)
-        if _corrected(folder):
+        if _is_corrected(folder):
             return None
-        if record and record.start and _may_restart(record) and _names_chgcar(folder):
+        provenance = RunProvenance.read(folder)
+        if provenance and _can_restart(provenance) and _runtime_names_chgcar(folder):
             return "VASP stopped while reading the CHGCAR"
         return super()._fault(folder)
 
     def _sign(self, folder: Path) -> str | None:
-        step = _steps(folder)
+        step = _step(folder)
         return None if step and step.finished else "VASP stopped in ionic step 1"
 
 
-def _runs_from_its_start(folder: Path) -> bool:
-    record, stdout = StartRecord.read(folder), folder / "vasp.out"
-    if record is None or record.start is None or not _may_restart(record) or not stdout.is_file():
+class InitialDensityValidator(Validator):
+    """Finalize a run when VASP has ended, and refuse one whose fixed density was not read.
+
+    This validator comes first: the provenance is complete, and the initial CHGCAR archived,
+    whatever the others find.
+    """
+
+    def check(self, directory: str = "./") -> bool:
+        """Whether the run has no result: ICHARG > 10, and VASP did not read the density.
+
+        Parameters
+        ----------
+        directory
+            Folder of the run.
+
+        Returns
+        -------
+        bool
+            True stops the job.
+        """
+        provenance = finalize_run(Path(directory))
+        return provenance is not None and provenance.unread_density is not None
+
+
+def _reads_initial_density(folder: Path) -> bool:
+    """Whether VASP printed the comment of the initial density, and may be restarted."""
+    provenance, stdout = RunProvenance.read(folder), folder / "vasp.out"
+    if provenance is None or not _can_restart(provenance) or not stdout.is_file():
         return False
     messages = read_density_messages(stdout)
-    return messages.provenance == "chgcar" and is_comment(messages.comment, record.start)
+    return messages.provenance == "chgcar" and provenance.is_echoed(messages.comment)
 
 
-def _may_restart(record: StartRecord) -> bool:
-    return record.restarted is None and record.icharg == 1
+def _can_restart(provenance: RunProvenance) -> bool:
+    return (
+        provenance.initial_density is not None
+        and provenance.restart_reason is None
+        and provenance.icharg == 1
+    )
 
 
-def _names_chgcar(folder: Path) -> bool:
-    """Whether the Fortran run-time stopped the program over the file."""
+def _runtime_names_chgcar(folder: Path) -> bool:
+    """Whether the Fortran run-time library stopped the program over the file."""
     path = folder / "std_err.txt"
     return path.is_file() and "CHGCAR" in path.read_text(errors="replace")
 
 
-def _corrected(folder: Path) -> bool:
+def _is_corrected(folder: Path) -> bool:
     path = folder / "custodian.json"
     jobs = json.loads(path.read_text()) if path.is_file() else []
     return any(job["corrections"] for job in jobs)
@@ -159,10 +213,11 @@ def _first_ionic_step(path: Path) -> Iterator[str]:
                     return
 
 
-def _steps(folder: Path) -> IonicStep | None:
+def _step(folder: Path) -> IonicStep | None:
+    """Ionic step 1 of OSZICAR; None if there is none, or a line of it is garbled."""
     path = folder / "OSZICAR"
     try:
         steps = read_oszicar(path).ionic_steps if path.is_file() else ()
-    except ValueError:  # a garbled line: whatever it means, it is no finished step
+    except ValueError:
         return None
     return steps[0] if steps else None

@@ -7,13 +7,13 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from mlcharge_flows.atomate2.jobs.outcome import Outcome
+from mlcharge_flows.atomate2.jobs.comparison import Outcome
 from mlcharge_flows.scf.comparison import Comparison
 
 if TYPE_CHECKING:
     from jobflow import Flow, JobStore
 
-    from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
+    from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
     from mlcharge_flows.structures import Material
 
 CAMPAIGN = "campaign"
@@ -25,7 +25,7 @@ class StoreError(RuntimeError):
     """There is no usable job store; the message is one line that says why."""
 
 
-def labeled_flow(material: Material, maker: CompareStartsMaker, campaign: str) -> Flow:
+def labeled_flow(material: Material, maker: MaterialFlowMaker, campaign: str) -> Flow:
     """Flow of a material whose result can be found by the name of its campaign.
 
     Parameters
@@ -43,7 +43,7 @@ def labeled_flow(material: Material, maker: CompareStartsMaker, campaign: str) -
     return flow
 
 
-def identity(material: Material, maker: CompareStartsMaker) -> dict[str, Any]:
+def identity(material: Material, maker: MaterialFlowMaker) -> dict[str, Any]:
     """What tells whether a flow is the same: its material, structure, settings, arms and models."""
     structure = json.dumps(material.structure.as_dict(), sort_keys=True, default=str)
     return {

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from fireworks import LaunchPad, Workflow
 
-    from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
+    from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
     from mlcharge_flows.campaign.spec import FireWorksSpec
     from mlcharge_flows.structures import Material
 
@@ -100,7 +100,7 @@ def submit(
     launchpad: LaunchPad,
     campaign: str,
     materials: Sequence[Material],
-    maker: CompareStartsMaker,
+    maker: MaterialFlowMaker,
     settings: FireWorksSpec,
     on_added: Callable[[int], None] = lambda count: None,
 ) -> int:
@@ -194,7 +194,7 @@ def state(launchpad: LaunchPad, campaign: str) -> CampaignState:
 
 
 def _workflow(
-    material: Material, maker: CompareStartsMaker, campaign: str, settings: FireWorksSpec
+    material: Material, maker: MaterialFlowMaker, campaign: str, settings: FireWorksSpec
 ) -> Workflow:
     from jobflow.managers.fireworks import flow_to_workflow
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
+    from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
     from mlcharge_flows.scf.comparison import Comparison
     from mlcharge_flows.structures import Material
 
@@ -45,7 +45,7 @@ class FolderError(RuntimeError):
 
 
 def finished(
-    materials: Sequence[Material], maker: CompareStartsMaker, folder: Path
+    materials: Sequence[Material], maker: MaterialFlowMaker, folder: Path
 ) -> dict[str, Comparison]:
     """Comparisons in a folder that are the result of these materials under this Maker.
 
@@ -74,7 +74,7 @@ def results(folder: Path) -> list[Comparison]:
 
 def run_locally(
     materials: Sequence[Material],
-    maker: CompareStartsMaker,
+    maker: MaterialFlowMaker,
     folder: Path,
     workers: int = 1,
     on_result: Callable[[Comparison], None] = lambda comparison: None,
@@ -148,7 +148,7 @@ def run_locally(
 
 
 def _pool(
-    materials: list[Material], maker: CompareStartsMaker, folder: Path, workers: int
+    materials: list[Material], maker: MaterialFlowMaker, folder: Path, workers: int
 ) -> Iterator[Comparison]:
     """Comparisons as they finish; whatever ends this early ends all processes below."""
     pool = ProcessPoolExecutor(

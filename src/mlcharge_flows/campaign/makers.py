@@ -16,26 +16,21 @@ from atomate2.vasp.powerups import (
 from atomate2.vasp.sets.core import NonSCFSetGenerator
 from jobflow import Maker
 
-from mlcharge_flows.atomate2.flows.compare import (
-    REFERENCE,
-    CompareStartsMaker,
-    compared_static,
-    named_starts,
-)
-from mlcharge_flows.atomate2.flows.workflow import StartedWorkflowMaker
+from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker, comparison_static
+from mlcharge_flows.atomate2.flows.workflow import WorkflowFromDensityMaker
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.campaign.spec import SpecError
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.registry import DEFAULT
-from mlcharge_flows.sources.existing import FileStartMaker
-from mlcharge_flows.sources.learned import LearnedStartMaker
+from mlcharge_flows.scf.comparison import REFERENCE
+from mlcharge_flows.sources import FromFile, InitialDensity, parse_arms
 
 if TYPE_CHECKING:
+    from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
     from mlcharge_flows.campaign.spec import CampaignSpec
-    from mlcharge_flows.sources.start import StartMaker
 
 
-def campaign_maker(spec: CampaignSpec) -> CompareStartsMaker:
+def campaign_maker(spec: CampaignSpec) -> MaterialFlowMaker:
     """Build the Maker of one material's flow.
 
     Parameters
@@ -62,46 +57,48 @@ def campaign_maker(spec: CampaignSpec) -> CompareStartsMaker:
                 f"maker: {spec.maker} is not one VASP run, which is what 'compare' compares; "
                 "give a static Maker, or 'workflow: static'"
             )
-        return CompareStartsMaker(static_maker=work, starts=_named("arms", spec.arms, spec))
-    starts = _start(spec)
-    needy = [name for name, start in starts.items() if start.needs_run]
-    if needy:
-        raise SpecError(f"start: {needy[0]} needs an earlier run, which a single workflow has not")
+        densities = _named("arms", spec.arms, spec)
+        return CompareDensitiesMaker(static_maker=work, initial_densities=densities)
+    ((arm, density),) = _start(spec).items()
+    if density.needs_reference_run:
+        raise SpecError(f"start: {arm} needs an earlier run, which a single workflow has not")
     try:
-        return StartedWorkflowMaker(name=spec.workflow, workflow=work, starts=starts)
+        return WorkflowFromDensityMaker(
+            name=spec.workflow, workflow=work, initial_density=density, arm=arm
+        )
     except ValueError as error:
         raise SpecError(f"maker: {error}") from None
 
 
-def _start(spec: CampaignSpec) -> dict[str, StartMaker]:
+def _start(spec: CampaignSpec) -> dict[str, InitialDensity]:
     if spec.start == REFERENCE:
         raise SpecError("start: a run from atoms needs no campaign of starts; name a start")
     if spec.start_is_file:
-        return {"file": FileStartMaker(path=spec.start)}
+        return {"file": InitialDensity(FromFile(spec.start))}
     return _named("start", [spec.start], spec)
 
 
-def _named(key: str, names: list[str], spec: CampaignSpec) -> dict[str, StartMaker]:
-    """Starts by name, those that use a model with the model that the user chose."""
+def _named(key: str, names: list[str], spec: CampaignSpec) -> dict[str, InitialDensity]:
+    """Initial densities by name, those that use a model with the model that the user chose."""
     try:
-        starts = named_starts(names, spec.model or DEFAULT, spec.occupancies)
+        densities = parse_arms(names, spec.model or DEFAULT, spec.occupancies)
     except (ValueError, OSError, ImportError) as error:
         raise SpecError(f"{key}: {error}") from None
-    users = [start for start in starts.values() if isinstance(start, LearnedStartMaker)]
+    users = [density for density in densities.values() if density.uses_model]
     if spec.model is not None and not users:
         raise SpecError(f"model: none of {', '.join(names)} uses a model; leave it out")
-    for start in users:  # what cannot be loaded is found out before anything runs
+    for density in users:  # what cannot be loaded is found out before anything runs
         try:
-            start.check()
+            density.check()
         except (ModelError, OSError) as error:
             raise SpecError(f"model: {' '.join(str(error).split())}") from None
-    return starts
+    return densities
 
 
 def _workflow(spec: CampaignSpec) -> Maker:
     if spec.maker is not None:
         return _imported(spec.maker)
-    static = compared_static()
+    static = comparison_static()
     if spec.workflow != "bands":
         return static
     own = ComparisonSetGenerator()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mlcharge_flows.atomate2.flows.material import AddsArms
 from mlcharge_flows.campaign.material_folder import same_structure
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Structure
 
-    from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
+    from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
     from mlcharge_flows.scf.comparison import Comparison
 
 
@@ -38,9 +39,9 @@ class Asked:
     adds: bool
 
     @classmethod
-    def of(cls, maker: CompareStartsMaker) -> Asked:
+    def of(cls, maker: MaterialFlowMaker) -> Asked:
         """Of a Maker."""
-        return cls(maker.protocol, tuple(maker.arms), maker.models, maker.adds_arms)
+        return cls(maker.protocol, tuple(maker.arms), maker.models, isinstance(maker, AddsArms))
 
     def all_in(self, found: Comparison) -> bool:
         """Whether a result holds all arms, and possibly more."""

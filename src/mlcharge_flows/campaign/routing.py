@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from atomate2.vasp.jobs.base import BaseVaspMaker
 from jobflow import Flow, Job
 
-from mlcharge_flows.atomate2.jobs.batch import StartBatchMaker
-from mlcharge_flows.atomate2.jobs.run import RunFromStartMaker
-from mlcharge_flows.sources.start import StartMaker
+from mlcharge_flows.atomate2.jobs.initial_density import InitialDensityMaker
+from mlcharge_flows.atomate2.jobs.run import RunFromDensityMaker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,15 +30,15 @@ def role(job: Job) -> Role:
 
     Examples
     --------
-    >>> from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
+    >>> from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
     >>> from pymatgen.core import Lattice, Structure
-    >>> flow = CompareStartsMaker().make(Structure(Lattice.cubic(3), ["He"], [[0, 0, 0]]))
+    >>> flow = CompareDensitiesMaker().make(Structure(Lattice.cubic(3), ["He"], [[0, 0, 0]]))
     >>> [role(job) for job in flow.jobs][:4]
     ['run', 'other', 'start', 'run']
     """
-    if isinstance(job.maker, StartMaker | StartBatchMaker):
+    if isinstance(job.maker, InitialDensityMaker):
         return "start"
-    return "run" if isinstance(job.maker, RunFromStartMaker | BaseVaspMaker) else "other"
+    return "run" if isinstance(job.maker, RunFromDensityMaker | BaseVaspMaker) else "other"
 
 
 def route(work: Work, configs: Mapping[Role, Mapping[str, Any]]) -> Work:
@@ -86,10 +85,10 @@ def route_fireworks(work: Work, settings: FireWorksSpec) -> Work:
 
     Examples
     --------
-    >>> from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
+    >>> from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
     >>> from mlcharge_flows.campaign.spec import FireWorksSpec
     >>> from pymatgen.core import Lattice, Structure
-    >>> flow = CompareStartsMaker().make(Structure(Lattice.cubic(3), ["He"], [[0, 0, 0]]))
+    >>> flow = CompareDensitiesMaker().make(Structure(Lattice.cubic(3), ["He"], [[0, 0, 0]]))
     >>> flow = route_fireworks(flow, FireWorksSpec(categories={"run": "vasp"}))
     >>> [job.config.manager_config["_category"] for job in flow.jobs][:4]
     ['vasp', 'cpu', 'gpu', 'vasp']
@@ -131,9 +130,9 @@ def route_remote(
 
     Examples
     --------
-    >>> from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
+    >>> from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
     >>> from pymatgen.core import Lattice, Structure
-    >>> flow = CompareStartsMaker().make(Structure(Lattice.cubic(3), ["He"], [[0, 0, 0]]))
+    >>> flow = CompareDensitiesMaker().make(Structure(Lattice.cubic(3), ["He"], [[0, 0, 0]]))
     >>> flow = route_remote(
     ...     flow,
     ...     workers={"start": "gpu_box", "run": "cluster", "other": "cluster"},

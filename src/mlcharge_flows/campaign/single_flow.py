@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jobflow import Flow, Maker, OnMissing, job
 
-from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
+from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
 from mlcharge_flows.reports.scf_report import write_report
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def report(comparisons: Sequence[Comparison | None], folder: str | None = None) 
 class CampaignMaker(Maker):
     """Compare the starts for many materials and report; one flow, for tens of materials.
 
-    For more, submit one :class:`CompareStartsMaker` flow per material and report afterwards: a job
-    with thousands of parents slows every workflow manager down.
+    For more, submit one :class:`CompareDensitiesMaker` flow per material and report afterwards: a
+    job with thousands of parents slows every workflow manager down.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class CampaignMaker(Maker):
     """
 
     name: str = "campaign"
-    compare_maker: CompareStartsMaker = field(default_factory=CompareStartsMaker)
+    compare_maker: CompareDensitiesMaker = field(default_factory=CompareDensitiesMaker)
 
     def make(self, structures: Mapping[str, Structure], folder: str | None = None) -> Flow:
         """Build the campaign.

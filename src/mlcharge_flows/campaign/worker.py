@@ -11,6 +11,7 @@ from jobflow import JobStore
 from jobflow import run_locally as run_flow
 from maggma.stores import MemoryStore
 
+from mlcharge_flows.atomate2.flows.material import AddsArms
 from mlcharge_flows.campaign.material_folder import begin, read_result
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
 
     from jobflow import Flow, Response
 
-    from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
+    from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
     from mlcharge_flows.structures import Material
 
 LOG = "flow.log"
 
 
-def run_material(material: Material, maker: CompareStartsMaker, folder: Path) -> Comparison:
+def run_material(material: Material, maker: MaterialFlowMaker, folder: Path) -> Comparison:
     """Run the flow of a material; whatever goes wrong comes back as a comparison with failures.
 
     Arms that its folder holds already are not run, and come back as they are.
@@ -46,8 +47,10 @@ def run_material(material: Material, maker: CompareStartsMaker, folder: Path) ->
         with _logged(folder / LOG):
             if before is None:
                 flow = maker.make(material.structure, material.id)
-            else:
+            elif isinstance(maker, AddsArms):
                 flow = maker.add(material.structure, before)
+            else:
+                raise ValueError(f"{type(maker).__name__} adds no arms to what is finished")
             # Documents live as long as the flow: the folder is what stays.
             store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
             responses = run_flow(flow, log=False, store=store, create_folders=True, root_dir=folder)
@@ -65,7 +68,7 @@ def _name_folders(flow: Flow, responses: dict[str, dict[int, Response]], folder:
         for response in responses.get(job.uuid, {}).values():
             made = Path(response.job_dir)
             if any(made.iterdir()):
-                link = folder / job.name.replace(" ", "-")
+                link = folder / job.name.replace(" ", "-").replace("/", "-")
                 if link.is_symlink():  # of an arm whose result somebody took out, to run it again
                     link.unlink()
                 link.symlink_to(made.name)
@@ -74,7 +77,7 @@ def _name_folders(flow: Flow, responses: dict[str, dict[int, Response]], folder:
 
 
 def lost(
-    material: Material, maker: CompareStartsMaker, cause: str, before: Comparison | None = None
+    material: Material, maker: MaterialFlowMaker, cause: str, before: Comparison | None = None
 ) -> Comparison:
     """Comparison of a material whose arms have no result, but for those that it had before.
 

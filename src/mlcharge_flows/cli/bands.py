@@ -63,14 +63,14 @@ def bands(
     """
     from rich.console import Console
 
-    from mlcharge_flows.cli.compare import Choice, prepared, starts_of
+    from mlcharge_flows.cli.compare import Choice, arms_of, prepared
 
     def make() -> CompareNonSCFMaker:
         from mlcharge_flows.atomate2.flows.nonscf import CompareNonSCFMaker
-        from mlcharge_flows.atomate2.sets.band_path import LineSetGenerator
+        from mlcharge_flows.atomate2.sets.comparison import BandPathSetGenerator
 
-        maker = CompareNonSCFMaker(starts=starts_of(start, model, occupancies))
-        maker.lines_maker.input_set_generator = LineSetGenerator(line_density=line_density)
+        maker = CompareNonSCFMaker(initial_densities=arms_of(start, model, occupancies))
+        maker.band_path_maker.input_set_generator = BandPathSetGenerator(line_density=line_density)
         return maker
 
     console = Console(highlight=False)

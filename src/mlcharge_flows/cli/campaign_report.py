@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from mlcharge_flows.atomate2.jobs.outcome import Outcome
+    from mlcharge_flows.atomate2.jobs.comparison import Outcome
     from mlcharge_flows.cli.campaign_spec import Campaign
     from mlcharge_flows.scf.comparison import Comparison
 
@@ -37,12 +37,12 @@ def finished_materials(campaign: Campaign, out: Path) -> list[Comparison]:
             return find_results(open_store(), campaign.spec.name)
         except StoreError as error:
             exit_with_error(f"{out}: no campaign has run in it, and {error}")
-    from mlcharge_flows.atomate2.jobs.outcome import OUTCOME, Outcome
+    from mlcharge_flows.atomate2.jobs.comparison import OUTCOME_FILE, Outcome
     from mlcharge_flows.campaign.local import results
 
     complete: list[Comparison] = []
     for comparison in results(out):
-        path = out / comparison.material_id / "outcome" / OUTCOME
+        path = out / comparison.material_id / "outcome" / OUTCOME_FILE
         try:
             complete.append(Outcome.model_validate_json(path.read_text()))
         except (OSError, ValueError):
@@ -66,7 +66,7 @@ def show_campaign(
     out
         Where to write.
     """
-    from mlcharge_flows.atomate2.jobs.outcome import Outcome
+    from mlcharge_flows.atomate2.jobs.comparison import Outcome
     from mlcharge_flows.reports.scf_report import terminal_table, write_report
     from mlcharge_flows.scf.statistics import summarize
 
@@ -102,7 +102,7 @@ def started_summary(outcomes: Sequence[Outcome]) -> str:
 
     Examples
     --------
-    >>> from mlcharge_flows.atomate2.jobs.outcome import Outcome
+    >>> from mlcharge_flows.atomate2.jobs.comparison import Outcome
     >>> from mlcharge_flows.scf.run import ScfRun
     >>> lost = ScfRun(folder="", failure="no start: a reason")
     >>> one = Outcome(material_id="Si", formula="Si", n_atoms=2, protocol="", arms={"file": lost})
@@ -125,7 +125,7 @@ def outcomes_csv(outcomes: Iterable[Outcome]) -> str:
 
     Examples
     --------
-    >>> from mlcharge_flows.atomate2.jobs.outcome import Outcome
+    >>> from mlcharge_flows.atomate2.jobs.comparison import Outcome
     >>> from mlcharge_flows.scf.run import ScfRun
     >>> run = ScfRun(folder="/run", n_total=9, started_from="chgcar")
     >>> given = {"material_id": "Si", "formula": "Si", "n_atoms": 2, "protocol": ""}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
+    from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
     from mlcharge_flows.campaign.spec import CampaignSpec
     from mlcharge_flows.structures import Material
 
@@ -32,7 +32,7 @@ class Campaign:
     """
 
     spec: CampaignSpec
-    maker: CompareStartsMaker
+    maker: MaterialFlowMaker
     materials: list[Material]
 
     @property

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
+    from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
+    from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
     from mlcharge_flows.scf.comparison import Comparison
-    from mlcharge_flows.sources.start import StartMaker
+    from mlcharge_flows.sources import InitialDensity
     from mlcharge_flows.structures import Material
 
-    AnyMaker = TypeVar("AnyMaker", bound=CompareStartsMaker)
+    AnyMaker = TypeVar("AnyMaker", bound=MaterialFlowMaker)
 
 
 def compare(
@@ -85,12 +86,12 @@ def compare(
     """
     from rich.console import Console
 
-    def make() -> CompareStartsMaker:
-        from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker, compared_static
+    def make() -> CompareDensitiesMaker:
+        from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker, comparison_static
 
-        return CompareStartsMaker(
-            static_maker=compared_static(gamma=gamma, nelmdl=nelmdl),
-            starts=starts_of(arms, model, occupancies),
+        return CompareDensitiesMaker(
+            static_maker=comparison_static(gamma=gamma, nelmdl=nelmdl),
+            initial_densities=arms_of(arms, model, occupancies),
         )
 
     console = Console(highlight=False)
@@ -177,33 +178,34 @@ def prepared(
     return maker, materials, workers
 
 
-def starts_of(arms: str, models: str, occupancies: str) -> dict[str, StartMaker]:
-    """Starts of the arms, as the options name them, with commas.
+def arms_of(arms: str, models: str, occupancies: str) -> dict[str, InitialDensity]:
+    """Initial densities of the arms, as the options name them, with commas.
 
     Of several models, each has arms of its own, such as ``learned@superres``. A model that cannot
     be loaded is found out before anything runs.
     """
-    from mlcharge_flows.atomate2.flows.compare import named_starts
     from mlcharge_flows.models.checkpoint import SUFFIX
-    from mlcharge_flows.sources.learned import LearnedStartMaker
+    from mlcharge_flows.sources import parse_arms
+    from mlcharge_flows.sources.grammar import arm_of_model
 
     names = [name.strip() for name in models.split(",") if name.strip()]
     if not names:
         raise ValueError("--model: give at least one, such as orbital")
-    starts: dict[str, StartMaker] = {}
-    for name in names:
-        for arm, start in named_starts(
-            arms.split(","), _absolute(name), _absolute(occupancies)
-        ).items():
-            if not isinstance(start, LearnedStartMaker):
-                starts[arm] = start
+    found: dict[str, InitialDensity] = {}
+    parsed = [
+        parse_arms(arms.split(","), _absolute(name), _absolute(occupancies)) for name in names
+    ]
+    for name, densities in zip(names, parsed, strict=True):
+        for arm, density in densities.items():
+            density.check()
+            if all(other[arm] == density for other in parsed):
+                found[arm] = density
                 continue
-            start.check()
-            suffix = f"@{Path(name).name.removesuffix(SUFFIX)}" if len(names) > 1 else ""
-            if arm + suffix in starts:
-                raise ValueError(f"--model: two are called {suffix[1:]}; rename a file")
-            starts[arm + suffix] = start
-    return starts
+            label = Path(name).name.removesuffix(SUFFIX)
+            if (own := arm_of_model(arm, label)) in found:
+                raise ValueError(f"--model: two are called {label}; rename a file")
+            found[own] = density
+    return found
 
 
 def _absolute(name: str) -> str:
@@ -223,13 +225,13 @@ def materials_of(
 
 
 def with_data(
-    materials: list[Material], maker: CompareStartsMaker
+    materials: list[Material], maker: MaterialFlowMaker
 ) -> tuple[list[Material], list[str]]:
     """Materials of which every element has a PAW data set, and a line for each other one."""
-    from mlcharge_flows.atomate2.paw_data import elements_without_data
+    from mlcharge_flows.sources.run_inputs import elements_without_potcar
 
     elements = {element for m in materials for element in m.structure.symbol_set}
-    missing = elements_without_data(elements, maker.static_maker.input_set_generator)
+    missing = elements_without_potcar(elements, maker.generator)
     usable, problems = [], []
     for material in materials:
         if lacking := sorted(missing.intersection(material.structure.symbol_set)):
@@ -243,7 +245,11 @@ def with_data(
 
 
 def _run(
-    console: Console, materials: list[Material], maker: CompareStartsMaker, out: Path, workers: int
+    console: Console,
+    materials: list[Material],
+    maker: CompareDensitiesMaker,
+    out: Path,
+    workers: int,
 ) -> None:
     from mlcharge_flows.campaign.local import results
 
@@ -257,7 +263,7 @@ def _run(
 
 def _compared(comparison: Comparison, asked: list[str]) -> bool:
     """Whether the reference and, if any were asked for, another of these arms count."""
-    from mlcharge_flows.atomate2.flows.compare import REFERENCE
+    from mlcharge_flows.scf.comparison import REFERENCE
 
     runs = {arm: run for arm, run in comparison.arms.items() if arm in asked}
     counted = {arm for arm, run in runs.items() if run.exclusion_reason is None}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from mlcharge_flows.atomate2.flows.dataset import RecordMaker
+    from mlcharge_flows.atomate2.flows.dataset import DensitySampleMaker
     from mlcharge_flows.structures import Material
     from mlcharge_flows.training.dataset import DensityDataset
 
@@ -100,8 +100,8 @@ def build(
     """
     from rich.console import Console
 
-    from mlcharge_flows.atomate2.flows.compare import compared_static
-    from mlcharge_flows.atomate2.flows.dataset import RecordMaker
+    from mlcharge_flows.atomate2.flows.compare import comparison_static
+    from mlcharge_flows.atomate2.flows.dataset import DensitySampleMaker
     from mlcharge_flows.campaign.build_order import build_order
     from mlcharge_flows.cli.compare import with_data
     from mlcharge_flows.settings import Settings, SetupError
@@ -110,8 +110,8 @@ def build(
     try:
         settings = Settings.for_command()
         settings.check()
-        maker = RecordMaker(
-            static_maker=compared_static(gamma=gamma), keep_files=keep_files, quick=quick
+        maker = DensitySampleMaker(
+            static_maker=comparison_static(gamma=gamma), keep_files=keep_files, fast_scf=quick
         )
         allowed, problems = _allowed(console, structures, exclude or [], test)
         there = {name for path in extend or [] for name in _open(path).splits()}
@@ -158,13 +158,13 @@ def _allowed(
 def _run(
     console: Console,
     materials: list[Material],
-    maker: RecordMaker,
+    maker: DensitySampleMaker,
     out: Path,
     workers: int,
     again: bool,
 ) -> None:
-    from mlcharge_flows.atomate2.flows.compare import REFERENCE
     from mlcharge_flows.campaign.local import RESULT, finished
+    from mlcharge_flows.scf.comparison import REFERENCE
 
     if again:
         for name, comparison in finished(materials, maker, out).items():
@@ -202,20 +202,20 @@ def recall(
     from rich.console import Console
     from rich.progress import track
 
-    from mlcharge_flows.atomate2.flows.compare import compared_static
-    from mlcharge_flows.atomate2.flows.dataset import RecordMaker
-    from mlcharge_flows.atomate2.jobs.recall import recall as predicted
+    from mlcharge_flows.atomate2.flows.compare import comparison_static
+    from mlcharge_flows.atomate2.flows.dataset import DensitySampleMaker
+    from mlcharge_flows.atomate2.jobs.pack import pseudo_label
     from mlcharge_flows.models.model import ModelError
     from mlcharge_flows.settings import Settings, SetupError
-    from mlcharge_flows.sources.learned import LearnedStartMaker
-    from mlcharge_flows.sources.start import StartError
+    from mlcharge_flows.sources import SourceError
+    from mlcharge_flows.sources.learned import Learned
     from mlcharge_flows.training.dataset import write_dataset
 
     console = Console(highlight=False)
-    maker = RecordMaker(static_maker=compared_static(gamma=gamma))
+    maker = DensitySampleMaker(static_maker=comparison_static(gamma=gamma))
     try:
         context.with_resource(Settings.for_command().activated())
-        LearnedStartMaker(model=model).check()
+        Learned(model).check(augmentation=True)
         materials, problems = _allowed(console, structures, [], test=False)
     except (ModelError, SetupError, ValueError) as error:
         exit_with_error(error)
@@ -223,8 +223,8 @@ def recall(
     for material in track(materials, "materials", console=console):
         generator = maker.static_maker.input_set_generator
         try:
-            samples.append(predicted(material, generator, maker.protocol, model))
-        except StartError as error:
+            samples.append(pseudo_label(material, generator, maker.protocol, model))
+        except SourceError as error:
             problems.append(f"{material.source}: {material.id}: {error}")
     if problems and not skip_bad:
         exit_with_error(
@@ -255,12 +255,12 @@ def merge(
 
 
 def _join(sources: list[Path], out: Path, without: Sequence[str] = ()) -> None:
-    from mlcharge_flows.atomate2.flows.dataset import records
+    from mlcharge_flows.atomate2.flows.dataset import sample_files
     from mlcharge_flows.training.dataset import merge_datasets
 
     files: list[Path] = []
     for source in sources:
-        found = list(records(source)) if source.is_dir() else [source]
+        found = list(sample_files(source)) if source.is_dir() else [source]
         if not found:
             exit_with_error(f"{source}: there is no sample in this folder")
         files += found

@@ -42,7 +42,7 @@ def evaluate(
     from rich.table import Table
 
     from mlcharge_flows.models.model import ModelError
-    from mlcharge_flows.sources.known_models import known_models
+    from mlcharge_flows.sources import known_models
     from mlcharge_flows.training import evaluation
     from mlcharge_flows.training.dataset import DatasetError, DensityDataset
 

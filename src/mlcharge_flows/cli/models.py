@@ -152,7 +152,7 @@ def _add_published(file: Path, name: str, functional: str, replace: bool) -> Pat
 
 
 def _registry() -> Registry:
-    from mlcharge_flows.sources.known_models import known_models
+    from mlcharge_flows.sources import known_models
 
     return known_models()
 

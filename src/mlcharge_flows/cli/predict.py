@@ -16,8 +16,7 @@ from mlcharge_flows.cli.options import (  # noqa: TC001 - typer needs them at ru
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mlcharge_flows.sources.learned import LearnedStartMaker
-    from mlcharge_flows.sources.start import StartDocument
+    from mlcharge_flows.sources import InitialDensity, InitialDensityDocument
     from mlcharge_flows.structures import Material
 
 DOCUMENT = "start.json"
@@ -59,21 +58,21 @@ def predict(
     from rich.console import Console
 
     from mlcharge_flows.models.model import ModelError
-    from mlcharge_flows.sources.learned import LearnedStartMaker
+    from mlcharge_flows.sources import SourceError, parse_initial_density
     from mlcharge_flows.structures import read_structures
 
     if "converged" in occupancies.split():
         exit_with_error(
             "--occupancies: converged ones need a run; give its CHGCAR, or the name of a model"
         )
-    tags = _tags(incar, encut, prec)
+    tags = _tags(incar, encut, prec, potcar)
     if potcar is not None and not potcar.is_file():
         exit_with_error(f"{potcar}: there is no such file")
     console = Console(highlight=False)
-    maker = LearnedStartMaker(model=model, occupancies=occupancies)
     try:
-        maker.check()
-    except ModelError as error:
+        density = parse_initial_density("learned", model, occupancies)
+        density.check()
+    except (ModelError, SourceError) as error:
         exit_with_error(error)
     materials, problems = read_structures(structures)
     if problems and not skip_bad:
@@ -84,14 +83,16 @@ def predict(
         console.print(f"left out: {problem}", style="yellow", markup=False)
     if not materials:
         exit_with_error("there is no structure to predict")
-    refused = _predict_all(console, materials, maker, tags, potcar, out)
+    refused = _predict_all(console, materials, density, tags, potcar, out)
     if refused and (len(refused) == len(materials) or not skip_bad):
         exit_with_error(*refused)
     for line in refused:
         console.print(f"left out: {line}", style="yellow", markup=False)
 
 
-def _tags(incar: Path | None, encut: float | None, prec: str | None) -> dict[str, Any]:
+def _tags(
+    incar: Path | None, encut: float | None, prec: str | None, potcar: Path | None
+) -> dict[str, Any]:
     """What the runs' INCAR says, as far as it decides about the start."""
     import numpy as np
 
@@ -116,7 +117,8 @@ def _tags(incar: Path | None, encut: float | None, prec: str | None) -> dict[str
         except OSError as error:
             exit_with_error(f"{incar}: cannot be read ({error})")
     try:
-        fft_grids(np.eye(3), tags)
+        # Without ENCUT, VASP takes the largest ENMAX of the POTCAR.
+        fft_grids(np.eye(3), tags if potcar is None else {"ENCUT": 1.0, **tags})
     except ValueError as error:
         exit_with_error(f"{incar}: {error}" if incar else error)
     return tags
@@ -125,7 +127,7 @@ def _tags(incar: Path | None, encut: float | None, prec: str | None) -> dict[str
 def _predict_all(
     console: Console,
     materials: list[Material],
-    maker: LearnedStartMaker,
+    density: InitialDensity,
     tags: dict[str, Any],
     potcar: Path | None,
     out: Path,
@@ -133,7 +135,7 @@ def _predict_all(
     """Predict one after the other; a line for each that was refused."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from mlcharge_flows.sources.start import StartError
+    from mlcharge_flows.sources import SourceError
     from mlcharge_flows.vasp.potcar import PotcarError
 
     refused, notes = [], dict[str, None]()
@@ -141,8 +143,8 @@ def _predict_all(
     with Progress(*columns, console=console) as progress:
         for material in progress.track(materials):
             try:
-                document = _predict_one(material, maker, tags, potcar, out / material.id)
-            except (StartError, PotcarError) as error:
+                document = _predict_one(material, density, tags, potcar, out / material.id)
+            except (SourceError, PotcarError) as error:
                 refused.append(f"{material.source}: {material.id}: {error}")
             except OSError as error:
                 exit_with_error(
@@ -150,9 +152,9 @@ def _predict_all(
                 )
             else:
                 grid = " x ".join(map(str, document.grid or ()))
-                line = f"{material.id}: {document.path}, {grid}, {document.seconds:.2f} s"
+                line = f"{material.id}: {document.path}, {grid}, {document.preparation_time:.2f} s"
                 progress.console.print(line, markup=False, soft_wrap=True)
-                notes |= dict.fromkeys(document.messages)
+                notes |= dict.fromkeys(document.warnings)
     for note in notes:
         console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
     return refused
@@ -160,24 +162,23 @@ def _predict_all(
 
 def _predict_one(
     material: Material,
-    maker: LearnedStartMaker,
+    density: InitialDensity,
     tags: dict[str, Any],
     potcar: Path | None,
     folder: Path,
-) -> StartDocument:
+) -> InitialDensityDocument:
     """Write POSCAR, CHGCAR and document of a structure."""
     from pymatgen.io.vasp import Poscar
 
-    from mlcharge_flows.sources.inputs import VaspInputs
-    from mlcharge_flows.sources.start import StartError
+    from mlcharge_flows.sources import RunInputs, SourceError
 
     if getattr(material.structure, "_charge", None):
-        raise StartError("the cell is charged: models know neutral cells only")
+        raise SourceError("the cell is charged: models know neutral cells only")
     structure = material.structure.get_sorted_structure()
-    inputs = VaspInputs.described(structure, tags, potcar)
+    inputs = RunInputs.from_files(structure, tags, potcar)
     folder.mkdir(parents=True, exist_ok=True)
     _spare(folder / "CHGCAR")
-    document = maker.write(inputs, folder)
+    document = density.write(inputs, folder)
     Poscar(structure, comment=str(document.comment)).write_file(folder / "POSCAR")
     (folder / DOCUMENT).write_text(document.model_dump_json(indent=1) + "\n")
     return document

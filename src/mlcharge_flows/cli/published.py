@@ -96,7 +96,7 @@ def paw_datasets(functional: str) -> tuple[dict[str, PawDataset], list[str]]:
 
     from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
     from mlcharge_flows.density.paw_dataset import PawDataset
-    from mlcharge_flows.sources.inputs import VaspInputs
+    from mlcharge_flows.sources import RunInputs
 
     # As the protocol's own choice: pymatgen warns of another functional than the protocol's.
     choice = ComparisonSetGenerator().config_dict | {"POTCAR_FUNCTIONAL": functional}
@@ -108,7 +108,7 @@ def paw_datasets(functional: str) -> tuple[dict[str, PawDataset], list[str]]:
             with warnings.catch_warnings():
                 # pymatgen knows the checksums of VASP's own data sets only.
                 warnings.simplefilter("ignore")
-                potcar = VaspInputs(atom, generator).potcars[symbol]
+                potcar = RunInputs.from_generator(atom, generator).datasets[symbol]
         except (OSError, KeyError):  # no such file, or no such functional
             without.append(symbol)
             continue

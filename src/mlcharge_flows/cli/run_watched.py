@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker
+    from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
     from mlcharge_flows.scf.comparison import Comparison
     from mlcharge_flows.structures import Material
 
 
 def run_watched(
-    console: Console, materials: list[Material], maker: CompareStartsMaker, out: Path, workers: int
+    console: Console, materials: list[Material], maker: MaterialFlowMaker, out: Path, workers: int
 ) -> list[Comparison]:
     """Run what is not finished, with a progress bar; leave with one line if that cannot go on.
 

@@ -98,20 +98,3 @@ class DensityModel(Protocol):
             The model has no element means.
         """
         raise ModelError(f"the model {self.card.name} has no element means of the occupancies")
-
-
-class _Completing(type):
-    def __instancecheck__(cls, instance: object) -> bool:
-        return bool(getattr(instance, "completes_densities", False))
-
-
-class CompletesDensities(metaclass=_Completing):
-    """Earlier test of :attr:`DensityModel.completes_densities`."""
-
-    def complete(self, density: Density) -> Density:
-        """See :meth:`DensityModel.complete`."""
-        raise NotImplementedError
-
-    def with_element_means(self, density: Density) -> Density:
-        """See :meth:`DensityModel.with_element_means`."""
-        raise NotImplementedError

@@ -1,1 +1,39 @@
-"""Sources of initial densities, and the file that hands one to a run."""
+"""Initial densities by composition.
+
+An :class:`InitialDensity` takes the density from one :class:`Source` and the augmentation
+occupancies from the same or another one. It is evaluated for the :class:`RunInputs` of a run and
+written as the CHGCAR of the run. Sources: :class:`Superposition`, :class:`Converged`,
+:class:`FromFile`, :class:`Learned`, :class:`ElementMean`, :class:`Same` and :class:`Fallback`;
+:func:`parse_initial_density` and :func:`parse_arms` read them in words.
+"""
+
+from mlcharge_flows.sources.converged import Converged
+from mlcharge_flows.sources.fallback import Fallback
+from mlcharge_flows.sources.from_file import FromFile
+from mlcharge_flows.sources.grammar import parse_arms, parse_initial_density
+from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument, write_initial_chgcar
+from mlcharge_flows.sources.initial_density import InitialDensity, Same
+from mlcharge_flows.sources.learned import ElementMean, Learned, known_models
+from mlcharge_flows.sources.run_inputs import RunInputs
+from mlcharge_flows.sources.source import Evaluated, Source, SourceError
+from mlcharge_flows.sources.superposition import Superposition
+
+__all__ = [
+    "Converged",
+    "ElementMean",
+    "Evaluated",
+    "Fallback",
+    "FromFile",
+    "InitialDensity",
+    "InitialDensityDocument",
+    "Learned",
+    "RunInputs",
+    "Same",
+    "Source",
+    "SourceError",
+    "Superposition",
+    "known_models",
+    "parse_arms",
+    "parse_initial_density",
+    "write_initial_chgcar",
+]

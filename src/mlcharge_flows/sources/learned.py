@@ -1,202 +1,301 @@
-"""Starts that a trained model predicts."""
+"""What trained models give: a predicted density, and means of the elements of their training."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from mlcharge_flows.density.superposition import superpose
-from mlcharge_flows.models.model import CompletesDensities, ModelError
-from mlcharge_flows.models.registry import DEFAULT, LoadedModel
-from mlcharge_flows.models.scope import check_atoms, check_paw, check_scope, other_cutoff
-from mlcharge_flows.sources.existing import ConvergedStartMaker, fitted
-from mlcharge_flows.sources.known_models import known_models
-from mlcharge_flows.sources.occupancy_source import ELEMENT_MEAN, OccupancySource
-from mlcharge_flows.sources.start import StartError, StartMaker
-from mlcharge_flows.sources.superposition import superposed
+from mlcharge_flows.models.checkpoint import SUFFIX
+from mlcharge_flows.models.model import ModelError
+from mlcharge_flows.models.registry import DEFAULT, LoadedModel, Registry
+from mlcharge_flows.settings import Settings
+from mlcharge_flows.sources.source import Evaluated, Source, SourceError
+from mlcharge_flows.sources.superposition import Superposition
 
 if TYPE_CHECKING:
-    from mlcharge_flows.density.density import Density
-    from mlcharge_flows.sources.inputs import VaspInputs
-    from mlcharge_flows.sources.start import StartDocument
+    from collections.abc import Mapping
+
+    from mlcharge_flows.density.paw_dataset import PawDataset
+    from mlcharge_flows.sources.run_inputs import RunInputs
 
 NO_POTCAR = "no POTCAR here: whether the run has the model's PAW data sets is not checked"
 
 
-@dataclass
-class LearnedStartMaker(StartMaker):
-    """Predict density and occupancies with a model; nothing of a converged run is used.
+def known_models() -> Registry:
+    """Give the models that are shipped, and those of the user's settings.
 
-    The model is loaded once per process. Each half can be exchanged for that of the free atoms or
-    of a converged run, which shows what the other is worth.
+    Returns
+    -------
+    Registry
+        Models by name.
+    """
+    return Registry(Settings().models)
+
+
+class _OfModel(Source):
+    """What the sources of a model have in common.
+
+    The model is loaded once per process.
+    """
+
+    model: str
+
+    @classmethod
+    def from_argument(cls, argument: str) -> Self:
+        """Make the source that ``word@MODEL`` names.
+
+        Parameters
+        ----------
+        argument
+            Name of a model, or path of its checkpoint; empty for the default model.
+
+        Returns
+        -------
+        Source
+            The source; a path is made absolute.
+        """
+        if argument.endswith(SUFFIX) or Path(argument).is_file():
+            argument = str(Path(argument).absolute())
+        return cls(argument or DEFAULT)  # type: ignore[call-arg] # a dataclass
+
+    @property
+    def argument(self) -> str:
+        """Name of the model, without the folder of its checkpoint; empty for the default model."""
+        return "" if self.model == DEFAULT else Path(self.model).name.removesuffix(SUFFIX)
+
+    @property
+    def uses_model(self) -> bool:
+        """True: a model is loaded."""
+        return True
+
+    @property
+    def predictor(self) -> str:
+        """Name or path of the model that is evaluated."""
+        return self.model
+
+    @property
+    def model_name(self) -> str | None:
+        """Name on the card of the model; None if there is no such model."""
+        try:
+            return known_models().card(self.predictor).name
+        except ModelError:
+            return None
+
+    @property
+    def checkpoint(self) -> str | None:
+        """SHA-256 of the checkpoint; None if there is no such model."""
+        try:
+            return known_models().checksum(self.predictor)
+        except ModelError:
+            return None
+
+    def load_model(self) -> None:
+        """Load the model, once per process; a missing one is no error here."""
+        with suppress(ModelError):
+            known_models().load(self.predictor)
+
+    def check(self, augmentation: bool = False) -> None:
+        """Load the model, and see that it predicts what is wanted.
+
+        Parameters
+        ----------
+        augmentation
+            Whether the model is to predict augmentation occupancies.
+
+        Raises
+        ------
+        ModelError
+            The model cannot be loaded, or predicts no augmentation occupancies.
+        """
+        loaded = known_models().load(self.predictor)
+        if augmentation and loaded.card.occupancies == "none":
+            raise ModelError(_no_augmentation(loaded))
+
+    def known_datasets(self, elements: frozenset[str]) -> Mapping[str, PawDataset] | None:
+        """PAW data sets that the model was trained with, with their free atoms where it has them.
+
+        Parameters
+        ----------
+        elements
+            Symbols.
+
+        Returns
+        -------
+        mapping of str to PawDataset, or None
+            None if the model does not know an element.
+
+        Raises
+        ------
+        SourceError
+            The model cannot be loaded.
+        """
+        loaded = self._load()
+        known = {**loaded.card.paw, **loaded.atoms}
+        if not elements <= known.keys():
+            return None
+        return {element: known[element] for element in elements}
+
+    def _load(self) -> LoadedModel:
+        try:
+            return known_models().load(self.predictor)
+        except ModelError as error:
+            raise SourceError(str(error)) from None
+
+    def _checked(self, loaded: LoadedModel, inputs: RunInputs) -> tuple[RunInputs, tuple[str, ...]]:
+        """Compare a run with what the model knows.
+
+        Returns
+        -------
+        RunInputs
+            With the model's PAW data sets if the run has no POTCAR at hand.
+        tuple of str
+            What could not be checked, or makes the prediction less useful.
+        """
+        domain = loaded.domain
+        try:
+            if (known := self.known_datasets(inputs.elements)) is None:
+                domain.check(inputs.crystal)  # names the unknown elements
+            else:
+                inputs = inputs.with_datasets(known)
+            domain.check(inputs.crystal, inputs.grid, inputs.n_electrons, inputs.datasets)
+        except ModelError as error:
+            raise SourceError(str(error)) from None
+        warnings = (None if inputs.has_potcar else NO_POTCAR, domain.encut_warning(inputs.encut))
+        return inputs, tuple(warning for warning in warnings if warning)
+
+
+def _no_augmentation(loaded: LoadedModel) -> str:
+    return (
+        f"the model {loaded.card.name} predicts no occupancies: take those of a model that does "
+        f"({DEFAULT}), {ElementMean.word} or atomic ones"
+    )
+
+
+@dataclass(frozen=True)
+class Learned(_OfModel):
+    """Density and augmentation occupancies that a model predicts from the structure alone.
 
     Parameters
     ----------
     model
         Name of a model, or path of its checkpoint.
-    grid
-        Density on the grid: ``"learned"``, ``"atomic"`` or ``"converged"``.
-    occupancies
-        On-site occupancies: ``"learned"``, ``"atomic"``, ``"converged"``; ``"element-mean"`` of the
-        ions that the model (or, if it has no occupancies, the default one) was trained on; the name
-        or path of another model; or the path of a CHGCAR, such as that of an earlier run. A model
-        that completes densities gives the grid's density those that belong to it; of others, and
-        with an atomic grid, it is those that go with its own prediction.
     """
 
-    name: str = "learned start"
     model: str = DEFAULT
-    grid: Literal["learned", "atomic", "converged"] = "learned"
-    occupancies: str = "learned"
+    word: ClassVar[str] = "learned"
 
-    @property
-    def source(self) -> OccupancySource:
-        """Where the occupancies come from."""
-        return OccupancySource.of(self.occupancies, self.model)
+    def evaluate(self, inputs: RunInputs, given: Evaluated | None = None) -> Evaluated:
+        """Predict the converged density of a run.
 
-    @property
-    def kind(self) -> str:  # type: ignore[override]
-        """Learned, or mixed where a half is not."""
-        return "learned" if self.grid == "learned" and self.source.is_learned else "mixed"
+        Parameters
+        ----------
+        inputs
+            Inputs of the run.
+        given
+            Density that augmentation occupancies are wanted for. A model that completes densities
+            gives those that belong to it. Every other model, and every model for a superposition
+            of free atoms, gives those of its own prediction.
 
-    @property
-    def policy(self) -> str:  # type: ignore[override]
-        """Where the occupancies come from, in words."""
-        return self.source.policy
+        Returns
+        -------
+        Evaluated
+            Predicted density, or `given` with predicted augmentation occupancies.
 
-    @property
-    def needs_run(self) -> bool:  # type: ignore[override]
-        """Whether a converged run is needed."""
-        return "converged" in (self.grid, self.occupancies)
-
-    @property
-    def checkpoint(self) -> str | None:
-        """SHA-256 of the model's checkpoint, or of both; None where a model is not to be had."""
-        models = known_models()
+        Raises
+        ------
+        SourceError
+            The model cannot be loaded, or refuses the run: unknown elements or PAW data sets, a
+            charged cell, distances outside of its training, a grid that is too coarse.
+        """
+        loaded = self._load()
+        inputs, warnings = self._checked(loaded, inputs)
+        model = loaded.model
         try:
-            names = [self.model, *([self.source.model()] if self.source.is_learned else [])]
-            return "+".join(dict.fromkeys(models.checksum(name) for name in names))
-        except ModelError:
-            return None
+            if given is not None and not given.is_superposition and model.completes_densities:
+                return Evaluated(model.complete(given.density), warnings)
+            density = model.predict(inputs.crystal, inputs.grid)
+        except ModelError as error:
+            raise SourceError(str(error)) from None
+        issue = _no_augmentation(loaded) if density.augmentation is None else None
+        return Evaluated(density, warnings, augmentation_issue=issue)
 
-    def check(self) -> None:
-        """Load what is named, so that it is known before any run whether it can be had.
+
+@dataclass(frozen=True)
+class ElementMean(_OfModel):
+    """Mean augmentation occupancies of the ions of each element in the training of a model.
+
+    Parameters
+    ----------
+    model
+        Name of a model, or path of its checkpoint. For a model of the density alone, the means of
+        the default model are taken.
+    """
+
+    model: str = DEFAULT
+    word: ClassVar[str] = "element-mean"
+
+    @property
+    def augmentation_word(self) -> str:
+        """``element-mean``, without the model."""
+        return self.word
+
+    @property
+    def predictor(self) -> str:
+        """The model, or the default model if it predicts no augmentation occupancies."""
+        has_none = known_models().card(self.model).occupancies == "none"
+        return DEFAULT if has_none else self.model
+
+    def check(self, augmentation: bool = False) -> None:
+        """Load the model.
+
+        Parameters
+        ----------
+        augmentation
+            Whether augmentation occupancies are wanted.
 
         Raises
         ------
         ModelError
-            There is no such model, it cannot be loaded, or it has no occupancies to give.
+            The model cannot be loaded, or has no means of elements.
         """
-        known_models().load(self.model)
-        self.source.check()
+        super().check(augmentation)
+        loaded = known_models().load(self.predictor)
+        if not loaded.model.completes_densities:
+            raise ModelError(_no_means(loaded))
 
-    def write(
-        self, inputs: VaspInputs, folder: Path, prev_dir: str | Path | None = None
-    ) -> StartDocument:
-        """Write the CHGCAR into a folder, and say which checkpoint it is from."""
-        document = super().write(inputs, folder, prev_dir)
-        document.model = known_models().load(self.model).card.name
-        document.checkpoint = self.checkpoint
-        document.paw = {symbol: inputs.paw[symbol].titel for symbol in set(inputs.crystal.symbols)}
-        return document
+    def evaluate(self, inputs: RunInputs, given: Evaluated | None = None) -> Evaluated:
+        """Give a density the mean augmentation occupancies of its elements.
 
-    def density(
-        self, inputs: VaspInputs, prev_dir: str | Path | None, messages: list[str]
-    ) -> Density:
-        """Predicted density on the run's grid.
+        Parameters
+        ----------
+        inputs
+            Inputs of the run.
+        given
+            The density; the superposition of free atoms if there is none.
+
+        Returns
+        -------
+        Evaluated
+            The density with mean augmentation occupancies.
 
         Raises
         ------
-        StartError
-            The model cannot be loaded, or refuses: unknown elements or PAW data sets, a charged
-            cell, distances that it was not trained on, a grid too coarse.
+        SourceError
+            The model cannot be loaded, refuses the run, or has no means of elements.
         """
+        loaded = self._load()
+        inputs, warnings = self._checked(loaded, inputs)
+        if not loaded.model.completes_densities:
+            raise SourceError(_no_means(loaded))
+        before = given or Superposition().evaluate(inputs)
         try:
-            return _Halves(self, inputs, prev_dir, messages).joined()
+            density = loaded.model.with_element_means(before.density)
         except ModelError as error:
-            raise StartError(str(error)) from None
+            raise SourceError(str(error)) from None
+        return Evaluated(density, warnings, is_superposition=before.is_superposition)
 
 
-class _Halves:
-    """What the halves of a start can be taken from, each made when it is needed."""
-
-    def __init__(
-        self,
-        maker: LearnedStartMaker,
-        inputs: VaspInputs,
-        prev_dir: str | Path | None,
-        messages: list[str],
-    ) -> None:
-        self._maker, self._inputs, self._messages = maker, inputs, messages
-        self._prev_dir = prev_dir
-        maker.check()
-        self._loaded = known_models().load(maker.model)
-        self._check(self._loaded)
-
-    def joined(self) -> Density:
-        """Density of one source with the occupancies of another, or the same."""
-        density = {
-            "learned": lambda: self._own,
-            "atomic": lambda: self._atomic,
-            "converged": lambda: self._converged,
-        }[self._maker.grid]()
-        source = self._maker.source
-        match source.kind:
-            case "atomic":
-                given = self._atomic
-            case "converged":
-                given = self._converged
-            case "file":
-                given = fitted(Path(source.name), self._inputs, self._messages)
-            case _:
-                given = self._learned(density, source)
-        return replace(density, augmentation=given.augmentation)
-
-    def _learned(self, density: Density, source: OccupancySource) -> Density:
-        """Any density with the occupancies that a model gives to this one."""
-        predictor = known_models().load(source.model())
-        own = predictor is self._loaded
-        if not own:
-            self._check(predictor)
-        if isinstance(predictor.model, CompletesDensities):
-            if source.kind == ELEMENT_MEAN:
-                return predictor.model.with_element_means(density)
-            if self._maker.grid == "converged" or (self._maker.grid == "learned" and not own):
-                return predictor.model.complete(density)
-        if own:
-            return self._own
-        return predictor.model.predict(self._inputs.crystal, self._inputs.grid)
-
-    @cached_property
-    def _own(self) -> Density:
-        return self._loaded.model.predict(self._inputs.crystal, self._inputs.grid)
-
-    @cached_property
-    def _converged(self) -> Density:
-        return ConvergedStartMaker().density(self._inputs, self._prev_dir, self._messages)
-
-    @cached_property
-    def _atomic(self) -> Density:
-        atoms = self._loaded.atoms
-        if atoms.keys() >= set(self._inputs.crystal.symbols):
-            return superpose(self._inputs.crystal, atoms, self._inputs.grid)
-        return superposed(self._inputs)
-
-    def _check(self, loaded: LoadedModel) -> None:
-        """Compare the run with what a model knows; without POTCARs the first model's data count."""
-        inputs, card = self._inputs, loaded.card
-        elements = set(inputs.crystal.symbols)
-        if not elements <= card.paw.keys():
-            check_scope(card, inputs.crystal, inputs.grid)
-        known = inputs.has_potcars()
-        if not known and loaded is self._loaded:
-            self._messages.append(NO_POTCAR)
-            inputs.paw = {symbol: card.paw[symbol] for symbol in elements}
-        check_paw(card, inputs.paw)
-        if known:
-            check_atoms(card, loaded.atoms, inputs.potcars)
-        check_scope(card, inputs.crystal, inputs.grid, inputs.n_electrons)
-        if message := other_cutoff(card, inputs.incar.get("ENCUT")):
-            self._messages.append(message)
+def _no_means(loaded: LoadedModel) -> str:
+    return f"the model {loaded.card.name} knows no means of elements"

@@ -1,4 +1,4 @@
-"""The control: VASP's own default start, sent through a CHGCAR."""
+"""The superposition of free atoms: VASP's default initial density, sent through a CHGCAR."""
 
 from __future__ import annotations
 
@@ -6,45 +6,57 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from mlcharge_flows.density.superposition import superpose
-from mlcharge_flows.sources.start import StartError, StartMaker
+from mlcharge_flows.sources.source import Evaluated, Source, SourceError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from mlcharge_flows.sources.run_inputs import RunInputs
 
-    from mlcharge_flows.density.density import Density
-    from mlcharge_flows.sources.inputs import VaspInputs
+CHARGE_TOLERANCE = 1e-6
+"""Electrons by which NELECT may differ from the sum of the neutral atoms."""
 
 
-@dataclass
-class SuperpositionStartMaker(StartMaker):
-    """Superpose the free atoms of the run's own PAW data sets, density and occupancies.
+@dataclass(frozen=True)
+class Superposition(Source):
+    """Superposition of the free atoms of the PAW data sets of the run.
 
-    A run from it must take as many steps as one without any CHGCAR: the difference is the error of
-    the whole path through the file.
+    A run from it must take as many steps as one without a CHGCAR: the difference is the error of
+    the path through the file.
     """
 
-    name: str = "superposition start"
-    kind: ClassVar[str] = "superposition"
+    word: ClassVar[str] = "superposition"
 
-    def density(
-        self, inputs: VaspInputs, prev_dir: str | Path | None, messages: list[str]
-    ) -> Density:
-        """Superposition of atoms on the run's grid."""
-        return superposed(inputs)
+    @property
+    def augmentation_word(self) -> str:
+        """``atomic``: the occupancies of the free atoms."""
+        return "atomic"
 
+    def evaluate(self, inputs: RunInputs, given: Evaluated | None = None) -> Evaluated:
+        """Superpose the free atoms on the fine grid of the run.
 
-def superposed(inputs: VaspInputs) -> Density:
-    """Superposition of free atoms for the inputs of a run.
+        Parameters
+        ----------
+        inputs
+            Inputs of the run.
+        given
+            Not used.
 
-    Raises
-    ------
-    StartError
-        The cell is charged: atoms cannot say where the missing or added electrons are.
-    """
-    density = superpose(inputs.crystal, inputs.potcars, inputs.grid)
-    if abs(density.n_electrons - inputs.n_electrons) > 1e-6:
-        raise StartError(
-            f"the cell is charged (NELECT = {inputs.n_electrons:g}, the atoms have "
-            f"{density.n_electrons:g} electrons): no superposition of atoms describes it"
-        )
-    return density
+        Returns
+        -------
+        Evaluated
+            Superposition with the augmentation occupancies of the free atoms.
+
+        Raises
+        ------
+        SourceError
+            The cell is charged, or the free atom of an element is not known.
+        """
+        try:
+            density = superpose(inputs.crystal, inputs.datasets, inputs.grid)
+        except ValueError as error:
+            raise SourceError(str(error)) from None
+        if abs(density.n_electrons - inputs.n_electrons) > CHARGE_TOLERANCE:
+            raise SourceError(
+                f"the cell is charged (NELECT = {inputs.n_electrons:g}, the atoms have "
+                f"{density.n_electrons:g} electrons): no superposition of atoms describes it"
+            )
+        return Evaluated(density, is_superposition=True)

@@ -1,100 +1,31 @@
-"""One small flow per material: the same run from several starts."""
+"""The comparison of initial densities: one material, the same run from each of them."""
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from atomate2.vasp.jobs.core import StaticMaker
-from jobflow import Flow, Job, Maker, OnMissing, OutputReference
+from jobflow import Flow, Maker
 from pymatgen.io.vasp import Kpoints
 
-from mlcharge_flows.atomate2.jobs.compare import compare
-from mlcharge_flows.atomate2.jobs.count import count
-from mlcharge_flows.atomate2.jobs.run import RunFromStartMaker
+from mlcharge_flows.atomate2.flows.material import MaterialRuns, checkpoints, compared
+from mlcharge_flows.atomate2.jobs.comparison import compare
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator, protocol_hash
-from mlcharge_flows.campaign.request import Asked
-from mlcharge_flows.models.registry import DEFAULT
-from mlcharge_flows.scf.comparison import Comparison
+from mlcharge_flows.scf.comparison import REFERENCE, Comparison
 from mlcharge_flows.settings import Settings
-from mlcharge_flows.sources.existing import ConvergedStartMaker
-from mlcharge_flows.sources.learned import LearnedStartMaker
-from mlcharge_flows.sources.superposition import SuperpositionStartMaker
+from mlcharge_flows.sources.grammar import parse_arms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from atomate2.vasp.jobs.base import BaseVaspMaker
+    from jobflow import Job
     from pymatgen.core import Structure
+    from pymatgen.io.vasp.sets import VaspInputSet
 
-    from mlcharge_flows.sources.start import StartMaker
-
-REFERENCE = "default"
-"""The arm that every other is compared with: VASP's own start from atoms."""
-
-STARTS: dict[str, Callable[[], StartMaker]] = {
-    "superposition": SuperpositionStartMaker,
-    "converged": ConvergedStartMaker,
-    "atomic-occupancies": lambda: ConvergedStartMaker(occupancies="atomic"),
-    "converged-occupancies": lambda: ConvergedStartMaker(grid="atomic"),
-    "learned": LearnedStartMaker,
-    "learned-atomic-occupancies": lambda: LearnedStartMaker(occupancies="atomic"),
-    "learned-element-mean-occupancies": lambda: LearnedStartMaker(occupancies="element-mean"),
-    "learned-occupancies": lambda: LearnedStartMaker(grid="atomic"),
-    "learned-converged-occupancies": lambda: LearnedStartMaker(occupancies="converged"),
-    "converged-learned-occupancies": lambda: LearnedStartMaker(grid="converged"),
-}
-"""Arms that can be asked for by name, beside the reference.
-
-``A-B-occupancies`` is the density of A with the occupancies of B; without A it is the density of
-the atoms, but for ``atomic-occupancies``, which go with the converged one.
-"""
+    from mlcharge_flows.sources.initial_density import InitialDensity
 
 
-def named_starts(
-    arms: Iterable[str], model: str = DEFAULT, occupancies: str = "learned"
-) -> dict[str, StartMaker]:
-    """Start Makers of the named arms, without the reference, which always runs.
-
-    Parameters
-    ----------
-    arms
-        Names.
-    model
-        Name or path of the model of the learned ones.
-    occupancies
-        Where learned occupancies come from, see :class:`.learned.LearnedStartMaker`; of a model of
-        the density alone, another one's.
-
-    Raises
-    ------
-    ValueError
-        An arm is unknown, or has its occupancies in its name.
-
-    Examples
-    --------
-    >>> list(named_starts(["default", "converged"]))
-    ['converged']
-    """
-    names = list(dict.fromkeys(arm.strip() for arm in arms if arm.strip()))
-    unknown = [arm for arm in names if arm != REFERENCE and arm not in STARTS]
-    if unknown:
-        known = ", ".join([REFERENCE, *STARTS])
-        raise ValueError(f"unknown arm {', '.join(map(repr, unknown))}; choose from {known}")
-    if occupancies in ("atomic", "converged"):
-        arm = f"learned-{occupancies}-occupancies"
-        raise ValueError(f"{occupancies} occupancies have an arm of their own, {arm}")
-    starts = {arm: STARTS[arm]() for arm in names if arm != REFERENCE}
-    for start in starts.values():
-        if isinstance(start, LearnedStartMaker):
-            start.model = model
-            if start.occupancies == "learned":
-                start.occupancies = occupancies
-    return starts
-
-
-def compared_static(*, gamma: bool = False, nelmdl: int | None = None) -> BaseVaspMaker:
+def comparison_static(*, gamma: bool = False, nelmdl: int | None = None) -> BaseVaspMaker:
     """Run that is compared by default.
 
     Parameters
@@ -104,9 +35,14 @@ def compared_static(*, gamma: bool = False, nelmdl: int | None = None) -> BaseVa
     nelmdl
         Fixed-density steps at the beginning, without sign; VASP's default, five, if not given.
 
+    Returns
+    -------
+    BaseVaspMaker
+        A static run.
+
     Examples
     --------
-    >>> compared_static(nelmdl=2).input_set_generator.user_incar_settings
+    >>> comparison_static(nelmdl=2).input_set_generator.user_incar_settings
     {'NELMDL': -2}
     """
     maker = StaticMaker(input_set_generator=ComparisonSetGenerator())
@@ -117,16 +53,12 @@ def compared_static(*, gamma: bool = False, nelmdl: int | None = None) -> BaseVa
     return maker
 
 
-def _starts() -> dict[str, StartMaker]:
-    return named_starts(["superposition", "converged"])
-
-
 @dataclass
-class CompareStartsMaker(Maker):
-    """Run one material from atoms and from each start, count all, and compare.
+class CompareDensitiesMaker(Maker):
+    """Run one material from free atoms and from each initial density, count all, and compare.
 
-    All arms share every setting but ICHARG. No arm is corrected by custodian: a corrected run is
-    another run. What fails is recorded in the comparison and stops nothing else.
+    All arms share every setting but ICHARG. No arm is corrected by custodian. What fails is
+    recorded in the comparison and stops nothing else.
 
     Parameters
     ----------
@@ -134,63 +66,62 @@ class CompareStartsMaker(Maker):
         Name of the flow.
     static_maker
         The run that is compared; any static atomate2 VASP Maker.
-    starts
-        Start Maker of each arm beside ``default``.
+    initial_densities
+        Initial density of each arm beside ``default``.
 
     Examples
     --------
     >>> from pymatgen.core import Lattice, Structure
     >>> silicon = Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.43), ["Si"], [[0, 0, 0]])
-    >>> flow = CompareStartsMaker().make(silicon, "Si")
+    >>> flow = CompareDensitiesMaker().make(silicon, "Si")
     >>> [job.name for job in flow.jobs][:4]
-    ['default run', 'default count', 'superposition start', 'superposition run']
+    ['default run', 'default count', 'superposition density', 'superposition run']
     """
 
-    name: str = "compare starts"
-    static_maker: BaseVaspMaker = field(default_factory=compared_static)
-    starts: dict[str, StartMaker] = field(default_factory=_starts)
+    name: str = "compare initial densities"
+    static_maker: BaseVaspMaker = field(default_factory=comparison_static)
+    initial_densities: dict[str, InitialDensity] = field(
+        default_factory=lambda: parse_arms(["superposition", "converged"])
+    )
 
     @property
     def arms(self) -> list[str]:
         """Names of all arms, the reference first."""
-        return [REFERENCE, *self.starts]
+        return [REFERENCE, *self.initial_densities]
 
     @property
     def models(self) -> dict[str, str]:
         """SHA-256 of the checkpoints behind the arms that models predict."""
-        found = {arm: start.checkpoint for arm, start in self.starts.items()}
-        return {arm: checkpoint for arm, checkpoint in found.items() if checkpoint}
+        return checkpoints(self.initial_densities)
 
     @property
     def protocol(self) -> str:
         """Hash of the settings that all arms share."""
-        return protocol_hash(self._compared().input_set_generator, Settings().program)
+        return static_protocol(self.static_maker)
 
     @property
-    def adds_arms(self) -> bool:
-        """Whether :meth:`add` continues what :meth:`make` began; not if a subclass makes another.
+    def generator(self) -> VaspInputSet:
+        """Input set generator of the self-consistent run."""
+        return self.static_maker.input_set_generator
 
-        Examples
-        --------
-        >>> from mlcharge_flows.atomate2.flows.workflow import StartedWorkflowMaker
-        >>> CompareStartsMaker().adds_arms, StartedWorkflowMaker().adds_arms
-        (True, False)
-        """
-        return type(self).make is CompareStartsMaker.make
-
-    def make(self, structure: Structure, material: str | None = None) -> Flow:
+    def make(self, structure: Structure, material_id: str | None = None) -> Flow:
         """Build the flow of one material.
 
         Parameters
         ----------
         structure
             Structure.
-        material
+        material_id
             Identifier; the formula if not given.
+
+        Returns
+        -------
+        Flow
+            Its output is a :class:`~mlcharge_flows.scf.comparison.Comparison`.
         """
         formula = structure.composition.reduced_formula
         nothing = Comparison(
-            material=material or formula,
+            material_id=material_id or formula,
             formula=formula,
             n_atoms=len(structure),
             protocol=self.protocol,
@@ -199,11 +130,11 @@ class CompareStartsMaker(Maker):
         return self._flow(structure, nothing)
 
     def add(self, structure: Structure, before: Comparison) -> Flow:
-        """Build the flow that runs the arms that a comparison lacks; its output holds all of them.
+        """Build the flow that runs the arms that a comparison lacks.
 
-        What is there is neither run nor changed. Starts that need a converged run take that of the
-        reference from its folder. Campaigns on one machine do this by themselves; those on a
-        LaunchPad do not, since each of their materials is submitted once.
+        What is there is neither run nor changed. Initial densities that need a converged run take
+        that of the reference from its folder. Campaigns on one machine add arms by themselves;
+        those on a LaunchPad do not, since each of their materials is submitted once.
 
         Parameters
         ----------
@@ -212,18 +143,22 @@ class CompareStartsMaker(Maker):
         before
             Arms that are finished.
 
+        Returns
+        -------
+        Flow
+            Its output holds all arms.
+
         Raises
         ------
         ValueError
-            The comparison is of other settings, an arm in it of another checkpoint, or the Maker
-            is of a kind that adds none.
+            The comparison is of other settings, or an arm in it of another checkpoint.
 
         Examples
         --------
         >>> from pymatgen.core import Lattice, Structure
         >>> from mlcharge_flows.scf.run import ScfRun
         >>> helium = Structure(Lattice.cubic(3), ["He"], [[0, 0, 0]])
-        >>> maker = CompareStartsMaker(starts=named_starts(["superposition"]))
+        >>> maker = CompareDensitiesMaker(initial_densities=parse_arms(["superposition"]))
         >>> before = Comparison(
         ...     material_id="He",
         ...     formula="He",
@@ -232,66 +167,55 @@ class CompareStartsMaker(Maker):
         ...     arms={"default": ScfRun(folder="/run")},
         ... )
         >>> [job.name for job in maker.add(helium, before).jobs]
-        ['superposition start', 'superposition run', 'superposition count', 'compare']
+        ['superposition density', 'superposition run', 'superposition count', 'compare']
         """
-        if not self.adds_arms:
-            raise ValueError(f"{type(self).__name__} adds no arms to what is finished")
-        if clash := Asked.of(self).clash(before):
-            raise ValueError(f"{before.material_id}: {clash}")
+        if before.protocol != self.protocol:
+            raise ValueError(f"{before.material_id}: finished with other settings")
+        models = self.models
+        for arm in before.arms.keys() & set(self.arms):
+            if before.models.get(arm) != models.get(arm):
+                raise ValueError(
+                    f"{before.material_id}: its arm {arm!r} is finished with another checkpoint"
+                )
         return self._flow(structure, before)
 
     def _flow(self, structure: Structure, before: Comparison) -> Flow:
         """Runs of the arms that are not there, and the job that joins all."""
-        kept, static = before.arms, self._compared()
-        jobs: list[Job] = []
-        counts: dict[str, Job] = {}
-
-        def arm(name: str, icharg: int, start: Job | None = None) -> None:
-            runner: Any = self._runner(name, static, icharg)
-            run: Job = runner.make(structure, start=start.output if start else None)
-            # run.output would rebuild the schema of atomate2's task document for every run (75 ms).
-            counted = count(OutputReference(run.uuid).dir_name)
-            counted.name = f"{name} count"
-            counts[name] = counted
-            jobs.extend([start, run, counted] if start else [run, counted])
-
-        converged: Any  # a folder or, in the flow, what will be one
-        if REFERENCE in kept:
-            converged = kept[REFERENCE].folder or None  # a run that was lost has no folder
+        static, runs = compared(self.static_maker), MaterialRuns(structure, before.material_id)
+        counted: dict[str, Job] = {}
+        reference: Any  # a folder or, in the flow, what will be one
+        if REFERENCE in before.arms:
+            reference = before.arms[REFERENCE].folder or None  # a lost run has no folder
         else:
-            arm(REFERENCE, icharg=2)
-            converged = counts[REFERENCE].output.folder
-        for name, maker in self.starts.items():
-            if name in kept:
-                continue
-            writer = deepcopy(maker)
-            writer.name, writer.on_error = f"{name} start", "record"
-            prev_dir = converged if writer.needs_run else None
-            arm(name, 1, writer.make(structure, static.input_set_generator, prev_dir))
+            counted[REFERENCE] = runs.run(f"{REFERENCE} run", static, icharg=2)
+            reference = counted[REFERENCE].output.folder
+        for arm, initial_density in self.initial_densities.items():
+            if arm not in before.arms:
+                generator = static.input_set_generator
+                written = runs.write(arm, initial_density, generator, reference)
+                counted[arm] = runs.run(f"{arm} run", static, icharg=1, written=written)
         joined = compare(
             before.material_id,
             before.formula,
             before.n_atoms,
             before.protocol,
-            {**kept, **{name: counted.output for name, counted in counts.items()}},
+            {**before.arms, **{arm: job.output for arm, job in counted.items()}},
             {**before.models, **self.models},
         )
-        jobs.append(joined)
-        for job in jobs:
-            job.config.on_missing_references = OnMissing.NONE
-        return Flow([*jobs], output=joined.output, name=f"{self.name}: {before.material_id}")
+        return runs.flow(self.name, joined)
 
-    def _runner(self, arm: str, static: BaseVaspMaker, icharg: int) -> RunFromStartMaker:
-        """What runs an arm."""
-        return RunFromStartMaker(name=f"{arm} run", maker=static, icharg=icharg, on_error="record")
 
-    def _compared(self) -> BaseVaspMaker:
-        """Copy of the static Maker as all arms run it: uncorrected, and never stopping the rest."""
-        static = deepcopy(self.static_maker)
-        custodian = static.run_vasp_kwargs.setdefault("custodian_kwargs", {})
-        custodian.setdefault("polling_time_step", 0.2)  # 10 s by default, longer than a small run
-        static.run_vasp_kwargs["handlers"] = ()
-        static.stop_children_kwargs["handle_unsuccessful"] = False
-        # The reference has to leave a density for the arms that start from it.
-        static.input_set_generator.user_incar_settings["LCHARG"] = True
-        return static
+def static_protocol(static_maker: BaseVaspMaker) -> str:
+    """Hash of the settings that all arms of a comparison share.
+
+    Parameters
+    ----------
+    static_maker
+        The run that is compared.
+
+    Returns
+    -------
+    str
+        Twelve hexadecimal digits.
+    """
+    return protocol_hash(compared(static_maker).input_set_generator, Settings().program)

@@ -1,17 +1,21 @@
-"""One flow per material of a data set: the run from atoms, and its density packed."""
+"""The run of one material from free atoms, and its density as a sample of a data set."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from jobflow import OnMissing
+from jobflow import Maker
 
-from mlcharge_flows.atomate2.flows.compare import REFERENCE, CompareStartsMaker
-from mlcharge_flows.atomate2.jobs.pack import RECORD, pack
-from mlcharge_flows.atomate2.sets.comparison import protocol_hash
-from mlcharge_flows.settings import Settings
-from mlcharge_flows.sources.best_start import BestStartMaker
+from mlcharge_flows.atomate2.flows.compare import comparison_static, static_protocol
+from mlcharge_flows.atomate2.flows.material import MaterialRuns, compared
+from mlcharge_flows.atomate2.jobs.comparison import compare
+from mlcharge_flows.atomate2.jobs.pack import SAMPLE_FILE, pack
+from mlcharge_flows.scf.comparison import REFERENCE
+from mlcharge_flows.sources.fallback import Fallback
+from mlcharge_flows.sources.initial_density import InitialDensity
+from mlcharge_flows.sources.learned import Learned
+from mlcharge_flows.sources.superposition import Superposition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,80 +24,103 @@ if TYPE_CHECKING:
     from atomate2.vasp.jobs.base import BaseVaspMaker
     from jobflow import Flow
     from pymatgen.core import Structure
+    from pymatgen.io.vasp.sets import VaspInputSet
 
-    from mlcharge_flows.atomate2.jobs.run import RunFromStartMaker
-    from mlcharge_flows.sources.start import StartMaker
+FAST_SCF = {"ALGO": "Fast", "NELMDL": -1, "NELMIN": 6, "ISIF": 0}
+"""INCAR of a cheaper SCF to the same density: from one that is nearly converged, without stress.
 
-QUICK = {"ALGO": "Fast", "NELMDL": -1, "NELMIN": 6, "ISIF": 0}
-"""INCAR of a cheaper cycle to the same density: from a start that is nearly there, and no stress.
-
-The energies of such a cycle can agree before its densities do, hence NELMIN.
+The energies of such an SCF can agree before its densities do, hence NELMIN.
 """
 
 
 @dataclass
-class RecordMaker(CompareStartsMaker):
-    """Run a material from atoms, as a comparison does, and keep its density as a record.
+class DensitySampleMaker(Maker):
+    """Run a material from free atoms, as a comparison does, and pack its density as a sample.
 
     Parameters
     ----------
     name
         Name of the flow.
-    starts
-        None by default; further arms run beside, and only the reference is packed.
+    static_maker
+        The run; any static atomate2 VASP Maker.
     keep_files
         Leave the large files of the run where they are.
-    quick
-        Get there by :data:`QUICK`, from the shipped model's start where it gives one. The density
-        is the same within EDIFF, and so is the protocol; the steps are of another cycle, and the
-        record does not have them.
+    fast_scf
+        Converge by :data:`FAST_SCF`, from the default model's density where it predicts one. The
+        density is the same within EDIFF, and so is the protocol; the electronic steps are those of
+        another SCF, and the sample does not have them.
 
     Examples
     --------
-    >>> RecordMaker(quick=True).protocol == RecordMaker().protocol
+    >>> DensitySampleMaker(fast_scf=True).protocol == DensitySampleMaker().protocol
     True
     """
 
-    name: str = "record"
-    starts: dict[str, StartMaker] = field(default_factory=dict)
+    name: str = "density sample"
+    static_maker: BaseVaspMaker = field(default_factory=comparison_static)
     keep_files: bool = False
-    quick: bool = False
+    fast_scf: bool = False
+
+    @property
+    def arms(self) -> list[str]:
+        """The one run, which is the reference of comparisons."""
+        return [REFERENCE]
+
+    @property
+    def models(self) -> dict[str, str]:
+        """None: the density does not depend on the model that a fast SCF begins from."""
+        return {}
 
     @property
     def protocol(self) -> str:
         """Hash of the settings that the density depends on."""
-        return protocol_hash(super()._compared().input_set_generator, Settings().program)
+        return static_protocol(self.static_maker)
 
-    def make(self, structure: Structure, material: str | None = None) -> Flow:
+    @property
+    def generator(self) -> VaspInputSet:
+        """Input set generator of the self-consistent run."""
+        return self.static_maker.input_set_generator
+
+    def make(self, structure: Structure, material_id: str | None = None) -> Flow:
         """Build the flow of one material.
 
         Parameters
         ----------
         structure
-            Structure; its properties ``source`` and ``split`` go into the record.
-        material
+            Structure; its properties ``source`` and ``split`` go into the sample.
+        material_id
             Identifier; the formula if not given.
+
+        Returns
+        -------
+        Flow
+            Its output is a :class:`~mlcharge_flows.scf.comparison.Comparison` of the one run.
         """
-        flow = super().make(structure, material)
-        packed = pack(flow.output, structure, REFERENCE, self.keep_files, not self.quick)
-        packed.config.on_missing_references = OnMissing.NONE
-        flow.add_jobs(packed)
-        flow.output = packed.output
-        return flow
-
-    def _runner(self, arm: str, static: BaseVaspMaker, icharg: int) -> RunFromStartMaker:
-        runner = super()._runner(arm, static, icharg)
-        if self.quick and arm == REFERENCE:
-            runner.icharg, runner.start = 1, BestStartMaker()
-        return runner
-
-    def _compared(self) -> BaseVaspMaker:
-        static = super()._compared()
-        if self.quick:
-            static.input_set_generator.user_incar_settings.update(QUICK)
-        return static
+        static, runs = compared(self.static_maker), MaterialRuns(structure, material_id)
+        if self.fast_scf:
+            static.input_set_generator.user_incar_settings.update(FAST_SCF)
+            best = InitialDensity(Fallback((Learned(), Superposition())))
+            run = runs.run(f"{REFERENCE} run", static, icharg=1, initial_density=best)
+        else:
+            run = runs.run(f"{REFERENCE} run", static, icharg=2)
+        joined = compare(
+            runs.material_id, runs.formula, len(structure), self.protocol, {REFERENCE: run.output}
+        )
+        packed = pack(joined.output, structure, REFERENCE, self.keep_files, not self.fast_scf)
+        return runs.flow(self.name, joined, packed)
 
 
-def records(folder: Path) -> Iterator[Path]:
-    """Records of a folder in which such flows ran, by name of the material."""
-    yield from sorted(folder.glob(f"*/pack/{RECORD}"))
+def sample_files(folder: Path) -> Iterator[Path]:
+    """Samples of a folder in which such flows ran.
+
+    Parameters
+    ----------
+    folder
+        Folder of the campaign.
+
+    Yields
+    ------
+    Path
+        Data set of one sample, by name of the material.
+    """
+    yield from sorted(folder.glob(f"*/pack/{SAMPLE_FILE}"))

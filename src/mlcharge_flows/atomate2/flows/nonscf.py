@@ -1,4 +1,4 @@
-"""One small flow per material: states straight from a start, beside those of the full run."""
+"""Energy, bands and forces of one material at fixed initial densities, beside those of the SCF."""
 
 from __future__ import annotations
 
@@ -7,37 +7,32 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from atomate2.vasp.jobs.core import NonSCFMaker
-from jobflow import Flow, Job, OnMissing
+from jobflow import Flow, Job, Maker
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-from mlcharge_flows.atomate2.flows.compare import REFERENCE, CompareStartsMaker
-from mlcharge_flows.atomate2.jobs.count import count
-from mlcharge_flows.atomate2.jobs.nonscf import compare_states
-from mlcharge_flows.atomate2.jobs.run import RunFromStartMaker
-from mlcharge_flows.atomate2.sets.band_path import LineSetGenerator
-from mlcharge_flows.atomate2.sets.comparison import protocol_hash
-from mlcharge_flows.sources.existing import ConvergedStartMaker
-from mlcharge_flows.sources.learned import LearnedStartMaker
+from mlcharge_flows.atomate2.flows.compare import comparison_static, static_protocol
+from mlcharge_flows.atomate2.flows.material import MaterialRuns, checkpoints, compared
+from mlcharge_flows.atomate2.jobs.nonscf import compare_at_fixed_density
+from mlcharge_flows.atomate2.sets.comparison import BandPathSetGenerator, protocol_hash
+from mlcharge_flows.scf.comparison import REFERENCE
+from mlcharge_flows.sources.converged import Converged
+from mlcharge_flows.sources.grammar import parse_arms
+from mlcharge_flows.sources.initial_density import InitialDensity
 
 if TYPE_CHECKING:
     from atomate2.vasp.jobs.base import BaseVaspMaker
     from pymatgen.core import Structure
-
-    from mlcharge_flows.sources.start import StartMaker
-
-
-def _lines() -> BaseVaspMaker:
-    return NonSCFMaker(input_set_generator=LineSetGenerator())
+    from pymatgen.io.vasp.sets import VaspInputSet
 
 
 @dataclass
-class CompareNonSCFMaker(CompareStartsMaker):
-    """Run one material self-consistently, and at the fixed density of each start (ICHARG = 11).
+class CompareNonSCFMaker(Maker):
+    """Run one material self-consistently, and at each fixed initial density (ICHARG = 11).
 
     Two runs are made of every density: on the mesh of the self-consistent run, with all its
-    settings, for energy, gaps, DOS and forces; and along lines of symmetry. The reference's own
-    run along lines keeps its converged density. All are of the standardized primitive cell, for
-    which the names of the lines are. What fails is recorded and stops nothing else.
+    settings, for energy, gaps, DOS and forces; and along the band path. The reference's own run
+    along the band path keeps its converged density. All are of the standardized primitive cell,
+    for which the labels of the path are. What fails is recorded and stops nothing else.
 
     Parameters
     ----------
@@ -45,10 +40,11 @@ class CompareNonSCFMaker(CompareStartsMaker):
         Name of the flow.
     static_maker
         The self-consistent run; any static atomate2 VASP Maker.
-    starts
-        Start Maker of each density.
-    lines_maker
-        The run along lines; it follows the INCAR settings that the user gave the static one.
+    initial_densities
+        Initial density of each arm.
+    band_path_maker
+        The run along the band path; it follows the INCAR settings that the user gave the static
+        one.
 
     Examples
     --------
@@ -60,90 +56,98 @@ class CompareNonSCFMaker(CompareStartsMaker):
     """
 
     name: str = "compare without self-consistency"
-    starts: dict[str, StartMaker] = field(default_factory=lambda: {"learned": LearnedStartMaker()})
-    lines_maker: BaseVaspMaker = field(default_factory=_lines)
+    static_maker: BaseVaspMaker = field(default_factory=comparison_static)
+    initial_densities: dict[str, InitialDensity] = field(
+        default_factory=lambda: parse_arms(["learned"])
+    )
+    band_path_maker: BaseVaspMaker = field(
+        default_factory=lambda: NonSCFMaker(input_set_generator=BandPathSetGenerator())
+    )
 
     def __post_init__(self) -> None:
-        if not self.starts:
-            raise ValueError("there is no density to run at: name a start")
-        if REFERENCE in self.starts:
-            raise ValueError(f"{REFERENCE!r} is the self-consistent run, not a start")
+        if not self.initial_densities:
+            raise ValueError("there is no density to run at: name an initial density")
+        if REFERENCE in self.initial_densities:
+            raise ValueError(f"{REFERENCE!r} is the self-consistent run, no initial density")
+
+    @property
+    def arms(self) -> list[str]:
+        """Names of all arms, the self-consistent reference first."""
+        return [REFERENCE, *self.initial_densities]
+
+    @property
+    def models(self) -> dict[str, str]:
+        """SHA-256 of the checkpoints behind the arms that models predict."""
+        return checkpoints(self.initial_densities)
 
     @property
     def protocol(self) -> str:
         """Hash of the settings of both kinds of run."""
-        return protocol_hash(self._along_lines().input_set_generator, super().protocol)
+        generator = self._along_path().input_set_generator
+        return protocol_hash(generator, static_protocol(self.static_maker))
 
-    def make(self, structure: Structure, material: str | None = None) -> Flow:
+    @property
+    def generator(self) -> VaspInputSet:
+        """Input set generator of the self-consistent run."""
+        return self.static_maker.input_set_generator
+
+    def make(self, structure: Structure, material_id: str | None = None) -> Flow:
         """Build the flow of one material.
 
         Parameters
         ----------
         structure
             Structure; any cell.
-        material
+        material_id
             Identifier; the formula if not given.
+
+        Returns
+        -------
+        Flow
+            Its output is a :class:`~mlcharge_flows.scf.nonscf.NonSCFComparison`.
         """
         structure = SpacegroupAnalyzer(structure).get_primitive_standard_structure(
-            international_monoclinic=False  # the convention of the names of the lines
+            international_monoclinic=False  # the convention of the labels of the path
         )
-        formula = structure.composition.reduced_formula
-        jobs: list[Job] = []
-        static, lines = self._compared(), self._along_lines()
-        at_fixed_density = deepcopy(static)
-        at_fixed_density.input_set_generator.user_incar_settings["LCHARG"] = False
-
-        def counted(name: str, maker: BaseVaspMaker, start: Job | None = None, **mode: str) -> Job:
-            runner = RunFromStartMaker(
-                name=name, maker=maker, icharg=11 if start else 2, on_error="record"
+        runs = MaterialRuns(structure, material_id)
+        static, band_path = compared(self.static_maker), self._along_path()
+        fixed = deepcopy(static)
+        fixed.input_set_generator.user_incar_settings["LCHARG"] = False
+        on_mesh: dict[str, Job] = {REFERENCE: runs.run(f"{REFERENCE} run", static, icharg=2)}
+        along_path: dict[str, Job] = {}
+        converged: Any = on_mesh[REFERENCE].output.folder
+        densities = {REFERENCE: InitialDensity(Converged()), **self.initial_densities}
+        for arm, initial_density in densities.items():
+            generator = static.input_set_generator
+            written = runs.write(arm, initial_density, generator, converged)
+            if arm != REFERENCE:
+                on_mesh[arm] = runs.run(f"{arm} run", fixed, icharg=11, written=written)
+            along_path[arm] = runs.run(
+                f"{arm} bands", band_path, icharg=11, written=written, mode="line"
             )
-            run: Any = runner.make(structure, start=start.output if start else None, **mode)  # type: ignore[misc]
-            found = count(run.output.dir_name)
-            found.name = f"{name} count"
-            jobs.extend([run, found])
-            return found
-
-        def started(name: str, maker: StartMaker) -> Job:
-            writer = deepcopy(maker)
-            writer.name, writer.on_error = f"{name} start", "record"
-            prev_dir = runs[REFERENCE].output.folder if writer.needs_run else None
-            start: Any = writer.make(structure, static.input_set_generator, prev_dir)
-            jobs.append(start)
-            return start
-
-        runs = {REFERENCE: counted(f"{REFERENCE} run", static)}
-        along = {}
-        for name, maker in {REFERENCE: ConvergedStartMaker(), **self.starts}.items():
-            start = started(name, maker)
-            if name != REFERENCE:
-                runs[name] = counted(f"{name} run", at_fixed_density, start)
-            along[name] = counted(f"{name} bands", lines, start, mode="line")
-        joined = compare_states(
-            material or formula,
-            formula,
+        joined = compare_at_fixed_density(
+            runs.material_id,
+            runs.formula,
             len(structure),
             self.protocol,
-            {name: run.output for name, run in runs.items()},
-            {name: run.output for name, run in along.items()},
+            {arm: run.output for arm, run in on_mesh.items()},
+            {arm: run.output for arm, run in along_path.items()},
             self.models,
         )
         joined.name = "nonscf"
-        jobs.append(joined)
-        for job in jobs:
-            job.config.on_missing_references = OnMissing.NONE
-        return Flow([*jobs], output=joined.output, name=f"{self.name}: {material or formula}")
+        return runs.flow(self.name, joined)
 
-    def _along_lines(self) -> BaseVaspMaker:
-        """Copy of the Maker of lines that runs as the static one does."""
-        static, lines = self._compared(), deepcopy(self.lines_maker)
-        lines.run_vasp_kwargs = {**lines.run_vasp_kwargs, **static.run_vasp_kwargs}
-        lines.stop_children_kwargs["handle_unsuccessful"] = False
-        # Levels are read from the folder; the document needs none.
-        lines.task_document_kwargs |= {"parse_dos": False, "parse_bandstructure": False}
-        generator = lines.input_set_generator
+    def _along_path(self) -> BaseVaspMaker:
+        """Copy of the Maker of the band path that runs as the static one does."""
+        static, band_path = compared(self.static_maker), deepcopy(self.band_path_maker)
+        band_path.run_vasp_kwargs = {**band_path.run_vasp_kwargs, **static.run_vasp_kwargs}
+        band_path.stop_children_kwargs["handle_unsuccessful"] = False
+        # Eigenvalues are read from the folder; the document needs none.
+        band_path.task_document_kwargs |= {"parse_dos": False, "parse_bandstructure": False}
+        generator = band_path.input_set_generator
         generator.user_incar_settings = {
             **static.input_set_generator.user_incar_settings,
             "LCHARG": False,
             **generator.user_incar_settings,
         }
-        return lines
+        return band_path

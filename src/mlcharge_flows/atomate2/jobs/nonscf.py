@@ -1,4 +1,4 @@
-"""Joining the runs at fixed density of one material as a job."""
+"""Joining the runs at fixed density of one material, as a job."""
 
 from __future__ import annotations
 
@@ -8,38 +8,40 @@ from typing import TYPE_CHECKING
 
 from jobflow import job
 
+from mlcharge_flows.atomate2.jobs.comparison import present
+from mlcharge_flows.io import atomic_write
 from mlcharge_flows.scf.comparison import REFERENCE
 from mlcharge_flows.scf.electronic_structure import (
     ElectronicStructureError,
     read_electronic_structure,
 )
 from mlcharge_flows.scf.nonscf import NonSCFComparison, fixed_density_errors
-from mlcharge_flows.scf.run import ScfRun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlcharge_flows.scf.nonscf import FixedDensityErrors
+    from mlcharge_flows.scf.run import ScfRun
 
 DOCUMENT = "nonscf.json"
 """The comparison of one material, in the folder of its job."""
 
 
 @job(output_schema=NonSCFComparison)
-def compare_states(
-    material: str,
+def compare_at_fixed_density(
+    material_id: str,
     formula: str,
     n_atoms: int,
     protocol: str,
     runs: Mapping[str, ScfRun | None],
-    lines: Mapping[str, ScfRun | None],
+    band_paths: Mapping[str, ScfRun | None],
     models: Mapping[str, str] | None = None,
 ) -> NonSCFComparison:
-    """Join the runs of one material; their states are read from their folders, never stored.
+    """Join the runs of one material; eigenvalues are read from their folders, never stored.
 
     Parameters
     ----------
-    material
+    material_id
         Identifier.
     formula
         Reduced formula.
@@ -49,19 +51,23 @@ def compare_states(
         Hash of the settings.
     runs
         Counted run of each arm: ``default`` self-consistent, the others at fixed density.
-    lines
-        Counted run of each along lines of symmetry.
+    band_paths
+        Counted run of each along the band path.
     models
         SHA-256 of the checkpoints behind the arms that models predicted.
+
+    Returns
+    -------
+    NonSCFComparison
+        Also written to ``nonscf.json`` in the folder of the job.
     """
-    lost = ScfRun(folder="", failure="the arm left no document")
     joined = NonSCFComparison(
-        material_id=material,
+        material_id=material_id,
         formula=formula,
         n_atoms=n_atoms,
         protocol=protocol,
-        arms={arm: run or lost for arm, run in runs.items()},
-        band_paths={arm: run or lost for arm, run in lines.items()},
+        arms=present(runs),
+        band_paths=present(band_paths),
         models=dict(models or {}),
     )
     joined.errors = _errors(joined.arms, joined.problems, "")
@@ -69,9 +75,7 @@ def compare_states(
     for arm, errors in joined.errors.items():
         errors.dE_meV_per_atom = joined.energy_difference(arm, REFERENCE)
         errors.dF_meV_per_atom = joined.free_energy_difference(arm)
-    partial = Path(f".{DOCUMENT}")
-    partial.write_text(joined.model_dump_json(indent=1) + "\n")
-    partial.replace(DOCUMENT)
+    atomic_write(Path(DOCUMENT), joined.model_dump_json(indent=1) + "\n")
     return joined
 
 
@@ -85,7 +89,7 @@ def _errors(
             continue
         try:
             found = read_electronic_structure(run.folder)
-            # Points along lines do not sum up to a charge, nor to a force.
+            # Points along a path do not sum up to a charge, nor to a force.
             states[arm] = replace(found, forces=None) if kind else found
         except ElectronicStructureError as error:
             problems[f"{arm}{kind}"] = f"unreadable: {error}"

@@ -1,4 +1,4 @@
-"""Packing a finished run as a job: the large files go, a sample of a few kilobytes stays."""
+"""Samples of data sets: finished runs packed as jobs, and predictions packed as if they were."""
 
 from __future__ import annotations
 
@@ -8,16 +8,25 @@ from typing import TYPE_CHECKING
 
 from jobflow import job
 
+from mlcharge_flows.errors import one_line
 from mlcharge_flows.scf.comparison import Comparison
+from mlcharge_flows.sources.initial_density import InitialDensity
+from mlcharge_flows.sources.learned import Learned
+from mlcharge_flows.sources.run_inputs import RunInputs
 from mlcharge_flows.training.dataset import write_dataset
 from mlcharge_flows.training.finished_run import read_finished_run
-from mlcharge_flows.training.sample import Origin
+from mlcharge_flows.training.sample import DensitySample, Origin
+from mlcharge_flows.training.split import PSEUDO_LABELED
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+    from pymatgen.io.vasp.sets import VaspInputSet
 
-RECORD = "record.h5"
-"""The sample of one material: a data set by itself."""
+    from mlcharge_flows.structures import Material
+
+SAMPLE_FILE = "record.h5"
+"""The sample of one material: a data set by itself, in the folder of its job."""
+
 KEPT = {"INCAR", "KPOINTS", "OSZICAR", "vasp"}
 """Files of a packed run that stay (INCAR.gz, vasp.out, ..): small, and they tell what was done."""
 
@@ -64,12 +73,52 @@ def pack(
         sample = read_finished_run(folder, origin)
         if not with_steps:
             sample = replace(sample, energies=())
-        write_dataset(Path.cwd() / RECORD, [sample])
+        write_dataset(Path.cwd() / SAMPLE_FILE, [sample])
     except (ValueError, OSError) as error:
-        run.failure = f"not packed: {' '.join(str(error).split())}"
+        run.failure = f"not packed: {one_line(error)}"
         return comparison
     if not keep_files:
         for file in folder.iterdir():
             if file.name.split(".")[0] not in KEPT:
                 file.unlink()
     return comparison
+
+
+def pseudo_label(
+    material: Material, generator: VaspInputSet, protocol: str, model: str
+) -> DensitySample:
+    """Predict a material on the grid of its run, and pack the prediction as if it were the run's.
+
+    A network that is trained on new materials alone forgets the earlier ones; beside their
+    predictions by the network that knew them it does not.
+
+    Parameters
+    ----------
+    material
+        One that the model was trained on.
+    generator
+        Makes the inputs that the run had.
+    protocol
+        Hash of these settings.
+    model
+        Name of the model, or path of its checkpoint.
+
+    Returns
+    -------
+    DensitySample
+        Of the split ``pseudo-labeled``: training takes it, validation never does.
+
+    Raises
+    ------
+    SourceError
+        The model refuses the material.
+
+    References
+    ----------
+    Rehearsal on a network's own outputs: A. Robins, Connection Science 7, 123 (1995); Z. Li and
+    D. Hoiem, IEEE TPAMI 40, 2935 (2018).
+    """
+    inputs = RunInputs.from_generator(material.structure, generator)
+    density = InitialDensity(Learned(model)).evaluate(inputs).density
+    origin = Origin(material.id, protocol, f"predicted by {model}", PSEUDO_LABELED)
+    return DensitySample.pack(density, inputs.datasets, origin, encut=inputs.incar.get("ENCUT"))

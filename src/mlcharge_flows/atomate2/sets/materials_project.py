@@ -49,7 +49,18 @@ class TaskInputsSet(MPStaticSet):
         prev_dir: str | Path | None = None,
         potcar_spec: bool = False,
     ) -> VaspInput:
-        """Make the inputs; moments of spin-polarized runs are pymatgen's guesses, as published."""
+        """Make the inputs; moments of spin-polarized runs are pymatgen's guesses, as published.
+
+        Parameters
+        ----------
+        structure, prev_dir, potcar_spec
+            As for pymatgen's sets.
+
+        Returns
+        -------
+        VaspInput
+            The inputs.
+        """
         own: dict[str, Any] = dict(structure.properties) if structure is not None else {}
         # The user's choices are part of this table since the set was made.
         table = self._config_dict["POTCAR"]

@@ -4,12 +4,12 @@ from jobflow import run_locally as run_flow
 from maggma.stores import MemoryStore
 from pymatgen.core import Lattice, Structure
 
-from mlcharge_flows.atomate2.flows.compare import CompareStartsMaker, compared_static, named_starts
+from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker, comparison_static
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.campaign.single_flow import CampaignMaker
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.settings import Settings, SetupError
-from mlcharge_flows.sources.existing import FileStartMaker
+from mlcharge_flows.sources import FromFile, InitialDensity, parse_arms
 
 
 @pytest.fixture
@@ -24,18 +24,18 @@ def run(flow, folder):
 
 
 def test_unknown_arms_are_named():
-    with pytest.raises(ValueError, match=r"unknown arm 'magic'; choose from default, super"):
-        named_starts(["converged", "magic"])
+    with pytest.raises(ValueError, match="'magic' is no source of densities"):
+        parse_arms(["converged", "magic"])
 
 
-def test_own_starts_are_arms(helium):
-    maker = CompareStartsMaker(starts={"mine": FileStartMaker(path="x")})
+def test_own_initial_densities_are_arms(helium):
+    maker = CompareDensitiesMaker(initial_densities={"mine": InitialDensity(FromFile("x"))})
     assert maker.arms == ["default", "mine"]
-    assert "mine start" in [job.name for job in maker.make(helium).jobs]
+    assert "mine density" in [job.name for job in maker.make(helium).jobs]
 
 
 def test_no_arm_can_stop_another(helium):
-    flow = CompareStartsMaker().make(helium)
+    flow = CompareDensitiesMaker().make(helium)
     assert {job.config.on_missing_references for job in flow.jobs} == {OnMissing.NONE}
     for job in flow.jobs:
         if job.name.endswith("run"):
@@ -45,8 +45,8 @@ def test_no_arm_can_stop_another(helium):
 
 
 def test_all_arms_share_the_fixed_density_steps(helium):
-    usual = CompareStartsMaker()
-    shorter = CompareStartsMaker(static_maker=compared_static(nelmdl=2))
+    usual = CompareDensitiesMaker()
+    shorter = CompareDensitiesMaker(static_maker=comparison_static(nelmdl=2))
     assert shorter.protocol != usual.protocol
     for job in shorter.make(helium).jobs:
         if job.name.endswith("run"):
@@ -55,12 +55,12 @@ def test_all_arms_share_the_fixed_density_steps(helium):
 
 
 def test_the_protocol_is_the_settings():
-    maker = CompareStartsMaker()
-    assert maker.protocol == CompareStartsMaker(starts={}).protocol
+    maker = CompareDensitiesMaker()
+    assert maker.protocol == CompareDensitiesMaker(initial_densities={}).protocol
     maker.static_maker.input_set_generator = ComparisonSetGenerator(
         user_incar_settings={"ENCUT": 300}
     )
-    assert maker.protocol != CompareStartsMaker().protocol
+    assert maker.protocol != CompareDensitiesMaker().protocol
 
 
 def test_when_everything_fails_there_is_still_a_report(helium, tmp_path, monkeypatch):
@@ -71,18 +71,18 @@ def test_when_everything_fails_there_is_still_a_report(helium, tmp_path, monkeyp
     flow = CampaignMaker().make({"one": helium, "two": helium}, str(tmp_path / "report"))
     page = run(flow, tmp_path)
     assert page == str(tmp_path / "report" / "report.html")
-    output = run(CompareStartsMaker().make(helium, "one"), tmp_path)
+    output = run(CompareDensitiesMaker().make(helium, "one"), tmp_path)
     comparison = Comparison.model_validate(output)
     assert set(comparison.arms) == {"default", "superposition", "converged"}
     assert "no executable here" in comparison.arms["default"].failure
-    assert "no start" in comparison.arms["converged"].failure
+    assert "no initial density" in comparison.arms["converged"].failure
 
 
 @pytest.mark.gpaw
 def test_one_material_for_real(helium, tmp_path):
-    starts = named_starts(["superposition", "converged", "atomic-occupancies"])
-    starts["broken"] = FileStartMaker(path=str(tmp_path / "none"))
-    maker = CompareStartsMaker(starts=starts)
+    densities = parse_arms(["superposition", "converged", "converged/atomic"])
+    densities["broken"] = InitialDensity(FromFile(str(tmp_path / "none")))
+    maker = CompareDensitiesMaker(initial_densities=densities)
     maker.static_maker.input_set_generator = ComparisonSetGenerator(
         user_incar_settings={"ENCUT": 250}, user_kpoints_settings={"reciprocal_density": 4}
     )

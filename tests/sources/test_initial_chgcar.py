@@ -2,17 +2,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from pymatgen.core import Lattice, Structure
 
+from mlcharge_flows.atomate2.jobs.initial_density import InitialDensityMaker
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.density.augmentation import atomic_occupancies, n_occupancies
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Density, Magnetization
 from mlcharge_flows.density.paw_dataset import PawDataset
-from mlcharge_flows.sources.existing import ConvergedStartMaker, FileStartMaker
-from mlcharge_flows.sources.inputs import VaspInputs
-from mlcharge_flows.sources.start import StartError, StartMaker
-from mlcharge_flows.sources.superposition import SuperpositionStartMaker
+from mlcharge_flows.sources import (
+    Converged,
+    Evaluated,
+    FromFile,
+    InitialDensity,
+    RunInputs,
+    Same,
+    Source,
+    SourceError,
+    Superposition,
+)
 from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
 
 CHANNELS = (0, 0, 1, 1)
@@ -32,16 +39,10 @@ def potcar(symbol, zval):
 
 
 @pytest.fixture
-def salt():
-    """MgO, its ions given in the order that no input set keeps."""
-    return Structure(Lattice.cubic(3.0), ["O", "Mg"], [[0.5, 0.5, 0.5], [0, 0, 0]])
-
-
-@pytest.fixture
 def inputs(salt, monkeypatch):
     potcars = {"Mg": potcar("Mg", 2.0), "O": potcar("O", 6.0)}
-    monkeypatch.setattr(VaspInputs, "potcars", potcars)
-    return VaspInputs(salt, ComparisonSetGenerator())
+    monkeypatch.setattr(RunInputs, "_potcar", potcars)
+    return RunInputs.from_generator(salt, ComparisonSetGenerator())
 
 
 @pytest.fixture
@@ -53,11 +54,16 @@ def density(inputs):
     return Density(inputs.crystal, total, records).scaled_to(8.0)
 
 
-def refusal(tmp_path, inputs, density, **options):
+def from_file(path, augmentation=None):
+    """Initial density of a CHGCAR, with its own augmentation occupancies or others."""
+    return InitialDensity(FromFile(str(path)), augmentation or Same())
+
+
+def refusal(tmp_path, inputs, density):
     """The line with which a CHGCAR is refused."""
     write_chgcar(tmp_path / "given", density)
-    with pytest.raises(StartError) as error:
-        FileStartMaker(path=str(tmp_path / "given"), **options).write(inputs, tmp_path)
+    with pytest.raises(SourceError) as error:
+        from_file(tmp_path / "given").write(inputs, tmp_path)
     line = str(error.value)
     assert str(tmp_path / "given") in line
     assert "\n" not in line
@@ -73,7 +79,7 @@ def test_inputs_are_what_vasp_will_see(inputs):
 
 
 def test_superposition_is_written_whole(inputs, tmp_path):
-    document = SuperpositionStartMaker().write(inputs, tmp_path)
+    document = InitialDensity(Superposition()).write(inputs, tmp_path)
     written = read_chgcar(tmp_path / "CHGCAR")
     assert document.failure is None
     assert document.grid == written.shape == inputs.grid
@@ -82,29 +88,28 @@ def test_superposition_is_written_whole(inputs, tmp_path):
     assert document.comment == written.comment
     assert document.comment.startswith("mlcharge-superposition-")
     assert len(document.comment) <= 40
-    assert document.occupancies == "atomic"
+    assert document.augmentation_source == "atomic"
     assert [len(record) for record in written.augmentation] == [33, 33]
 
 
 def test_equal_starts_have_equal_comments(inputs, tmp_path):
-    first = SuperpositionStartMaker().write(inputs, tmp_path)
-    assert SuperpositionStartMaker().write(inputs, tmp_path).sha256 == first.sha256
+    first = InitialDensity(Superposition()).write(inputs, tmp_path)
+    assert InitialDensity(Superposition()).write(inputs, tmp_path).sha256 == first.sha256
 
 
 def test_charged_cells_have_no_superposition(inputs, tmp_path):
-    inputs.incar["NELECT"] = 7.0
-    inputs.__dict__.pop("n_electrons", None)
-    with pytest.raises(StartError, match="charged"):
-        SuperpositionStartMaker().write(inputs, tmp_path)
+    inputs = replace(inputs, incar={**inputs.incar, "NELECT": 7.0})
+    with pytest.raises(SourceError, match="charged"):
+        InitialDensity(Superposition()).write(inputs, tmp_path)
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_a_file_of_the_run_is_kept(inputs, density, tmp_path, suffix):
     path = tmp_path / f"given{suffix}"
     write_chgcar(path, density)
-    document = FileStartMaker(path=str(path)).write(inputs, tmp_path)
+    document = from_file(path).write(inputs, tmp_path)
     written = read_chgcar(tmp_path / "CHGCAR")
-    assert document.messages == []
+    assert document.warnings == []
     np.testing.assert_allclose(written.total, density.total, atol=1e-9)
     np.testing.assert_allclose(written.augmentation, density.augmentation, rtol=1e-6)
 
@@ -112,16 +117,16 @@ def test_a_file_of_the_run_is_kept(inputs, density, tmp_path, suffix):
 def test_another_grid_is_interpolated(inputs, density, tmp_path):
     coarse = replace(density, total=density.total[::2, ::2, ::2]).scaled_to(8.0)
     write_chgcar(tmp_path / "given", coarse)
-    document = FileStartMaker(path=str(tmp_path / "given")).write(inputs, tmp_path)
-    assert "interpolated from grid (14, 14, 14) to (28, 28, 28)" in document.messages[0]
+    document = from_file(tmp_path / "given").write(inputs, tmp_path)
+    assert "interpolated from grid (14, 14, 14) to (28, 28, 28)" in document.warnings[0]
     assert read_chgcar(tmp_path / "CHGCAR").n_electrons == pytest.approx(8.0, abs=1e-6)
 
 
 def test_a_spin_part_is_left_out_of_a_run_without_spin(inputs, density, tmp_path):
     spin = Magnetization(0 * density.total, density.augmentation, np.zeros(2))
     write_chgcar(tmp_path / "given", replace(density, magnetization=spin))
-    document = FileStartMaker(path=str(tmp_path / "given")).write(inputs, tmp_path)
-    assert "ISPIN = 1" in document.messages[0]
+    document = from_file(tmp_path / "given").write(inputs, tmp_path)
+    assert "ISPIN = 1" in document.warnings[0]
     assert read_chgcar(tmp_path / "CHGCAR").magnetization is None
 
 
@@ -149,7 +154,7 @@ def test_lattice_translations_are_the_same_place(inputs, density, tmp_path):
         tmp_path / "given",
         replace(density, crystal=replace(density.crystal, positions=positions)),
     )
-    assert FileStartMaker(path=str(tmp_path / "given")).write(inputs, tmp_path).messages == []
+    assert from_file(tmp_path / "given").write(inputs, tmp_path).warnings == []
 
 
 def test_another_electron_count(inputs, density, tmp_path):
@@ -168,20 +173,18 @@ def test_a_record_cut_within_the_file(inputs, density, tmp_path):
     write_chgcar(tmp_path / "given", density)
     lines = (tmp_path / "given").read_text().splitlines(keepends=True)
     (tmp_path / "given").write_text("".join(lines[:-1]))
-    with pytest.raises(StartError, match="occupancies of ion 2"):
-        FileStartMaker(path=str(tmp_path / "given")).write(inputs, tmp_path)
+    with pytest.raises(SourceError, match="occupancies of ion 2"):
+        from_file(tmp_path / "given").write(inputs, tmp_path)
     # The grid is whole: with atomic occupancies the file is of use.
-    maker = FileStartMaker(path=str(tmp_path / "given"), occupancies="atomic")
-    assert maker.write(inputs, tmp_path).occupancies == "atomic"
+    maker = from_file(tmp_path / "given", Superposition())
+    assert maker.write(inputs, tmp_path).augmentation_source == "atomic"
 
 
 def test_a_file_without_occupancies(inputs, density, tmp_path):
     bare = replace(density, augmentation=None)
     assert "no augmentation occupancies" in refusal(tmp_path, inputs, bare)
-    document = FileStartMaker(path=str(tmp_path / "given"), occupancies="atomic").write(
-        inputs, tmp_path
-    )
-    assert document.occupancies == "atomic"
+    document = from_file(tmp_path / "given", Superposition()).write(inputs, tmp_path)
+    assert document.augmentation_source == "atomic"
     assert read_chgcar(tmp_path / "CHGCAR").augmentation is not None
 
 
@@ -190,39 +193,46 @@ def test_nan_in_the_grid(inputs, density, tmp_path):
     lines = (tmp_path / "given").read_text().splitlines(keepends=True)
     lines[20] = f"{'NaN':>18}" * 5 + "\n"
     (tmp_path / "given").write_text("".join(lines))
-    with pytest.raises(StartError, match="given"):
-        FileStartMaker(path=str(tmp_path / "given")).write(inputs, tmp_path)
+    with pytest.raises(SourceError, match="given"):
+        from_file(tmp_path / "given").write(inputs, tmp_path)
 
 
 def test_a_missing_file(inputs, tmp_path):
-    with pytest.raises(StartError, match="No such file"):
-        FileStartMaker(path=str(tmp_path / "none")).write(inputs, tmp_path)
+    with pytest.raises(SourceError, match="No such file"):
+        from_file(tmp_path / "none").write(inputs, tmp_path)
 
 
 def test_converged_needs_a_converged_run(inputs, tmp_path):
-    with pytest.raises(StartError, match="no earlier run"):
-        ConvergedStartMaker().write(inputs, tmp_path)
-    with pytest.raises(StartError, match=f"^{tmp_path}: the executable wrote nothing$"):
-        ConvergedStartMaker().write(inputs, tmp_path, f"host:{tmp_path}")
+    with pytest.raises(SourceError, match="no earlier run"):
+        InitialDensity(Converged()).write(inputs, tmp_path)
+    inputs = replace(inputs, reference_run=tmp_path)
+    with pytest.raises(SourceError, match=f"^{tmp_path}: the executable wrote nothing$"):
+        InitialDensity(Converged()).write(inputs, tmp_path)
 
 
-def test_a_failure_can_be_recorded(salt, inputs, tmp_path, monkeypatch):
+def test_the_host_of_an_earlier_run_is_left_out(salt, inputs, tmp_path):
+    given = RunInputs.from_generator(salt, ComparisonSetGenerator(), f"host:{tmp_path}")
+    assert given.reference_run == tmp_path
+
+
+def test_a_failure_can_be_documented(salt, inputs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    maker = FileStartMaker(path="none", on_error="record")
+    maker = InitialDensityMaker(initial_density=from_file("none"), on_error="record")
     document = maker.make.original(maker, salt, ComparisonSetGenerator())
     assert document.path is None
     assert "none: cannot be read" in document.failure
+    assert document.density_source == "file"
 
 
-@dataclass
-class GivenStartMaker(StartMaker):
+@dataclass(frozen=True)
+class Given(Source):
     """Whatever density a test wants to have written."""
 
-    given: Density = None
-    kind = "given"
+    density: Density
+    word = "given"
 
-    def density(self, inputs, prev_dir, messages):
-        return self.given
+    def evaluate(self, inputs, given=None):
+        return Evaluated(self.density)
 
 
 @pytest.mark.parametrize(
@@ -251,10 +261,10 @@ class GivenStartMaker(StartMaker):
     ],
 )
 def test_what_vasp_would_drop_is_not_written(inputs, density, tmp_path, change, reason):
-    assert GivenStartMaker(given=density).write(inputs, tmp_path).path
+    assert InitialDensity(Given(density)).write(inputs, tmp_path).path
     (tmp_path / "CHGCAR").unlink()
-    with pytest.raises(StartError) as error:
-        GivenStartMaker(given=change(density)).write(inputs, tmp_path)
+    with pytest.raises(SourceError) as error:
+        InitialDensity(Given(change(density))).write(inputs, tmp_path)
     assert reason in str(error.value)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())

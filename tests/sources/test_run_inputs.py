@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from pymatgen.io.vasp import PotcarSingle
 
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.settings import Settings, SetupError
-from mlcharge_flows.sources.inputs import VaspInputs
+from mlcharge_flows.sources import RunInputs
 from mlcharge_flows.vasp.potcar import PotcarError, read_potcar
 
 SALT = Structure(Lattice.cubic(3.0), ["O", "Mg"], [[0.5, 0.5, 0.5], [0, 0, 0]])
@@ -44,10 +44,10 @@ def test_data_sets_are_those_of_the_potcar_that_vasp_gets(tmp_path):
             made = generator.get_input_set(SALT)
         (tmp_path / "POTCAR").write_text(str(made["POTCAR"]))
         written = {potcar.symbol: potcar for potcar in read_potcar(tmp_path / "POTCAR")}
-        same(VaspInputs(SALT, generator).potcars, written)
-        same(VaspInputs.of(made).potcars, written)
-        described = VaspInputs.described(SALT.get_sorted_structure(), {}, tmp_path / "POTCAR")
-        same(described.potcars, written)
+        same(RunInputs.from_generator(SALT, generator).datasets, written)
+        same(RunInputs.from_input_set(made).datasets, written)
+        described = RunInputs.from_files(SALT.get_sorted_structure(), {}, tmp_path / "POTCAR")
+        same(described.datasets, written)
 
 
 @pytest.mark.gpaw
@@ -58,7 +58,9 @@ def test_a_data_set_is_read_once_and_judged_by_nobody(monkeypatch):
         raise AssertionError("this compares with the table of all data sets")
 
     monkeypatch.setattr(PotcarSingle, "is_valid", property(judge))
-    first, second = (VaspInputs(SALT, ComparisonSetGenerator()).potcars for _ in range(2))
+    first, second = (
+        RunInputs.from_generator(SALT, ComparisonSetGenerator()).datasets for _ in range(2)
+    )
     assert all(first[symbol] is second[symbol] for symbol in first)
 
 
@@ -67,14 +69,48 @@ def test_without_a_library_there_are_no_potcars(monkeypatch):
         raise SetupError("no executable here")
 
     monkeypatch.setattr(Settings, "activated", refuse)
-    inputs = VaspInputs(SALT, ComparisonSetGenerator())
-    assert not inputs.has_potcars()
+    inputs = RunInputs.from_generator(SALT, ComparisonSetGenerator())
+    assert not inputs.has_potcar
     with pytest.raises(SetupError):
         _ = inputs.n_electrons
 
 
 def test_a_broken_potcar_is_no_missing_one(tmp_path):
     (tmp_path / "POTCAR").write_text("cut")
-    inputs = VaspInputs.described(SALT, {"ENCUT": 350}, tmp_path / "POTCAR")
+    inputs = RunInputs.from_files(SALT, {"ENCUT": 350}, tmp_path / "POTCAR")
     with pytest.raises(PotcarError, match="POTCAR: no whole data set"):
-        inputs.has_potcars()
+        _ = inputs.has_potcar
+
+
+def made(atoms, **tags):
+    """Inputs of the salt with a POTCAR of these data sets; without them, no POTCAR."""
+    reader = {"read_potcar": lambda: atoms} if atoms else {}
+    return RunInputs(SALT.get_sorted_structure(), {"PREC": "Normal", **tags}, **reader)
+
+
+def test_without_encut_vasp_takes_the_largest_enmax(atoms):
+    datasets = [replace(atoms["Mg"], enmax=200.0), replace(atoms["O"], enmax=400.0)]
+    default, explicit = made(datasets), made(datasets, ENCUT=400.0)
+    assert default.encut == 400.0
+    assert default.grid == explicit.grid != made(datasets, ENCUT=200.0).grid
+    assert made(None).encut is None
+    with pytest.raises(ValueError, match="ENCUT is missing"):
+        _ = made(None).grid
+
+
+def test_two_data_sets_of_one_element_are_refused(atoms):
+    other = replace(atoms["O"], titel="PAW_PBE O_s test")
+    with pytest.raises(PotcarError, match="two PAW data sets of O"):
+        _ = made([*atoms.values(), other]).datasets
+    assert made([*atoms.values(), atoms["O"]]).datasets == atoms
+
+
+def test_supplied_data_sets_never_replace_those_of_a_potcar(atoms):
+    other = {symbol: replace(data, titel="other") for symbol, data in atoms.items()}
+    inputs, bare = made(atoms.values()), made(None)
+    assert inputs.with_datasets(other) is inputs
+    completed = bare.with_datasets(other)
+    assert not completed.has_potcar
+    assert completed.datasets == other
+    assert completed.with_datasets(atoms) is completed
+    assert bare.supplied_datasets is None, "the inputs are not changed"

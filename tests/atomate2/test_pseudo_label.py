@@ -5,18 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlcharge_flows.atomate2.jobs.recall import recall
+from mlcharge_flows.atomate2.jobs.pack import pseudo_label
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.density.metrics import nmae
 from mlcharge_flows.models.registry import Registry
-from mlcharge_flows.sources.start import StartError
+from mlcharge_flows.sources import SourceError
 from mlcharge_flows.structures import Material
 
 
 def test_a_record_holds_the_prediction_on_the_grid_of_the_run(inputs, salt, trained):
     path = trained()
     material = Material("mp-1", salt, Path("earlier.json"), "train")
-    sample = recall(material, ComparisonSetGenerator(), "p", path)
+    sample = pseudo_label(material, ComparisonSetGenerator(), "p", path)
     own = Registry(Path()).load(path).model.predict(inputs.crystal, inputs.grid)
     assert (sample.id, sample.origin.protocol, sample.origin.split) == (
         "mp-1",
@@ -34,5 +34,5 @@ def test_a_record_holds_the_prediction_on_the_grid_of_the_run(inputs, salt, trai
 def test_what_the_model_refuses_is_not_recalled(salt, trained):
     crystal = salt.copy()
     crystal.scale_lattice(5 * crystal.volume)
-    with pytest.raises(StartError, match="outside what the model"):
-        recall(Material("mp-2", crystal, Path()), ComparisonSetGenerator(), "p", trained())
+    with pytest.raises(SourceError, match="outside what the model"):
+        pseudo_label(Material("mp-2", crystal, Path()), ComparisonSetGenerator(), "p", trained())

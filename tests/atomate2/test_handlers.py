@@ -1,23 +1,24 @@
-"""Each fault of a start, through custodian with all of atomate2's handlers behind ours."""
+"""Each fault of an initial density, through custodian with atomate2's handlers behind ours."""
 
 import tarfile
 from pathlib import Path
 
 import pytest
 from atomate2.vasp.jobs.core import StaticMaker
+from cheap_runs import POLLING
 from pymatgen.io.vasp import Incar
 
-from conftest import POLLING
-from mlcharge_flows.atomate2.finalize import KEPT
-from mlcharge_flows.atomate2.handlers import BadStartHandler, CrashedStartHandler
-from mlcharge_flows.atomate2.jobs.count import count
+from mlcharge_flows.atomate2.handlers import CrashedDensityHandler, DivergedDensityHandler
+from mlcharge_flows.atomate2.jobs.comparison import count
 from mlcharge_flows.atomate2.powerups import start_from_predicted_density
-from mlcharge_flows.atomate2.provenance import StartRecord
+from mlcharge_flows.atomate2.schemas import RunProvenance
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
-from mlcharge_flows.sources.start import StartDocument, StartError
-from mlcharge_flows.sources.superposition import SuperpositionStartMaker
+from mlcharge_flows.atomate2.staging import ARCHIVED
+from mlcharge_flows.sources import InitialDensityDocument, SourceError, Superposition
 
 pytestmark = pytest.mark.gpaw
+
+GIVEN = InitialDensityDocument(density_source="file", path="x", comment="mlcharge-file-3f2a")
 
 
 def static(maker=StaticMaker, **incar):
@@ -38,7 +39,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def started(maker, structure, **options):
-    run = start_from_predicted_density(maker, SuperpositionStartMaker())
+    run = start_from_predicted_density(maker, Superposition())
     return run.make.original(run, structure, None, **options).output
 
 
@@ -58,45 +59,53 @@ def attempts():
         ("forrtl", "VASP stopped while reading the CHGCAR"),
     ],
 )
-def test_a_bad_start_is_dropped_once_and_for_all(vasp, folder, silicon, fault, told):
+def test_a_diverged_run_is_restarted_once_from_atoms(vasp, folder, silicon, fault, told):
     vasp(fault)
     document = started(static(), silicon)
     assert attempts() == ["1", "2"]
-    record = StartRecord.model_validate(document.additional_json["mlcharge"])
-    assert record.restarted == told
-    assert (record.started_from, record.used, record.icharg) == ("atoms", False, 2)
-    assert record.start.kind == "superposition"
+    provenance = RunProvenance.model_validate(document.additional_json["mlcharge"])
+    assert provenance.restart_reason == told
+    assert (provenance.started_from, provenance.read_by_vasp, provenance.icharg) == (
+        "atoms",
+        False,
+        2,
+    )
+    assert provenance.initial_density.density_source == "superposition"
     assert document.state.value == "successful"
 
     before, after = (dict(Incar.from_file(f"INCAR{end}.gz")) for end in (".orig", ""))
     assert before | {"ICHARG": 2} == after, "nothing else changes"
     (actions,) = [item for entry in document.custodian for item in entry.corrections]
-    assert actions["errors"] == [f"bad start: {told}"]
+    assert actions["errors"] == [f"bad initial density: {told}"]
     with tarfile.open("error.1.tar.gz") as backup:
         assert {"error.1/INCAR", "error.1/vasp.out"} <= set(backup.getnames())
-    assert Path(KEPT).exists()
+    assert Path(ARCHIVED).exists()
     assert not list(folder.glob("CHGCAR*"))
 
     counted = count.original(str(folder))
     assert counted.exclusion_reason == "corrected by custodian"
 
 
-def test_a_start_that_is_not_read_is_recorded(vasp, folder, silicon):
+def test_a_density_that_is_not_read_is_recorded(vasp, folder, silicon):
     vasp("unread")
     document = started(static(), silicon)
     assert attempts() == ["1"]
-    record = StartRecord.model_validate(document.additional_json["mlcharge"])
-    assert record.warnings == ["WARNING: chargedensity file is incomplete"]
-    assert (record.started_from, record.used, record.restarted) == ("atoms", False, None)
+    provenance = RunProvenance.model_validate(document.additional_json["mlcharge"])
+    assert provenance.warnings == ["WARNING: chargedensity file is incomplete"]
+    assert (provenance.started_from, provenance.read_by_vasp, provenance.restart_reason) == (
+        "atoms",
+        False,
+        None,
+    )
     assert count.original(str(folder)).exclusion_reason.startswith("fell back to atoms")
 
 
 def test_a_density_to_be_kept_must_be_read(vasp, folder, silicon):
     vasp("unread")
-    with pytest.raises(StartError, match="ICHARG = 11 needs a CHGCAR that VASP can read: WARN"):
+    with pytest.raises(SourceError, match="ICHARG = 11 needs a CHGCAR that VASP can read: WARN"):
         started(static(ICHARG=11), silicon)
     assert attempts() == ["11"]
-    assert StartRecord.read(folder).failure.startswith("StartError: ICHARG = 11")
+    assert RunProvenance.read(folder).failure.startswith("SourceError: ICHARG = 11")
     assert not Path("CHGCAR").exists()
 
 
@@ -107,45 +116,46 @@ def test_without_handlers_there_is_no_restart(vasp, folder, silicon):
     with pytest.raises(Exception, match="Validation"):
         started(maker, silicon)
     assert attempts() == ["1"]
-    assert not Path("CHGCAR").exists(), "nor may a start be taken for a density of a failed run"
+    assert not Path("CHGCAR").exists(), "nor may it be taken for the result of a failed run"
 
 
 def test_a_bad_run_from_atoms_is_for_others(tmp_path):
     (tmp_path / "INCAR").write_text("ICHARG = 1\n")
     (tmp_path / "vasp.out").write_text(" entering main loop\n BRMIX: very serious problems\n")
-    handlers = BadStartHandler(), CrashedStartHandler()
+    handlers = DivergedDensityHandler(), CrashedDensityHandler()
     assert not any(handler.check(str(tmp_path)) for handler in handlers)
-    start = StartDocument(kind="file", path="x", comment="mlcharge-file-3f2a")
     for icharg in (1, 11):
-        StartRecord(icharg=icharg, start=start).write(tmp_path)
+        RunProvenance(icharg=icharg, initial_density=GIVEN).write(tmp_path)
         assert not any(handler.check(str(tmp_path)) for handler in handlers)
 
 
 def test_a_bad_density_to_be_kept_is_for_others(tmp_path):
-    start = StartDocument(kind="file", path="x", comment="mlcharge-file-3f2a")
     (tmp_path / "INCAR").write_text("ICHARG = 1\n")
     (tmp_path / "vasp.out").write_text(
         " charge-density read from file: mlcharge-file-3f2a\n BRMIX: very serious problems\n"
     )
-    StartRecord(icharg=11, start=start).write(tmp_path)
-    assert not BadStartHandler().check(str(tmp_path))
-    StartRecord(icharg=1, start=start).write(tmp_path)
-    assert BadStartHandler().check(str(tmp_path))
+    RunProvenance(icharg=11, initial_density=GIVEN).write(tmp_path)
+    assert not DivergedDensityHandler().check(str(tmp_path))
+    RunProvenance(icharg=1, initial_density=GIVEN).write(tmp_path)
+    assert DivergedDensityHandler().check(str(tmp_path))
 
 
 def test_a_run_that_another_handler_stopped_has_not_crashed(vasp, folder, silicon):
     vasp("posmap")
     started(static(), silicon)
     assert attempts() == ["1", "1"]
-    record = StartRecord.read(folder)
-    assert (record.started_from, record.used, record.restarted) == ("chgcar", True, None)
+    provenance = RunProvenance.read(folder)
+    assert (provenance.started_from, provenance.read_by_vasp, provenance.restart_reason) == (
+        "chgcar",
+        True,
+        None,
+    )
     assert count.original(str(folder)).exclusion_reason == "corrected by custodian"
 
 
 @pytest.mark.parametrize("sign", [" BRMIX: very serious problems\n", "DAV:   1   NaN\n"])
 def test_what_happens_after_ionic_step_1_is_for_others(tmp_path, sign):
-    start = StartDocument(kind="file", path="x", comment="mlcharge-file-3f2a")
-    StartRecord(icharg=1, start=start).write(tmp_path)
+    RunProvenance(icharg=1, initial_density=GIVEN).write(tmp_path)
     (tmp_path / "INCAR").write_text("ICHARG = 1\n")
     done = (
         "DAV:   1     0.4E+01    0.4E+01   -0.2E+03  1392   0.4E+02\n   1 F= -.1E+02 E0= -.1E+02 \n"
@@ -153,5 +163,5 @@ def test_what_happens_after_ionic_step_1_is_for_others(tmp_path, sign):
     (tmp_path / "OSZICAR").write_text(done + sign)
     read = " charge-density read from file: mlcharge-file-3f2a\n"
     (tmp_path / "vasp.out").write_text(read + done + sign)
-    handlers = BadStartHandler(), CrashedStartHandler()
+    handlers = DivergedDensityHandler(), CrashedDensityHandler()
     assert not any(handler.check(str(tmp_path)) for handler in handlers)

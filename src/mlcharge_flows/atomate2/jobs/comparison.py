@@ -1,0 +1,182 @@
+"""Counting the runs of a material, and joining the counted runs, as jobs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atomate2.utils.path import strip_hostname
+from jobflow import job
+from pydantic import Field
+
+from mlcharge_flows.atomate2.schemas import RunProvenance
+from mlcharge_flows.io import atomic_write
+from mlcharge_flows.scf.comparison import Comparison
+from mlcharge_flows.scf.count import count_run
+from mlcharge_flows.scf.run import ScfRun
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OUTCOME_FILE = "outcome.json"
+"""The outcome of one material, in the folder of its job."""
+
+_OUTPUTS_MISSING = "ValidationError: Validation failed"
+"""What custodian says of a run without its outputs, whatever the reason."""
+
+
+class Outcome(Comparison):
+    """One material of a campaign of workflows; a small document, like a comparison."""
+
+    energy_per_atom: float | None = Field(
+        None, description="Total energy of the last run, eV per atom."
+    )
+    band_gap: float | None = Field(None, description="Band gap of the last run, eV; 0: a metal.")
+
+
+@job(output_schema=ScfRun)
+def count(run_dir: str | None) -> ScfRun:
+    """Count the run in a folder; the initial density that it was given is read there, too.
+
+    Parameters
+    ----------
+    run_dir
+        Folder, possibly with a host name before it; None if the run left no document.
+
+    Returns
+    -------
+    ScfRun
+        The counted run; what went wrong is its failure.
+    """
+    if run_dir is None:
+        return ScfRun(folder="", failure="the run left no document")
+    folder = Path(strip_hostname(run_dir))
+    provenance = RunProvenance.read(folder)
+    given = provenance.initial_density if provenance else None
+    run = count_run(
+        folder,
+        expected_comment=given.comment if given else None,
+        preparation_time=given.preparation_time if given else 0.0,
+        loading_time=given.loading_time if given else None,
+    )
+    run.augmentation_source = given.augmentation_source if given else None
+    if given and given.failure:
+        run.failure = f"no initial density: {given.failure}"
+    elif provenance and provenance.failure:
+        run.failure = _joined(run.failure, provenance.failure)
+    return run
+
+
+def _joined(found: str | None, raised: str) -> str:
+    """``cause: details`` of what the files show and what Python raised, if that adds anything."""
+    if found is None:
+        return raised
+    if found.startswith(("stopped", "did not start")) or raised.startswith(_OUTPUTS_MISSING):
+        return found
+    return f"{found}{';' if ':' in found else ':'} {raised}"
+
+
+@job(output_schema=Comparison)
+def compare(
+    material_id: str,
+    formula: str,
+    n_atoms: int,
+    protocol: str,
+    runs: Mapping[str, ScfRun | None],
+    models: Mapping[str, str] | None = None,
+) -> Comparison:
+    """Join the runs of one material; an arm without a document is an arm that failed.
+
+    Parameters
+    ----------
+    material_id
+        Identifier.
+    formula
+        Reduced formula.
+    n_atoms
+        Number of ions.
+    protocol
+        Hash of the shared settings.
+    runs
+        Counted run of each arm.
+    models
+        SHA-256 of the checkpoints behind the arms that models predicted.
+
+    Returns
+    -------
+    Comparison
+        All arms.
+    """
+    return Comparison(
+        material_id=material_id,
+        formula=formula,
+        n_atoms=n_atoms,
+        protocol=protocol,
+        arms=present(runs),
+        models=dict(models or {}),
+    )
+
+
+@job(output_schema=Outcome)
+def outcome(
+    material_id: str,
+    formula: str,
+    n_atoms: int,
+    protocol: str,
+    runs: Mapping[str, ScfRun | None],
+    result: Any = None,
+    models: Mapping[str, str] | None = None,
+) -> Outcome:
+    """Join the first run of a workflow and the result of its last; what is missing is a failure.
+
+    Parameters
+    ----------
+    material_id
+        Identifier.
+    formula
+        Reduced formula.
+    n_atoms
+        Number of ions.
+    protocol
+        Hash of the settings.
+    runs
+        Counted run, by name of its initial density.
+    result
+        ``output`` of the last run's task document.
+    models
+        SHA-256 of the checkpoint behind an initial density that a model predicted.
+
+    Returns
+    -------
+    Outcome
+        Also written to ``outcome.json`` in the folder of the job.
+    """
+    found = Outcome(
+        material_id=material_id,
+        formula=formula,
+        n_atoms=n_atoms,
+        protocol=protocol,
+        arms=present(runs),
+        models=dict(models or {}),
+        energy_per_atom=getattr(result, "energy_per_atom", None),
+        band_gap=getattr(result, "bandgap", None),
+    )
+    atomic_write(Path(OUTCOME_FILE), found.model_dump_json(indent=1) + "\n")
+    return found
+
+
+def present(runs: Mapping[str, ScfRun | None]) -> dict[str, ScfRun]:
+    """Put a failed run where a run left no document.
+
+    Parameters
+    ----------
+    runs
+        Counted run of each arm; None where jobflow found no document.
+
+    Returns
+    -------
+    dict of str to ScfRun
+        A run for each arm.
+    """
+    lost = ScfRun(folder="", failure="the arm left no document")
+    return {arm: run if run is not None else lost for arm, run in runs.items()}

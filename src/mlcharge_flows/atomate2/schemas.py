@@ -1,0 +1,137 @@
+"""The provenance of a run: the initial density that it was given, and the one that VASP used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from monty.io import zopen
+from monty.os.path import zpath
+from pydantic import AliasChoices, BaseModel, Field
+
+from mlcharge_flows.io import atomic_write
+from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument  # noqa: TC001, pydantic needs it
+from mlcharge_flows.vasp.chgcar_header import header_comment
+
+if TYPE_CHECKING:
+    from mlcharge_flows.vasp.stdout import DensityMessages
+
+FILE_NAME = "mlcharge.json"
+
+
+class RunProvenance(BaseModel):
+    """Where a run began; atomate2 takes it into the task document as ``additional_json``.
+
+    The first fields are the intention. What VASP did is added when it has ended, from its output:
+    until then ``started_from`` is None. Documents of version 0.1 are read by the names that their
+    keys had.
+    """
+
+    icharg: int | None = Field(description="ICHARG of the run; None: left to VASP.")
+    initial_density: InitialDensityDocument | None = Field(
+        None,
+        description="The initial density that the run was given; None: free atoms.",
+        validation_alias=AliasChoices("initial_density", "start"),
+    )
+    existing_density_reason: str | None = Field(
+        None,
+        description="Why the run kept its own initial density; None if it was given one.",
+        validation_alias=AliasChoices("existing_density_reason", "skipped"),
+    )
+    started_from: Literal["chgcar", "atoms", "orbitals", "unknown"] | None = Field(
+        None, description="Decided from VASP's output, never from INCAR."
+    )
+    read_by_vasp: bool | None = Field(
+        None,
+        description="Whether VASP printed the comment of this very initial density; None if there "
+        "is none, or before the end of the run.",
+        validation_alias=AliasChoices("read_by_vasp", "used"),
+    )
+    warnings: list[str] = Field(
+        default_factory=list, description="VASP's messages about a CHGCAR that it did not read."
+    )
+    restart_reason: str | None = Field(
+        None,
+        description="Why the run was restarted once from free atoms; None if it was not.",
+        validation_alias=AliasChoices("restart_reason", "restarted"),
+    )
+    failure: str | None = Field(None, description="What went wrong; None if nothing did.")
+
+    @property
+    def unread_density(self) -> str | None:
+        """Why a density that was to be kept (ICHARG > 10) was not read; None if it was."""
+        if (self.icharg or 0) < 10 or not self.warnings or self.started_from == "chgcar":
+            return None
+        return f"ICHARG = {self.icharg} needs a CHGCAR that VASP can read: {self.warnings[0]}"
+
+    @property
+    def inherits_orbitals(self) -> bool:
+        """Whether the run had the WAVECAR of an earlier one, and was not told to ignore it."""
+        return "WAVECAR" in (self.existing_density_reason or "") and not self.icharg
+
+    def is_echoed(self, comment: str | None) -> bool:
+        """Whether a first line, of a CHGCAR or as VASP printed it, is that of the initial density.
+
+        Parameters
+        ----------
+        comment
+            The line; None if VASP printed none.
+
+        Returns
+        -------
+        bool
+            True if it has the hash of the initial density.
+        """
+        given = self.initial_density
+        return (
+            comment is not None
+            and given is not None
+            and given.comment is not None
+            and header_comment(comment) == header_comment(given.comment)
+        )
+
+    def add_messages(self, messages: DensityMessages) -> None:
+        """Add what VASP printed about its initial density.
+
+        Parameters
+        ----------
+        messages
+            Messages on standard output.
+        """
+        self.started_from, self.warnings = messages.provenance, list(messages.warnings)
+        if self.inherits_orbitals and messages.provenance == "atoms":
+            # Without a message about a CHGCAR, VASP made the density from the orbitals.
+            self.started_from = "orbitals"
+        if self.initial_density is not None and self.initial_density.failure is None:
+            self.read_by_vasp = messages.provenance == "chgcar" and self.is_echoed(messages.comment)
+
+    def write(self, folder: Path) -> None:
+        """Write ``mlcharge.json``.
+
+        Parameters
+        ----------
+        folder
+            Folder of the run.
+        """
+        atomic_write(folder / FILE_NAME, self.model_dump_json(indent=1) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """Read ``mlcharge.json``, plain or compressed.
+
+        Parameters
+        ----------
+        folder
+            Folder of the run.
+
+        Returns
+        -------
+        RunProvenance or None
+            None if there is no such file.
+        """
+        path = Path(zpath(folder / FILE_NAME))
+        if not path.is_file():
+            return None
+        with zopen(path, mode="rt", encoding="utf-8") as file:
+            return cls.model_validate(json.load(file))

@@ -1,0 +1,233 @@
+"""A CHGCAR that exists as the source: checked against the run, and brought to its grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+
+from mlcharge_flows.density.augmentation import n_occupancies
+from mlcharge_flows.density.grid import regrid
+from mlcharge_flows.sources.source import Evaluated, Source, SourceError
+from mlcharge_flows.vasp.chgcar import ChgcarError, OccupancyError, read_chgcar
+
+if TYPE_CHECKING:
+    from mlcharge_flows.density.density import Density
+    from mlcharge_flows.sources.run_inputs import RunInputs
+
+POSITION_TOLERANCE = 0.01
+"""Largest difference between ions, or lattice vectors, of the same structure, in angstrom."""
+
+CHARGE_TOLERANCE = 0.01
+"""Electrons by which the integral of a CHGCAR may differ from NELECT."""
+
+
+@dataclass(frozen=True)
+class FromFile(Source):
+    """The density of a CHGCAR, once it is shown to belong to the run.
+
+    Parameters
+    ----------
+    path
+        The CHGCAR, plain or gzipped. Jobs run in folders of their own: give an absolute path.
+    """
+
+    path: str
+    word: ClassVar[str] = "file"
+
+    @classmethod
+    def from_argument(cls, argument: str) -> Self:
+        """Make the source that ``file@PATH`` names.
+
+        Parameters
+        ----------
+        argument
+            Path of the CHGCAR.
+
+        Returns
+        -------
+        FromFile
+            With the absolute path.
+
+        Raises
+        ------
+        SourceError
+            There is no path.
+        """
+        if not argument:
+            raise SourceError("'file' needs the path of a CHGCAR: file@PATH")
+        return cls(str(Path(argument).absolute()))
+
+    @property
+    def augmentation_word(self) -> str:
+        """``file``, without the path."""
+        return self.word
+
+    @property
+    def argument(self) -> str:
+        """Path of the file."""
+        return self.path
+
+    def evaluate(self, inputs: RunInputs, given: Evaluated | None = None) -> Evaluated:
+        """Read the CHGCAR for a run.
+
+        Parameters
+        ----------
+        inputs
+            Inputs of the run.
+        given
+            Density that the file's augmentation occupancies are for; the grid of the file is then
+            left as it is.
+
+        Returns
+        -------
+        Evaluated
+            Density of the file.
+
+        Raises
+        ------
+        SourceError
+            The file cannot be read, or is of another structure or number of electrons.
+        """
+        return read_for_run(Path(self.path), inputs, on_grid_of_run=given is None)
+
+
+def read_for_run(path: Path, inputs: RunInputs, on_grid_of_run: bool = True) -> Evaluated:
+    """Read a CHGCAR that is to be of the same structure and number of electrons as a run.
+
+    Parameters
+    ----------
+    path
+        The CHGCAR, plain or gzipped.
+    inputs
+        Inputs of the run.
+    on_grid_of_run
+        Whether the density is interpolated to the fine grid of the run.
+
+    Returns
+    -------
+    Evaluated
+        Density of the file for the crystal of the run. Augmentation occupancies that are missing or
+        do not fit the PAW data sets are left out, and the reason is given.
+
+    Raises
+    ------
+    SourceError
+        The file cannot be read, or is of another structure or number of electrons.
+    """
+    issue: str | None = None
+    density: Density
+    try:
+        density = read_chgcar(path)
+    except OccupancyError as error:
+        density, issue = error.density, str(error)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except ChgcarError as error:
+        raise SourceError(str(error)) from None
+    if difference := validate_chgcar(density, inputs):
+        raise SourceError(f"{path}: {difference}")
+    if issue is None and (defect := _augmentation_defect(density, inputs)):
+        issue = f"{path}: {defect}"
+    if issue is not None:
+        density = replace(density, augmentation=None)
+    # VASP compares the header with its POSCAR and moves atomic densities by the difference.
+    density = replace(density, crystal=inputs.crystal)
+    warnings: tuple[str, ...] = ()
+    if on_grid_of_run:
+        density, adapted = regrid_to_run(density, inputs)
+        warnings = tuple(f"{path}: {line}" for line in adapted)
+    return Evaluated(density, warnings, augmentation_issue=issue)
+
+
+def validate_chgcar(density: Density, inputs: RunInputs) -> str | None:
+    """Compare structure and number of electrons of a density with those of a run.
+
+    Parameters
+    ----------
+    density
+        Density of a CHGCAR.
+    inputs
+        Inputs of the run.
+
+    Returns
+    -------
+    str or None
+        The difference; None if the density may belong to the run.
+    """
+    own, run = density.crystal, inputs.crystal
+    if own.symbols != run.symbols:
+        return (
+            f"is of another structure, {_formula(own.species)} instead of {_formula(run.species)}"
+        )
+    if np.abs(own.lattice - run.lattice).max() > POSITION_TOLERANCE:
+        return "is of another structure: the lattice vectors differ from the run's"
+    apart = own.positions - run.positions
+    apart -= np.rint(apart)
+    distance = np.linalg.norm(apart @ run.lattice, axis=1)
+    if distance.max() > POSITION_TOLERANCE:
+        ion = int(distance.argmax())
+        return (
+            f"is of another structure: ion {ion + 1} ({run.symbols[ion]}) is "
+            f"{distance[ion]:.3f} angstrom from where the run has it"
+        )
+    if abs(density.n_electrons - inputs.n_electrons) > CHARGE_TOLERANCE:
+        return (
+            f"holds {density.n_electrons:.4f} electrons, the run has {inputs.n_electrons:.4f}; "
+            "another charge or other PAW data sets?"
+        )
+    return None
+
+
+def regrid_to_run(density: Density, inputs: RunInputs) -> tuple[Density, tuple[str, ...]]:
+    """Bring a density to the fine grid, spin and number of electrons of a run.
+
+    Parameters
+    ----------
+    density
+        Density of the structure of the run.
+    inputs
+        Inputs of the run.
+
+    Returns
+    -------
+    Density
+        Interpolated in Fourier space if the grids differ, without magnetization for ISPIN = 1, and
+        scaled to NELECT.
+    tuple of str
+        What was changed.
+    """
+    changes = []
+    if density.magnetization is not None and inputs.incar.get("ISPIN", 1) != 2:
+        changes.append("the magnetization is left out, the run has ISPIN = 1")
+        density = replace(density, magnetization=None)
+    if density.shape != inputs.grid:
+        changes.append(f"interpolated from grid {density.shape} to {inputs.grid}")
+        spin = density.magnetization
+        if spin is not None:
+            spin = replace(spin, grid=regrid(spin.grid, inputs.grid))
+        total = regrid(density.total, inputs.grid)
+        density = replace(density, total=total, magnetization=spin)
+    # The printed digits hold the integral to about 1e-5 electrons; NELECT is exact.
+    return density.scaled_to(inputs.n_electrons), tuple(changes)
+
+
+def _augmentation_defect(density: Density, inputs: RunInputs) -> str | None:
+    """What is wrong with the augmentation occupancies of a file; None if they fit the run."""
+    if density.augmentation is None:
+        return "has no augmentation occupancies, VASP would drop it; choose atomic ones instead"
+    for ion, (values, channels) in enumerate(
+        zip(density.augmentation, inputs.channels, strict=True), start=1
+    ):
+        if len(values) != n_occupancies(channels):
+            return (
+                f"ion {ion} has {len(values)} occupancies, its PAW data set needs "
+                f"{n_occupancies(channels)}; other PAW data sets, or a file that was cut?"
+            )
+    return None
+
+
+def _formula(species: tuple[tuple[str, int], ...]) -> str:
+    return " ".join(f"{symbol}{count}" for symbol, count in species)

@@ -1,0 +1,199 @@
+"""Initial densities in words: ``learned``, ``learned/atomic``, ``converged/learned@charge3net``.
+
+A word is ``DENSITY`` or ``DENSITY/AUGMENTATION``. Both parts are the word of a source, with its
+model or file behind an ``@``; the name of a model alone stands for ``learned@MODEL``, and the path
+of a CHGCAR for ``file@PATH``.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlcharge_flows.models.checkpoint import SUFFIX
+from mlcharge_flows.models.registry import DEFAULT
+from mlcharge_flows.scf.comparison import REFERENCE
+from mlcharge_flows.sources.converged import Converged
+from mlcharge_flows.sources.from_file import FromFile
+from mlcharge_flows.sources.initial_density import InitialDensity, Same
+from mlcharge_flows.sources.learned import ElementMean, Learned, known_models
+from mlcharge_flows.sources.source import Source, SourceError
+from mlcharge_flows.sources.superposition import Superposition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SOURCES: dict[str, type[Source]] = {
+    "superposition": Superposition,
+    "atomic": Superposition,
+    "converged": Converged,
+    "learned": Learned,
+    "element-mean": ElementMean,
+    "file": FromFile,
+    "same": Same,
+}
+"""Source of each word."""
+
+OLD_WORDS = {
+    "atomic-occupancies": "converged/atomic",
+    "converged-occupancies": "superposition/converged",
+    "learned-atomic-occupancies": "learned/atomic",
+    "learned-element-mean-occupancies": "learned/element-mean",
+    "learned-occupancies": "superposition/learned",
+    "learned-converged-occupancies": "learned/converged",
+    "converged-learned-occupancies": "converged/learned",
+}
+"""Words of the first release, and what to write instead."""
+
+
+def parse_initial_density(
+    text: str, model: str = DEFAULT, augmentation: str = ""
+) -> InitialDensity:
+    """Read an initial density.
+
+    Parameters
+    ----------
+    text
+        ``DENSITY`` or ``DENSITY/AUGMENTATION``.
+    model
+        Name, or path of the checkpoint, of the model of ``learned`` and ``element-mean`` where no
+        other one is named.
+    augmentation
+        Source of the augmentation occupancies that `text` calls ``learned``, or leaves to a learned
+        density.
+
+    Returns
+    -------
+    InitialDensity
+        Nothing that it names is loaded yet.
+
+    Raises
+    ------
+    SourceError
+        A word is unknown; the message lists what can be written.
+
+    Examples
+    --------
+    >>> parse_initial_density("learned/atomic")
+    InitialDensity(density=Learned(model='orbital'), augmentation=Superposition())
+    >>> parse_initial_density("converged/learned@charge3net").augmentation
+    Learned(model='charge3net')
+    """
+    text = text.strip()
+    if text in OLD_WORDS:
+        _tell_once(f"{text!r} is now written {OLD_WORDS[text]!r}")
+        text = OLD_WORDS[text]
+    first, second = _parts(text)
+    density = _source(first, model, text)
+    if isinstance(density, Same):
+        raise SourceError(f"{text!r}: 'same' is a source of augmentation occupancies only")
+    if isinstance(density, Learned):
+        model = density.model
+    if second == Learned.word or (not second and isinstance(density, Learned)):
+        second = augmentation or second
+    return InitialDensity(density, _source(second, model, text) if second else Same())
+
+
+def parse_arms(
+    words: Iterable[str], model: str = DEFAULT, augmentation: str = ""
+) -> dict[str, InitialDensity]:
+    """Read the arms of a comparison.
+
+    Parameters
+    ----------
+    words
+        Initial densities; ``default``, the reference, which always runs, and blanks are left out.
+    model, augmentation
+        As for :func:`parse_initial_density`.
+
+    Returns
+    -------
+    dict of str to InitialDensity
+        By the words as they were given.
+
+    Raises
+    ------
+    SourceError
+        A word is unknown, the message lists what can be written; or `augmentation` is of a kind
+        that has to show in the name of the arm.
+
+    Examples
+    --------
+    >>> list(parse_arms(["default", "learned", "learned/atomic"]))
+    ['learned', 'learned/atomic']
+    """
+    if augmentation in ("atomic", "converged"):
+        arm = f"learned/{augmentation}"
+        raise SourceError(f"{augmentation} occupancies have an arm of their own, {arm}")
+    names = dict.fromkeys(word.strip() for word in words)
+    return {
+        name: parse_initial_density(name, model, augmentation)
+        for name in names
+        if name not in ("", REFERENCE)
+    }
+
+
+def arm_of_model(arm: str, model: str) -> str:
+    """Name an arm by its model, where several models have the same arms.
+
+    Parameters
+    ----------
+    arm
+        Word of an initial density.
+    model
+        Name of the model of its first part that names none.
+
+    Returns
+    -------
+    str
+        The word with the model.
+
+    Examples
+    --------
+    >>> arm_of_model("learned/atomic", "superres"), arm_of_model("converged/learned", "superres")
+    ('learned@superres/atomic', 'converged/learned@superres')
+    """
+    if arm in OLD_WORDS:
+        return f"{arm}@{model}"
+    return re.sub(r"(?<![\w@-])(learned|element-mean)(?![\w@-])", rf"\1@{model}", arm, count=1)
+
+
+def _parts(text: str) -> tuple[str, str]:
+    """Split at the slash behind which a source begins; paths have slashes, too."""
+    for place in (n for n, letter in enumerate(text) if letter == "/"):
+        before, after = text[:place], text[place + 1 :]
+        word = after.partition("@")[0]
+        if before and (word in SOURCES or after in known_models().paths()):
+            return before, after
+    first, _, second = text.partition("/")
+    # An unknown word behind a known one is a mistake in the second part, not a path.
+    return (
+        (first, second) if first.partition("@")[0] in SOURCES and "@" not in first else (text, "")
+    )
+
+
+def _source(text: str, model: str, whole: str) -> Source:
+    word, _, argument = text.partition("@")
+    if (kind := SOURCES.get(word)) is not None:
+        if issubclass(kind, Learned | ElementMean):
+            argument = argument or model
+        return kind.from_argument(argument)
+    if text in known_models().paths() or text.endswith(SUFFIX):
+        return Learned.from_argument(text)
+    if Path(text).is_file() or Path(text).name.startswith("CHGCAR"):
+        return FromFile.from_argument(text)
+    where = "" if text == whole else f" in {whole!r}"
+    models = ", ".join(known_models().paths()) or "none"
+    raise SourceError(
+        f"{text!r}{where} is no source of densities; write DENSITY or DENSITY/AUGMENTATION of "
+        f"superposition (or atomic), converged, learned[@MODEL], element-mean[@MODEL], "
+        f"file@CHGCAR, same; known models: {models}"
+    )
+
+
+@cache
+def _tell_once(line: str) -> None:
+    print(f"mlcharge: {line}", file=sys.stderr)

@@ -1,0 +1,240 @@
+"""The CHGCAR that a run begins from: checked, written, and described by a small document."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from pydantic import AliasChoices, BaseModel, Field
+
+from mlcharge_flows.density.augmentation import n_occupancies
+from mlcharge_flows.errors import one_line
+from mlcharge_flows.io import file_sha256
+from mlcharge_flows.sources.source import SourceError
+from mlcharge_flows.vasp.chgcar import write_chgcar
+from mlcharge_flows.vasp.chgcar_header import COMMENT_LENGTH
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlcharge_flows.density.density import Density
+    from mlcharge_flows.sources.run_inputs import RunInputs
+    from mlcharge_flows.sources.source import Evaluated
+
+COMMENT_PREFIX = "mlcharge-"
+"""Every CHGCAR of this package begins with this."""
+
+_OLD_COMMENT_PREFIX = "mlcharge "
+_HASH_DIGITS = 16
+_LABEL_LENGTH = COMMENT_LENGTH - len(COMMENT_PREFIX) - _HASH_DIGITS - 2
+
+MAX_ABS_OCCUPANCY = 100.0
+"""Largest augmentation occupancy of an atom, in electrons. Converged ones reach 3 in the CHGCARs of
+VASP at hand, the free atoms of GPAW's data sets 4; a network that diverges gives many orders more.
+"""
+
+ELECTRON_TOLERANCE = 1e-3
+"""Electrons by which the integral of an initial density may differ from NELECT."""
+
+
+class InitialDensityDocument(BaseModel):
+    """An initial density that was written: its file, its sources, and how VASP's echo shows it.
+
+    The density itself stays in its file: grids have no place in a job store. Documents of version
+    0.1 are read by the names that their keys had.
+    """
+
+    density_source: str = Field(
+        description="Source of the density: superposition, converged, file, learned, ..",
+        validation_alias=AliasChoices("density_source", "kind"),
+    )
+    augmentation_source: str | None = Field(
+        None,
+        description="Source of the augmentation occupancies: atomic, converged, file, learned, ..",
+        validation_alias=AliasChoices("augmentation_source", "occupancies"),
+    )
+    path: str | None = Field(None, description="The CHGCAR, absolute.")
+    comment: str | None = Field(
+        None,
+        description="Its first line: one word with a hash of the content, which VASP prints when "
+        "it has read the file.",
+    )
+    sha256: str | None = Field(None, description="SHA-256 of the file.")
+    grid: tuple[int, int, int] | None = Field(None, description="NGXF, NGYF, NGZF.")
+    n_electrons: float | None = Field(None, description="Integral of the density.")
+    model: str | None = Field(None, description="Name of the model (of both, if two).")
+    checkpoint: str | None = Field(None, description="SHA-256 of its checkpoint (of both, if two).")
+    paw: dict[str, str] | None = Field(
+        None, description="TITEL of the PAW data set of each element that the density is for."
+    )
+    preparation_time: float = Field(
+        0.0,
+        description="Wall time to make and write the initial density, s.",
+        validation_alias=AliasChoices("preparation_time", "seconds"),
+    )
+    loading_time: float | None = Field(
+        None,
+        description="Wall time to load libraries and the model, s; None without a model. It is due "
+        "once per process and no part of preparation_time.",
+    )
+    warnings: list[str] = Field(
+        default_factory=list,
+        description="What was adapted, such as the grid, or not checked.",
+        validation_alias=AliasChoices("warnings", "messages"),
+    )
+    failure: str | None = Field(
+        None, description="Why there is no initial density; None if there is one."
+    )
+
+    @classmethod
+    def of_failure(
+        cls, error: object, density_source: str, augmentation_source: str | None = None
+    ) -> Self:
+        """Document an initial density that could not be made.
+
+        Parameters
+        ----------
+        error
+            Why.
+        density_source, augmentation_source
+            The sources.
+
+        Returns
+        -------
+        InitialDensityDocument
+            With the failure in one line.
+        """
+        return cls(
+            density_source=density_source,
+            augmentation_source=augmentation_source,
+            failure=one_line(error),
+        )
+
+
+def write_initial_chgcar(
+    folder: Path, evaluated: Evaluated, inputs: RunInputs, label: str
+) -> InitialDensityDocument:
+    """Check a density against the inputs of a run, and write it as the CHGCAR of the run.
+
+    Parameters
+    ----------
+    folder
+        Folder of the run.
+    evaluated
+        Density on the fine grid of the run, with augmentation occupancies.
+    inputs
+        Inputs of the run.
+    label
+        Kind of initial density, for the first line of the file.
+
+    Returns
+    -------
+    InitialDensityDocument
+        The file; of the sources it knows only `label`.
+
+    Raises
+    ------
+    SourceError
+        VASP would drop the density, or it would spoil the run.
+    """
+    density = evaluated.density
+    _check(density, inputs)
+    density = replace(density, comment=comment_token(label, density))
+    path = folder.absolute() / "CHGCAR"
+    write_chgcar(path, density)
+    return InitialDensityDocument(
+        density_source=label,
+        path=str(path),
+        comment=density.comment,
+        sha256=file_sha256(path),
+        grid=density.shape,
+        n_electrons=density.n_electrons,
+        paw={symbol: inputs.datasets[symbol].titel for symbol in sorted(inputs.elements)},
+        warnings=list(evaluated.warnings),
+    )
+
+
+def comment_token(label: str, density: Density) -> str:
+    """First line of a CHGCAR: the kind of initial density and a hash of all that VASP reads.
+
+    VASP keeps 40 characters of the line and prints its first word.
+
+    Parameters
+    ----------
+    label
+        Kind of initial density.
+    density
+        What the file will hold.
+
+    Returns
+    -------
+    str
+        One word of at most 40 characters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mlcharge_flows.density.crystal import Crystal
+    >>> from mlcharge_flows.density.density import Density
+    >>> crystal = Crystal(np.eye(3) * 3.0, ("H",), np.zeros((1, 3)))
+    >>> token = comment_token("superposition", Density(crystal, np.full((2, 2, 2), 1 / 27)))
+    >>> token.rsplit("-", 1)[0], len(token)
+    ('mlcharge-superposition', 39)
+    """
+    word = "-".join(label.split())[:_LABEL_LENGTH]
+    return f"{COMMENT_PREFIX}{word}-{density.fingerprint[:_HASH_DIGITS]}"
+
+
+def is_initial_chgcar(path: Path) -> bool:
+    """Whether a file is a CHGCAR that this package has written, by its first line.
+
+    Parameters
+    ----------
+    path
+        Any path.
+
+    Returns
+    -------
+    bool
+        False, too, if there is no such file.
+    """
+    try:
+        with path.open(encoding="ascii", errors="replace") as file:
+            return file.readline(200).startswith((COMMENT_PREFIX, _OLD_COMMENT_PREFIX))
+    except FileNotFoundError:
+        return False
+
+
+def _check(density: Density, inputs: RunInputs) -> None:
+    """Refuse to write what VASP would drop, or what would spoil its run."""
+    occupancies = density.augmentation
+    if not all(np.isfinite(values).all() for values in (density.total, *(occupancies or ()))):
+        raise SourceError("the density holds values that are not finite")
+    if density.shape != inputs.grid:
+        raise SourceError(f"the density is on grid {density.shape}, VASP's is {inputs.grid}")
+    if abs(density.n_electrons - inputs.n_electrons) > ELECTRON_TOLERANCE:
+        raise SourceError(
+            f"the density holds {density.n_electrons:.4f} electrons, "
+            f"the run has {inputs.n_electrons:.4f}"
+        )
+    if occupancies is None:
+        raise SourceError("the density has no occupancies, VASP would drop it")
+    for ion, (values, channels) in enumerate(
+        zip(occupancies, inputs.channels, strict=True), start=1
+    ):
+        if defect := _defect(values, channels):
+            raise SourceError(
+                f"the occupancies of ion {ion} ({inputs.crystal.symbols[ion - 1]}) {defect}"
+            )
+
+
+def _defect(values: np.ndarray, channels: tuple[int, ...]) -> str | None:
+    """What no atom in a solid has; None if the occupancies may be those of an atom."""
+    if len(values) != n_occupancies(channels):
+        return f"are {len(values)}, its PAW data set has {n_occupancies(channels)}"
+    if not values.any():
+        return "are all zero"
+    if np.abs(values).max() > MAX_ABS_OCCUPANCY:
+        return f"reach {np.abs(values).max():.3g} electrons"
+    return None

@@ -1,0 +1,253 @@
+"""The initial density of a run: a density and augmentation occupancies, each of a source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import TYPE_CHECKING, ClassVar
+
+from monty.json import MSONable
+
+from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument, write_initial_chgcar
+from mlcharge_flows.sources.source import Evaluated, Source, SourceError, joined
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlcharge_flows.sources.run_inputs import RunInputs
+
+
+@dataclass(frozen=True)
+class Same(Source):
+    """The augmentation occupancies that come with the density."""
+
+    word: ClassVar[str] = "same"
+
+    def evaluate(self, inputs: RunInputs, given: Evaluated | None = None) -> Evaluated:
+        """Give the density back.
+
+        Parameters
+        ----------
+        inputs
+            Not used.
+        given
+            The density.
+
+        Returns
+        -------
+        Evaluated
+            The same.
+
+        Raises
+        ------
+        SourceError
+            There is no density.
+        """
+        if given is None:
+            raise SourceError("'same' is a source of augmentation occupancies, not of densities")
+        return given
+
+
+@dataclass(frozen=True)
+class InitialDensity(MSONable):
+    """A density of one source with the augmentation occupancies of the same or another one.
+
+    Parameters
+    ----------
+    density
+        Source of the density on the fine grid.
+    augmentation
+        Source of the augmentation occupancies. The source of the density, named again, is
+        :class:`Same`.
+
+    Examples
+    --------
+    >>> from mlcharge_flows.sources import Converged, Learned, Superposition
+    >>> str(InitialDensity(Learned())), str(InitialDensity(Learned(), Superposition()))
+    ('learned', 'learned/atomic')
+    >>> InitialDensity(Converged(), Converged()) == InitialDensity(Converged())
+    True
+    """
+
+    density: Source
+    augmentation: Source = Same()
+
+    def __post_init__(self) -> None:
+        if self.augmentation == self.density:
+            object.__setattr__(self, "augmentation", Same())
+
+    def __str__(self) -> str:
+        if isinstance(self.augmentation, Same):
+            return str(self.density)
+        return f"{self.density}/{self.augmentation_source}"
+
+    @property
+    def density_source(self) -> str:
+        """Kind of the source of the density, as documents name it."""
+        return self.density.word
+
+    @property
+    def augmentation_source(self) -> str:
+        """Source of the augmentation occupancies, as documents name it.
+
+        With :class:`Same`, the name of the density's source without its model, which has a field of
+        its own in documents.
+        """
+        if isinstance(self.augmentation, Same):
+            return self.density.augmentation_word.partition("@")[0]
+        return self.augmentation.augmentation_word
+
+    @property
+    def label(self) -> str:
+        """Word for the CHGCAR's first line: the kind of both sources, or ``mixed``."""
+        density, augmentation = self.density, self.augmentation
+        is_pure = isinstance(augmentation, Same) or density.word == augmentation.word
+        is_learned = density.uses_model and augmentation.uses_model
+        return density.word if is_pure or is_learned else "mixed"
+
+    @property
+    def uses_model(self) -> bool:
+        """Whether a trained model is behind a source."""
+        return self.density.uses_model or self.augmentation.uses_model
+
+    @property
+    def needs_reference_run(self) -> bool:
+        """Whether a finished run of the same inputs is needed."""
+        return self.density.needs_reference_run or self.augmentation.needs_reference_run
+
+    @property
+    def checkpoint(self) -> str | None:
+        """SHA-256 of the checkpoints of the models behind it, joined by a plus sign."""
+        return joined((self.density.checkpoint, self.augmentation.checkpoint))
+
+    @property
+    def model_name(self) -> str | None:
+        """Names of the models behind it, joined by a plus sign."""
+        return joined((self.density.model_name, self.augmentation.model_name))
+
+    def check(self) -> None:
+        """Load what the sources name, before anything runs.
+
+        Raises
+        ------
+        ModelError
+            A model cannot be loaded, or does not predict what is wanted of it.
+        """
+        self.density.check(augmentation=isinstance(self.augmentation, Same))
+        self.augmentation.check(augmentation=True)
+
+    def complete(self, inputs: RunInputs) -> RunInputs:
+        """Supply the PAW data sets of a model to a run whose POTCAR cannot be read here.
+
+        Parameters
+        ----------
+        inputs
+            Inputs of the run.
+
+        Returns
+        -------
+        RunInputs
+            The same inputs if their POTCAR can be read, or no source knows the data sets.
+
+        Raises
+        ------
+        SourceError
+            A model cannot be loaded.
+        PotcarError
+            There is a POTCAR, and it is broken.
+        """
+        for source in (self.density, self.augmentation):
+            if (known := source.known_datasets(inputs.elements)) is not None:
+                return inputs.with_datasets(known)
+        return inputs
+
+    def evaluate(self, inputs: RunInputs) -> Evaluated:
+        """Evaluate both sources and join what they give.
+
+        Parameters
+        ----------
+        inputs
+            Inputs of the run.
+
+        Returns
+        -------
+        Evaluated
+            Density on the fine grid of the run with one vector of augmentation occupancies per ion.
+
+        Raises
+        ------
+        SourceError
+            A source refuses the run, or there are no augmentation occupancies.
+        """
+        inputs = self.complete(inputs)
+        density = self.density.evaluate(inputs)
+        augmentation = self.augmentation.evaluate(inputs, density)
+        occupancies = augmentation.density.augmentation
+        if occupancies is None:
+            raise SourceError(
+                augmentation.augmentation_issue
+                or f"the density of {self} has no occupancies, VASP would drop it"
+            )
+        return replace(
+            density,
+            density=replace(density.density, augmentation=occupancies),
+            warnings=tuple(dict.fromkeys((*density.warnings, *augmentation.warnings))),
+            augmentation_issue=None,
+        )
+
+    def write(self, inputs: RunInputs, folder: Path) -> InitialDensityDocument:
+        """Write the CHGCAR of a run.
+
+        Parameters
+        ----------
+        inputs
+            Inputs of the run.
+        folder
+            Where to write.
+
+        Returns
+        -------
+        InitialDensityDocument
+            What was written.
+
+        Raises
+        ------
+        SourceError
+            A source refuses the run, or VASP could not use the density.
+        """
+        began = perf_counter()
+        self.density.load_model()
+        self.augmentation.load_model()
+        loaded = perf_counter()
+        inputs = self.complete(inputs)
+        evaluated = self.evaluate(inputs)
+        # A chain of sources is documented as the one that it took.
+        taken = replace(self, density=evaluated.source or self.density)
+        document = write_initial_chgcar(folder, evaluated, inputs, taken.label)
+        return document.model_copy(
+            update={
+                "density_source": taken.density_source,
+                "augmentation_source": taken.augmentation_source,
+                "model": taken.model_name,
+                "checkpoint": taken.checkpoint,
+                "preparation_time": perf_counter() - loaded,
+                "loading_time": loaded - began if self.uses_model else None,
+            }
+        )
+
+    def failed(self, error: object) -> InitialDensityDocument:
+        """Document an initial density that could not be made.
+
+        Parameters
+        ----------
+        error
+            Why.
+
+        Returns
+        -------
+        InitialDensityDocument
+            With the failure in one line.
+        """
+        return InitialDensityDocument.of_failure(
+            error, self.density_source, self.augmentation_source
+        )

@@ -1,0 +1,351 @@
+"""The inputs of a VASP run as VASP will see them: INCAR, crystal, fine grid and PAW data sets."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from atomate2 import SETTINGS
+from atomate2.utils.path import strip_hostname
+from pymatgen.core import Lattice, Structure
+from pymatgen.io.vasp import PotcarSingle
+from pymatgen.io.vasp.sets import VaspInputSet
+
+from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.paw_dataset import PawDataset, n_electrons
+from mlcharge_flows.settings import Settings, SetupError
+from mlcharge_flows.vasp.fine_grid import fft_grids
+from mlcharge_flows.vasp.potcar import PotcarError, read_potcar
+
+if TYPE_CHECKING:
+    from pymatgen.io.vasp import VaspInput
+
+PotcarReader = Callable[[], Iterable[PawDataset]]
+"""Reads the POTCAR of a run, when it is asked for the first time."""
+
+
+def _no_potcar() -> Iterable[PawDataset]:
+    raise FileNotFoundError("no POTCAR was given")
+
+
+@dataclass(frozen=True, eq=False)
+class RunInputs:
+    """Structure and INCAR of a run, and what follows from them and from its POTCAR.
+
+    An initial density is made for these inputs, never for the structure that the caller holds:
+    input sets sort, reduce and standardize structures, and atomate2's settings can change the
+    INCAR. The POTCAR is read only when something needs it.
+
+    Parameters
+    ----------
+    structure
+        Structure with its sites in the order of the POSCAR.
+    incar
+        Final INCAR tags.
+    read_potcar
+        Reads the PAW data sets of the run.
+    reference_run
+        Folder of a finished run of the same inputs; None if there is none.
+    supplied_datasets
+        PAW data set of each element, used where the POTCAR of the run cannot be read.
+
+    Examples
+    --------
+    >>> from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
+    >>> salt = Structure.from_spacegroup(
+    ...     "Fm-3m", Lattice.cubic(4.21), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    ... )
+    >>> cell = salt.get_primitive_structure()
+    >>> inputs = RunInputs.from_generator(cell, ComparisonSetGenerator())
+    >>> inputs.crystal.symbols, inputs.grid
+    (('Mg', 'O'), (28, 28, 28))
+    """
+
+    structure: Structure
+    incar: Mapping[str, Any]
+    read_potcar: PotcarReader = _no_potcar
+    reference_run: Path | None = None
+    supplied_datasets: Mapping[str, PawDataset] | None = None
+
+    @classmethod
+    def from_generator(
+        cls,
+        structure: Structure,
+        generator: VaspInputSet,
+        reference_run: str | Path | None = None,
+    ) -> Self:
+        """Make the inputs as an input set generator will make them for the run.
+
+        Parameters
+        ----------
+        structure
+            Structure as it is given to the Maker of the run.
+        generator
+            Input set generator of that Maker; it is not changed.
+        reference_run
+            Folder of a finished run, possibly with a host name before it.
+
+        Returns
+        -------
+        RunInputs
+            Without a POTCAR library, everything but the PAW data sets is known.
+        """
+        generator = deepcopy(generator)
+        made = _input_set(structure, generator)
+
+        def read() -> Iterable[PawDataset]:
+            if type(generator).potcar is VaspInputSet.potcar:
+                return _of_library(made["POTCAR.spec"].split(), generator.user_potcar_functional)
+            with Settings().activated():  # the generator composes its POTCAR in a way of its own
+                return _of_text(str(generator.get_input_set(structure)["POTCAR"]))
+
+        return cls._of_input_set(made, read, reference_run)
+
+    @classmethod
+    def from_input_set(cls, made: VaspInput, reference_run: str | Path | None = None) -> Self:
+        """Take the inputs that a run has made for itself.
+
+        Parameters
+        ----------
+        made
+            Inputs with a POTCAR.
+        reference_run
+            Folder of a finished run, possibly with a host name before it.
+
+        Returns
+        -------
+        RunInputs
+            Of the run.
+        """
+
+        def read() -> Iterable[PawDataset]:
+            return [dataset for text in made["POTCAR"] for dataset in _of_text(str(text))]
+
+        return cls._of_input_set(made, read, reference_run)
+
+    @classmethod
+    def from_files(
+        cls, structure: Structure, incar: Mapping[str, Any], potcar: Path | None = None
+    ) -> Self:
+        """Describe a run that is made elsewhere.
+
+        Parameters
+        ----------
+        structure
+            Structure with its sites in the order of the POSCAR.
+        incar
+            Tags of its INCAR that concern grid and charge.
+        potcar
+            Its POTCAR, if it is at hand.
+
+        Returns
+        -------
+        RunInputs
+            Of the run.
+        """
+        reader = _no_potcar if potcar is None else lambda: read_potcar(potcar)
+        return cls(structure, dict(incar), reader)
+
+    @classmethod
+    def _of_input_set(
+        cls, made: VaspInput, read: PotcarReader, reference_run: str | Path | None
+    ) -> Self:
+        incar = {**made["INCAR"], **SETTINGS.VASP_INCAR_UPDATES}
+        folder = None
+        if reference_run is not None:
+            folder = Path(strip_hostname(reference_run)).absolute()
+        return cls(made["POSCAR"].structure, incar, read, folder)
+
+    def with_datasets(self, datasets: Mapping[str, PawDataset]) -> Self:
+        """Copy the inputs, with PAW data sets for a run whose POTCAR cannot be read here.
+
+        Parameters
+        ----------
+        datasets
+            PAW data set of each element.
+
+        Returns
+        -------
+        RunInputs
+            The same inputs where the POTCAR can be read, or data sets were supplied before.
+
+        Raises
+        ------
+        PotcarError
+            There is a POTCAR, and it is broken.
+        """
+        if self.has_potcar or self.supplied_datasets is not None:
+            return self
+        return replace(self, supplied_datasets=dict(datasets))
+
+    @cached_property
+    def crystal(self) -> Crystal:
+        """Lattice and ions in the order of the POSCAR."""
+        return Crystal.from_structure(self.structure)
+
+    @cached_property
+    def elements(self) -> frozenset[str]:
+        """Symbols of the elements."""
+        return frozenset(self.crystal.symbols)
+
+    @cached_property
+    def has_potcar(self) -> bool:
+        """Whether the POTCAR of the run can be read here.
+
+        Raises
+        ------
+        PotcarError
+            There is a POTCAR, and it is broken.
+        """
+        try:
+            return bool(self._potcar)
+        except PotcarError:
+            raise
+        except (SetupError, OSError, KeyError, ValueError):
+            return False
+
+    @cached_property
+    def _potcar(self) -> dict[str, PawDataset]:
+        """PAW data set of each element, of the POTCAR."""
+        datasets: dict[str, PawDataset] = {}
+        for dataset in self.read_potcar():
+            known = datasets.setdefault(dataset.symbol, dataset)
+            if known.titel != dataset.titel:
+                raise PotcarError(
+                    f"the POTCAR has two PAW data sets of {dataset.symbol} ({known.titel} and "
+                    f"{dataset.titel}): use one for all ions of an element"
+                )
+        return datasets
+
+    @cached_property
+    def datasets(self) -> Mapping[str, PawDataset]:
+        """PAW data set of each element: of the POTCAR, else those supplied.
+
+        Raises
+        ------
+        SetupError, OSError, KeyError, ValueError
+            The POTCAR cannot be read, and no data sets were supplied.
+        """
+        return self._potcar if self.supplied_datasets is None else self.supplied_datasets
+
+    @cached_property
+    def channels(self) -> list[tuple[int, ...]]:
+        """Projector channels of each ion."""
+        return [self.datasets[symbol].channels for symbol in self.crystal.symbols]
+
+    @cached_property
+    def n_electrons(self) -> float:
+        """NELECT: of the INCAR, else the sum of ZVAL over the ions."""
+        if "NELECT" in self.incar:
+            return float(self.incar["NELECT"])
+        return n_electrons(self.datasets[symbol] for symbol in self.crystal.symbols)
+
+    @cached_property
+    def encut(self) -> float | None:
+        """ENCUT in eV: of the INCAR, else the largest ENMAX of the POTCAR; None if not known.
+
+        References
+        ----------
+        https://www.vasp.at/wiki/index.php/ENCUT
+        """
+        if "ENCUT" in self.incar:
+            return float(self.incar["ENCUT"])
+        known = self.datasets.values() if self.has_potcar else ()
+        return max((d.enmax for d in known if d.enmax is not None), default=None)
+
+    @cached_property
+    def grid(self) -> tuple[int, int, int]:
+        """Fine grid (NGXF, NGYF, NGZF).
+
+        Raises
+        ------
+        ValueError
+            The INCAR does not determine the grid.
+        """
+        tags = dict(self.incar)
+        if "ENCUT" not in tags and self.encut is not None:
+            tags["ENCUT"] = self.encut
+        return fft_grids(self.crystal.lattice, tags).fine
+
+    @property
+    def grid_tags(self) -> dict[str, int]:
+        """Fine grid as INCAR tags."""
+        return dict(zip(("NGXF", "NGYF", "NGZF"), self.grid, strict=True))
+
+
+def _input_set(structure: Structure, generator: VaspInputSet) -> VaspInput:
+    """Inputs without POTCARs, which only the NELECT of a charged cell needs."""
+    try:
+        with Settings().activated():
+            return generator.get_input_set(structure, potcar_spec=True)
+    except SetupError:
+        return generator.get_input_set(structure, potcar_spec=True)
+
+
+def elements_without_potcar(elements: Iterable[str], generator: VaspInputSet) -> set[str]:
+    """Find the elements for which an input set names no data set, or the library has none.
+
+    Parameters
+    ----------
+    elements
+        Symbols.
+    generator
+        Input set generator, which chooses the data sets; it is not changed.
+
+    Returns
+    -------
+    set of str
+        Symbols of the elements that cannot be run.
+    """
+    return {element for element in set(elements) if not _has_potcar(element, deepcopy(generator))}
+
+
+def _has_potcar(element: str, generator: VaspInputSet) -> bool:
+    atom = Structure(Lattice.cubic(5.0), [element], [[0, 0, 0]])
+    try:
+        with warnings.catch_warnings():
+            # pymatgen knows the checksums of VASP's own data sets only.
+            warnings.simplefilter("ignore")
+            (name,) = generator.get_input_set(atom, potcar_spec=True)["POTCAR.spec"].split()
+            PotcarSingle.from_symbol_and_functional(name, generator.user_potcar_functional)
+    except (KeyError, OSError, ValueError):
+        return False
+    return True
+
+
+class _Located(PotcarSingle):
+    """A data set that pymatgen finds as it does for the run, without comparing it with VASP's.
+
+    The comparison loads a table of all data sets of VASP, which takes a second.
+    """
+
+    @classmethod
+    def from_file(cls, filename: Any) -> Any:
+        """Give the path of the data set."""
+        return Path(filename)
+
+
+def _of_library(names: Iterable[str], functional: Any) -> list[PawDataset]:
+    with Settings().activated():
+        paths: list[Any] = [_Located.from_symbol_and_functional(name, functional) for name in names]
+    return [_of_file(path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths]
+
+
+@lru_cache(maxsize=256)
+def _of_file(path: Path, mtime: int, size: int) -> PawDataset:
+    (dataset,) = read_potcar(path)
+    return dataset
+
+
+@lru_cache(maxsize=64)
+def _of_text(text: str) -> tuple[PawDataset, ...]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "POTCAR"
+        path.write_text(text)
+        return read_potcar(path)
