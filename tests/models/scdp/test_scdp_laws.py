@@ -1,4 +1,4 @@
-"""What every prediction for a molecule obeys, whatever the weights."""
+"""Laws that every prediction for a molecule obeys, whatever the weights."""
 
 from dataclasses import replace
 
@@ -10,7 +10,6 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 from scdp_models import ATOMS, SIDE, boxed, model, network, placed  # noqa: E402
 
 from mlcharge_flows.density.augmentation import rotate  # noqa: E402
-from mlcharge_flows.density.crystal import Crystal  # noqa: E402
 from mlcharge_flows.density.superposition import superpose  # noqa: E402
 from mlcharge_flows.models.checkpoint import (  # noqa: E402
     Checkpoint,
@@ -20,8 +19,18 @@ from mlcharge_flows.models.checkpoint import (  # noqa: E402
 from mlcharge_flows.models.registry import Registry  # noqa: E402
 from mlcharge_flows.models.scdp import load  # noqa: E402
 from mlcharge_flows.models.scdp.molecule import NotAMoleculeError  # noqa: E402
+from mlcharge_flows.testing.laws import (  # noqa: E402
+    assert_integrates_to,
+    assert_permutation_equivariant,
+    assert_rotation_equivariant,
+    assert_same_density,
+    assert_translation_equivariant,
+)
+from mlcharge_flows.testing.tolerances import Tolerance  # noqa: E402
 
 SHAPE = (20, 20, 20)
+DOUBLE = Tolerance(relative=1e-9, absolute=1e-9)
+EXACT = Tolerance(relative=0.0, absolute=0.0)
 OPTIONS = [
     {},
     {"virtual": "bonds"},
@@ -33,8 +42,13 @@ pytestmark = pytest.mark.usefixtures("double")
 
 
 @pytest.fixture(params=OPTIONS, ids=["plain", "virtual", "scaled"])
-def predict(request, double):
-    return model(**request.param).predict
+def made(request, double):
+    return model(**request.param)
+
+
+@pytest.fixture
+def predict(made):
+    return made.predict
 
 
 def orthogonal(seed, sign):
@@ -50,14 +64,8 @@ def turned(records, rotation):
     )
 
 
-def same(found, expected, tolerance=1e-9):
-    np.testing.assert_allclose(found.total, expected.total, atol=tolerance)
-    same_records(found.augmentation, expected.augmentation, tolerance)
-
-
-def same_records(found, expected, tolerance=1e-9):
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, atol=tolerance)
+def same(found, expected, tolerance=DOUBLE):
+    assert_same_density(found, expected, tolerance)
 
 
 def test_the_network_matters(predict):
@@ -69,27 +77,23 @@ def test_the_network_matters(predict):
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_turning_molecule_and_box_turns_the_occupancies_alone(predict, sign):
-    rotation = orthogonal(4, sign)
-    molecule = boxed(placed())
-    expected = predict(molecule, SHAPE)
-    found = predict(replace(molecule, lattice=molecule.lattice @ rotation.T), SHAPE)
-    same(found, replace(expected, augmentation=turned(expected.augmentation, rotation)))
+def test_rotating_molecule_and_box_rotates_the_occupancies_alone(made, sign):
+    assert_rotation_equivariant(made, boxed(placed()), SHAPE, orthogonal(4, sign), tolerance=DOUBLE)
 
 
 def sizes(predict, molecule):
     """Norm over the components of a degree, of every orbital: what no rotation changes."""
-    made = predict.__self__.network
+    network = predict.__self__.network
     with torch.inference_mode():
-        coefficients = made(made.graph(molecule))[0].coefficients.numpy()
+        coefficients = network(network.graph(molecule))[0].coefficients.numpy()
     degrees = range(round(coefficients.shape[1] ** 0.5))
     shells = [coefficients[:, l**2 : (l + 1) ** 2] for l in degrees]
     return np.stack([np.linalg.norm(shell, axis=1) for shell in shells])
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_turning_the_molecule_in_its_box_turns_its_orbitals(predict, sign):
-    """The box is not seen: only the grid knows it."""
+def test_rotating_the_molecule_in_its_box_rotates_its_orbitals(predict, sign):
+    """The network does not depend on the box, only the grid does."""
     rotation = orthogonal(5, sign)
     expected = sizes(predict, boxed(placed()))
     assert expected.max() > 1e-2
@@ -106,16 +110,12 @@ def test_a_quarter_turn_in_a_cubic_box_turns_the_grid(predict):
     same(found, replace(expected, total=back, augmentation=turned(expected.augmentation, quarter)))
 
 
-def test_translation_by_grid_points_rolls_the_grid(predict):
-    molecule = boxed(placed())
-    moved = replace(molecule, positions=molecule.positions + np.array([7, -2, 13]) / 20)
-    expected = predict(molecule, SHAPE)
-    rolled = np.roll(expected.total, (7, -2, 13), axis=(0, 1, 2))
-    same(predict(moved, SHAPE), replace(expected, total=rolled))
+def test_translation_by_grid_points_rolls_the_grid(made):
+    assert_translation_equivariant(made, boxed(placed()), SHAPE, (7, -2, 13), tolerance=DOUBLE)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_walls_and_wrapping_do_not_matter(predict, seed):
+def test_periodic_boundaries_do_not_matter(predict, seed):
     random = np.random.default_rng(seed)
     corner = boxed(placed(), center=(0.02, 0.98, 0.5))
     expected = predict(corner, SHAPE)
@@ -127,29 +127,42 @@ def test_walls_and_wrapping_do_not_matter(predict, seed):
 def test_the_size_of_the_box_does_not_matter(predict):
     expected = sizes(predict, boxed(placed()))
     np.testing.assert_allclose(sizes(predict, boxed(placed(), side=11.0)), expected, atol=1e-9)
-    # Only within the cell: no copy is near enough to be heard, although the cutoff reaches it.
+    # The cutoff reaches the periodic images, which have no edges.
     assert network().config.cutoff > SIDE / 2
 
 
-def test_permutation_of_ions_permutes_records_only(predict):
-    order = [2, 0, 3, 1]
-    ions = boxed(placed())
-    permuted = Crystal(ions.lattice, tuple(ions.symbols[i] for i in order), ions.positions[order])
-    expected = predict(ions, SHAPE)
-    records = tuple(expected.augmentation[i] for i in order)
-    same(predict(permuted, SHAPE), replace(expected, augmentation=records))
+def test_permutation_of_ions_permutes_the_occupancies_alone(made):
+    assert_permutation_equivariant(made, boxed(placed()), SHAPE, [2, 0, 3, 1], tolerance=DOUBLE)
 
 
 def test_electrons_are_exact(predict):
     for shape in (SHAPE, (12, 15, 11)):
-        assert predict(boxed(placed()), shape).n_electrons == pytest.approx(14.0, abs=1e-9)
+        assert_integrates_to(predict(boxed(placed()), shape), 14.0)
+
+
+def test_monopoles_cancel_within_the_molecule(made):
+    """G = 0 is left out of the sum over G vectors, so the integral on the grid cannot show it."""
+    network = made.network
+    graph = network.graph(boxed(placed()))
+    with torch.inference_mode():
+        neutral = monopoles(network, graph)
+        assert neutral.sum().abs() < 1e-12 * neutral.abs().sum()
+        network._neutral = lambda coefficients, *_: coefficients
+        assert monopoles(network, graph).sum().abs() > 1e-2, "the correction matters"
+
+
+def monopoles(network, graph):
+    """Integral over all space of each orbital of degree zero, electrons."""
+    coefficients, scales = network.coefficients(graph)
+    charges = network.basis.of(graph.species).charges(None if scales is None else scales[:, 0])
+    return coefficients[:, 0] * charges
 
 
 def test_an_untrained_network_gives_the_superposition():
     made = model(scaling=True, virtual="bonds")
     torch.nn.init.zeros_(made.network.readout)
     molecule = boxed(placed())
-    same(made.predict(molecule, SHAPE), superpose(molecule, ATOMS, SHAPE), tolerance=1e-12)
+    same(made.predict(molecule, SHAPE), superpose(molecule, ATOMS, SHAPE), Tolerance(0.0, 1e-12))
 
 
 def test_a_crystal_and_a_crowded_box_are_refused():
@@ -174,5 +187,5 @@ def test_a_checkpoint_needs_no_library_of_basis_sets(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "basis_set_exchange", None)
     molecule = boxed(placed())
     expected = made.predict(molecule, SHAPE)
-    same(load(read_checkpoint(path)).predict(molecule, SHAPE), expected, tolerance=0)
-    same(Registry(tmp_path).load("random").model.predict(molecule, SHAPE), expected, tolerance=0)
+    same(load(read_checkpoint(path)).predict(molecule, SHAPE), expected, EXACT)
+    same(Registry(tmp_path).load("random").model.predict(molecule, SHAPE), expected, EXACT)
