@@ -62,19 +62,16 @@ def inspect(
 
 def _run_inputs(poscar: Path | None, incar: Path | None, potcar: Path | None) -> dict[str, Any]:
     """Read what the acceptance needs to know of the run from the files that were given."""
-    from pymatgen.io.vasp import Poscar
-
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.vasp.fine_grid import fft_grids
     from mlcharge_flows.vasp.incar import read_incar
+    from mlcharge_flows.vasp.poscar import read_poscar
     from mlcharge_flows.vasp.potcar import read_potcar
 
     known: dict[str, Any] = {}
     if poscar is None:
         return known
-    # pymatgen would take the elements from a POTCAR that lies beside.
-    structure = _read(poscar, lambda path: Poscar.from_file(path, check_for_potcar=False).structure)
-    crystal = Crystal.from_structure(structure)
+    crystal = Crystal.from_structure(_read(poscar, read_poscar).structure)
     known["crystal"] = crystal
     tags: dict[str, Any] = _read(incar, read_incar) if incar else {}
     if incar:

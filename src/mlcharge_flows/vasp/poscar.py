@@ -16,10 +16,10 @@ import re
 import warnings
 from dataclasses import dataclass
 from math import isfinite
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from monty.io import zopen
 from pymatgen.core.periodic_table import Element
 from pymatgen.io.vasp.inputs import Poscar
 
@@ -28,6 +28,7 @@ from mlcharge_flows.io import decode_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from pymatgen.core.structure import Structure
 
@@ -75,7 +76,7 @@ def read_poscar(path: str | Path) -> PoscarFile:
     Parameters
     ----------
     path
-        The file, UTF-8 or Latin-1.
+        The file, plain or compressed, in UTF-8 or Latin-1.
 
     Returns
     -------
@@ -89,7 +90,9 @@ def read_poscar(path: str | Path) -> PoscarFile:
     OSError
         The file cannot be read.
     """
-    return parse_poscar(decode_text(Path(path).read_bytes()))
+    with zopen(path, mode="rb") as file:
+        content = file.read()
+    return parse_poscar(decode_text(bytes(content)))
 
 
 def parse_poscar(text: str) -> PoscarFile:
