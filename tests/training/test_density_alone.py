@@ -95,11 +95,12 @@ def representable(sample, model):
 
 @ARCHITECTURE
 def test_a_representable_density_is_learned(dataset, tmp_path, model):
-    options = {"epochs": 30, "validate_every": 30, "learning_rate": 2e-2, "ema_decay": 0.5}
-    settings = config(dataset, model, **options)
+    options = {"epochs": 20, "validate_every": 20, "learning_rate": 5e-2, "ema_decay": 0.5}
+    settings = config(dataset, model, batch_size=1, **{**options, "probes": 100})
     task, samples, _ = prepared_task(dataset, settings)
-    samples = task.initialize([representable(samples[0], model)])
-    progress = train(task, (samples, samples), settings, tmp_path / "state.pt")
+    validation = [representable(samples[0], model)]
+    training = task.initialize(3 * validation)
+    progress = train(task, (training, validation), settings, tmp_path / "state.pt")
     terms = [row["grid"] for row in progress.rows]
     assert np.mean(terms[-5:]) < 0.8 * np.mean(terms[:2])
     assert progress.best == progress.rows[-1]["density_left"] < 0.9 * np.mean(terms[:2])

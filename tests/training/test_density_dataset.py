@@ -92,7 +92,7 @@ def test_a_file_of_an_earlier_release_is_read():
         assert file.attrs["version"] == 1
     for sample in dataset:
         assert sample.density().n_electrons == pytest.approx(sample.n_electrons, abs=1e-9)
-        assert 1 < sample.baseline_nmae < 30
+        assert 0 < sample.baseline_nmae < 100
 
 
 def test_merging_does_not_depend_on_the_order(tmp_path):

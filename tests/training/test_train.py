@@ -25,7 +25,7 @@ from mlcharge_flows.training import loop  # noqa: E402
 from mlcharge_flows.training.checkpoint import load_initial_weights  # noqa: E402
 from mlcharge_flows.training.config import TrainingConfig, read_config  # noqa: E402
 from mlcharge_flows.training.dataset import write_dataset  # noqa: E402
-from mlcharge_flows.training.loop import train  # noqa: E402
+from mlcharge_flows.training.loop import train, validate  # noqa: E402
 from mlcharge_flows.training.orbital import SHELL_BOUNDS, OrbitalTask, thinned  # noqa: E402
 
 SMALL = {
@@ -103,26 +103,36 @@ def taught(task, sample):
 def test_a_representable_density_is_learned(dataset, tmp_path, option, optimizer):
     settings = config(
         dataset,
-        epochs=60,
+        epochs=30,
+        validate_every=15,
+        batch_size=1,
         learning_rate=1e-2,
         ema_decay=0.9,
-        model={**SMALL, **option},
+        model={**SMALL, "g_max": 8.0, **option},
         optimizer=optimizer,
     )
     task, samples, _ = prepared_task(dataset, settings)
     validation = [taught(task, samples[0])]
-    training = task.initialize(validation)
-    progress = train(task, (training, validation), settings, tmp_path / "state.pt")
-    first, last = progress.rows[0], progress.rows[-1]
-    assert last["density_left"] < 0.3 * first["density_left"]
-    assert last["occupancies_left"] < 0.3 * first["occupancies_left"]
+    training = task.initialize(3 * validation)
+    before = validate(task, task.network, validation)
+    after = train(task, (training, validation), settings, tmp_path / "state.pt").rows[-1]
+    assert after["density_left"] < 0.3 * before["density_left"]
+    assert after["occupancies_left"] < 0.3 * before["occupancies_left"]
 
 
 def test_form_factors_are_fitted_to_the_residual_of_the_network(dataset):
-    """The fit reduces the residual, and a second fit changes nothing."""
+    """The fit recovers form factors that the densities were made with; a second fit adds none."""
     model = {**SMALL, "g_max": 20.0, "form_factors": True}
     task, samples, _ = prepared_task(dataset, config(dataset, model=model))
-    torch.nn.init.normal_(task.network.readout, std=0.01, generator=torch.manual_seed(1))
+    network = task.network
+    torch.nn.init.normal_(network.readout, std=0.01, generator=torch.manual_seed(1))
+    torch.nn.init.normal_(network.form_factors.values, std=0.1, generator=torch.manual_seed(2))
+    with torch.no_grad():
+        samples = [
+            replace(s, target=network.density(network(s.graph)[0], s.g_vectors, s.phases))
+            for s in samples
+        ]
+    network.form_factors.values.zero_()
 
     @torch.no_grad()
     def residual():
@@ -133,10 +143,10 @@ def test_form_factors_are_fitted_to_the_residual_of_the_network(dataset):
     before = residual()
     task.fit_closed_form(samples)
     after, values = residual(), task.network.form_factors.values.clone()
-    assert after < 0.99 * before
+    assert after < 1e-3 * before
     task.fit_closed_form(samples)
     assert (task.network.form_factors.values - values).abs().max() < 0.02 * values.abs().max()
-    assert residual() == pytest.approx(after, rel=1e-3)
+    assert residual() < 1e-3 * before
 
 
 def test_the_grid_term_of_the_loss_equals_the_error_on_the_grid(dataset):
@@ -303,8 +313,12 @@ def test_the_command_writes_a_checkpoint_that_predicts(dataset, yaml_file, tmp_p
     with table.open() as file:
         (row,) = csv.DictReader(file)
     assert row["symbols"] == "Na Cl"
-    for name in ("density_removed", "occupancies_removed"):
-        assert float(row[name]) == pytest.approx(card.errors[name], rel=1e-2, abs=5e-3)
+    assert float(row["density_removed"]) == pytest.approx(card.errors["density_removed"], abs=2e-3)
+    # Errors of a training are regularized by a thousandth of the converged occupancies.
+    baseline = np.abs(np.concatenate(sample.difference().augmentation)).sum()
+    regularized = baseline + 1e-3 * np.abs(np.concatenate(sample.density().augmentation)).sum()
+    left = (1 - float(row["occupancies_removed"])) * baseline / regularized
+    assert 1 - left == pytest.approx(card.errors["occupancies_removed"], abs=2e-3)
 
     # The same command has nothing left to do; other settings need another folder.
     assert run("train", yaml_file()).exit_code == 0

@@ -113,7 +113,8 @@ class Convolution(nn.Module):
         # Channels that the residual connection cannot reach are not mixed with anything.
         weight = torch.where(self.sc.output_mask > 0, angle.sin(), 1.0)
         residual: torch.Tensor = angle.cos() * self.sc(receiver_features)
-        return residual + weight * self.lin2(messages)
+        update: torch.Tensor = self.lin2(messages)
+        return residual + weight * update
 
 
 @dataclass(frozen=True)

@@ -195,13 +195,11 @@ def _read(path: Path) -> object:
 def _network_tensors(path: Path, content: object) -> dict[str, torch.Tensor]:
     """Tensors of the network, by their names in the released form."""
     if isinstance(content, dict):
-        for form in ("model", "state_dict"):
-            if isinstance(content.get(form), dict):
-                content = content[form]
-                break
+        forms = (content.get(name) for name in ("model", "state_dict"))
+        named = next((form for form in forms if isinstance(form, dict)), content)
         tensors = {
             str(name).removeprefix("network."): value
-            for name, value in content.items()
+            for name, value in named.items()
             if isinstance(value, torch.Tensor)
         }
         own = {name: value for name, value in tensors.items() if name.startswith(_PARTS)}
