@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from mlcharge_flows.scf.count import count_run
+from mlcharge_flows.vasp.outcar import read_outcar
 
 CASES = Path(os.environ.get("MLCHARGE_CASES") or Path(__file__).parents[3] / "shared" / "cases")
 COMMENT = "mlcharge learned 0123456789abcdef"
@@ -76,6 +77,18 @@ def test_what_is_right(case):
     if reason := right.get("exclusion_reason"):
         right["exclusion_reason"] = reason.format(folder=folder)
     assert {key: getattr(run, key) for key in right} == right
+
+
+@pytest.mark.parametrize(
+    "words", ["EDIFF was not reached (unconverged)", "because EDIFF is reached"]
+)
+def test_outcar_alone_shows_that_nelm_was_used_up(tmp_path, words):
+    """Data sets are packed from OUTCAR and CHGCAR."""
+    text = (CASES / "O02b_dataset" / "OUTCAR").read_text()
+    path = tmp_path / "OUTCAR"
+    path.write_text(text.replace("EDIFF was not reached (unconverged)", words))
+    outcar = read_outcar(path)
+    assert (len(outcar.energies), outcar.nelm, outcar.converged) == (8, 8, False)
 
 
 def test_one_word_of_several_identifies_no_chgcar(tmp_path):
