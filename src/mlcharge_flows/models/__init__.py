@@ -1,1 +1,1 @@
-"""Models that predict complete starts: cards, checkpoints, and one folder per architecture."""
+"""Models of the converged density: cards, checkpoints, and one folder per architecture."""

@@ -1,4 +1,4 @@
-"""Small orbital models with random weights, and the crystals on which their laws are seen."""
+"""Small orbital models with random weights, and crystals to test their laws on."""
 
 from contextlib import contextmanager
 from datetime import date
@@ -24,7 +24,7 @@ TRICLINIC = np.array([[3.1, 0.2, -0.1], [0.4, 3.6, 0.3], [-0.5, 0.1, 4.0]])
 def atom(symbol):
     zval, width = {"Mg": (2.0, 0.6), "O": (6.0, 0.4)}[symbol]
     q = np.arange(400) * Q_STEP
-    record = np.linspace(0.1, 0.5, n_occupancies(CHANNELS[symbol]))
+    occupancies = np.linspace(0.1, 0.5, n_occupancies(CHANNELS[symbol]))
     form_factor = zval * np.exp(-((q * width) ** 2) / 2)
     return PawDataset(
         symbol,
@@ -33,7 +33,7 @@ def atom(symbol):
         tuple(CHANNELS[symbol]),
         q_step=Q_STEP,
         form_factor=form_factor,
-        atomic_occupancies=record,
+        atomic_occupancies=occupancies,
     )
 
 
@@ -71,7 +71,7 @@ def network(**options):
     for index in range(len(CHANNELS)):
         torch.nn.init.normal_(getattr(made.augmentation, f"response_{index}")[:-1])
         getattr(made.augmentation, f"largest_{index}").fill_(1e4)
-    for module in made.modules():  # later rounds are silent before any training
+    for module in made.modules():  # later interactions are zero before training
         if isinstance(module, Interaction):
             for part in (module.update, module.scalar[-1]):
                 torch.nn.init.normal_(part.weight, std=0.2)

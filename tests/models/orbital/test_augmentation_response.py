@@ -1,4 +1,4 @@
-"""What the occupancies take from the density around an ion."""
+"""Linear response of the augmentation occupancies to the density around an ion."""
 
 import pytest
 
@@ -21,14 +21,14 @@ def projections():
 
 
 def test_nothing_changes_before_any_fit():
-    records = response()(projections(), torch.zeros(N_IONS, dtype=torch.long))
-    assert {len(record) for record in records} == {n_occupancies(CHANNELS["O"])}
-    assert not any(record.any() for record in records)
+    changes = response()(projections(), torch.zeros(N_IONS, dtype=torch.long))
+    assert {len(occupancies) for occupancies in changes} == {n_occupancies(CHANNELS["O"])}
+    assert not any(occupancies.any() for occupancies in changes)
 
 
 @pytest.mark.parametrize("species", [0, 1])
-def test_a_linear_response_is_found(species):
-    """Records that follow from the density linearly are learned from examples alone."""
+def test_a_linear_response_is_recovered(species):
+    """Occupancies that follow from the density linearly are fitted exactly."""
     teacher, pupil = response(), response()
     torch.nn.init.normal_(getattr(teacher, f"response_{species}")[:-1])
     of = torch.full((N_IONS,), species)
@@ -43,14 +43,14 @@ def test_degrees_beyond_the_orbitals_stay():
     pupil = response()
     changes = torch.ones(N_IONS, n_occupancies(CHANNELS["Ce"]))
     pupil.fit(1, projections(), changes)
-    (record, *_) = pupil(projections(), torch.ones(N_IONS, dtype=torch.long))
+    (occupancies, *_) = pupil(projections(), torch.ones(N_IONS, dtype=torch.long))
     beyond = pupil.block_1 == len(pupil.response_1) - 1
     assert beyond.any()
-    assert not record[beyond].any()
-    assert record[~beyond].any()
+    assert not occupancies[beyond].any()
+    assert occupancies[~beyond].any()
 
 
-def test_ions_without_change_around_them_teach_nothing():
+def test_ions_without_a_change_of_the_density_leave_the_response():
     pupil = response()
     pupil.fit(0, torch.zeros_like(projections()), torch.ones(N_IONS, n_occupancies(CHANNELS["O"])))
     assert not pupil.response_0.any()
@@ -58,7 +58,7 @@ def test_ions_without_change_around_them_teach_nothing():
 
 @pytest.mark.parametrize("species", [0, 1])
 def test_the_mean_of_an_element_is_spherical(species):
-    """Only what does not turn with the crystal has a mean over its orientations."""
+    """Only invariants have a mean over all orientations."""
     pupil, channels = response(), list(CHANNELS.values())[species]
     changes = torch.randn(N_IONS, n_occupancies(channels)) + 2
     pupil.fit(species, projections(), changes)

@@ -32,8 +32,8 @@ def orbitals(basis, degree, scales=1.0):
 @pytest.mark.parametrize("degree", range(LMAX + 1))
 def test_transforms_agree_with_bessel_integrals(basis, degree):
     q = np.array([0.05, 0.7, 2.0, 5.0])
-    waves = spherical_jn(degree, q[:, None] * R)
-    expected = 4 * pi * np.trapezoid(orbitals(basis, degree)[:, None] * waves * R**2, R)
+    bessel = spherical_jn(degree, q[:, None] * R)
+    expected = 4 * pi * np.trapezoid(orbitals(basis, degree)[:, None] * bessel * R**2, R)
     found = basis.radials(torch.tensor(q))[degree].numpy()
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
@@ -42,8 +42,8 @@ def test_transforms_agree_with_bessel_integrals(basis, degree):
 def test_scaled_transforms_are_those_of_scaled_exponents(basis, degree):
     q = np.array([0.3, 1.5])
     scales = np.array([0.5, 0.8, 1.0, 1.3, 2.0])
-    waves = spherical_jn(degree, q[:, None] * R)
-    expected = 4 * pi * np.trapezoid(orbitals(basis, degree, scales)[:, None] * waves * R**2, R)
+    bessel = spherical_jn(degree, q[:, None] * R)
+    expected = 4 * pi * np.trapezoid(orbitals(basis, degree, scales)[:, None] * bessel * R**2, R)
     found = basis.radials(torch.tensor(q), torch.tensor(scales).expand(LMAX + 1, -1))[
         degree
     ].numpy()

@@ -1,4 +1,4 @@
-"""Features against e3nn, which knows the same irreducible representations."""
+"""Equivariant features against the irreps of e3nn."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Mean corrections of form factors: found again from densities, and nothing else added."""
+"""Mean corrections of form factors: recovered from densities, and zero at low |G|."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def double():
 
 
 def crystals(n_crystals):
-    """Elements, waves and structure factors of ions without any order."""
+    """Elements, G vectors and phase factors of random ions."""
     for seed in range(n_crystals):
         generator = np.random.default_rng(seed)
         n_ions = int(generator.integers(1, 5))
@@ -34,8 +34,8 @@ def crystals(n_crystals):
         positions = generator.random((n_ions, 3))
         lattice = TRICLINIC * generator.uniform(0.9, 1.2)
         cell = Crystal(lattice, ("X",) * n_ions, positions)
-        waves = GVectors.of(cell, (18, 20, 22), LARGEST, 1)
-        yield species, waves, waves.phases(torch.from_numpy(positions))
+        g_vectors = GVectors.of(cell, (18, 20, 22), LARGEST, 1)
+        yield species, g_vectors, g_vectors.phases(torch.from_numpy(positions))
 
 
 def drawn():
@@ -45,12 +45,14 @@ def drawn():
     return factors
 
 
-def slow(factors, species, waves, phases):
+def slow(factors, species, g_vectors, phases):
     """The sum over ions, each with the linear interpolation of NumPy."""
     knots = FIRST + STEP * np.arange(factors.values.shape[1])
-    total = np.zeros(len(waves.q), dtype=complex)
+    total = np.zeros(len(g_vectors.q), dtype=complex)
     for element, own in zip(species.tolist(), phases.numpy(), strict=True):
-        total += np.interp(waves.q.numpy(), knots, factors.values[element].numpy(), left=0.0) * own
+        total += (
+            np.interp(g_vectors.q.numpy(), knots, factors.values[element].numpy(), left=0.0) * own
+        )
     return total
 
 
@@ -62,8 +64,8 @@ def test_the_sum_is_that_over_ions():
         np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-def test_form_factors_are_found_again():
-    """Densities that are sums over ions give their form factors back; the unseen stay zero."""
+def test_form_factors_are_recovered():
+    """From densities that are sums over ions; knots without data stay zero."""
     teacher, pupil = drawn(), FormFactors(4, LARGEST)
     fit = FormFactorFit(pupil)
     for crystal in crystals(40):
@@ -71,26 +73,31 @@ def test_form_factors_are_found_again():
     fit.solve()
     assert not pupil.values[3].any()
     assert not pupil.values[:, 0].any()
-    # The last knot is hardly seen: waves end soon after the one before.
+    # The last knot has few data: G vectors end soon after the one before.
     error = (pupil.values - teacher.values)[:3, 1:-1].abs().max()
     assert error < 0.02
 
 
-def test_what_is_fitted_is_nearer_than_anything_else():
-    """Of a density with more in it than form factors, the square integral that is left is least."""
+def test_the_fit_minimizes_the_residual():
+    """Also of densities that are no sums over ions."""
     pupil = FormFactors(4, LARGEST)
     fit, known = FormFactorFit(pupil), list(crystals(12))
     torch.manual_seed(3)
-    densities = [torch.randn(len(waves.q), dtype=torch.complex128) for _, waves, _ in known]
+    densities = [torch.randn(len(g_vectors.q), dtype=torch.complex128) for _, g_vectors, _ in known]
     for crystal, density in zip(known, densities, strict=True):
         fit.add(*crystal, density)
     fit.solve()
 
     def left():
         return sum(
-            float((waves.multiplicity * (density - pupil(species, waves, phases)).abs() ** 2).sum())
-            / (waves.volume * len(species))
-            for (species, waves, phases), density in zip(known, densities, strict=True)
+            float(
+                (
+                    g_vectors.multiplicity
+                    * (density - pupil(species, g_vectors, phases)).abs() ** 2
+                ).sum()
+            )
+            / (g_vectors.volume * len(species))
+            for (species, g_vectors, phases), density in zip(known, densities, strict=True)
         )
 
     best, values = left(), pupil.values.clone()
@@ -99,9 +106,9 @@ def test_what_is_fitted_is_nearer_than_anything_else():
         assert left() > best
 
 
-def test_long_waves_are_left_alone():
+def test_low_g_components_are_not_corrected():
     factors = drawn()
-    for species, waves, phases in crystals(2):
-        found = factors(species, waves, phases)
-        assert not found[waves.q <= FIRST].any()
-        assert found[waves.q > FIRST + STEP].all()
+    for species, g_vectors, phases in crystals(2):
+        found = factors(species, g_vectors, phases)
+        assert not found[g_vectors.q <= FIRST].any()
+        assert found[g_vectors.q > FIRST + STEP].all()

@@ -1,4 +1,4 @@
-"""Equal neighbors are one entry of a graph; each on its own is the slow reference."""
+"""Images of a neighbor at one distance share an edge; one edge for each is the slow reference."""
 
 import numpy as np
 import pytest
@@ -12,13 +12,13 @@ from mlcharge_flows.models.orbital.graph import Graph  # noqa: E402
 
 
 def one_by_one(ions, config):
-    """The same graph with every image as a pair of its own."""
+    """The same graph with an edge for every image."""
     pairs = NeighborList.of_ions(ions, config.cutoff)
     return Graph.from_neighbors(ions.symbols, [], ions.positions, pairs, config)
 
 
 @pytest.mark.parametrize("ions", [salt(), crystal()], ids=["salt", "triclinic"])
-def test_equal_neighbors_count_as_if_each_were_there(ions):
+def test_merged_images_give_the_same_features(ions):
     with precision(torch.float64):
         made = network(n_interactions=3, n_coupled=4)
         graph = made.graph(ions)

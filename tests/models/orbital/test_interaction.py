@@ -1,4 +1,4 @@
-"""A round of messages: fast sums beside slow ones, and rounds that are silent at first."""
+"""Interactions: sums over pairs against sums over edges, and updates that are zero at first."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from mlcharge_flows.models.orbital.network import OrbitalNetwork  # noqa: E402
 
 @pytest.mark.parametrize("make", [crystal, salt])
 def test_couplings_are_sums_over_single_neighbors(make):
-    """Images of a neighbor are summed before the product; a loop over all pairs is not."""
+    """Images of a neighbor are summed before the product; the loop takes every edge."""
     with precision(torch.float64):
         torch.manual_seed(2)
         config = network().config
@@ -51,7 +51,7 @@ def test_the_coupling_matters():
     assert (after - before).abs().max() > 1e-3 * before.abs().max()
 
 
-def test_later_rounds_are_silent_before_any_training():
+def test_later_interactions_change_nothing_before_training():
     made = network(n_interactions=3, n_coupled=4)
     fresh = OrbitalNetwork(made.config)
     graph = Graph.of(crystal(), made.config)

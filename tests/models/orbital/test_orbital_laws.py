@@ -87,8 +87,8 @@ def test_the_occupancies_are_those_of_the_density(options):
         same(made.complete(replace(start, augmentation=None)), start)
         half = replace(found, total=(found.total + start.total) / 2)
         pairs = zip(found.augmentation, start.augmentation, strict=True)
-        records = tuple((one + other) / 2 for one, other in pairs)
-        same(made.complete(half), replace(half, augmentation=records))
+        changes = tuple((one + other) / 2 for one, other in pairs)
+        same(made.complete(half), replace(half, augmentation=changes))
 
 
 def test_a_density_that_is_none_of_a_crystal_gets_no_occupancies():

@@ -1,4 +1,4 @@
-"""Virtual sites: where one expects them, and moving with the crystal."""
+"""Virtual sites of known crystals, and under translation, rotation and repetition."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_silicon_has_four_bonds_and_two_kinds_of_interstitial_sites():
     found = bond_midpoints(silicon())
     expected = np.array([[1, 1, 1], [5, 1, 1], [1, 5, 1], [1, 1, 5]]) / 8
     assert_same_sites(found, expected, silicon().lattice)
-    # Two tetrahedral interstitial_sites, and four hexagonal ones half-way between them.
+    # Two tetrahedral sites, and four hexagonal ones half-way between them.
     tetrahedral = np.array([[4.0, 4, 4], [6, 6, 6]]) / 8
     hexagonal = np.array([[5.0, 5, 5], [5, 5, 1], [5, 1, 5], [1, 5, 5]]) / 8
     expected = np.concatenate([tetrahedral, hexagonal])
@@ -50,7 +50,7 @@ def test_rock_salt_has_six_bonds_and_the_cube_centers():
 
 
 @pytest.mark.parametrize("find", FINDERS)
-def test_sites_shift_turn_and_repeat_with_the_crystal(find):
+def test_sites_translate_rotate_and_repeat_with_the_crystal(find):
     ions = crystal()
     sites = find(ions)
     assert len(sites)

@@ -1,4 +1,4 @@
-"""Small models of molecules with random weights, and a molecule on which their laws are seen."""
+"""Small models of molecules with random weights, and a molecule to test their laws on."""
 
 from datetime import date
 
@@ -25,7 +25,7 @@ SIDE = 6.0
 def atom(symbol):
     zval, width = {"H": (1.0, 0.5), "O": (6.0, 0.4)}[symbol]
     q = np.arange(400) * Q_STEP
-    record = np.zeros(n_occupancies(CHANNELS[symbol]))
+    occupancies = np.zeros(n_occupancies(CHANNELS[symbol]))
     form_factor = zval * np.exp(-((q * width) ** 2) / 2)
     return PawDataset(
         symbol,
@@ -34,7 +34,7 @@ def atom(symbol):
         tuple(CHANNELS[symbol]),
         q_step=Q_STEP,
         form_factor=form_factor,
-        atomic_occupancies=record,
+        atomic_occupancies=occupancies,
     )
 
 

@@ -16,7 +16,7 @@ from mlcharge_flows.training.dataset import DensityDataset  # noqa: E402
 
 MOLECULES = Path(__file__).parents[3] / "test_files" / "molecules" / "molecules.h5"
 LARGEST = 16.0
-"""Fewer waves than the model has: a test in seconds."""
+"""Fewer G vectors than the model has: a test in seconds."""
 
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -36,10 +36,10 @@ def problem(name, **options):
             **options,
         )
     )
-    waves = GVectors.of(sample.crystal, sample.shape, LARGEST, network.basis.lmax)
+    g_vectors = GVectors.of(sample.crystal, sample.shape, LARGEST, network.basis.lmax)
     spectrum = np.fft.rfftn(sample.density().total, norm="forward") * sample.crystal.volume
-    target = torch.from_numpy(spectrum.ravel())[waves.index]
-    return network, network.graph(sample.crystal), waves, target
+    target = torch.from_numpy(spectrum.ravel())[g_vectors.index]
+    return network, network.graph(sample.crystal), g_vectors, target
 
 
 def left(name, steps=0, **options):
@@ -63,28 +63,28 @@ def test_the_ordering_of_the_paper(name):
 
 
 def test_no_density_of_the_basis_is_nearer():
-    network, graph, waves, target = problem("HF", ratio=2.0)
-    best = least_squares(network, graph, waves, target)
-    norm = (waves.multiplicity * target.abs() ** 2).sum().sqrt()
+    network, graph, g_vectors, target = problem("HF", ratio=2.0)
+    best = least_squares(network, graph, g_vectors, target)
+    norm = (g_vectors.multiplicity * target.abs() ** 2).sum().sqrt()
 
     def distance(density):
-        return float((waves.multiplicity * (density - target).abs() ** 2).sum().sqrt() / norm)
+        return float((g_vectors.multiplicity * (density - target).abs() ** 2).sum().sqrt() / norm)
 
     assert distance(best.density) == pytest.approx(best.residual)
-    basis, phases = network.basis.of(graph.species), waves.phases(graph.positions)
+    basis, phases = network.basis.of(graph.species), g_vectors.phases(graph.positions)
     for seed in range(3):
         torch.manual_seed(seed)
         shape = (len(graph.species), (network.basis.lmax + 1) ** 2, network.basis.n_exponents)
-        other = waves.density(basis.uncontracted(torch.randn(shape)), phases, basis)
+        other = g_vectors.density(basis.uncontracted(torch.randn(shape)), phases, basis)
         other = other / other.abs().max() * target.abs().max()
         for step in (1e-4, -1e-4):
             assert distance(best.density + step * other) > best.residual
 
 
 def test_what_the_basis_holds_is_found():
-    network, graph, waves, _ = problem("HF", ratio=2.0)
-    basis, phases = network.basis.of(graph.species), waves.phases(graph.positions)
+    network, graph, g_vectors, _ = problem("HF", ratio=2.0)
+    basis, phases = network.basis.of(graph.species), g_vectors.phases(graph.positions)
     torch.manual_seed(0)
     shape = (len(graph.species), (network.basis.lmax + 1) ** 2, network.basis.n_exponents)
-    target = waves.density(basis.uncontracted(torch.randn(shape)), phases, basis)
-    assert least_squares(network, graph, waves, target).residual < 1e-5
+    target = g_vectors.density(basis.uncontracted(torch.randn(shape)), phases, basis)
+    assert least_squares(network, graph, g_vectors, target).residual < 1e-5

@@ -56,11 +56,11 @@ def orthogonal(seed, sign):
     return matrix * np.sign(np.linalg.det(matrix)) * sign
 
 
-def turned(records, rotation):
+def turned(changes, rotation):
     symbols = boxed(placed()).symbols
     return tuple(
-        rotate(record, ATOMS[symbol].channels, rotation)
-        for symbol, record in zip(symbols, records, strict=True)
+        rotate(occupancies, ATOMS[symbol].channels, rotation)
+        for symbol, occupancies in zip(symbols, changes, strict=True)
     )
 
 

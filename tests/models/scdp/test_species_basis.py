@@ -47,11 +47,11 @@ def test_single_precision_agrees_with_the_real_space_sum(scaled):
     graph = made.graph(molecule)
     with torch.inference_mode():
         prediction = made(graph)[0]
-        waves = GVectors.of(molecule, SHAPE, 30.0, made.basis.lmax)
-        grid = waves.to_grid(
-            waves.density(
+        g_vectors = GVectors.of(molecule, SHAPE, 30.0, made.basis.lmax)
+        grid = g_vectors.to_grid(
+            g_vectors.density(
                 prediction.coefficients,
-                waves.phases(graph.positions),
+                g_vectors.phases(graph.positions),
                 made.basis.of(graph.species),
                 prediction.scales,
             )
