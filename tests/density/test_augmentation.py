@@ -64,13 +64,13 @@ def density_from_matrix(matrix, channels, r):
     return np.einsum("pi,ij,pj->p", waves, matrix, waves)
 
 
-def density_from_record(record, channels, r):
-    """The same from the record: sum over a <= b and LM."""
+def density_from_occupancies(occupancies, channels, r):
+    """The same from the occupancies: sum over a <= b and LM."""
     radius = np.linalg.norm(r, axis=1)
     y = real_harmonics(2 * max(channels), r / radius[:, None])
     wave = [radius**degree * np.exp(-(1 + 0.3 * a) * radius) for a, degree in enumerate(channels)]
     return sum(
-        wave[a] * wave[b] * (y[L] @ record[start : start + 2 * L + 1])
+        wave[a] * wave[b] * (y[L] @ occupancies[start : start + 2 * L + 1])
         for a, b, L, start in blocks(channels)
     )
 
@@ -79,7 +79,7 @@ def density_from_record(record, channels, r):
     ("channels", "length"),
     [((0, 0, 1), 15), ((0, 0, 1, 1), 33), ((0, 0, 1, 1, 2), 78), ((0, 0, 1, 1, 2, 2), 138)],
 )
-def test_record_lengths_of_real_data_sets(channels, length):
+def test_numbers_of_occupancies_of_real_data_sets(channels, length):
     assert n_occupancies(channels) == length
     assert len(labels(channels)) == length
     assert len(set(labels(channels))) == length
@@ -87,10 +87,10 @@ def test_record_lengths_of_real_data_sets(channels, length):
 
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_record_to_matrix_and_back_is_identity(channels, rng):
-    record = rng.standard_normal(n_occupancies(channels))
-    matrix = to_matrix(record, channels)
+    occupancies = rng.standard_normal(n_occupancies(channels))
+    matrix = to_matrix(occupancies, channels)
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-14)
-    np.testing.assert_allclose(from_matrix(matrix, channels), record, atol=1e-12)
+    np.testing.assert_allclose(from_matrix(matrix, channels), occupancies, atol=1e-12)
 
 
 @pytest.mark.parametrize("channels", CHANNELS)
@@ -105,7 +105,7 @@ def test_record_and_matrix_describe_the_same_density(channels, rng):
     matrix = random_matrix(channels, rng)
     r = rng.standard_normal((15, 3))
     np.testing.assert_allclose(
-        density_from_record(from_matrix(matrix, channels), channels, r),
+        density_from_occupancies(from_matrix(matrix, channels), channels, r),
         density_from_matrix(matrix, channels, r),
         atol=1e-12,
     )
@@ -126,11 +126,11 @@ def test_record_rotates_as_the_density_matrix(channels, sign, rng):
 @pytest.mark.parametrize("sign", [1, -1])
 def test_rotated_record_is_the_rotated_density(sign, rng):
     channels = (0, 1, 2)
-    record, rotation = rng.standard_normal(n_occupancies(channels)), orthogonal(rng, sign)
+    occupancies, rotation = rng.standard_normal(n_occupancies(channels)), orthogonal(rng, sign)
     r = rng.standard_normal((15, 3))
     np.testing.assert_allclose(
-        density_from_record(rotate(record, channels, rotation), channels, r @ rotation.T),
-        density_from_record(record, channels, r),
+        density_from_occupancies(rotate(occupancies, channels, rotation), channels, r @ rotation.T),
+        density_from_occupancies(occupancies, channels, r),
         atol=1e-12,
     )
 
@@ -138,8 +138,8 @@ def test_rotated_record_is_the_rotated_density(sign, rng):
 def test_monopole_is_the_trace_over_sqrt_4_pi(rng):
     channels = (1, 1)
     matrix = random_matrix(channels, rng)
-    record = from_matrix(matrix, channels)
-    monopoles = [record[b.start] for b in blocks(channels) if b.L == 0]
+    occupancies = from_matrix(matrix, channels)
+    monopoles = [occupancies[b.offset] for b in blocks(channels) if b.L == 0]
     traces = [
         np.trace(matrix[:3, :3]),
         2 * np.trace(matrix[:3, 3:]),
@@ -148,7 +148,7 @@ def test_monopole_is_the_trace_over_sqrt_4_pi(rng):
     np.testing.assert_allclose(monopoles, np.array(traces) / np.sqrt(4 * np.pi))
 
 
-def test_atomic_record_is_that_of_the_spherical_matrix():
+def test_atomic_occupancies_are_those_of_the_spherical_matrix():
     channels = (0, 1, 0, 1)
     q = np.array([[2, 0, 0.1, 0], [0, 0.5, 0, -0.2], [0.1, 0, 0.3, 0], [0, -0.2, 0, 0.7]])
     matrix = np.zeros((8, 8))
@@ -186,7 +186,7 @@ def test_lmaxmix_6_keeps_every_occupancy_of_f_channels_and_4_does_not(rng):
 
 
 @pytest.mark.parametrize("channels", CHANNELS)
-def test_irreps_have_the_records_dimension_and_rotation(channels, rng):
+def test_irreps_have_the_dimension_and_rotation_of_the_occupancies(channels, rng):
     o3 = pytest.importorskip("e3nn.o3")
     torch = pytest.importorskip("torch")
     assert o3.Irreps(irreps(channels)).dim == n_occupancies(channels)
@@ -196,9 +196,9 @@ def test_irreps_have_the_records_dimension_and_rotation(channels, rng):
     theirs = o3.Irreps(irreps(channels)).D_from_matrix(
         torch.tensor(cyclic @ rotation @ cyclic.T, dtype=torch.float64)
     )
-    record = rng.standard_normal(n_occupancies(channels))
+    occupancies = rng.standard_normal(n_occupancies(channels))
     np.testing.assert_allclose(
-        theirs.numpy() @ record, rotate(record, channels, rotation), atol=1e-5
+        theirs.numpy() @ occupancies, rotate(occupancies, channels, rotation), atol=1e-5
     )
 
 
@@ -213,7 +213,7 @@ def test_bad_input_is_named():
         n_occupancies((0, -1))
 
 
-def first_records(folder):
+def read_occupancies(folder):
     """Records of the total density in a sample, by their titles alone."""
     text = gzip.decompress((folder / "CHGCAR.gz").read_bytes()).decode().replace("\r", "")
     found = {}
@@ -235,12 +235,14 @@ REAL = [
 
 
 @pytest.mark.parametrize(("case", "channels"), REAL)
-def test_real_records_obey_cauchy_schwarz_with_both_orders_summed(vasp_samples, case, channels):
+def test_real_occupancies_obey_cauchy_schwarz_with_both_orders_summed(vasp_samples, case, channels):
     # |D_12|^2 <= D_11 D_22 bounds value_12^2 / (value_11 value_22) by 4 if the value holds
     # D_12 + D_21, as the factor (2 - delta) says.
-    for record, ion_channels in zip(first_records(vasp_samples / case), channels, strict=True):
-        assert len(record) == n_occupancies(ion_channels)
-        at = dict(zip(labels(ion_channels), record, strict=True))
+    for occupancies, ion_channels in zip(
+        read_occupancies(vasp_samples / case), channels, strict=True
+    ):
+        assert len(occupancies) == n_occupancies(ion_channels)
+        at = dict(zip(labels(ion_channels), occupancies, strict=True))
         for a, b, L, _ in at:
             if L == 0 and a < b:
                 assert at[a, b, 0, 0] ** 2 <= 4.000001 * at[a, a, 0, 0] * at[b, b, 0, 0]
@@ -248,23 +250,23 @@ def test_real_records_obey_cauchy_schwarz_with_both_orders_summed(vasp_samples, 
 
 @pytest.mark.parametrize("case", ["nacl", "lih", "al"])
 def test_odd_l_vanishes_at_real_inversion_centers(vasp_samples, case):
-    for record, ion_channels in zip(
-        first_records(vasp_samples / case), dict(REAL)[case], strict=True
+    for occupancies, ion_channels in zip(
+        read_occupancies(vasp_samples / case), dict(REAL)[case], strict=True
     ):
-        inverted = rotate(record, ion_channels, -np.eye(3))
-        np.testing.assert_allclose(inverted, record, atol=1e-12)
-        matrix = to_matrix(record, ion_channels)
-        np.testing.assert_allclose(from_matrix(matrix, ion_channels), record, atol=1e-12)
+        inverted = rotate(occupancies, ion_channels, -np.eye(3))
+        np.testing.assert_allclose(inverted, occupancies, atol=1e-12)
+        matrix = to_matrix(occupancies, ion_channels)
+        np.testing.assert_allclose(from_matrix(matrix, ion_channels), occupancies, atol=1e-12)
 
 
 def test_full_1s_shell_of_real_lithium(vasp_samples):
-    record = first_records(vasp_samples / "lih")[0]
+    occupancies = read_occupancies(vasp_samples / "lih")[0]
     # Two electrons in the first s channel of Li_sv: 2 / sqrt(4 pi) = 0.5642.
-    assert record[0] == pytest.approx(2 / np.sqrt(4 * np.pi), abs=2e-3)
+    assert occupancies[0] == pytest.approx(2 / np.sqrt(4 * np.pi), abs=2e-3)
 
 
 def test_real_silicon_pair_is_related_by_inversion(vasp_samples):
-    # The two atoms of diamond: inversion at the bond center maps one record onto the other.
-    first, second = first_records(vasp_samples / "si_g0w0_static")
+    # The two atoms of diamond: inversion at the bond center maps the occupancies of one onto the other.
+    first, second = read_occupancies(vasp_samples / "si_g0w0_static")
     channels = (0, 0, 1, 1, 2, 2)
     np.testing.assert_allclose(rotate(first, channels, -np.eye(3)), second, atol=1e-6)

@@ -47,14 +47,14 @@ class Block(NamedTuple):
         Channels, a <= b.
     L
         Degree of the density component.
-    start
-        Index of the component M = -L; the block is ``occupancies[start : start + 2 * L + 1]``.
+    offset
+        Index of the component M = -L; the block is ``occupancies[offset : offset + 2 * L + 1]``.
     """
 
     a: int
     b: int
     L: int
-    start: int
+    offset: int
 
 
 def blocks(channels: Sequence[int]) -> tuple[Block, ...]:
@@ -83,13 +83,13 @@ def _blocks(channels: tuple[int, ...]) -> tuple[Block, ...]:
     if min(channels, default=0) < 0:
         raise ValueError(f"channels {channels} contain a negative l")
     found = []
-    start = 0
+    offset = 0
     for a, la in enumerate(channels):
         for b in range(a, len(channels)):
             lb = channels[b]
             for L in range(abs(la - lb), la + lb + 1, 2):
-                found.append(Block(a, b, L, start))
-                start += 2 * L + 1
+                found.append(Block(a, b, L, offset))
+                offset += 2 * L + 1
     return tuple(found)
 
 
@@ -203,10 +203,10 @@ def from_matrix(matrix: np.ndarray, channels: Sequence[int]) -> np.ndarray:
         )
     matrix = (matrix + matrix.T) / 2
     occupancies = np.empty(n_occupancies(channels))
-    for a, b, L, start in blocks(channels):
+    for a, b, L, offset in blocks(channels):
         pair = matrix[spans[a], spans[b]]
         coupled = np.einsum("ij,ijM->M", pair, gaunt(channels[a], channels[b], L))
-        occupancies[start : start + 2 * L + 1] = (1 if a == b else 2) * coupled
+        occupancies[offset : offset + 2 * L + 1] = (1 if a == b else 2) * coupled
     return occupancies
 
 
@@ -237,11 +237,11 @@ def to_matrix(occupancies: np.ndarray, channels: Sequence[int]) -> np.ndarray:
     spans = _spans(channels)
     n = spans[-1].stop if spans else 0
     matrix = np.zeros((n, n))
-    for a, b, L, start in blocks(channels):
+    for a, b, L, offset in blocks(channels):
         coupling = gaunt(channels[a], channels[b], L)
         # The couplings to different (L, M) are orthogonal, with a norm that M does not change.
         norm = np.sum(coupling[:, :, 0] ** 2) * (1 if a == b else 2)
-        pair = coupling @ occupancies[start : start + 2 * L + 1] / norm
+        pair = coupling @ occupancies[offset : offset + 2 * L + 1] / norm
         matrix[spans[a], spans[b]] += pair
         if a != b:
             matrix[spans[b], spans[a]] += pair.T
@@ -273,8 +273,8 @@ def rotate(occupancies: np.ndarray, channels: Sequence[int], rotation: np.ndarra
     occupancies = _checked(occupancies, channels)
     rotated = np.empty_like(occupancies)
     wigner = {L: rotation_matrix(L, rotation) for L in {block.L for block in blocks(channels)}}
-    for _, _, L, start in blocks(channels):
-        part = slice(start, start + 2 * L + 1)
+    for _, _, L, offset in blocks(channels):
+        part = slice(offset, offset + 2 * L + 1)
         rotated[part] = wigner[L] @ occupancies[part]
     return rotated
 
@@ -336,10 +336,10 @@ def atomic_occupancies(channels: Sequence[int], electrons: np.ndarray) -> np.nda
     if electrons.shape != (n, n):
         raise ValueError(f"atomic occupancies have shape {electrons.shape}, expected ({n}, {n})")
     occupancies = np.zeros(n_occupancies(channels))
-    for a, b, L, start in blocks(channels):
+    for a, b, L, offset in blocks(channels):
         if L == 0:
             q = (electrons[a, b] + electrons[b, a]) / 2
-            occupancies[start] = (1 if a == b else 2) * (2 * channels[a] + 1) * q / sqrt(4 * pi)
+            occupancies[offset] = (1 if a == b else 2) * (2 * channels[a] + 1) * q / sqrt(4 * pi)
     return occupancies
 
 

@@ -6,6 +6,12 @@ normalization is :math:`\int Y_{lm} Y_{l'm'} d\Omega = \delta_{ll'} \delta_{mm'}
 
 All integrals here are of polynomials on the sphere; a Gauss-Legendre times trapezoidal rule of
 sufficient degree does them exactly, so nothing depends on tabulated coefficients.
+
+References
+----------
+DLMF, https://dlmf.nist.gov: 14.10.3 (recursion of Legendre functions), 14.30 (spherical harmonics),
+34.3.22 (integrals of three harmonics). Product quadrature: K. Atkinson, J. Austral. Math. Soc. B
+23, 332 (1982).
 """
 
 from __future__ import annotations
@@ -34,7 +40,7 @@ def real_harmonics(lmax: int, directions: np.ndarray) -> list[np.ndarray]:
     Raises
     ------
     ValueError
-        If `lmax` is negative or the last axis of `directions` is not 3.
+        `lmax` is negative, or the last axis of `directions` is not 3.
 
     Examples
     --------
@@ -118,8 +124,12 @@ def gaunt(la: int, lb: int, L: int) -> np.ndarray:
 
     Parameters
     ----------
-    la, lb, L
-        Degrees.
+    la
+        Degree of the first harmonic.
+    lb
+        Degree of the second harmonic.
+    L
+        Degree of the third harmonic.
 
     Returns
     -------
@@ -166,7 +176,7 @@ def rotation_matrix(degree: int, rotation: np.ndarray) -> np.ndarray:
     Raises
     ------
     ValueError
-        If `rotation` is not orthogonal.
+        `rotation` is not orthogonal.
 
     Examples
     --------

@@ -17,8 +17,10 @@ def nmae(density: np.ndarray, reference: np.ndarray) -> float:
 
     Parameters
     ----------
-    density, reference
-        Densities on the same grid, any common unit.
+    density
+        Density on a grid, any unit.
+    reference
+        Density on the same grid, of the same unit.
 
     Returns
     -------
@@ -53,9 +55,12 @@ def error_removed(predicted: Density, baseline: Density, reference: Density) -> 
 
     Parameters
     ----------
-    predicted, baseline, reference
-        Densities of the same crystal on the same grid; the baseline is usually the superposition of
-        free atoms.
+    predicted
+        Predicted density.
+    baseline
+        Density of the same crystal on the same grid, usually the superposition of free atoms.
+    reference
+        Density of the same crystal on the same grid, usually the converged one.
 
     Returns
     -------

@@ -1,4 +1,9 @@
-"""The structure header of a CHGCAR: a POSCAR with six decimals."""
+"""Structure header of a CHGCAR: a POSCAR with six decimals.
+
+References
+----------
+VASP wiki, CHGCAR, https://www.vasp.at/wiki/index.php/CHGCAR.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +22,7 @@ COMMENT_LENGTH = 40
 
 
 def header_length(lines: Sequence[str]) -> int:
-    """Count the lines of a header, from its own element counts; the blank line is included.
+    """Number of lines of a header, from its own element counts; the blank line is included.
 
     Parameters
     ----------
@@ -32,7 +37,7 @@ def header_length(lines: Sequence[str]) -> int:
     Raises
     ------
     ValueError
-        If the element lines are missing or malformed.
+        The element lines are missing or malformed.
     """
     return 8 + sum(_counts(lines)) + 1
 
@@ -53,7 +58,7 @@ def parse_header(lines: Sequence[str]) -> Crystal:
     Raises
     ------
     ValueError
-        If a line is missing or malformed; the message says which.
+        A line is missing or malformed; the message says which.
     """
     counts = _counts(lines)
     names = lines[5].split()
@@ -122,7 +127,7 @@ def format_header(crystal: Crystal, comment: str) -> tuple[str, ...]:
 
 
 def header_comment(comment: str) -> str:
-    """Give the part of a comment that VASP keeps: plain ASCII, 40 characters, no outer blanks.
+    """The part of a comment that VASP keeps: plain ASCII, 40 characters, no outer blanks.
 
     Parameters
     ----------
@@ -144,10 +149,10 @@ def header_comment(comment: str) -> str:
 
 
 def echoed_comment(comment: str) -> str:
-    """Give the part of a comment that VASP prints when it has read the file: its first word.
+    """The part of a comment that VASP prints when it has read the file: its first word.
 
-    All standard outputs of real runs that were available show one word: ``unknown`` for the
-    comment ``unknown system``. A comment that has to be recognized must therefore be one word.
+    Standard outputs of six real runs show one word: ``unknown`` for the comment ``unknown system``.
+    A comment that has to be recognized must therefore be one word.
 
     Parameters
     ----------

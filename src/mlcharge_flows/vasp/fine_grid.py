@@ -4,7 +4,11 @@ With :math:`x_i = |a_i| \sqrt{E_{cut}} / 2 \pi` in Rydberg atomic units, NGX is 
 integer without prime factors above 7 from int(w x + 1/2) on, w = 4 (PREC = Accurate, Single) or 3
 (Normal, SingleN). The fine grid has twice as many points (Accurate, Normal) or as many (Single,
 SingleN).
-https://www.vasp.at/wiki/index.php/NGX, https://www.vasp.at/wiki/index.php/NGXF
+
+References
+----------
+VASP wiki, https://www.vasp.at/wiki/index.php/NGX, https://www.vasp.at/wiki/index.php/NGXF and
+https://www.vasp.at/wiki/index.php/PREC.
 """
 
 from __future__ import annotations
@@ -15,15 +19,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlcharge_flows.errors import MlchargeError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# VASP's own constants: more digits could move a grid at a rounding edge.
+# Those of VASP's source (constant.inc): others would give another grid at a rounding edge.
 _RYDBERG = 13.605826  # eV
 _BOHR = 0.529177249  # angstrom
 
 # Width of the coarse grid in units of the cutoff sphere's radius, and fine points per coarse one.
 _PRECISIONS = {"accurate": (4, 2), "normal": (3, 2), "single": (4, 1), "singlen": (3, 1)}
+
+
+class FineGridError(MlchargeError, ValueError):
+    """Tags of an INCAR from which no grid follows; the message names the tag."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,7 @@ class FFTGrids:
 
 
 def fft_grids(lattice: np.ndarray, incar: Mapping[str, Any]) -> FFTGrids:
-    """Give the grids that VASP takes for a lattice and an INCAR.
+    """FFT grids of VASP for a lattice and an INCAR.
 
     Parameters
     ----------
@@ -59,8 +69,8 @@ def fft_grids(lattice: np.ndarray, incar: Mapping[str, Any]) -> FFTGrids:
 
     Raises
     ------
-    ValueError
-        If ENCUT is needed and missing, PREC is unknown, or PREC is Low, Medium or High, whose fine
+    FineGridError
+        ENCUT is needed and missing, PREC is unknown, or PREC is Low, Medium or High, whose fine
         grids depend on the data sets (ENAUG) and must be given as NGXF, NGYF, NGZF.
 
     Examples
@@ -85,7 +95,7 @@ def fft_grids(lattice: np.ndarray, incar: Mapping[str, Any]) -> FFTGrids:
 
 
 def smooth_even(at_least: int) -> int:
-    """Find the next even integer without prime factors above 7.
+    """Next even integer without prime factors above 7.
 
     Parameters
     ----------
@@ -95,7 +105,7 @@ def smooth_even(at_least: int) -> int:
     Returns
     -------
     int
-        The integer.
+        The smallest one that is not less.
 
     Examples
     --------
@@ -128,21 +138,21 @@ def _precision(prec: str) -> tuple[int, int]:
         if name == known or (name != "singlen" and name[:1] == known[0]):
             return rule
     if name[:1] in {"l", "m", "h"}:
-        raise ValueError(
+        raise FineGridError(
             f"PREC = {prec} takes its fine grid from the data sets: set NGXF, NGYF, NGZF explicitly"
         )
-    raise ValueError(f"PREC = {prec} is unknown: use Accurate, Normal, Single or SingleN")
+    raise FineGridError(f"PREC = {prec} is unknown: use Accurate, Normal, Single or SingleN")
 
 
 def _encut(incar: Mapping[str, Any]) -> float:
     try:
         encut = float(incar["ENCUT"])
     except KeyError:
-        raise ValueError("ENCUT is missing: the FFT grids depend on it") from None
+        raise FineGridError("ENCUT is missing: the FFT grids depend on it") from None
     except (TypeError, ValueError):
-        raise ValueError(f"ENCUT = {incar['ENCUT']!r} is not a number") from None
+        raise FineGridError(f"ENCUT = {incar['ENCUT']!r} is not a number") from None
     if not encut > 0.0:
-        raise ValueError(f"ENCUT = {encut:g} is not positive")
+        raise FineGridError(f"ENCUT = {encut:g} is not positive")
     return encut
 
 
@@ -154,7 +164,7 @@ def _explicit(incar: Mapping[str, Any], tag: str) -> int | None:
     except (TypeError, ValueError):
         points = 0
     if points < 1:
-        raise ValueError(f"{tag} = {incar[tag]!r} is not a positive integer")
+        raise FineGridError(f"{tag} = {incar[tag]!r} is not a positive integer")
     return points
 
 

@@ -1,4 +1,9 @@
-"""OSZICAR: one line per electronic step, one closing line per ionic step."""
+"""OSZICAR: one line per electronic step, one closing line per ionic step.
+
+References
+----------
+VASP wiki, OSZICAR, https://www.vasp.at/wiki/index.php/OSZICAR.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from monty.io import zopen
 
+from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.vasp.fortran import REAL, parse_column
 
 if TYPE_CHECKING:
@@ -23,6 +29,10 @@ _DIRECT_MINIMIZERS = ("SDA", "CGA", "DMP")
 column is ``ort``, the overlap of gradients, under the same head rms(c)."""
 _LABELLED = re.compile(r"\s*[A-Z]{2,4}\s*:\s*[\d*]")
 _IONIC = re.compile(rf"\s*(?:\d+|\*+)\s.*?F=\s*(?P<F>{REAL})\s*E0=\s*(?P<E0>{REAL})\s")
+
+
+class OszicarError(MlchargeError, ValueError):
+    """An OSZICAR with a garbled line; the message names the file and the line."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +119,17 @@ def read_oszicar(path: str | Path) -> Oszicar:
     path
         The file.
 
+    Returns
+    -------
+    Oszicar
+        Its steps.
+
     Raises
     ------
-    ValueError
+    OszicarError
         A line in the middle of the file starts like an electronic step but is not one.
+    OSError
+        The file cannot be read.
 
     Examples
     --------
@@ -137,7 +154,7 @@ def read_oszicar(path: str | Path) -> Oszicar:
     with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             if cut is not None:
-                raise ValueError(f"{path}: line {cut} is not an electronic step")
+                raise OszicarError(f"{path}: line {cut} is not an electronic step")
             # Without its line end, even a line that can be read may lack digits.
             if (match := _ELECTRONIC.match(line)) and line.endswith("\n"):
                 step = _electronic_step(match, previous=steps[-1].number if steps else 0)

@@ -1,10 +1,14 @@
-"""What only OUTCAR says: channels, the stop rule, timing; and where the density came from.
+"""OUTCAR: projector channels, the stop rule, electronic steps, timing, origin of the density.
 
 OUTCAR prints ``initial charge density was supplied:`` for a density read from CHGCAR and for a
 superposition of atoms alike, and repeats ICHARG as asked for. But in the second case, and only
-then, the next line is ``charge density of overlapping atoms calculated``: a run that fell back can
-be told even where its standard output is lost. Which file was read cannot: that takes the comment
-line, which only standard output has.
+then, the next line is ``charge density of overlapping atoms calculated``. So it shows that a run
+fell back to atoms even where its standard output is lost; which file was read it does not show,
+since only standard output echoes the comment.
+
+References
+----------
+VASP wiki, OUTCAR, https://www.vasp.at/wiki/index.php/OUTCAR; lines of real files.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from monty.io import zopen
 
+from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.vasp.fortran import REAL, parse_column
 
 if TYPE_CHECKING:
@@ -32,7 +37,7 @@ _LMAXMIX = re.compile(r"^\s*LMAXMIX\s*=\s*(-?\d+)")
 _ENCUT = re.compile(rf"^\s*ENCUT\s*=\s*({REAL})\s*eV")
 _NELECT = re.compile(rf"^\s*NELECT\s*=\s*({REAL})")
 _START = re.compile(r"^\s*initial charge (?:density was supplied|from wavefunction)")
-# "magnetization density of overlapping atoms" is said of a CHGCAR without spin, too.
+# "magnetization density of overlapping atoms" is printed for a CHGCAR without spin, too.
 _SUPERPOSED = re.compile(r"^\s*charge density of overlapping atoms calculated")
 _FROM_ORBITALS = re.compile(r"^\s*initial charge from wavefunction")
 _ITERATION = re.compile(r"^-+ Iteration\s+(\d+)\(\s*(\d+)\)")
@@ -46,7 +51,11 @@ _ELAPSED = re.compile(rf"^\s*Elapsed time \(sec\):\s*({REAL})")
 
 
 EDIFF = 1e-4
-"""VASP's default of the stop rule, eV (https://vasp.at/wiki/EDIFF)."""
+"""VASP's default of EDIFF, eV (https://www.vasp.at/wiki/index.php/EDIFF)."""
+
+
+class OutcarError(MlchargeError, ValueError):
+    """An OUTCAR that contradicts itself; the message names the file."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ class Outcar:
     titels
         TITEL of each data set, in the order of the POTCAR.
     channels
-        l of each projector channel of each data set: the layout of the occupancy records.
+        l of each projector channel of each data set: the layout of the augmentation occupancies.
     n_ions
         NIONS.
     n_electrons
@@ -110,7 +119,7 @@ class Outcar:
 
     @property
     def converged(self) -> bool:
-        """Whether ionic step 1 met the stop rule, as far as OUTCAR tells."""
+        """Whether ionic step 1 met the stop rule, as far as OUTCAR shows it."""
         return self.stop_rule_met(len(self.energies), self.change, self.band_change)
 
     def stop_rule_met(
@@ -126,9 +135,10 @@ class Outcar:
         ----------
         n_steps
             Electronic steps done.
-        change, band_change
-            Change of the free energy and of the band-structure energy in the last step, eV; None
-            if unknown.
+        change
+            Change of the free energy in the last step, eV; None if unknown.
+        band_change
+            Change of the band-structure energy in the last step, eV; None if unknown.
         ediff
             Stop rule where OUTCAR does not print it, eV.
 
@@ -140,7 +150,7 @@ class Outcar:
 
         References
         ----------
-        https://vasp.at/wiki/EDIFF, https://vasp.at/wiki/NELM
+        VASP wiki, EDIFF and NELM, https://www.vasp.at/wiki/index.php/EDIFF.
         """
         if not self.ediff_reached:
             return False
@@ -158,10 +168,17 @@ def read_outcar(path: str | Path) -> Outcar:
     path
         The file; read line by line, so its size does not matter.
 
+    Returns
+    -------
+    Outcar
+        What the file says.
+
     Raises
     ------
-    ValueError
+    OutcarError
         A data set announces another number of channels than it lists.
+    OSError
+        The file cannot be read.
     """
     with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
         lines = (str(line) for line in file)
@@ -182,7 +199,7 @@ def _read_header(path: str | Path, lines: Iterable[str]) -> dict[str, Any]:
             channels[-1].append(int(match[1]))
         elif match := _N_CHANNELS.search(line):
             if len(channels[-1]) != int(match[1]):
-                raise ValueError(
+                raise OutcarError(
                     f"{path}: {titels[-1]} lists {len(channels[-1])} channels, LMAX = {match[1]}"
                 )
         elif match := _N_IONS.search(line):

@@ -2,6 +2,11 @@
 
 Reads VASP's own PAW data sets and the exports of ``gpaw-vasp potcar``. Sections are found by their
 titles; everything else in the file is ignored. POTCARs are licensed: nothing read here is stored.
+
+References
+----------
+VASP wiki, POTCAR, https://www.vasp.at/wiki/index.php/POTCAR. Names of the sections: pymatgen's
+``PotcarSingle`` and the exports that ``gpaw-vasp potcar`` writes.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from mlcharge_flows.density.augmentation import atomic_occupancies
 from mlcharge_flows.density.paw_dataset import PawDataset
+from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.vasp.fortran import parse_floats
 
 if TYPE_CHECKING:
@@ -26,8 +32,8 @@ _MESH_POINTS = 1000  # of every radial function in reciprocal space, q_i = i * P
 _KEY = r"^\s*(?:.*;\s*)?{key}\s*=\s*([^;\n]*)"
 
 
-class PotcarError(ValueError):
-    """A POTCAR that lacks what is asked of it; one line that names the file and the defect."""
+class PotcarError(MlchargeError, ValueError):
+    """A POTCAR that is incomplete or malformed; one line that names the file and the defect."""
 
 
 def read_potcar(path: str | os.PathLike[str]) -> tuple[PawDataset, ...]:
@@ -46,9 +52,9 @@ def read_potcar(path: str | os.PathLike[str]) -> tuple[PawDataset, ...]:
     Raises
     ------
     PotcarError
-        If the file is not a whole POTCAR of PAW data sets.
+        The file is not a whole POTCAR of PAW data sets.
     OSError
-        If it cannot be opened.
+        The file cannot be opened.
     """
     path = Path(path)
     content = path.read_bytes()
