@@ -86,7 +86,7 @@ def test_numbers_of_occupancies_of_real_data_sets(channels, length):
 
 
 @pytest.mark.parametrize("channels", CHANNELS)
-def test_record_to_matrix_and_back_is_identity(channels, rng):
+def test_occupancies_to_matrix_and_back_is_identity(channels, rng):
     occupancies = rng.standard_normal(n_occupancies(channels))
     matrix = to_matrix(occupancies, channels)
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-14)
@@ -94,14 +94,14 @@ def test_record_to_matrix_and_back_is_identity(channels, rng):
 
 
 @pytest.mark.parametrize("channels", CHANNELS)
-def test_matrix_to_record_and_back_keeps_the_even_part(channels, rng):
+def test_matrix_to_occupancies_and_back_keeps_the_even_part(channels, rng):
     even = to_matrix(from_matrix(random_matrix(channels, rng), channels), channels)
     again = to_matrix(from_matrix(even, channels), channels)
     np.testing.assert_allclose(again, even, atol=1e-12)
 
 
 @pytest.mark.parametrize("channels", CHANNELS)
-def test_record_and_matrix_describe_the_same_density(channels, rng):
+def test_occupancies_and_matrix_describe_the_same_density(channels, rng):
     matrix = random_matrix(channels, rng)
     r = rng.standard_normal((15, 3))
     np.testing.assert_allclose(
@@ -113,7 +113,7 @@ def test_record_and_matrix_describe_the_same_density(channels, rng):
 
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("channels", CHANNELS)
-def test_record_rotates_as_the_density_matrix(channels, sign, rng):
+def test_occupancies_rotate_as_the_density_matrix(channels, sign, rng):
     matrix, rotation = random_matrix(channels, rng), orthogonal(rng, sign)
     wigner = rotation_of(channels, rotation)
     np.testing.assert_allclose(
@@ -124,7 +124,7 @@ def test_record_rotates_as_the_density_matrix(channels, sign, rng):
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_rotated_record_is_the_rotated_density(sign, rng):
+def test_rotated_occupancies_are_the_rotated_density(sign, rng):
     channels = (0, 1, 2)
     occupancies, rotation = rng.standard_normal(n_occupancies(channels)), orthogonal(rng, sign)
     r = rng.standard_normal((15, 3))
@@ -266,7 +266,7 @@ def test_full_1s_shell_of_real_lithium(vasp_samples):
 
 
 def test_real_silicon_pair_is_related_by_inversion(vasp_samples):
-    # The two atoms of diamond: inversion at the bond center maps the occupancies of one onto the other.
+    # Inversion at the center of a bond of diamond maps the occupancies of its two atoms.
     first, second = read_occupancies(vasp_samples / "si_g0w0_static")
     channels = (0, 0, 1, 1, 2, 2)
     np.testing.assert_allclose(rotate(first, channels, -np.eye(3)), second, atol=1e-6)

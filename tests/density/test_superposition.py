@@ -14,7 +14,7 @@ Q = np.arange(1000) * 0.06
 
 def gaussian_atom(symbol, zval, width):
     """Density zval (2 pi width^2)^(-3/2) exp(-r^2 / 2 width^2), form factor in closed form."""
-    record = np.arange(15, dtype=float) * zval
+    occupancies = np.arange(15, dtype=float) * zval
     form_factor = zval * np.exp(-((Q * width) ** 2) / 2)
     return PawDataset(
         symbol,
@@ -23,7 +23,7 @@ def gaussian_atom(symbol, zval, width):
         (0, 0, 1),
         q_step=Q[1],
         form_factor=form_factor,
-        atomic_occupancies=record,
+        atomic_occupancies=occupancies,
     )
 
 
@@ -71,7 +71,7 @@ def test_translation_by_grid_points_rolls_the_density(crystal):
     )
 
 
-def test_permutation_of_ions_permutes_records_only(crystal):
+def test_permutation_of_ions_permutes_occupancies_only(crystal):
     order = [2, 0, 3, 1]
     permuted = Crystal(
         crystal.lattice, tuple(crystal.symbols[i] for i in order), crystal.positions[order]
