@@ -53,12 +53,12 @@ def test_help_teaches_by_example():
     assert "mlcharge bands " in mlcharge("bands", "--help").output
 
 
-def test_unknown_starts_and_none(nothing_runs, helium, tmp_path):
+def test_unknown_initial_densities_and_none(nothing_runs, helium, tmp_path):
     (line,) = refused("bands", helium, "--start", "magic")
     assert "'magic' is no source of densities; write DENSITY" in line
     for none in ("default", ","):
         (line,) = refused("bands", helium, "--start", none, "--out", tmp_path / "out")
-        assert "name a start" in line
+        assert "name an initial density" in line
     assert not (tmp_path / "out").exists()
 
 
