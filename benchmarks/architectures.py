@@ -3,19 +3,22 @@ r"""Architectures side by side: errors, cost and saved steps, as one Markdown ta
 Give it a data set that none of the models has seen (``mlcharge dataset build ... --test``), the
 models, and the folder of a comparison of the same::
 
-    mlcharge compare STRUCTURES --arms learned,learned-atomic-occupancies \
+    mlcharge compare STRUCTURES --arms learned,learned/atomic \
         --model orbital,charge3net.safetensors --occupancies orbital --out COMPARED
     python benchmarks/architectures.py TEST.h5 orbital charge3net.safetensors \
         --compare COMPARED --figure pareto.png
 
 Models without occupancies take those that ``orbital``, or the model given with ``--occupancies``,
 assigns to their density (column `occupancies`). Saved steps are the mean reductions of the arms
-`learned` and `learned-atomic-occupancies`.
+`learned` and `learned/atomic`.
 """
 
 from __future__ import annotations
 
-import argparse
+from harness import parser, print_table
+
+# isort: split
+
 from contextlib import suppress
 from dataclasses import dataclass
 from math import isnan, nan
@@ -40,7 +43,7 @@ from mlcharge_flows.sources import known_models
 from mlcharge_flows.training.dataset import DensityDataset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from mlcharge_flows.models.model import DensityModel
     from mlcharge_flows.models.registry import LoadedModel
@@ -52,7 +55,7 @@ _BESIDE_AXIS = {
     "textcoords": "offset points",
     "color": "0.4",
 }
-ARMS = ("learned", "learned-atomic-occupancies")
+ARMS = ("learned", "learned/atomic")
 
 
 @dataclass(frozen=True)
@@ -71,15 +74,15 @@ class Row:
     saved: tuple[str, ...]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table, save the plot."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("models", nargs="+")
-    parser.add_argument("--compare", type=Path, metavar="FOLDER")
-    parser.add_argument("--occupancies", default=DEFAULT, metavar="MODEL")
-    parser.add_argument("--figure", type=Path)
-    given = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("data", type=Path)
+    options.add_argument("models", nargs="+")
+    options.add_argument("--compare", type=Path, metavar="FOLDER")
+    options.add_argument("--occupancies", default=DEFAULT, metavar="MODEL")
+    options.add_argument("--figure", type=Path)
+    given = options.parse_args(arguments)
     registry = known_models()
     summary = summarize(results(given.compare)) if given.compare else None
     loaded = {name: registry.load(name) for name in given.models}
@@ -92,18 +95,23 @@ def main() -> None:
     ]
     heads = ["model", "parameters", "trained", "NMAE", "density", "occupancies", "s / material"]
     heads += ["us / point", *(f"saved, {arm}" for arm in ARMS)]
-    print("| " + " | ".join(heads) + " |\n|---" + "|---:" * (len(heads) - 1) + "|")
-    for row in rows:
-        cells = [f"{row.name} ({row.architecture})", f"{row.parameters:,}", row.training]
-        cells += [
-            f"{row.nmae:.2f} %",
-            f"{100 * row.density:.1f} %",
-            "-" if isnan(row.occupancies) else f"{100 * row.occupancies:.1f} %",
-        ]
-        cells += [f"{row.seconds:.3f}", f"{row.microseconds:.1f}", *row.saved]
-        print("| " + " | ".join(cells) + " |")
+    print_table(heads, map(_cells, rows))
     if given.figure is not None:
         _plot(rows, given.figure)
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        f"{row.name} ({row.architecture})",
+        f"{row.parameters:,}",
+        row.training,
+        f"{row.nmae:.2f} %",
+        f"{100 * row.density:.1f} %",
+        "-" if isnan(row.occupancies) else f"{100 * row.occupancies:.1f} %",
+        f"{row.seconds:.3f}",
+        f"{row.microseconds:.1f}",
+        *row.saved,
+    ]
 
 
 def _known(sample: DensitySample, models: Iterable[LoadedModel]) -> bool:
@@ -128,7 +136,7 @@ def _row(
         began = perf_counter()
         predicted = loaded.model.predict(sample.crystal, sample.shape)
         if predicted.augmentation is None:
-            with suppress(ModelError):  # far from any crystal's: only the density is judged
+            with suppress(ModelError):  # far from any crystal's: only the density counts
                 predicted = helper.complete(predicted)
         seconds.append(perf_counter() - began)
         start, reference = sample.superposition(), sample.density()

@@ -4,12 +4,16 @@
 
 Each size in a process of its own; two arms per material. Flows are built and turned into FireWorks
 workflows as ``mlcharge campaign submit`` does, down to the BSON that goes to the database; the
-database itself is left out. ``run`` is ``mlcharge campaign run`` with stand-ins for VASP that do
+database itself is left out. ``run`` is ``mlcharge campaign run`` with fake runs that do
 nothing. ``find`` reads the results among all job documents of a job store in memory, ``report``
 writes the report. Prints a Markdown table: processor time in ms per material or job, peak memory.
 """
 
 from __future__ import annotations
+
+from harness import parser, print_table
+
+# isort: split
 
 import json
 import os
@@ -18,10 +22,26 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 SIZES = (250, 500, 1000, 2000)
 WORKERS = 2
+HEADS = [
+    "materials",
+    "jobs",
+    "build, ms/job",
+    "submit, ms/job",
+    "kB/material",
+    "run, ms/material",
+    "read, ms/material",
+    "find, ms/material",
+    "report, s",
+    "page, MB",
+    "memory, MB",
+]
 
 
 def materials(number: int) -> list[Any]:
@@ -54,9 +74,9 @@ def peak() -> float:
 
 def measure(number: int) -> dict[str, float]:
     """All phases for one number of materials; seconds, MB, counts."""
-    from campaign_stand_in import StandInMaker, stored
     from jobflow.managers.fireworks import flow_to_workflow
 
+    from campaign_fakes import FakeRunsMaker, stored
     from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
     from mlcharge_flows.campaign.documents import find_results, identity, labeled_flow
     from mlcharge_flows.campaign.local import results, run_locally
@@ -90,7 +110,7 @@ def measure(number: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         began = seconds() + seconds(resource.RUSAGE_CHILDREN)
-        run_locally(campaign, StandInMaker(), out, WORKERS)
+        run_locally(campaign, FakeRunsMaker(), out, WORKERS)
         found["run"] = seconds() + seconds(resource.RUSAGE_CHILDREN) - began
         began = seconds()
         compared = results(out)
@@ -108,44 +128,44 @@ def measure(number: int) -> dict[str, float]:
     return found
 
 
-def table(rows: list[dict[str, float]]) -> str:
-    """Lay the measurements out in Markdown."""
-    head = (
-        "materials | jobs | build, ms/job | submit, ms/job | kB/material | run, ms/material | "
-        "read, ms/material | find, ms/material | report, s | page, MB | memory, MB"
-    )
-    lines = [f"| {head} |", "|" + "---:|" * (head.count("|") + 1)]
-    for row in rows:
-        number, jobs = row["materials"], row["jobs"]
-        cells = [
-            f"{number:.0f}",
-            f"{jobs:.0f}",
-            f"{1000 * row['build'] / jobs:.2f}",
-            f"{1000 * row['submit'] / jobs:.2f}",
-            f"{row['bytes'] / number / 1000:.0f}",
-            f"{1000 * row['run'] / number:.1f}",
-            f"{1000 * row['read'] / number:.2f}",
-            f"{1000 * row['find'] / number:.2f}",
-            f"{row['report']:.1f}",
-            f"{row['page'] / 1e6:.1f}",
-            f"{row['memory before']:.0f} → {row['memory submit']:.0f} → {row['memory report']:.0f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+def cells(row: dict[str, float]) -> list[str]:
+    """Render the measurements of one number of materials."""
+    number, jobs = row["materials"], row["jobs"]
+    return [
+        f"{number:.0f}",
+        f"{jobs:.0f}",
+        f"{1000 * row['build'] / jobs:.2f}",
+        f"{1000 * row['submit'] / jobs:.2f}",
+        f"{row['bytes'] / number / 1000:.0f}",
+        f"{1000 * row['run'] / number:.1f}",
+        f"{1000 * row['read'] / number:.2f}",
+        f"{1000 * row['find'] / number:.2f}",
+        f"{row['report']:.1f}",
+        f"{row['page'] / 1e6:.1f}",
+        f"{row['memory before']:.0f} → {row['memory submit']:.0f} → {row['memory report']:.0f}",
+    ]
 
 
-def main() -> None:
-    """Measure every size in a process of its own and print the table."""
-    if sys.argv[1:2] == ["--one"]:
-        print(json.dumps(measure(int(sys.argv[2]))))
-        return
-    rows = []
-    for number in map(int, sys.argv[1:] or SIZES):
+def measured(sizes: Sequence[int]) -> Iterator[list[str]]:
+    """Measure every size in a process of its own."""
+    for number in sizes:
         command = [sys.executable, __file__, "--one", str(number)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
-        print(f"measured: {rows[-1]}", file=sys.stderr)
-    print(table(rows))
+        row = json.loads(done.stdout.splitlines()[-1])
+        print(f"measured: {row}", file=sys.stderr)
+        yield cells(row)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table, or the measurements of one size."""
+    options = parser(__doc__)
+    options.add_argument("sizes", type=int, nargs="*", default=SIZES, metavar="MATERIALS")
+    options.add_argument("--one", action="store_true", help="in this process, as JSON")
+    given = options.parse_args(arguments)
+    if given.one:
+        print(json.dumps(measure(given.sizes[0])))
+    else:
+        print_table(HEADS, measured(given.sizes), texts=0)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
-"""Probes per second of ChargE3Net, random weights.
+"""Probes per second of ChargE3Net with random weights.
 
     python benchmarks/charge3net.py [--preset published] [--probes 240] [--grid 48] [--repeats 3]
 
 SrTiO3 (five atoms, about 21 neighbors per probe), on a GPU where there is one. Three parts: chunk
 sizes, in turn, so that a change of the machine's load meets all of them; the sum of messages of the
 last convolution beside the tensor product of e3nn that it replaces; and how many points of a cubic
-grid are left by symmetry. Medians, with smallest and largest repeat, per second of processor time
-(of wall time on a GPU).
+grid are left by symmetry. Per second of processor time, or of wall time on a GPU.
 """
 
 from __future__ import annotations
 
-import argparse
+from harness import alternate, parser, print_table, ratio, spread
+
+# isort: split
+
 from functools import partial
-from statistics import median
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING
 
@@ -27,39 +28,40 @@ from mlcharge_flows.models.charge3net import PRESETS, ChargE3Net, ChargE3NetConf
 from mlcharge_flows.models.charge3net.field import DensityField, bytes_per_probe, free_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
 SITES = np.array([[0, 0, 0], [0.5, 0.5, 0.5], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
 PEROVSKITE = Crystal(3.9 * np.eye(3), ("Sr", "Ti", "O", "O", "O"), SITES)
 CHUNKS = (4, 16, 64, 256)
+NEIGHBORS = 21
+"""Of a probe in this crystal."""
 
 
-def seconds(action: Callable[[], object]) -> float:
-    """Time one call: processor time, or wall time on a GPU."""
-    clock = perf_counter if torch.cuda.is_available() else process_time
-    start = clock()
-    action()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return clock() - start
+def clock() -> float:
+    """Processor time, or wall time on a GPU, in seconds."""
+    if not torch.cuda.is_available():
+        return process_time()
+    torch.cuda.synchronize()
+    return perf_counter()
 
 
 def chunk_table(network: ChargE3Net, probes: int, repeats: int) -> None:
     """Probes per second at each size of a chunk."""
     points = np.random.default_rng(0).random((probes, 3)) @ PEROVSKITE.lattice
-    fields = {size: DensityField(network, PEROVSKITE, size) for size in (*CHUNKS, None)}
-    rates: dict[int | None, list[float]] = {size: [] for size in fields}
-    for field in fields.values():
-        field.at(points[:16])
-    for _ in range(repeats):
-        for size, field in fields.items():
-            rates[size].append(probes / seconds(partial(field.at, points)))
-    print("probes per chunk   probes per second (smallest to largest)")
     device = next(network.parameters()).device
-    own = free_memory(device) // bytes_per_probe(network, 21)
-    for size, found in rates.items():
-        name = f"default, {own}" if size is None else str(size)
-        print(f"{name:<19}{median(found):.0f} ({min(found):.0f} to {max(found):.0f})")
+    own = free_memory(device) // bytes_per_probe(network, NEIGHBORS)
+    sizes = {str(size): size for size in CHUNKS} | {f"default, {own}": None}
+    fields = {name: DensityField(network, PEROVSKITE, size) for name, size in sizes.items()}
+    for field in fields.values():
+        field.at(points[:16])  # what is made once is not counted
+    times = alternate(
+        {name: partial(field.at, points) for name, field in fields.items()}, repeats, clock
+    )
+    rates = {name: [probes / s for s in found] for name, found in times.items()}
+    print_table(
+        ["probes per chunk", "probes per second (range)"],
+        ([name, spread(found, 0)] for name, found in rates.items()),
+    )
 
 
 def message_table(config: ChargE3NetConfig, probes: int, repeats: int) -> None:
@@ -70,7 +72,7 @@ def message_table(config: ChargE3NetConfig, probes: int, repeats: int) -> None:
     for i, (mul, a) in enumerate(messages.irreps_in):
         for j, (_, b) in enumerate(config.harmonics):
             for ir in a * b:
-                if ir in config.irreps:
+                if ir in messages.irreps_out:
                     instructions.append((i, j, len(blocks), "uvu", True))
                     blocks.append((mul, ir))
     product = TensorProduct(
@@ -81,7 +83,7 @@ def message_table(config: ChargE3NetConfig, probes: int, repeats: int) -> None:
         internal_weights=False,
         shared_weights=False,
     )
-    n = 21
+    n = NEIGHBORS
     features = torch.randn(5, messages.irreps_in.dim)
     senders = torch.randint(0, 5, (probes, n))
     vectors = torch.randn(probes, n, 3)
@@ -96,41 +98,38 @@ def message_table(config: ChargE3NetConfig, probes: int, repeats: int) -> None:
     def by_receiver() -> torch.Tensor:
         return messages(features, senders, values, hidden, radial)
 
-    times: dict[str, list[float]] = {"e3nn": [], "here": []}
     with torch.inference_mode():
-        by_edge(), by_edge(), by_receiver()
-        for _ in range(repeats):
-            times["e3nn"].append(seconds(by_edge))
-            times["here"].append(seconds(by_receiver))
-    ratios = [a / b for a, b in zip(times["e3nn"], times["here"], strict=True)]
-    print("\nsum of messages    probes per second (smallest to largest)")
-    for name, found in times.items():
-        low, high = probes / max(found), probes / min(found)
-        print(f"{name:<19}{probes / median(found):.0f} ({low:.0f} to {high:.0f})")
-    print(f"{'ratio':<19}{median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})")
+        by_edge(), by_edge(), by_receiver()  # what is made once is not counted
+        times = alternate({"e3nn": by_edge, "here": by_receiver}, repeats, clock)
+    print()
+    rates = {name: [probes / s for s in found] for name, found in times.items()}
+    ratios = {"e3nn": "1", "here": ratio(times["e3nn"], times["here"])}
+    print_table(
+        ["sum of messages", "probes per second (range)", "ratio (range)"],
+        ([name, spread(found, 0), ratios[name]] for name, found in rates.items()),
+    )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", choices=PRESETS, default="published")
-    parser.add_argument("--probes", type=int, default=240)
-    parser.add_argument("--grid", type=int, default=48)
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
+    options = parser(__doc__, repeats=3)
+    options.add_argument("--preset", choices=PRESETS, default="published")
+    options.add_argument("--probes", type=int, default=240)
+    options.add_argument("--grid", type=int, default=48)
+    given = options.parse_args(arguments)
     torch.manual_seed(0)
-    config = PRESETS[options.preset]
+    config = PRESETS[given.preset]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = ChargE3Net(config).eval().to(device)
     size = sum(weights.numel() for weights in network.parameters())
-    print(f"{options.preset}, {size} parameters, {device}, {torch.get_num_threads()} threads\n")
-    chunk_table(network, options.probes, options.repeats)
-    message_table(config, min(64, options.probes), options.repeats)
-    shape = (options.grid,) * 3
+    print(f"{given.preset}, {size} parameters, {device}, {torch.get_num_threads()} threads\n")
+    chunk_table(network, given.probes, given.repeats)
+    message_table(config, min(64, given.probes), given.repeats)
+    shape = (given.grid,) * 3
     start = perf_counter()
     left = len(np.unique(GridSymmetry.of(PEROVSKITE, shape).irreducible_points()))
     print(
-        f"\ngrid {options.grid}^3: symmetry leaves {left} of {np.prod(shape)} points, found in "
+        f"\ngrid {given.grid}^3: symmetry leaves {left} of {np.prod(shape)} points, found in "
         f"{perf_counter() - start:.1f} s"
     )
 

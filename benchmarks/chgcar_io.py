@@ -1,21 +1,21 @@
-"""Time reading and writing CHGCARs, this project beside pymatgen, in one run.
+"""Time reading and writing CHGCARs beside pymatgen.
 
     python benchmarks/chgcar_io.py [--sizes 120 200] [--repeats 3]
 
-One silicon-like file per size. Each repeat times the two programs in turn, so that a change of the
-machine's load meets both; the table gives medians, the spread (smallest to largest repeat) and the
-ratio pymatgen / this project.
+One silicon-like file per size of the grid. The table has medians in seconds with their range, and
+pymatgen's time over ours.
 """
 
 from __future__ import annotations
 
-import argparse
+from harness import alternate, parser, print_table, ratio, spread
+
+# isort: split
+
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import median
-from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pymatgen.io.vasp.outputs import Chgcar
@@ -24,7 +24,37 @@ from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Density
 from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
 
-Action = Callable[[], object]
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    options = parser(__doc__, repeats=3)
+    options.add_argument("--sizes", type=int, nargs="+", default=[120, 200], help="points per axis")
+    given = options.parse_args(arguments)
+    print_table(
+        ["grid", "", "this project, s", "pymatgen, s", "ratio (range)"],
+        (row for size in given.sizes for row in rows(size, given.repeats)),
+        texts=2,
+    )
+
+
+def rows(size: int, repeats: int) -> Iterator[list[str]]:
+    """Rows of one size: reading and writing."""
+    with tempfile.TemporaryDirectory() as folder:
+        ours, theirs = Path(folder) / "CHGCAR", Path(folder) / "CHGCAR.pymatgen"
+        density = density_of(size)
+        write_chgcar(ours, density)
+        other = Chgcar.from_file(str(ours))
+        tasks = {
+            "read": (partial(read_chgcar, ours), partial(Chgcar.from_file, str(ours))),
+            "write": (partial(write_chgcar, ours, density), partial(other.write_file, theirs)),
+        }
+        for name, (mine, pymatgens) in tasks.items():
+            times = alternate({"mine": mine, "theirs": pymatgens}, repeats)
+            faster = ratio(times["theirs"], times["mine"])
+            yield [f"{size}^3", name, spread(times["mine"]), spread(times["theirs"]), faster]
 
 
 def density_of(size: int) -> Density:
@@ -35,53 +65,8 @@ def density_of(size: int) -> Density:
     x = np.cos(2 * np.pi * np.arange(size) / size)
     wave = x[:, None, None] + x[None, :, None] + x[None, None, :]
     total = 8 / crystal.volume + 0.02 * wave + 1e-5 * rng.standard_normal((size, size, size))
-    records = tuple(rng.standard_normal(33) for _ in crystal.symbols)
-    return Density(crystal, total, records, comment="benchmark")
-
-
-def seconds(action: Action) -> float:
-    """Time one call; what it returns is freed outside the measurement."""
-    start = perf_counter()
-    result = action()
-    elapsed = perf_counter() - start
-    del result
-    return elapsed
-
-
-def spread(times: list[float]) -> str:
-    """Format median and range."""
-    return f"{median(times):8.3f} ({min(times):.3f} to {max(times):.3f})"
-
-
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[120, 200])
-    parser.add_argument("--repeats", type=int, default=3)
-    arguments = parser.parse_args()
-    print(f"{'grid':>6} {'':>5}  {'this project, s':^26}  {'pymatgen, s':^26}  ratio (range)")
-    with tempfile.TemporaryDirectory() as folder:
-        for size in arguments.sizes:
-            ours, theirs = Path(folder) / f"CHGCAR.{size}", Path(folder) / f"CHGCAR.pmg.{size}"
-            density = density_of(size)
-            write_chgcar(ours, density)
-            other = Chgcar.from_file(str(ours))
-            actions: dict[str, tuple[Action, Action]] = {
-                "read": (partial(read_chgcar, ours), partial(Chgcar.from_file, str(ours))),
-                "write": (
-                    partial(write_chgcar, ours, density),
-                    partial(other.write_file, theirs),
-                ),
-            }
-            for name, (mine, pymatgens) in actions.items():
-                pairs = [(seconds(mine), seconds(pymatgens)) for _ in range(arguments.repeats)]
-                ratios = [b / a for a, b in pairs]
-                print(
-                    f"{size:>4}^3 {name:>5}  {spread([a for a, _ in pairs]):>26}  "
-                    f"{spread([b for _, b in pairs]):>26}  "
-                    f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
-                    flush=True,
-                )
+    occupancies = tuple(rng.standard_normal(33) for _ in crystal.symbols)
+    return Density(crystal, total, occupancies, comment="benchmark")
 
 
 if __name__ == "__main__":

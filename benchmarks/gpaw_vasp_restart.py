@@ -1,24 +1,22 @@
-"""Steps of gpaw-vasp from atoms, from its own CHGCAR, and from half a start: docs/gpaw_vasp.md.
+"""Steps of gpaw-vasp from atoms, from its own CHGCAR, and from half of it: docs/gpaw_vasp.md.
 
-Runs crystals of test_files/crystals five times each and prints a Markdown table::
+    python benchmarks/gpaw_vasp_restart.py [Si MgO ..]
 
-    python benchmarks/gpaw_vasp_restart.py            # all of them
-    python benchmarks/gpaw_vasp_restart.py Si MgO     # these
-
+Five runs of each crystal of test_files/crystals, or of those that are named.
 """
 
 from __future__ import annotations
 
-import os
+from harness import parser, print_table
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is imported
+# isort: split
 
 import contextlib
-import dataclasses
 import io
-import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pymatgen.io.vasp.inputs import Incar, Kpoints, Poscar
@@ -30,19 +28,82 @@ from mlcharge_flows.gpaw_vasp.inputs import read_inputs
 from mlcharge_flows.gpaw_vasp.potcar import potcar_text
 from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlcharge_flows.density.density import Density
+
 CRYSTALS = Path(__file__).parents[1] / "test_files" / "crystals"
+HEADS = [
+    "",
+    "steps from atoms",
+    "own CHGCAR",
+    "own density, atomic occupancies",
+    "atomic density, own occupancies",
+    "energy difference (meV/atom)",
+    "ICHARG=11, occupied eigenvalues (meV)",
+    "superposition's NMAE (%)",
+]
 
 
-def folder_with_inputs(parent: Path, crystal: Path, icharg: int) -> Path:
-    """A run folder under the default protocol of comparisons."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    options = parser(__doc__)
+    options.add_argument("names", nargs="*", metavar="CRYSTAL", help="default: all")
+    options.add_argument("--encut", type=float, default=350.0, help="eV, default 350")
+    options.add_argument("--density", type=float, default=32.0, help="of k-points, default 32")
+    given = options.parse_args(arguments)
+    chosen = sorted(
+        path for path in CRYSTALS.glob("*.vasp") if not given.names or path.stem in given.names
+    )
+    print_table(HEADS, (row(path, given.encut, given.density) for path in chosen))
+
+
+def row(crystal: Path, encut: float, density: float) -> list[str]:
+    """Run one crystal from every initial density."""
+    with tempfile.TemporaryDirectory() as parent:
+        folder, atoms = compute(Path(parent), crystal, encut, density, 2)
+        own = read_chgcar(folder / "CHGCAR")
+        free = atomic_superposition(read_inputs(folder))
+        given = {
+            "own": own,
+            "atomic occupancies": replace(own, augmentation=free.augmentation),
+            "atomic density": replace(own, total=free.total),
+        }
+        runs = {
+            name: compute(Path(parent), crystal, encut, density, 1, start)[1]
+            for name, start in given.items()
+        }
+        _, bands = compute(Path(parent), crystal, encut, density, 11, own)
+    filled = atoms.occupations > 1e-3
+    change = runs["own"].steps[-1].energy_zero - atoms.steps[-1].energy_zero
+    shift = np.abs(bands.eigenvalues - atoms.eigenvalues)[filled].max()
+    return [
+        crystal.stem,
+        str(len(atoms.steps)),
+        *(str(len(run.steps)) for run in runs.values()),
+        f"{1e3 * change / len(own.crystal):+.4f}",
+        f"{1e3 * shift:.3f}",
+        f"{nmae(free.total, own.total):.1f}",
+    ]
+
+
+def compute(
+    parent: Path,
+    crystal: Path,
+    encut: float,
+    kpoint_density: float,
+    icharg: int,
+    start: Density | None = None,
+) -> tuple[Path, Any]:
+    """Make one run under the protocol of comparisons; its stdout is dropped."""
     folder = Path(tempfile.mkdtemp(dir=parent))
     poscar = Poscar.from_file(crystal)
-    structure = poscar.structure
     tags = {
         "SYSTEM": crystal.stem,
-        "ENCUT": 350,
+        "ENCUT": encut,
         "PREC": "Normal",
-        "EDIFF": 5e-5 * len(structure),
+        "EDIFF": 5e-5 * len(poscar.structure),
         "ISMEAR": 0,
         "SIGMA": 0.1,
         "LMAXMIX": 4,
@@ -51,50 +112,13 @@ def folder_with_inputs(parent: Path, crystal: Path, icharg: int) -> Path:
     }
     Incar(tags).write_file(folder / "INCAR")
     poscar.write_file(folder / "POSCAR", significant_figures=16)
-    Kpoints.automatic_density_by_vol(structure, 32, force_gamma=True).write_file(folder / "KPOINTS")
+    mesh = Kpoints.automatic_density_by_vol(poscar.structure, kpoint_density, force_gamma=True)
+    mesh.write_file(folder / "KPOINTS")
     (folder / "POTCAR").write_text("".join(potcar_text(s) for s in poscar.site_symbols))
-    return folder
-
-
-def compute(parent: Path, crystal: Path, icharg: int, density=None):
-    """One run; its stdout is dropped."""
-    folder = folder_with_inputs(parent, crystal, icharg)
-    if density is not None:
-        write_chgcar(folder / "CHGCAR", density)
+    if start is not None:
+        write_chgcar(folder / "CHGCAR", start)
     with contextlib.redirect_stdout(io.StringIO()):
         return folder, execute(folder)
-
-
-def main() -> None:
-    """Print the table."""
-    print("| | steps from atoms | own CHGCAR | own density, atomic occupancies |", end="")
-    print(" atomic density, own occupancies | energy difference (meV/atom) |", end="")
-    print(" ICHARG=11, occupied eigenvalues (meV) | superposition's NMAE (%) |")
-    print("|---|---|---|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as parent_name:
-        parent = Path(parent_name)
-        for crystal in sorted(CRYSTALS.glob("*.vasp")):
-            if sys.argv[1:] and crystal.stem not in sys.argv[1:]:
-                continue
-            folder, atoms = compute(parent, crystal, 2)
-            own = read_chgcar(folder / "CHGCAR")
-            start = atomic_superposition(read_inputs(folder))
-            _, again = compute(parent, crystal, 1, own)
-            half = dataclasses.replace(own, augmentation=start.augmentation)
-            other = dataclasses.replace(own, total=start.total)
-            _, without = compute(parent, crystal, 1, half)
-            _, only = compute(parent, crystal, 1, other)
-            _, bands = compute(parent, crystal, 11, own)
-            filled = atoms.occupations > 1e-3
-            change = again.steps[-1].energy_zero - atoms.steps[-1].energy_zero
-            shift = np.abs(bands.eigenvalues - atoms.eigenvalues)[filled].max()
-            print(
-                f"| {crystal.stem} | {len(atoms.steps)} | {len(again.steps)} | "
-                f"{len(without.steps)} | {len(only.steps)} | "
-                f"{1e3 * change / len(own.crystal):+.4f} | {1e3 * shift:.3f} | "
-                f"{nmae(start.total, own.total):.1f} |",
-                flush=True,
-            )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,90 @@
-"""Complete electronic starts for atomate2 VASP workflows, and an account of what they saved."""
+"""Initial densities for VASP: predict them, run any atomate2 workflow from them, count the savings.
 
+The names below are the public API. Each is imported when it is first used, so that ``import
+mlcharge_flows`` takes milliseconds, and none of them needs torch or GPAW before a model predicts or
+``gpaw-vasp`` runs.
+
+>>> from mlcharge_flows import InitialDensity, Learned, Superposition
+>>> InitialDensity(density=Learned(), augmentation=Superposition())
+InitialDensity(density=Learned(model='orbital'), augmentation=Superposition())
+"""
+
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
+    from mlcharge_flows.atomate2.jobs.initial_density import InitialDensityMaker
+    from mlcharge_flows.atomate2.jobs.run import RunFromDensityMaker
+    from mlcharge_flows.atomate2.powerups import start_from_predicted_density
+    from mlcharge_flows.atomate2.schemas import RunProvenance
+    from mlcharge_flows.density.density import Density
+    from mlcharge_flows.density.paw_dataset import PawDataset
+    from mlcharge_flows.scf.comparison import Comparison
+    from mlcharge_flows.scf.statistics import summarize
+    from mlcharge_flows.sources import (
+        Converged,
+        ElementMean,
+        FromFile,
+        InitialDensity,
+        Learned,
+        Superposition,
+    )
+    from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
 
 __version__ = version("mlcharge-flows")
+
+__all__ = [
+    "CompareDensitiesMaker",
+    "Comparison",
+    "Converged",
+    "Density",
+    "ElementMean",
+    "FromFile",
+    "InitialDensity",
+    "InitialDensityMaker",
+    "Learned",
+    "PawDataset",
+    "RunFromDensityMaker",
+    "RunProvenance",
+    "Superposition",
+    "read_chgcar",
+    "start_from_predicted_density",
+    "summarize",
+    "write_chgcar",
+]
+
+_MODULES = {
+    "CompareDensitiesMaker": "atomate2.flows.compare",
+    "Comparison": "scf.comparison",
+    "Converged": "sources",
+    "Density": "density.density",
+    "ElementMean": "sources",
+    "FromFile": "sources",
+    "InitialDensity": "sources",
+    "InitialDensityMaker": "atomate2.jobs.initial_density",
+    "Learned": "sources",
+    "PawDataset": "density.paw_dataset",
+    "RunFromDensityMaker": "atomate2.jobs.run",
+    "RunProvenance": "atomate2.schemas",
+    "Superposition": "sources",
+    "read_chgcar": "vasp.chgcar",
+    "start_from_predicted_density": "atomate2.powerups",
+    "summarize": "scf.statistics",
+    "write_chgcar": "vasp.chgcar",
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        """Import a public name at its first use."""
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

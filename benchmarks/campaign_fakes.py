@@ -1,4 +1,4 @@
-"""Stand-ins for the benchmark of campaigns: jobs that do nothing, documents of runs that were not.
+"""Fake runs for the benchmark of campaigns: jobs that do nothing, documents of runs that were not.
 
 In a module of its own, so that worker processes can import it.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ARMS = ("default", "superposition")
 JOBS = 6
-"""Documents of one material with two arms: two runs, a start, two counts, the comparison."""
+"""Documents of one material: two runs, an initial density, two counts, the comparison."""
 
 
 @job
@@ -57,20 +57,20 @@ def counted(folder: str, arm: str) -> ScfRun:
 
 
 @dataclass
-class StandInMaker(CompareDensitiesMaker):
-    """The flow of a comparison with stand-ins for its runs."""
+class FakeRunsMaker(CompareDensitiesMaker):
+    """The flow of a comparison with fake runs."""
 
     @property
     def arms(self) -> list[str]:
         """Two."""
         return list(ARMS)
 
-    def make(self, structure: Structure, material: str | None = None) -> Flow:
+    def make(self, structure: Structure, material_id: str | None = None) -> Flow:
         """Build the flow: a run and a count per arm, and the comparison."""
         runs = {arm: nothing(structure) for arm in self.arms}
         counts = {arm: counted(run.output, arm) for arm, run in runs.items()}
         documents = {arm: count.output for arm, count in counts.items()}
-        joined = compare(material, "Si", len(structure), self.protocol, documents)
+        joined = compare(material_id, "Si", len(structure), self.protocol, documents)
         jobs = [*runs.values(), *counts.values(), joined]
         for made in jobs:
             made.config.on_missing_references = OnMissing.NONE

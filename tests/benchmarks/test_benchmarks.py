@@ -1,0 +1,140 @@
+"""Every benchmark runs on a tiny input and prints its table."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+MOLECULES = BENCHMARKS.parent / "test_files" / "molecules" / "molecules.h5"
+CRYSTALS = BENCHMARKS.parent / "test_files" / "crystals"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a benchmark in this process; the rows of its tables."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+    def run(name, *arguments):
+        importlib.import_module(name).main([str(argument) for argument in arguments])
+        printed = capsys.readouterr().out
+        rows = re.findall(r"^\| (.*) \|$", printed, re.MULTILINE)
+        return [row.split(" | ") for row in rows]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """Folder of a comparison of silicon."""
+    pytest.importorskip("gpaw", reason="needs the gpaw extra")
+    pytest.importorskip("torch", reason="needs the models extra")
+    from typer.testing import CliRunner
+
+    from mlcharge_flows.cli.app import app
+
+    folder = tmp_path_factory.mktemp("compared")
+    given = ["compare", str(CRYSTALS / "Si.vasp"), "--arms", "learned,converged", "--workers", "1"]
+    result = CliRunner().invoke(app, [*given, "--out", str(folder)])
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_every_benchmark_is_tested_and_says_how_it_is_run():
+    scripts = {
+        path
+        for path in BENCHMARKS.glob("*.py")
+        if path.name not in ("harness.py", "campaign_fakes.py")
+    }
+    tests = Path(__file__).read_text(encoding="utf-8")
+    for path in scripts:
+        assert f"python benchmarks/{path.name}" in path.read_text(encoding="utf-8")
+        assert f'"{path.stem}"' in tests
+    assert len(scripts) == 8
+
+
+def test_commands_of_the_documents_name_scripts_that_are_there():
+    root = BENCHMARKS.parent
+    for path in [root / "README.md", *root.glob("docs/**/*.md"), *root.glob("workflows/**/*.md")]:
+        text = path.read_text(encoding="utf-8")
+        for name in re.findall(r"benchmarks/(\w+\.py)", text):
+            assert (BENCHMARKS / name).exists(), f"{path.name}: {name}"
+
+
+def test_chgcar_io(run):
+    head, read, write = run("chgcar_io", "--sizes", 8, "--repeats", 2)
+    assert head[0] == "grid"
+    assert read[:2] == ["8^3", "read"]
+    assert write[:2] == ["8^3", "write"]
+    assert float(write[-1].split()[0]) > 0
+
+
+def test_charge3net(run):
+    pytest.importorskip("torch", reason="needs the models extra")
+    rows = run("charge3net", "--preset", "small", "--probes", 8, "--grid", 8, "--repeats", 1)
+    assert [row[0] for row in rows if row[0] in ("4", "e3nn", "here")] == ["4", "e3nn", "here"]
+
+
+def test_orbital_model_predictions(run):
+    pytest.importorskip("torch", reason="needs the models extra")
+    _, (ions, *_) = run("orbital_model", "predict", "--cells", 1, "--repeats", 1)
+    assert ions == "8"
+
+
+def test_orbital_model_training(run, tmp_path):
+    pytest.importorskip("h5py", reason="needs the train extra")
+    config = tmp_path / "tiny.yaml"
+    config.write_text(f"name: tiny\ndata: {MOLECULES}\nmodel: {{n_channels: 8}}\n")
+    rows = run("orbital_model", "train", config, MOLECULES, "--materials", 2, "--repeats", 1)
+    assert [row[0] for row in rows[1:]] == ["1", "4", "8", "16"]
+    assert float(rows[1][-1]) == pytest.approx(1, abs=1e-3)
+    assert all(np.isfinite(float(row[-1])) for row in rows[1:])
+
+
+@pytest.mark.slow
+def test_campaign_overhead(run):
+    pytest.importorskip("fireworks", reason="needs the fireworks extra")
+    (row,) = run("campaign_overhead", 2)[1:]
+    assert row[:2] == ["2", "12"]
+
+
+@pytest.mark.gpaw
+@pytest.mark.slow
+def test_gpaw_vasp_restart(run):
+    pytest.importorskip("gpaw", reason="needs the gpaw extra")
+    (row,) = run("gpaw_vasp_restart", "Si", "--encut", 200, "--density", 4)[1:]
+    atoms, own, *halves = (int(steps) for steps in row[1:5])
+    assert own == 6
+    assert own < min(halves)
+    assert own < atoms
+
+
+@pytest.mark.gpaw
+@pytest.mark.slow
+def test_results(run, compared, tmp_path):
+    rows = run("results", compared, "--figure", tmp_path / "figures" / "steps.png")
+    assert any(row[0].startswith("Si (") for row in rows)
+    assert (tmp_path / "figures" / "steps.png").stat().st_size > 1000
+    _, (name, number, *_), *_ = run("results", compared, "--classes", "learned")
+    assert (name, number) == ("all", "1")
+
+
+@pytest.mark.gpaw
+@pytest.mark.slow
+def test_steps_by_error(run, compared, tmp_path):
+    rows = run("steps_by_error", compared, tmp_path)[1:]
+    assert [row[0] for row in rows] == ["learned"] * 4 + ["superposition"] * 2
+    steps = [float(row[5].split()[-1]) for row in rows[:4]]
+    assert steps == sorted(steps, reverse=True)
+
+
+def test_architectures(run, tmp_path):
+    pytest.importorskip("h5py", reason="needs the train extra")
+    figure = tmp_path / "pareto.png"
+    rows = run("architectures", MOLECULES, "orbital", "--figure", figure)
+    assert rows[1][0].startswith("orbital")
+    assert figure.stat().st_size > 1000
