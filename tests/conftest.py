@@ -28,6 +28,15 @@ def vasp_samples():
     return VASP_SAMPLES
 
 
+@pytest.fixture(autouse=True, scope="module")
+def no_litter():
+    """Tests leave nothing in the folder that they are run from."""
+    before = {path.name for path in Path.cwd().iterdir()}
+    yield
+    left = {path.name for path in Path.cwd().iterdir() if not path.name.startswith(".")} - before
+    assert not left - {"__pycache__"}, f"files that a test wrote into {Path.cwd()}"
+
+
 @pytest.fixture
 def tiny(monkeypatch, tmp_path):
     """The tiny architecture is known to the registry; no other model is."""

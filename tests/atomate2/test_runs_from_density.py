@@ -258,7 +258,8 @@ def test_a_full_disk_leaves_no_piece_of_a_start(silicon, run, vasp, monkeypatch,
     assert not list(folder_of(document).glob("*CHGCAR*"))
 
 
-def test_a_failed_initial_density_stops_the_run_or_not(silicon, run, vasp):
+def test_a_failed_initial_density_stops_the_run_or_not(silicon, run, vasp, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     missing = InitialDensity(FromFile("none"))
     document = run(start_from_predicted_density(cheap(StaticMaker()), missing).make(silicon))
     provenance = fate(document["static"])
