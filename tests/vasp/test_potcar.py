@@ -116,6 +116,11 @@ def test_element_from_title_where_vrhfin_is_missing(write):
     assert potcar.symbol == "Mg"
 
 
+def test_element_from_title_where_vrhfin_names_none(write):
+    (potcar,) = read_potcar(write(synthetic("Xe").replace("VRHFIN =Xe:", "VRHFIN =X:")))
+    assert potcar.symbol == "Xe"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [

@@ -1,1 +1,1 @@
-"""The physics of a charge density on a grid: no files, no frameworks, numpy and scipy only."""
+"""The physics of a charge density on a grid: no files and no frameworks."""

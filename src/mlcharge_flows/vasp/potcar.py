@@ -17,10 +17,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pymatgen.core.periodic_table import Element
+
 from mlcharge_flows.density.augmentation import atomic_occupancies
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.errors import MlchargeError
-from mlcharge_flows.vasp.fortran import parse_floats
+from mlcharge_flows.vasp.fortran import FortranNumberError, parse_floats, parse_real
 
 if TYPE_CHECKING:
     import os
@@ -111,19 +113,20 @@ def _header(text: str, key: str) -> str:
 def _number(text: str, key: str) -> float:
     word = _header(text, key).split()[0]
     try:
-        return float(word)
-    except ValueError:
-        raise ValueError(f"{key} = {word!r} is not a number") from None
+        return parse_real(word)
+    except FortranNumberError as error:
+        raise ValueError(f"{key} = {word!r} {error}") from None
 
 
 def _symbol(text: str, titel: str) -> str:
-    # VRHFIN names the element in nearly all data sets, TITEL (with a suffix such as _pv) in all.
+    # VRHFIN names the element in nearly all data sets (but X in one of xenon), TITEL, with a suffix
+    # such as _pv, in all.
     words = titel.split()
     candidates = [_header(text, "VRHFIN")] if "VRHFIN" in text else []
     candidates += words[1:2]
     for candidate in candidates:
         match = re.match(r"([A-Z][a-z]?)(?![A-Za-z])", candidate.replace("_", " "))
-        if match:
+        if match and Element.is_valid_symbol(match.group(1)):
             return match.group(1)
     raise ValueError(f"no element symbol in TITEL = {titel}")
 
