@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 NEIGHBOR_CUTOFF = 6.0
 """Radius within which neighbors are counted, angstrom."""
 
-# Margins beyond the training set. Strained, displaced and unrelaxed crystals are ordinary work;
-# atoms in vacuum or on top of each other are not.
+# Margins beyond the training set: for strained and displaced crystals, not for atoms in vacuum.
 OVERLAP_MARGIN = 0.15
 ISOLATION_MARGIN = 0.30
 DENSITY_MARGIN = 0.50
