@@ -32,7 +32,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from rich.progress import track
 
-from mlcharge_flows.campaign.local import results
+from mlcharge_flows.campaign.local import read_results
 from mlcharge_flows.density.metrics import error_removed, nmae
 from mlcharge_flows.models.checkpoint import SUFFIX, read_checkpoint
 from mlcharge_flows.models.model import ModelError
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--figure", type=Path)
     given = options.parse_args(arguments)
     registry = known_models()
-    summary = summarize(results(given.compare)) if given.compare else None
+    summary = summarize(read_results(given.compare)) if given.compare else None
     loaded = {name: registry.load(name) for name in given.models}
     helper = registry.load(given.occupancies).model
     assert helper.completes_densities

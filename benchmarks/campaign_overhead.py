@@ -79,7 +79,7 @@ def measure(number: int) -> dict[str, float]:
     from campaign_fakes import FakeRunsMaker, stored
     from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
     from mlcharge_flows.campaign.documents import find_results, identity, labeled_flow
-    from mlcharge_flows.campaign.local import results, run_locally
+    from mlcharge_flows.campaign.local import read_results, run_locally
     from mlcharge_flows.campaign.routing import route_fireworks
     from mlcharge_flows.campaign.spec import FireWorksSpec
     from mlcharge_flows.reports.scf_report import write_report
@@ -113,7 +113,7 @@ def measure(number: int) -> dict[str, float]:
         run_locally(campaign, FakeRunsMaker(), out, WORKERS)
         found["run"] = seconds() + seconds(resource.RUSAGE_CHILDREN) - began
         began = seconds()
-        compared = results(out)
+        compared = read_results(out)
         found["read"] = seconds() - began
         assert len(compared) == number
         store = stored(compared)

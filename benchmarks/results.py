@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from pymatgen.core import Composition
 
-from mlcharge_flows.campaign.local import results
+from mlcharge_flows.campaign.local import read_results
 from mlcharge_flows.reports.image_files import steps_figure
 from mlcharge_flows.reports.scf_report import COLUMNS, summary_note, summary_table
 from mlcharge_flows.reports.table import to_markdown
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--classes", metavar="ARM", help="what this arm saves, by class")
     options.add_argument("--model", default="orbital", help="name or file of its model")
     given = options.parse_args(arguments)
-    comparisons = results(given.folder)
+    comparisons = read_results(given.folder)
     if given.classes:
         columns = [column for column in COLUMNS if column.head in SHOWN]
         heads = ["class", "materials", *(column.head for column in columns)]

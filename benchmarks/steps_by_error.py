@@ -30,7 +30,7 @@ from pymatgen.io.vasp import VaspInput
 from pymatgen.io.vasp.inputs import UnknownPotcarWarning
 from rich.progress import track
 
-from mlcharge_flows.campaign.local import results
+from mlcharge_flows.campaign.local import read_results
 from mlcharge_flows.density.metrics import error_removed
 from mlcharge_flows.scf.comparison import REFERENCE
 from mlcharge_flows.scf.count import count_run
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # GPAW's data sets are none of VASP's.
     warnings.simplefilter("ignore", UnknownPotcarWarning)
     found: dict[tuple[str, float], list[tuple[float, float, int, int]]] = {}
-    for comparison in track(results(given.compared), "crystals"):
+    for comparison in track(read_results(given.compared), "crystals"):
         folder = given.compared / comparison.material_id
         for key, row in crystal_rows(comparison, folder, given.out, command):
             found.setdefault(key, []).append(row)

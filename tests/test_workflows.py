@@ -17,11 +17,11 @@ from mlcharge_flows.atomate2.jobs.comparison import compare
 from mlcharge_flows.scf.run import ScfRun
 
 ROOT = Path(__file__).parents[1]
-CAMPAIGN = ROOT / "workflows" / "compare_starts" / "campaign.py"
+CAMPAIGN = ROOT / "workflows" / "compare_densities" / "campaign.py"
 
 
 @pytest.mark.gpaw
-def test_compare_starts(tmp_path):
+def test_compare_densities(tmp_path):
     pytest.importorskip("gpaw", reason="needs the gpaw extra")
     silicon = ROOT / "test_files" / "crystals" / "Si.vasp"
     subprocess.run(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from functools import cache
+
 
 class MlchargeError(Exception):
     """Something that a user can mend; the message is one line: what, where, and what to do.
@@ -35,3 +38,17 @@ def one_line(error: object, limit: int = 300) -> str:
     words = str(error).split()
     text = "".join(c if c.isprintable() else "?" for c in " ".join(words)) or type(error).__name__
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+@cache
+def note_renamed(old: str, new: str) -> None:
+    """Say once on standard error that a word, key or option of the first release has a new name.
+
+    Parameters
+    ----------
+    old
+        What was given; it still works.
+    new
+        What to write.
+    """
+    print(f"mlcharge: {one_line(old)} is now {one_line(new)}", file=sys.stderr)

@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound=BaseModel)
 
 
+MAX_YAML_VALUES = 100_000
+"""Most values of a YAML file: a few lines of aliases can stand for billions."""
+
+
 class YamlError(MlchargeError, ValueError):
     """A YAML file does not hold what is expected.
 
     Parameters
     ----------
-    problems
+    *problems
         One line each: the file, the key, what is wrong.
     """
 
@@ -182,6 +186,10 @@ def read_yaml(
         place = f"line {mark.line + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or error
         raise YamlError(f"{path}: {place}not YAML: {one_line(problem)}") from None
+    except RecursionError:
+        raise YamlError(f"{path}: is nested too deeply") from None
+    if _n_values(content, {}) > MAX_YAML_VALUES:
+        raise YamlError(f"{path}: its aliases expand to more than {MAX_YAML_VALUES:,} values")
     if not isinstance(content, dict):
         required = [name for name, field in model.model_fields.items() if field.is_required()]
         keys = ", ".join(required or list(model.model_fields)[:3])
@@ -247,6 +255,17 @@ def _keys(model: type[BaseModel], path: list[str]) -> list[str]:
             break
         model = inner
     return list(model.model_fields)
+
+
+def _n_values(value: Any, known: dict[int, float]) -> float:
+    """Number of values, aliases expanded; infinite for a value that contains itself."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = float("inf")
+        inner = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_n_values(item, known) for item in inner)
+    return known[id(value)]
 
 
 def _to_disk(path: Path) -> None:

@@ -16,8 +16,8 @@ from mlcharge_flows.atomate2.flows.dataset import DensitySampleMaker
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.campaign import local
 from mlcharge_flows.campaign import worker as material
-from mlcharge_flows.campaign.local import FolderError, finished, results, run_locally
-from mlcharge_flows.campaign.material_folder import ADDING, RESULT, keep
+from mlcharge_flows.campaign.local import FolderError, finished_materials, read_results, run_locally
+from mlcharge_flows.campaign.material_folder import ADDING, RESULT, MaterialFolder
 from mlcharge_flows.scf.run import ScfRun
 from mlcharge_flows.sources import (
     Converged,
@@ -148,7 +148,7 @@ def test_only_missing_arms_run_and_all_are_in_the_result(quick, tmp_path):
     assert list(union.arms) == ["default", "superposition", "old", "new"]
     assert union.models == {"old": "sha of old", "new": "sha of new"}
     assert {arm: union.arms[arm] for arm in first.arms} == first.arms
-    assert results(tmp_path) == [union]
+    assert read_results(tmp_path) == [union]
     after = state(tmp_path / "a")
     assert {path: after[path] for path in before} == before
     assert (tmp_path / "a" / "new-run" / "OUTCAR").read_text() == "new run"
@@ -161,7 +161,7 @@ def test_what_holds_more_is_finished(quick, tmp_path):
     for asked in (maker(), maker("converged"), maker("superposition", "converged")):
         (found,) = run_locally([crystal()], asked, tmp_path)
         assert set(found.arms) == {"default", "superposition", "converged"}
-        assert finished([crystal()], asked, tmp_path) == {"a": found}
+        assert finished_materials([crystal()], asked, tmp_path) == {"a": found}
     assert len(ran(tmp_path / "a")) == 3
 
 
@@ -176,7 +176,9 @@ def test_a_start_that_needs_the_converged_run_gets_that_of_before(quick, tmp_pat
 
 def test_a_reference_that_was_lost_is_no_converged_run(quick, tmp_path):
     run_locally([crystal()], maker(), tmp_path)
-    keep(tmp_path / "a", material.lost(crystal(), maker(), "no luck"))
+    MaterialFolder(tmp_path / "a").write_result(
+        material.failed_comparison(crystal(), maker(), "no luck")
+    )
     run_locally([crystal()], maker("converged"), tmp_path)
     assert (tmp_path / "a" / "converged-density" / "prev").read_text() == "None"
 
@@ -207,8 +209,8 @@ def test_what_is_finished_with_something_else_is_refused(quick, tmp_path, asked,
     before = state(tmp_path / "a")
     with pytest.raises(FolderError, match=f"a: {obstacle}.*; choose another --out, or remove it$"):
         run_locally([crystal(name="new"), crystal(a)], asked, tmp_path)
-    assert finished([crystal(a)], asked, tmp_path) == {}
-    assert results(tmp_path) == [first]
+    assert finished_materials([crystal(a)], asked, tmp_path) == {}
+    assert read_results(tmp_path) == [first]
     assert state(tmp_path / "a") == before
     assert not (tmp_path / "new").exists()
 
@@ -216,7 +218,7 @@ def test_what_is_finished_with_something_else_is_refused(quick, tmp_path, asked,
 def test_a_packed_run_takes_no_arms(quick, tmp_path):
     run_locally([crystal()], maker(), tmp_path)
     (tmp_path / "a" / "pack").mkdir()
-    assert list(finished([crystal()], maker(), tmp_path)) == ["a"]
+    assert list(finished_materials([crystal()], maker(), tmp_path)) == ["a"]
     with pytest.raises(FolderError, match="of a data set"):
         run_locally([crystal()], maker("superposition"), tmp_path)
 
@@ -249,8 +251,8 @@ def test_a_killed_addition_is_taken_up(quick, tmp_path, monkeypatch, killer):
     process.join()
     assert process.exitcode == (-signal.SIGKILL if killer else 0)
     left = set(folder.iterdir())
-    assert results(tmp_path) == [first]
-    assert finished([crystal()], asked, tmp_path) == {}
+    assert read_results(tmp_path) == [first]
+    assert finished_materials([crystal()], asked, tmp_path) == {}
     (folder / "thoughts.txt").write_text("of the user")
 
     monkeypatch.delenv("KILLER")
@@ -270,7 +272,7 @@ def test_a_note_of_an_addition_that_was_finished_removes_nothing(quick, tmp_path
     asked = maker("superposition")
     found = material.run_material(crystal(), asked, tmp_path / "a")
     note = (tmp_path / "a" / ADDING).read_text()
-    keep(tmp_path / "a", found)
+    MaterialFolder(tmp_path / "a").write_result(found)
     (tmp_path / "a" / ADDING).write_text(note)  # killed between the result and its removal
     before = state(tmp_path / "a")
     (union,) = run_locally([crystal()], maker("superposition", "converged"), tmp_path)
@@ -296,14 +298,14 @@ def test_an_addition_that_kills_its_worker_is_lost_alone(quick, tmp_path, monkey
     assert [found[1].arms[arm].failure for arm in ("converged", "new")] == [None, None]
     assert before.items() <= state(tmp_path / "a").items()
     assert ran(tmp_path / "a").count("default") == 1
-    assert ran(tmp_path / "a").count("new") == local.LIVES
+    assert ran(tmp_path / "a").count("new") == local.MAX_WORKER_CRASHES
     assert ran(tmp_path / "b") == ["default", "superposition", "converged", "new"]
 
 
 def test_an_arm_that_was_taken_out_of_the_result_runs_again(quick, tmp_path):
     (first,) = run_locally([crystal()], maker("superposition"), tmp_path)
     default = {"default": first.arms["default"]}
-    keep(tmp_path / "a", first.model_copy(update={"arms": default}))
+    MaterialFolder(tmp_path / "a").write_result(first.model_copy(update={"arms": default}))
     (again,) = run_locally([crystal()], maker("superposition"), tmp_path)
     assert ran(tmp_path / "a") == ["default", "superposition", "superposition"]
     folder = Path(again.arms["superposition"].folder)

@@ -6,7 +6,7 @@ from pymatgen.core import Lattice, Structure
 
 from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker, comparison_static
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
-from mlcharge_flows.campaign.single_flow import CampaignMaker
+from mlcharge_flows.reports.scf_report import write_report
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.settings import Settings, SetupError
 from mlcharge_flows.sources import FromFile, InitialDensity, parse_arms
@@ -68,11 +68,11 @@ def test_when_everything_fails_there_is_still_a_report(helium, tmp_path, monkeyp
         raise SetupError("no executable here")
 
     monkeypatch.setattr(Settings, "activated", refuse)
-    flow = CampaignMaker().make({"one": helium, "two": helium}, str(tmp_path / "report"))
-    page = run(flow, tmp_path)
-    assert page == str(tmp_path / "report" / "report.html")
-    output = run(CompareDensitiesMaker().make(helium, "one"), tmp_path)
-    comparison = Comparison.model_validate(output)
+    outputs = [run(CompareDensitiesMaker().make(helium, name), tmp_path) for name in ("one", "two")]
+    comparison, other = map(Comparison.model_validate, outputs)
+    page = write_report([comparison, other], tmp_path / "report")
+    assert page == tmp_path / "report" / "report.html"
+    assert page.is_file()
     assert set(comparison.arms) == {"default", "superposition", "converged"}
     assert "no executable here" in comparison.arms["default"].failure
     assert "no initial density" in comparison.arms["converged"].failure

@@ -14,10 +14,12 @@ from mlcharge_flows.atomate2.flows.compare import comparison_static
 from mlcharge_flows.atomate2.flows.dataset import DensitySampleMaker
 from mlcharge_flows.atomate2.jobs import pack as packing
 from mlcharge_flows.campaign import local
-from mlcharge_flows.campaign.worker import lost, run_material
+from mlcharge_flows.campaign.worker import failed_comparison, run_material
 from mlcharge_flows.cli import dataset as command
 from mlcharge_flows.cli.app import app
+from mlcharge_flows.cli.runs import Prepared
 from mlcharge_flows.density.metrics import nmae
+from mlcharge_flows.errors import note_renamed
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun
 from mlcharge_flows.sources import Fallback, InitialDensity, Learned, Superposition
@@ -124,12 +126,12 @@ def test_two_crystals_from_structures_to_store(structures, tmp_path):
         assert sample.density().n_electrons == pytest.approx(zval, abs=1e-9)
     assert not list(out.glob("*/*/CHGCAR*"))
 
-    quick = [*words[:-1], "--quick", "--out", str(tmp_path / "quick"), "--limit", "1"]
+    quick = [*words[:-1], "--fast-scf", "--out", str(tmp_path / "quick"), "--limit", "1"]
     subprocess.run(quick, capture_output=True, text=True, check=True)
     (fast,) = DensityDataset(tmp_path / "quick" / "dataset.h5")
     slow = store[fast.id]
     assert fast.origin.protocol == slow.origin.protocol
-    assert fast.n_total == 0, "its steps are of another cycle"
+    assert fast.n_total == 0, "its steps are of another SCF"
     # The protocol's own run meets EDIFF (1e-4 eV) at the earliest step and ends 4e-4 eV off.
     best = converged(fast.id, tmp_path / "tight")
     assert fast.energy == pytest.approx(best.energy, abs=2e-5)
@@ -139,7 +141,8 @@ def test_two_crystals_from_structures_to_store(structures, tmp_path):
     again = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "3 of 3 materials are finished already" in again.stdout
     more = dataset(
-        "build", structures, "--test", "--extend", store.path, "--out", tmp_path / "more"
+        *("build", structures, "--test", "--complement", store.path),
+        *("--shard", "1/1", "--out", tmp_path / "more"),
     )
     assert more.exit_code == 0, more.output
     assert DensityDataset(tmp_path / "more" / "dataset.h5").splits() == {"excluded": ""}
@@ -155,7 +158,7 @@ def test_two_crystals_from_structures_to_store(structures, tmp_path):
     assert only.output == "HHe\n"
 
 
-def test_a_quick_run_begins_with_what_the_model_says_of_it():
+def test_a_fast_run_begins_from_the_density_of_the_model():
     def first(maker):
         return maker.make(HELIUM, "He").jobs[0].maker
 
@@ -166,11 +169,11 @@ def test_a_quick_run_begins_with_what_the_model_says_of_it():
 
 
 @pytest.mark.gpaw
-def test_quick_records_of_known_elements_and_what_a_model_recalls_of_them(tmp_path):
+def test_fast_samples_of_known_elements_and_their_pseudo_labels(tmp_path):
     pytest.importorskip("torch", reason="needs the models extra")
     pytest.importorskip("safetensors", reason="needs the models extra")
     silicon = str(Path(__file__).parents[2] / "test_files" / "crystals" / "Si.vasp")
-    for name, options in (("slow", []), ("quick", ["--quick"])):
+    for name, options in (("slow", []), ("quick", ["--fast-scf"])):
         done = dataset("build", silicon, *options, "--out", tmp_path / name, "--keep-files")
         assert done.exit_code == 0, done.output
     said = json.loads((tmp_path / "quick" / "Si" / "default-run" / "mlcharge.json").read_text())
@@ -182,22 +185,22 @@ def test_quick_records_of_known_elements_and_what_a_model_recalls_of_them(tmp_pa
     assert quick.origin.protocol == slow.origin.protocol
     assert nmae(quick.density().total, slow.density().total) < 0.02 * slow.baseline_nmae
 
-    recalled = dataset("recall", silicon, "--out", tmp_path / "recalled.h5")
-    assert recalled.exit_code == 0, recalled.output
-    (sample,) = DensityDataset(tmp_path / "recalled.h5")
+    labeled = dataset("pseudo-label", silicon, "--out", tmp_path / "labels.h5")
+    assert labeled.exit_code == 0, labeled.output
+    (sample,) = DensityDataset(tmp_path / "labels.h5")
     assert sample.origin.protocol == slow.origin.protocol
     assert nmae(sample.density().total, slow.density().total) < 0.3 * slow.baseline_nmae
     both = tmp_path / "both.h5"
-    assert (
-        dataset("merge", tmp_path / "recalled.h5", tmp_path / "slow", "--out", both).exit_code == 0
-    )
+    assert dataset("merge", tmp_path / "labels.h5", tmp_path / "slow", "--out", both).exit_code == 0
     assert DensityDataset(both).splits() == {"Si": ""}
+    note_renamed.cache_clear()
     refused = dataset("recall", silicon, "--model", "nonesuch", "--out", tmp_path / "no.h5")
     assert refused.exit_code == 2
+    assert "dataset recall is now mlcharge dataset pseudo-label" in refused.stderr
     assert "nonesuch" in refused.stderr
 
 
-def test_failures_are_run_again_when_asked_for_and_an_interruption_says_how_to_go_on(
+def test_failures_are_retried_on_demand_and_an_interruption_names_the_remedy(
     tmp_path, monkeypatch, capsys
 ):
     maker = DensitySampleMaker()
@@ -206,7 +209,7 @@ def test_failures_are_run_again_when_asked_for_and_an_interruption_says_how_to_g
         folder = tmp_path / material.id
         folder.mkdir()
         (folder / "structure.json").write_text(HELIUM.to_json())
-        comparison = lost(material, maker, "no luck")
+        comparison = failed_comparison(material, maker, "no luck")
         if material.id == "fine":
             comparison.arms["default"] = ScfRun(folder="", n_total=9, started_from="atoms")
         (folder / "comparison.json").write_text(comparison.model_dump_json())
@@ -216,8 +219,49 @@ def test_failures_are_run_again_when_asked_for_and_an_interruption_says_how_to_g
 
     monkeypatch.setattr(local, "run_locally", interrupted)
     with pytest.raises(typer.Exit) as left:
-        command._run(Console(quiet=True), materials, maker, tmp_path, 1, again=True)
+        command._run(
+            Console(quiet=True), Prepared(maker, materials, 1), tmp_path, retry_failed=True
+        )
     assert left.value.exit_code == 130
     assert "1 of 2 materials are left: give the same command" in capsys.readouterr().err
     assert not (tmp_path / "failed" / "comparison.json").exists()
     assert (tmp_path / "fine" / "comparison.json").exists()
+
+
+def test_options_of_the_first_release_still_work(structures, tmp_path, monkeypatch):
+    seen = {}
+
+    def prepare(context, console, executable, build, select, **options):
+        seen["maker"], (seen["materials"], _) = build(), select()
+        return Prepared(seen["maker"], seen["materials"], 1)
+
+    monkeypatch.setattr(command, "prepare", prepare)
+    monkeypatch.setattr(
+        command, "_run", lambda console, prepared, out, retry: seen.update(retry=retry)
+    )
+    note_renamed.cache_clear()
+    words = ("build", structures, "--test", "--out", tmp_path / "out")
+    new = dataset(*words, "--fast-scf", "--retry-failed", "--shard", "2/2")
+    assert (new.exit_code, new.stderr) == (0, "")
+    expected = seen.copy()
+    seen.clear()
+    old = dataset(*words, "--quick", "--again", "--every", 2, "--offset", 1)
+    assert old.exit_code == 0
+    assert old.stderr.splitlines() == [
+        "mlcharge: --quick is now --fast-scf",
+        "mlcharge: --again is now --retry-failed",
+        "mlcharge: --every, --offset is now --shard 2/2",
+    ]
+    assert seen["maker"] == expected["maker"]
+    assert [m.id for m in seen["materials"]] == [m.id for m in expected["materials"]]
+    assert seen["retry"] is expected["retry"] is True
+    help_text = dataset("build", "--help").output
+    for name in ("--quick", "--again", "--every", "--offset", "--extend"):
+        assert f"{name} " not in help_text
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0"])
+def test_a_shard_is_a_part_of_parts(structures, shard):
+    refused = dataset("build", structures, "--shard", shard)
+    assert refused.exit_code == 2
+    assert "give I/N with I from 1 to N" in refused.stderr

@@ -14,7 +14,12 @@ from typer.testing import CliRunner
 from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
 from mlcharge_flows.atomate2.jobs.comparison import compare, outcome
 from mlcharge_flows.campaign.documents import find_results, finish_times, labeled_flow
-from mlcharge_flows.campaign.launchpad import LaunchPadError, open_launchpad, state, submit
+from mlcharge_flows.campaign.launchpad import (
+    LaunchPadError,
+    campaign_state,
+    open_launchpad,
+    submit,
+)
 from mlcharge_flows.campaign.spec import FireWorksSpec
 from mlcharge_flows.cli.app import app
 from mlcharge_flows.scf.run import ScfRun
@@ -88,11 +93,11 @@ def test_nothing_is_submitted_where_categories_do_not_fit(launchpad, maker):
 
 def test_jobs_are_counted_by_category_and_state(launchpad, maker):
     submit(launchpad, "first", [material("a"), material("b")], maker, FireWorksSpec())
-    found = state(launchpad, "first")
+    found = campaign_state(launchpad, "first")
     assert found.workflows == {"READY": 2}
     assert found.jobs == {("gpu", "READY"): 2, ("cpu", "READY"): 2, ("cpu", "WAITING"): 8}
     assert found.lost == []
-    assert state(launchpad, "none").workflows.total() == 0
+    assert campaign_state(launchpad, "none").workflows.total() == 0
 
 
 def test_the_launchpad_that_is_missing(tmp_path, launchpad_file):

@@ -10,8 +10,8 @@ from pymatgen.core import Lattice, Structure
 
 from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker, comparison_static
 from mlcharge_flows.campaign import local
-from mlcharge_flows.campaign.local import FolderError, finished, results, run_locally
-from mlcharge_flows.campaign.worker import lost
+from mlcharge_flows.campaign.local import FolderError, finished_materials, read_results, run_locally
+from mlcharge_flows.campaign.worker import failed_comparison
 from mlcharge_flows.structures import Material
 
 
@@ -32,7 +32,7 @@ def run_material(material, maker, folder):
     if material.id == "killer" or (material.id == "unlucky" and not again.exists()):
         again.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return lost(material, maker, "stand-in")
+    return failed_comparison(material, maker, "stand-in")
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def test_finished_materials_are_not_run_again(tmp_path, maker):
     both = run_locally(materials, maker, tmp_path, on_result=seen.append)
     assert [comparison.material_id for comparison in seen] == ["a", "b"]
     assert [comparison.material_id for comparison in both] == ["a", "b"]
-    assert results(tmp_path) == both
+    assert read_results(tmp_path) == both
 
 
 def test_interrupted_materials_are_cleared_and_run_again(tmp_path, maker):
@@ -62,7 +62,7 @@ def test_a_half_written_result_is_no_result(tmp_path, maker):
     run_locally([material("a")], maker, tmp_path)
     path = tmp_path / "a" / "comparison.json"
     path.write_text(path.read_text()[:50])
-    assert finished([material("a")], maker, tmp_path) == {}
+    assert finished_materials([material("a")], maker, tmp_path) == {}
 
 
 def test_results_of_something_else_are_never_replaced(tmp_path, maker):
@@ -75,7 +75,7 @@ def test_results_of_something_else_are_never_replaced(tmp_path, maker):
             CompareDensitiesMaker(static_maker=comparison_static(gamma=True)),
             tmp_path,
         )
-    assert len(results(tmp_path)) == 1
+    assert len(read_results(tmp_path)) == 1
 
 
 def test_folders_that_are_not_of_a_campaign_are_left_alone(tmp_path, maker):
@@ -101,7 +101,7 @@ def test_a_read_only_folder(tmp_path, maker):
 
 def test_two_campaigns_do_not_share_a_folder(tmp_path, maker):
     with (
-        local._claimed(tmp_path),
+        local._locked(tmp_path),
         pytest.raises(FolderError, match="another mlcharge is running"),
     ):
         run_locally([material("a")], maker, tmp_path)
@@ -140,7 +140,7 @@ def test_a_killed_campaign_is_resumed(tmp_path):
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "1 of 2 materials are finished already" in again.stdout
     assert (out / "first" / "comparison.json").stat().st_mtime_ns == done
-    assert [comparison.material_id for comparison in results(out)] == ["first", "second"]
+    assert [comparison.material_id for comparison in read_results(out)] == ["first", "second"]
     assert (out / "report.html").exists()
 
 

@@ -11,7 +11,7 @@ import pytest
 from cluster import CHEAP, until, write_spec, write_structures
 from typer.testing import CliRunner
 
-from mlcharge_flows.campaign.local import results
+from mlcharge_flows.campaign.local import read_results
 from mlcharge_flows.cli.app import app
 from mlcharge_flows.settings import Settings
 
@@ -32,7 +32,7 @@ def environment(tmp_path):
     command = tmp_path / "vasp_std"
     command.write_text(f"#!/bin/sh\necho $PPID >> {tmp_path}/runs\nsleep 0.3\n")
     command.chmod(0o755)
-    own = {"VASP_CMD": str(command), "PMG_VASP_PSP_DIR": str(library.potcar_library)}
+    own = {"MLCHARGE_VASP_CMD": str(command), "PMG_VASP_PSP_DIR": str(library.potcar_library)}
     return {**os.environ, **own, "OMP_NUM_THREADS": "1"}
 
 
@@ -46,7 +46,7 @@ def test_a_campaign_killed_in_the_middle_loses_what_was_running(tmp_path, enviro
     first = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    until(lambda: len(results(out)) >= 2 or first.poll() is not None)
+    until(lambda: len(read_results(out)) >= 2 or first.poll() is not None)
     first.send_signal(signal.SIGKILL)
     first.wait()
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/comparison.json")}
@@ -57,7 +57,7 @@ def test_a_campaign_killed_in_the_middle_loses_what_was_running(tmp_path, enviro
     assert f"{len(before)} of {MATERIALS} materials are finished already" in again.stdout
     assert "/min" in again.stdout, "rate"
     assert again.returncode == 1, "the stand-in gives no result"
-    assert [c.material_id for c in results(out)] == [f"m{n:02d}" for n in range(MATERIALS)]
+    assert [c.material_id for c in read_results(out)] == [f"m{n:02d}" for n in range(MATERIALS)]
     for path, time in before.items():
         assert path.stat().st_mtime_ns == time
     runs = (tmp_path / "runs").read_text().splitlines()
@@ -86,8 +86,8 @@ def test_a_started_workflow(tmp_path, workflow):
     assert "1 of 1 materials ran from 'superposition', median" in done.output
     header, row = (tmp_path / "out" / "outcomes.csv").read_text().splitlines()
     outcome = dict(zip(header.split(","), row.split(","), strict=True))
-    assert (outcome["start"], outcome["started_from"]) == ("superposition", "chgcar")
-    assert outcome["not_counted"] == ""
+    assert (outcome["initial_density"], outcome["started_from"]) == ("superposition", "chgcar")
+    assert outcome["exclusion_reason"] == ""
     assert abs(float(outcome["energy_per_atom"])) < 10
     assert float(outcome["band_gap"]) >= 0
     assert (tmp_path / "out" / "report.html").exists()
@@ -110,8 +110,14 @@ def test_a_report_of_nothing(tmp_path, monkeypatch):
         ({"maker": "atomate2.no.Maker"}, "maker: 'atomate2.no.Maker' cannot be imported"),
         ({"arms": ["magic"]}, "arms: 'magic' is no source of densities; write DENSITY"),
         ({"structures": "none.cif"}, "none.cif: there is no such file"),
-        ({"workflow": "static", "start": "converged"}, "start: converged needs an earlier run"),
-        ({"workflow": "static", "start": "default"}, "start: a run from atoms"),
+        (
+            {"workflow": "static", "initial_density": "converged"},
+            "initial_density: converged needs an earlier run",
+        ),
+        (
+            {"workflow": "static", "initial_density": "default"},
+            "initial_density: a run from free atoms",
+        ),
         ({"maker": "atomate2.vasp.flows.core.DoubleRelaxMaker"}, "is not one VASP run"),
         ({"maker": "pathlib.Path"}, "maker: pathlib.Path is not a Maker class"),
         ({"model": "some"}, "model: none of superposition, converged uses a model"),

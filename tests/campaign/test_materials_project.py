@@ -12,7 +12,7 @@ from mlcharge_flows.atomate2.flows.material import compared
 from mlcharge_flows.atomate2.sets.materials_project import TaskInputsSet, TaskStaticMaker
 from mlcharge_flows.campaign import materials_project
 from mlcharge_flows.campaign.materials_project import (
-    SourceError,
+    MaterialsProjectError,
     fetch,
     open_rester,
     split_members,
@@ -64,18 +64,18 @@ def test_members_are_rows_of_the_list(repository):
     split, rows = repository / "split.json", repository / "filelist.txt"
     assert split_members(split, rows) == ["mp-3", "mp-2"]
     assert split_members(split, rows, "train") == ["mp-1"]
-    with pytest.raises(SourceError, match="no part 'tset' in it, but train, test"):
+    with pytest.raises(MaterialsProjectError, match="no part 'tset' in it, but train, test"):
         split_members(split, rows, "tset")
     rows.write_text("mp-1\n")
-    with pytest.raises(SourceError, match="has 1 lines"):
+    with pytest.raises(MaterialsProjectError, match="has 1 lines"):
         split_members(split, rows)
-    with pytest.raises(SourceError, match=r"none.json: cannot be read"):
+    with pytest.raises(MaterialsProjectError, match=r"none.json: cannot be read"):
         split_members(repository / "none.json", rows)
     split.write_text('{"test": [1')
-    with pytest.raises(SourceError, match="is the file complete"):
+    with pytest.raises(MaterialsProjectError, match="is the file complete"):
         split_members(split, rows)
     (repository / "tasks.json").write_text("[]")
-    with pytest.raises(SourceError, match="is not a mapping"):
+    with pytest.raises(MaterialsProjectError, match="is not a mapping"):
         task_of_each(repository / "tasks.json")
 
 
@@ -103,7 +103,7 @@ def test_magnetic_materials_are_left_out_by_the_published_rule():
 
 
 def test_requests_are_few(monkeypatch):
-    monkeypatch.setattr(materials_project, "AT_ONCE", 2)
+    monkeypatch.setattr(materials_project, "BATCH_SIZE", 2)
     rester = Rester([])
     fetch(list("abcde"), {name: name for name in "abcde"}, rester)
     assert rester.requests == [["a", "b"], ["c", "d"], ["e"]]
@@ -151,8 +151,8 @@ def test_a_key_is_needed(monkeypatch):
     monkeypatch.delenv("MP_API_KEY", raising=False)
     monkeypatch.delitem(SETTINGS, "PMG_MAPI_KEY", raising=False)
     monkeypatch.setattr(materials_project, "find_spec", lambda name: name)
-    with pytest.raises(SourceError, match="set MP_API_KEY"):
+    with pytest.raises(MaterialsProjectError, match="set MP_API_KEY"):
         open_rester()
     monkeypatch.setattr(materials_project, "find_spec", lambda name: None)
-    with pytest.raises(SourceError, match="pip install mp-api"):
+    with pytest.raises(MaterialsProjectError, match="pip install mp-api"):
         open_rester()

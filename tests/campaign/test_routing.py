@@ -23,12 +23,12 @@ def test_every_job_has_a_part(flow):
     assert parts == {
         "default run": "run",
         "default count": "other",
-        "superposition density": "start",
+        "superposition density": "density",
         "superposition run": "run",
         "superposition count": "other",
         "compare": "other",
     }
-    assert role(InitialDensityMaker().make_batch([HELIUM], ComparisonSetGenerator())) == "start"
+    assert role(InitialDensityMaker().make_batch([HELIUM], ComparisonSetGenerator())) == "density"
 
 
 def test_fireworks_reads_category_and_priority_from_the_spec(flow):
@@ -50,9 +50,9 @@ def test_fireworks_reads_category_and_priority_from_the_spec(flow):
 
 
 def test_without_shared_files_a_chain_stays_with_its_worker(flow):
-    with pytest.raises(ValueError, match=r"give start, run and other the same category"):
+    with pytest.raises(ValueError, match=r"give density, run and other the same category"):
         route_fireworks(flow, FireWorksSpec(shared_files=False))
-    one = dict.fromkeys(("start", "run", "other"), "all")
+    one = dict.fromkeys(("density", "run", "other"), "all")
     route_fireworks(flow, FireWorksSpec(shared_files=False, categories=one))
     assert all(job.config.manager_config["_preserve_fworker"] for job in flow.jobs)
 
@@ -69,8 +69,8 @@ def test_no_file_is_handed_from_one_chain_to_another():
 def test_remote_workers_and_resources(flow):
     route_remote(
         flow,
-        workers={"start": "gpu_box", "run": "cluster"},
-        resources={"start": {"gpus_per_job": 1}},
+        workers={"density": "gpu_box", "run": "cluster"},
+        resources={"density": {"gpus_per_job": 1}},
         exec_config={"run": "vasp"},
     )
     configs = {job.name: job.config.manager_config for job in flow.jobs}

@@ -10,8 +10,7 @@ import yaml
 from cluster import HERE
 from typer.testing import CliRunner
 
-from mlcharge_flows.campaign.makers import campaign_maker
-from mlcharge_flows.campaign.spec import SpecError, read_spec
+from mlcharge_flows.campaign.spec import SpecError, campaign_maker, read_spec
 from mlcharge_flows.cli.app import app
 
 WORKFLOWS = HERE.parents[1] / "workflows"

@@ -64,8 +64,8 @@ def test_help_teaches_by_example(command):
 
 def test_help_needs_no_heavy_library():
     code = (
-        "import sys; from mlcharge_flows import cli;"
-        "print({'atomate2', 'pymatgen', 'gpaw', 'scipy', 'plotly'} & set(sys.modules))"
+        "import sys; import mlcharge_flows.cli.app;"
+        "print({'atomate2', 'pymatgen', 'gpaw', 'scipy', 'plotly', 'numpy'} & set(sys.modules))"
     )
     output = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -254,3 +254,41 @@ def test_inspect_refuses_bad_input(run_folder):
     assert (
         "POSCAR: cannot be read" in refused("inspect", chgcar, "--poscar", run_folder / "POSCAR")[0]
     )
+
+
+def test_nothing_of_a_file_reaches_the_terminal_as_an_escape(nothing_runs, tmp_path):
+    path = tmp_path / "a\x1b[31m.cif"
+    path.write_text("")
+    (line,) = refused("compare", path, "--skip-bad")
+    assert line.isprintable()
+
+
+def test_the_executable_is_printed_and_can_be_chosen(nothing_runs, monkeypatch, helium, tmp_path):
+    monkeypatch.setattr(
+        "mlcharge_flows.sources.run_inputs.elements_without_potcar", lambda *_: set()
+    )
+    monkeypatch.setattr("mlcharge_flows.campaign.local.run_locally", lambda *_: [])
+    monkeypatch.setenv("VASP_CMD", "srun vasp_std")
+    monkeypatch.setenv("PMG_VASP_PSP_DIR", "/theirs")
+    words = ("compare", helium, "--out", tmp_path / "out")
+    assert "Executable: srun vasp_std; POTCARs: /theirs\n" in mlcharge(*words).output
+    chosen = mlcharge(*words, "--executable", "gpaw-vasp").output
+    assert "Executable: gpaw-vasp (embedded); POTCARs: /" in chosen
+    assert "/theirs" not in chosen
+
+
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [
+        (("models", "list"), "models"),
+        (("models", "info", "orbital"), "models"),
+        (("predict", "Si.cif", "--encut", 350), "models"),
+        (("dataset", "info", "a.h5"), "train"),
+        (("evaluate", "a.h5"), "train"),
+        (("train", "a.yaml"), "models,train"),
+    ],
+)
+def test_a_missing_extra_is_one_line(monkeypatch, words, extra):
+    monkeypatch.setattr("mlcharge_flows.cli.terminal.find_spec", lambda name: None)
+    (line,) = refused(*words)
+    assert f"pip install 'mlcharge-flows[{extra}]'" in line

@@ -10,7 +10,8 @@ from test_cli import mlcharge, refused
 from mlcharge_flows import settings
 from mlcharge_flows.atomate2.jobs.nonscf import DOCUMENT
 from mlcharge_flows.campaign import local
-from mlcharge_flows.cli.nonscf_report import complete
+from mlcharge_flows.campaign.documents import read_nonscf
+from mlcharge_flows.errors import note_renamed
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.nonscf import FixedDensityErrors, NonSCFComparison, summarize_nonscf
 from mlcharge_flows.scf.run import ScfRun
@@ -54,17 +55,17 @@ def test_help_teaches_by_example():
 
 
 def test_unknown_initial_densities_and_none(nothing_runs, helium, tmp_path):
-    (line,) = refused("bands", helium, "--start", "magic")
+    (line,) = refused("bands", helium, "--density", "magic")
     assert "'magic' is no source of densities; write DENSITY" in line
     for none in ("default", ","):
-        (line,) = refused("bands", helium, "--start", none, "--out", tmp_path / "out")
+        (line,) = refused("bands", helium, "--density", none, "--out", tmp_path / "out")
         assert "name an initial density" in line
     assert not (tmp_path / "out").exists()
 
 
 def test_bad_structures_stop_everything_before_it_starts(nothing_runs, tmp_path, helium):
     (tmp_path / "empty.cif").write_text("")
-    lines = refused("bands", tmp_path, "--start", "superposition", "--out", tmp_path / "out")
+    lines = refused("bands", tmp_path, "--density", "superposition", "--out", tmp_path / "out")
     assert lines[0] == f"mlcharge: {tmp_path}/empty.cif: the file is empty"
     assert not (tmp_path / "out").exists()
 
@@ -76,9 +77,9 @@ def test_a_model_that_is_not_there(nothing_runs, tiny, helium):
 
 def test_finished_materials_are_reported_not_run_again(nothing_runs, helium, tmp_path, monkeypatch):
     monkeypatch.setattr(local, "run_material", run_material)
-    monkeypatch.setattr("mlcharge_flows.cli.compare.with_data", lambda m, maker: (m, []))
+    monkeypatch.setattr("mlcharge_flows.cli.runs.with_potcars", lambda m, maker: (m, []))
     out = tmp_path / "out"
-    words = ("bands", helium, "--start", "superposition", "--workers", 1, "--out", out)
+    words = ("bands", helium, "--density", "superposition", "--workers", 1, "--out", out)
     first = mlcharge(*words)
     assert first.exit_code == 0, first.output
     assert "1 of 1" in first.output
@@ -103,6 +104,13 @@ def test_a_lost_material_is_a_failure_with_its_cause(tmp_path):
         protocol="p",
         arms={"default": run, "learned": run},
     )
-    learned = summarize_nonscf([complete(tmp_path, lost)]).arms["learned"]
+    learned = summarize_nonscf([read_nonscf(tmp_path, lost)]).arms["learned"]
     assert (learned.n_attempted, learned.n_materials) == (1, 0)
     assert learned.failures == {"its worker process was killed": 1}
+
+
+def test_the_former_name_of_the_density(nothing_runs, helium):
+    note_renamed.cache_clear()
+    lines = refused("bands", helium, "--start", "magic")
+    assert lines[0] == "mlcharge: --start is now --density"
+    assert "'magic'" in lines[1]

@@ -62,7 +62,7 @@ def test_the_model_of_the_help_is_the_default():
 
 def test_help_needs_no_torch():
     code = (
-        "import sys; from mlcharge_flows import cli;"
+        "import sys; import mlcharge_flows.cli.app;"
         "print({'torch', 'e3nn', 'safetensors', 'numpy', 'pydantic'} & set(sys.modules))"
     )
     output = subprocess.run(
@@ -124,7 +124,9 @@ def test_predictions_are_starts(model, salt, tmp_path):
     result = mlcharge("predict", salt, "--encut", 350, *words)
     assert result.exit_code == 0, result.output
     folder = out / "MgO"
-    document = InitialDensityDocument.model_validate_json((folder / "start.json").read_text())
+    document = InitialDensityDocument.model_validate_json(
+        (folder / "initial_density.json").read_text()
+    )
     written = read_chgcar(folder / "CHGCAR")
     assert written.comment == document.comment
     assert written.shape == document.grid == (28, 28, 28)
@@ -141,7 +143,9 @@ def test_predictions_are_starts(model, salt, tmp_path):
     # By the INCAR it is the same file, and an earlier prediction is replaced.
     before = document.sha256
     assert mlcharge("predict", salt, "--incar", tmp_path / "INCAR", *words).exit_code == 0
-    document = InitialDensityDocument.model_validate_json((folder / "start.json").read_text())
+    document = InitialDensityDocument.model_validate_json(
+        (folder / "initial_density.json").read_text()
+    )
     assert document.sha256 == before
     assert (document.model, document.warnings) == (
         "tiny",

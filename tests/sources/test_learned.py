@@ -12,9 +12,9 @@ from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
 from mlcharge_flows.atomate2.jobs.initial_density import InitialDensityMaker
 from mlcharge_flows.atomate2.powerups import start_from_predicted_density
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
-from mlcharge_flows.campaign.local import finished
-from mlcharge_flows.campaign.worker import lost
-from mlcharge_flows.cli.compare import arms_of
+from mlcharge_flows.campaign.local import finished_materials
+from mlcharge_flows.campaign.worker import failed_comparison
+from mlcharge_flows.cli.compare import load_arms
 from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.registry import Registry
@@ -209,7 +209,7 @@ def test_models_side_by_side(trained, tmp_path, monkeypatch):
     trained("first")
     other = trained("second")
     arms = "learned,learned/atomic,learned-atomic-occupancies,converged"
-    densities = arms_of(arms, f"first, {other}", "first")
+    densities = load_arms(arms, f"first, {other}", "first")
     assert list(densities) == [
         "learned@first",
         "learned@first/atomic",
@@ -221,14 +221,14 @@ def test_models_side_by_side(trained, tmp_path, monkeypatch):
     ]
     models = [densities[f"learned@{name}"].density.model for name in ("first", "second")]
     assert models == ["first", other]
-    assert list(arms_of(arms, "first", "learned")) == arms.split(",")
+    assert list(load_arms(arms, "first", "learned")) == arms.split(",")
     monkeypatch.chdir(Path(other).parent)
-    found = arms_of("learned", "second.safetensors", "learned")["learned"]
+    found = load_arms("learned", "second.safetensors", "learned")["learned"]
     assert found == InitialDensity(Learned(other))
     with pytest.raises(ValueError, match="two are called second"):
-        arms_of(arms, "second,second.safetensors", "learned")
+        load_arms(arms, "second,second.safetensors", "learned")
     with pytest.raises(ModelError, match="there is no model 'third'"):
-        arms_of(arms, "first,third", "learned")
+        load_arms(arms, "first,third", "learned")
 
 
 def test_many_structures_share_one_model(salt, inputs, trained, tiny, tmp_path):
@@ -277,11 +277,13 @@ def test_what_another_checkpoint_predicted_is_not_finished(salt, trained, tmp_pa
     folder = tmp_path / "out" / "salt"
     folder.mkdir(parents=True)
     (folder / "structure.json").write_text(salt.to_json())
-    (folder / "comparison.json").write_text(lost(material, maker, "-").model_dump_json())
+    (folder / "comparison.json").write_text(
+        failed_comparison(material, maker, "-").model_dump_json()
+    )
     assert list(maker.models) == ["learned"]
-    assert list(finished([material], maker, tmp_path / "out")) == ["salt"]
+    assert list(finished_materials([material], maker, tmp_path / "out")) == ["salt"]
     trained(description="trained for longer")
-    assert finished([material], maker, tmp_path / "out") == {}
+    assert finished_materials([material], maker, tmp_path / "out") == {}
     assert CompareDensitiesMaker(initial_densities=parse_arms(["learned"], "nonesuch")).models == {}
 
 

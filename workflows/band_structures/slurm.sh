@@ -5,11 +5,11 @@
 #SBATCH --requeue
 #SBATCH --signal=TERM@120
 # One node, eight materials at a time, eight cores each. When the time is over the running
-# materials are stopped; submit the same script again and it goes on with what is missing.
+# materials are stopped; submit the same script again to run the missing ones.
 set -eu
 cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")}"
 export OMP_NUM_THREADS=1
-# With VASP (without these lines the embedded gpaw-vasp runs, one core each):
+# With VASP (where none is configured, the embedded gpaw-vasp runs, one core each):
 # export VASP_CMD="srun --exact --ntasks=8 --cpus-per-task=1 vasp_std"
 # export PMG_VASP_PSP_DIR="$HOME/potcars"
 exec mlcharge campaign run SPEC.yaml --workers "${WORKERS:-8}"

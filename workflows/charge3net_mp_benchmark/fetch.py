@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.progress import Progress
 
 from mlcharge_flows.campaign.materials_project import (
-    SourceError,
+    MaterialsProjectError,
     fetch,
     open_rester,
     split_members,
@@ -36,7 +36,7 @@ try:
         entries, left_out = fetch(
             names, tasks, rester, lambda count: progress.update(task, advance=count)
         )
-except SourceError as error:
+except MaterialsProjectError as error:
     sys.exit(f"fetch.py: {error}")
 write_structures(arguments.out, entries)
 print(f"{len(entries)} of {len(names)} materials in {arguments.out}")

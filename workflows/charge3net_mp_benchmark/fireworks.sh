@@ -1,11 +1,13 @@
 #!/bin/sh
-# One workflow per material on a LaunchPad; here one worker for starts and two for VASP, on this
-# machine. On a cluster, leave the three rlaunch lines to qlaunch: see docs/campaigns.md.
+# One workflow per material on a LaunchPad; here one worker for predictions and two for VASP, on
+# this machine. On a cluster, leave the three rlaunch lines to qlaunch: see docs/campaigns.md.
 set -eu
 cd "$(dirname "$0")"
 cluster=$(cd "${CLUSTER:-../cluster}" && pwd)
 export JOBFLOW_CONFIG_FILE="$cluster/jobflow.yaml" FW_CONFIG_FILE="$cluster/FW_config.yaml"
 launchpad="$cluster/my_launchpad.yaml"
+# Workers run the VASP that is configured. Without any, gpaw-vasp has to be asked for.
+[ -n "${VASP_CMD:-}${ATOMATE2_VASP_CMD:-}" ] || export MLCHARGE_VASP_CMD="${MLCHARGE_VASP_CMD:-gpaw-vasp}"
 
 mlcharge campaign submit SPEC.yaml --launchpad "$launchpad"
 rlaunch -s -l "$launchpad" -w "$cluster/gpu_fworker.yaml" rapidfire --sleep 5 &

@@ -1,28 +1,40 @@
-"""The result documents of a campaign in a job store: one small one per material, found by name."""
+"""Result documents of a campaign: one small document per material, found by the campaign's name."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
+from collections import Counter
 from datetime import datetime
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from mlcharge_flows.atomate2.jobs.comparison import Outcome
+from mlcharge_flows.atomate2.jobs.comparison import OUTCOME_FILE, Outcome
+from mlcharge_flows.atomate2.jobs.nonscf import DOCUMENT
+from mlcharge_flows.campaign.local import read_results
+from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.scf.comparison import Comparison
+from mlcharge_flows.scf.nonscf import NonSCFComparison
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
     from jobflow import Flow, JobStore
 
     from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
     from mlcharge_flows.structures import Material
 
 CAMPAIGN = "campaign"
+"""Key of the metadata of all jobs of a campaign."""
 RESULT = "result"
-"""Keys of the metadata: of all jobs of a campaign; of the one job whose output is the result."""
+"""Key of the metadata of the one job of each flow whose output is the result."""
 
 
-class StoreError(RuntimeError):
-    """There is no usable job store; the message is one line that says why."""
+class StoreError(MlchargeError, RuntimeError):
+    """There is no usable job store; the message is one line."""
 
 
 def labeled_flow(material: Material, maker: MaterialFlowMaker, campaign: str) -> Flow:
@@ -36,6 +48,11 @@ def labeled_flow(material: Material, maker: MaterialFlowMaker, campaign: str) ->
         Its flow; the output of the last job is the result.
     campaign
         Name of the campaign.
+
+    Returns
+    -------
+    Flow
+        With the names of campaign and material in the metadata of its jobs.
     """
     flow = maker.make(material.structure, material.id)
     flow.update_metadata({CAMPAIGN: campaign, "material": material.id})
@@ -44,7 +61,20 @@ def labeled_flow(material: Material, maker: MaterialFlowMaker, campaign: str) ->
 
 
 def identity(material: Material, maker: MaterialFlowMaker) -> dict[str, Any]:
-    """What tells whether a flow is the same: its material, structure, settings, arms and models."""
+    """Properties in which two flows of the same material may differ.
+
+    Parameters
+    ----------
+    material
+        What to run.
+    maker
+        Its flow.
+
+    Returns
+    -------
+    dict
+        Identifier, hashes of structure and settings, arms, and models.
+    """
     structure = json.dumps(material.structure.as_dict(), sort_keys=True, default=str)
     return {
         "material": material.id,
@@ -56,7 +86,7 @@ def identity(material: Material, maker: MaterialFlowMaker) -> dict[str, Any]:
 
 
 def find_results(store: JobStore, campaign: str) -> list[Comparison]:
-    """Results that are there so far, by name of the material; each material once.
+    """Find the results in a job store that are there so far.
 
     Only documents of one or two kilobytes are read: none of a run, no grid.
 
@@ -66,6 +96,11 @@ def find_results(store: JobStore, campaign: str) -> list[Comparison]:
         Job store, connected.
     campaign
         Name of the campaign.
+
+    Returns
+    -------
+    list of Comparison
+        By name of the material; each material once.
     """
     query = {f"metadata.{CAMPAIGN}": campaign, f"metadata.{RESULT}": True}
     found = store.docs_store.query(query, properties=["output", "completed_at"])
@@ -82,14 +117,32 @@ def find_results(store: JobStore, campaign: str) -> list[Comparison]:
 
 
 def finish_times(store: JobStore, campaign: str) -> list[datetime]:
-    """Times at which the materials that are finished were."""
+    """Times at which the finished materials were finished.
+
+    Parameters
+    ----------
+    store
+        Job store, connected.
+    campaign
+        Name of the campaign.
+
+    Returns
+    -------
+    list of datetime
+        One per material.
+    """
     query = {f"metadata.{CAMPAIGN}": campaign, f"metadata.{RESULT}": True}
     found = store.docs_store.query(query, properties=["completed_at"])
     return [datetime.fromisoformat(str(document["completed_at"])) for document in found]
 
 
 def open_store() -> JobStore:
-    """Job store of this machine's jobflow settings, connected and indexed for campaigns.
+    """Open the job store of this machine's jobflow settings, indexed for campaigns.
+
+    Returns
+    -------
+    JobStore
+        Connected.
 
     Raises
     ------
@@ -111,9 +164,149 @@ def open_store() -> JobStore:
         store.docs_store.ensure_index("uuid")
         store.docs_store.ensure_index(f"metadata.{CAMPAIGN}")
     except PyMongoError as error:
-        raise StoreError(f"the job store does not answer ({_short(error)})") from None
+        reason = one_line(str(error).split(",")[0], 150)
+        raise StoreError(f"the job store does not answer ({reason})") from None
     return store
 
 
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split(",")[0].split())[:150]
+def read_outcomes(folder: Path) -> list[Comparison]:
+    """Read the results in the folder of a campaign on this machine.
+
+    Parameters
+    ----------
+    folder
+        Campaign folder.
+
+    Returns
+    -------
+    list of Comparison
+        By name of the material; workflows give an
+        :class:`~mlcharge_flows.atomate2.jobs.comparison.Outcome`, with energy and band gap.
+    """
+    complete: list[Comparison] = []
+    for comparison in read_results(folder):
+        path = folder / comparison.material_id / "outcome" / OUTCOME_FILE
+        try:
+            complete.append(Outcome.model_validate_json(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            complete.append(comparison)
+    return complete
+
+
+def read_nonscf(folder: Path, comparison: Comparison) -> NonSCFComparison:
+    """Read the errors at fixed density of a finished material.
+
+    Parameters
+    ----------
+    folder
+        Campaign folder.
+    comparison
+        Counted runs of the material.
+
+    Returns
+    -------
+    NonSCFComparison
+        Without errors where the flow of the material failed.
+    """
+    try:
+        text = (folder / comparison.material_id / "nonscf" / DOCUMENT).read_text(encoding="utf-8")
+        return NonSCFComparison.model_validate_json(text)
+    except (OSError, ValueError):
+        return NonSCFComparison.model_validate(comparison.model_dump())
+
+
+def has_nonscf_documents(folder: Path, comparisons: Iterable[Comparison]) -> bool:
+    """Whether the runs of a campaign folder are at fixed density.
+
+    Parameters
+    ----------
+    folder
+        Campaign folder.
+    comparisons
+        Results in it.
+
+    Returns
+    -------
+    bool
+        True if any material has errors at fixed density.
+    """
+    return any((folder / c.material_id / "nonscf" / DOCUMENT).is_file() for c in comparisons)
+
+
+def summarize_outcomes(outcomes: Sequence[Outcome]) -> str:
+    """Summarize how many workflows began from their initial density, and in how many steps.
+
+    Parameters
+    ----------
+    outcomes
+        Results of workflows from one initial density; at least one.
+
+    Returns
+    -------
+    str
+        One line.
+
+    Examples
+    --------
+    >>> from mlcharge_flows.scf.run import ScfRun
+    >>> lost = ScfRun(folder="", failure="no initial density: a reason")
+    >>> one = Outcome(material_id="Si", formula="Si", n_atoms=2, protocol="", arms={"file": lost})
+    >>> summarize_outcomes([one])
+    "0 of 1 materials ran from 'file'; not counted: 1 no initial density"
+    """
+    arm = next(iter(outcomes[0].arms))
+    runs = [outcome.arms[arm] for outcome in outcomes]
+    steps = [run.n_total for run in runs if run.exclusion_reason is None and run.n_total]
+    causes = Counter(run.exclusion_reason.partition(":")[0] for run in runs if run.exclusion_reason)
+    text = f"{len(steps)} of {len(runs)} materials ran from {arm!r}"
+    if steps:
+        text += f", median {median(steps):g} electronic steps"
+    listed = ", ".join(f"{number} {cause}" for cause, number in causes.most_common())
+    return f"{text}; not counted: {listed}" if listed else text
+
+
+def outcomes_csv(outcomes: Iterable[Outcome]) -> str:
+    """Tabulate the results of workflows.
+
+    Parameters
+    ----------
+    outcomes
+        Results of workflows from one initial density.
+
+    Returns
+    -------
+    str
+        CSV with a header; energies in eV per atom, gaps in eV; None is an empty cell.
+
+    Examples
+    --------
+    >>> from mlcharge_flows.scf.run import ScfRun
+    >>> run = ScfRun(folder="/run", n_total=9, started_from="chgcar")
+    >>> arms = {"file": run}
+    >>> silicon = Outcome(material_id="Si", formula="Si", n_atoms=2, protocol="", arms=arms)
+    >>> print(outcomes_csv([silicon]).splitlines()[1])
+    Si,Si,2,file,9,chgcar,read a CHGCAR that it was not given,,,/run
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        "material_id formula n_atoms initial_density n_total started_from exclusion_reason "
+        "energy_per_atom band_gap folder".split()
+    )
+    for outcome in outcomes:
+        ((arm, run),) = outcome.arms.items()
+        writer.writerow(
+            [
+                outcome.material_id,
+                outcome.formula,
+                outcome.n_atoms,
+                arm,
+                run.n_total,
+                run.started_from,
+                run.exclusion_reason,
+                outcome.energy_per_atom,
+                outcome.band_gap,
+                run.folder,
+            ]
+        )
+    return text.getvalue()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlcharge_flows.campaign.documents import CAMPAIGN, identity, labeled_flow
 from mlcharge_flows.campaign.routing import route_fireworks
+from mlcharge_flows.errors import MlchargeError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -21,20 +22,20 @@ if TYPE_CHECKING:
     from mlcharge_flows.campaign.spec import FireWorksSpec
     from mlcharge_flows.structures import Material
 
-BATCH = 20
+BATCH_SIZE = 20
 """Workflows that are inserted at once."""
 
 LOST_AFTER = 4 * 3600
-"""Seconds without a sign of life after which FireWorks calls a run lost (its own default)."""
+"""Seconds without a ping of its worker after which FireWorks calls a run lost (its default)."""
 
 
-class LaunchPadError(RuntimeError):
-    """The LaunchPad cannot be used; the message is one line that says why."""
+class LaunchPadError(MlchargeError, RuntimeError):
+    """The LaunchPad cannot be used; the message is one line."""
 
 
 @dataclass
 class CampaignState:
-    """How far a campaign on a LaunchPad is.
+    """Progress of a campaign on a LaunchPad.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ class CampaignState:
     jobs
         Number of jobs by category and state.
     lost
-        Jobs that run, but whose worker has given no sign of life for hours.
+        FireWorks whose worker has sent no ping for hours.
     """
 
     workflows: Counter[str] = field(default_factory=Counter)
@@ -58,6 +59,11 @@ def open_launchpad(path: Path | None = None) -> LaunchPad:
     ----------
     path
         A my_launchpad.yaml; the one of FireWorks' own settings if not given.
+
+    Returns
+    -------
+    LaunchPad
+        Connected; its ``connection`` is to be closed.
 
     Raises
     ------
@@ -88,7 +94,7 @@ def open_launchpad(path: Path | None = None) -> LaunchPad:
         assigner = launchpad.fw_id_assigner.find_one({})
     except PyMongoError as error:
         launchpad.connection.close()
-        reason = " ".join(str(error).split(",")[0].split())[:150]
+        reason = one_line(str(error).split(",")[0], 150)
         raise LaunchPadError(f"{path}: no database answers ({reason})") from None
     if assigner is None:
         launchpad.connection.close()
@@ -106,8 +112,8 @@ def submit(
 ) -> int:
     """Add one workflow for each material that has none yet.
 
-    Safe to repeat, also after an interruption: materials that are there are left alone. Arms are
-    not added to them; another choice of arms needs another campaign name.
+    Safe to repeat, also after an interruption: submitted materials are skipped. No arms are added
+    to them; another choice of arms needs another campaign name.
 
     Parameters
     ----------
@@ -133,24 +139,27 @@ def submit(
     ------
     LaunchPadError
         The campaign holds a material of the same name with other settings or another structure.
-    ValueError
-        The categories do not fit.
+    RoutingError
+        Files are not shared, but categories differ.
     """
-    there = {wf["metadata"]["material"]: wf["metadata"] for wf in _workflows(launchpad, campaign)}
+    submitted = {
+        workflow["metadata"]["material"]: workflow["metadata"]
+        for workflow in _workflows(launchpad, campaign)
+    }
     pending = []
     for material in materials:
-        known = there.get(material.id)
+        known = submitted.get(material.id)
         if known is None:
             pending.append(material)
-        elif differing := _differing(known, identity(material, maker)):
+        elif difference := _difference(known, identity(material, maker)):
             raise LaunchPadError(
                 f"campaign {campaign!r}: {material.id} is submitted already with another "
-                f"{differing}; choose another name for the campaign"
+                f"{difference}; choose another name for the campaign"
             )
-    for first in range(0, len(pending), BATCH):
+    for first in range(0, len(pending), BATCH_SIZE):
         batch = [
             _workflow(material, maker, campaign, settings)
-            for material in pending[first : first + BATCH]
+            for material in pending[first : first + BATCH_SIZE]
         ]
         with redirect_stderr(io.StringIO()):  # FireWorks draws a bar of its own for each batch
             launchpad.bulk_add_wfs(batch)
@@ -158,7 +167,7 @@ def submit(
     return len(pending)
 
 
-def state(launchpad: LaunchPad, campaign: str) -> CampaignState:
+def campaign_state(launchpad: LaunchPad, campaign: str) -> CampaignState:
     """Count workflows and jobs of a campaign by state, in the database.
 
     Parameters
@@ -167,6 +176,11 @@ def state(launchpad: LaunchPad, campaign: str) -> CampaignState:
         Where it was submitted to.
     campaign
         Name of the campaign.
+
+    Returns
+    -------
+    CampaignState
+        Empty if nothing is submitted under this name.
     """
     query = {f"spec.{CAMPAIGN}": campaign}
     groups = launchpad.fireworks.aggregate(
@@ -200,18 +214,19 @@ def _workflow(
 
     flow = route_fireworks(labeled_flow(material, maker, campaign), settings)
     metadata = {CAMPAIGN: campaign, **identity(material, maker)}
-    # Without a store of its own, a job uses that of the worker that runs it.
+    # Without a store of its own, a job uses the store of the worker that runs it.
     return flow_to_workflow(flow, name=f"{campaign}: {material.id}", metadata=metadata)
 
 
 def _workflows(launchpad: LaunchPad, campaign: str) -> Iterable[dict[str, Any]]:
-    return launchpad.workflows.find(
+    found: Iterable[dict[str, Any]] = launchpad.workflows.find(
         {f"metadata.{CAMPAIGN}": campaign}, {"metadata": True, "state": True}
     )
+    return found
 
 
-def _differing(known: dict[str, Any], own: dict[str, Any]) -> str | None:
-    """Say which part of the identity differs, in a user's words."""
-    words = {"structure": "structure", "protocol": "settings", "arms": "choice of arms"}
-    words["models"] = "model"
-    return next((word for key, word in words.items() if known.get(key) != own[key]), None)
+def _difference(known: dict[str, Any], own: dict[str, Any]) -> str | None:
+    """Name the first property in which two identities differ; None if they are the same."""
+    names = {"structure": "structure", "protocol": "settings", "arms": "choice of arms"}
+    names["models"] = "model"
+    return next((name for key, name in names.items() if known.get(key) != own[key]), None)

@@ -1,9 +1,9 @@
-"""A campaign on one machine: a pool of processes over materials, its truth in one folder.
+"""A campaign on one machine: a pool of processes over materials, all results in one folder.
 
-Each material runs its flow through jobflow in ``FOLDER/<material>/`` and leaves
-``comparison.json`` there, written at once and only when the material is finished. Whatever is
-killed, a second start with the same settings runs what is not finished, and only that. Arms that
-a finished material lacks are added to it; those that it has are kept, and never run again.
+Each material runs its flow through jobflow in ``FOLDER/<material>/`` and writes
+``comparison.json`` there when it is finished. After a kill of any kind, a second run with the same
+settings runs the materials that are not finished. Arms that a finished material lacks are added;
+finished arms are kept and not run again.
 """
 
 from __future__ import annotations
@@ -16,17 +16,15 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
-from mlcharge_flows.campaign.material_folder import (
-    RESULT,
-    clear,
-    has_begun,
-    is_foreign,
-    keep,
-    read_result,
+from mlcharge_flows.campaign.material_folder import RESULT, MaterialFolder
+from mlcharge_flows.campaign.request import CampaignRequest
+from mlcharge_flows.campaign.worker import (
+    failed_comparison,
+    follow_parent,
+    run_material,
+    stop_workers,
 )
-from mlcharge_flows.campaign.processes import join_parent, stop_workers
-from mlcharge_flows.campaign.request import Asked
-from mlcharge_flows.campaign.worker import lost, run_material
+from mlcharge_flows.errors import MlchargeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,39 +34,81 @@ if TYPE_CHECKING:
     from mlcharge_flows.scf.comparison import Comparison
     from mlcharge_flows.structures import Material
 
-LIVES = 2
-"""Times that a material may be running while its worker process dies."""
+MAX_WORKER_CRASHES = 2
+"""Worker crashes after which the material that was running has failed."""
+
+LOCK = ".lock"
 
 
-class FolderError(RuntimeError):
-    """The campaign folder cannot be used; the message is one line that says why."""
+class FolderError(MlchargeError, RuntimeError):
+    """The campaign folder cannot be used; the message is one line."""
 
 
-def finished(
+def is_campaign_folder(folder: Path) -> bool:
+    """Whether a campaign runs, or ran, in a folder of this machine.
+
+    Parameters
+    ----------
+    folder
+        Any path.
+
+    Returns
+    -------
+    bool
+        True if it holds the lock file of a campaign.
+    """
+    return (folder / LOCK).exists()
+
+
+def finished_materials(
     materials: Sequence[Material], maker: MaterialFlowMaker, folder: Path
 ) -> dict[str, Comparison]:
-    """Comparisons in a folder that are the result of these materials under this Maker.
+    """Comparisons in a folder that are the complete results of these materials under a Maker.
 
-    They may hold further arms. Results of another protocol, other models, or another structure of
-    the same name do not count.
+    Parameters
+    ----------
+    materials
+        What is to be run.
+    maker
+        Flow of one material.
+    folder
+        Campaign folder.
+
+    Returns
+    -------
+    dict of str to Comparison
+        By identifier. They may hold further arms. Results of another protocol, other models, or
+        another structure of the same name do not count.
     """
-    asked = Asked.of(maker)
-    found = {}
+    request = CampaignRequest.from_maker(maker)
+    finished = {}
     for material in materials:
-        place = folder / material.id
-        comparison = read_result(place)
+        place = MaterialFolder(folder / material.id)
+        comparison = place.read_result()
         if (
             comparison is not None
-            and asked.all_in(comparison)
-            and asked.obstacle(comparison, place, material.structure) is None
+            and request.is_complete(comparison)
+            and place.conflict(request, material.structure) is None
         ):
-            found[material.id] = comparison
-    return found
+            finished[material.id] = comparison
+    return finished
 
 
-def results(folder: Path) -> list[Comparison]:
-    """Every comparison in a campaign folder, by name of the material."""
-    found = (read_result(path.parent) for path in sorted(folder.glob(f"*/{RESULT}")))
+def read_results(folder: Path) -> list[Comparison]:
+    """Read every comparison in a campaign folder.
+
+    Parameters
+    ----------
+    folder
+        Campaign folder.
+
+    Returns
+    -------
+    list of Comparison
+        By name of the material.
+    """
+    places = (MaterialFolder(path.parent) for path in sorted(folder.glob(f"*/{RESULT}")))
+    found = (place.read_result() for place in places)
     return [comparison for comparison in found if comparison is not None]
 
 
@@ -80,11 +120,11 @@ def run_locally(
     on_result: Callable[[Comparison], None] = lambda comparison: None,
     on_begin: Callable[[], None] = lambda: None,
 ) -> list[Comparison]:
-    """Compare the starts for each material that is not finished, several at a time.
+    """Run the flow of each material that is not finished, several at a time.
 
     Of a material that is finished with some of the arms, only the others run. What fails is a
     comparison with failures. On Ctrl-C the running materials are stopped with all their processes;
-    those that are finished stay.
+    finished materials stay.
 
     Parameters
     ----------
@@ -95,7 +135,7 @@ def run_locally(
     folder
         Campaign folder; made if it does not exist.
     workers
-        Processes.
+        Number of processes.
     on_result
         Called for each material as it finishes.
     on_begin
@@ -112,49 +152,65 @@ def run_locally(
         The folder cannot be written, is in use by another campaign, or holds other files or
         results that are not of these materials, settings and models.
     """
-    with _claimed(folder):
-        done = finished(materials, maker, folder)
-        pending = {material.id: material for material in materials if material.id not in done}
-        asked = Asked.of(maker)
-        for material in pending.values():
-            _check(folder / material.id, material, asked)
-        for name in pending:
-            clear(folder / name)
+    with _locked(folder):
+        finished = finished_materials(materials, maker, folder)
+        pending = {material.id: material for material in materials if material.id not in finished}
+        request = CampaignRequest.from_maker(maker)
+        places = {name: MaterialFolder(folder / name) for name in pending}
+        for name, material in pending.items():
+            _check(places[name], material, request)
+        for place in places.values():
+            place.remove_unfinished()
         on_begin()
-        lives = dict.fromkeys(pending, LIVES)
+
+        def finish(comparison: Comparison) -> None:
+            name = comparison.material_id
+            del pending[name]
+            places[name].write_result(comparison)
+            finished[name] = comparison
+            on_result(comparison)
+
+        crashes = dict.fromkeys(pending, 0)
         while pending:
             try:
                 for comparison in _pool(list(pending.values()), maker, folder, workers):
-                    del pending[comparison.material_id]
-                    keep(folder / comparison.material_id, comparison)
-                    done[comparison.material_id] = comparison
-                    on_result(comparison)
+                    finish(comparison)
             except BrokenProcessPool:
                 # A worker was killed (by hand, or for its memory). What ran then is run again, but
                 # not for ever: it may be what kills the workers.
                 for name, material in list(pending.items()):
-                    started = has_begun(folder / name)
-                    lives[name] -= started
-                    if started and lives[name] == 0:
-                        before = read_result(folder / name)
-                        comparison = lost(material, maker, "its worker process was killed", before)
-                        del pending[name]
-                        keep(folder / name, comparison)
-                        done[name] = comparison
-                        on_result(comparison)
-                    elif started:
-                        clear(folder / name)
-    return [done[material.id] for material in materials]
+                    if not places[name].is_unfinished():
+                        continue
+                    crashes[name] += 1
+                    if crashes[name] < MAX_WORKER_CRASHES:
+                        places[name].remove_unfinished()
+                        continue
+                    cause, before = "its worker process was killed", places[name].read_result()
+                    finish(failed_comparison(material, maker, cause, before))
+    return [finished[material.id] for material in materials]
+
+
+def usable_cpus() -> int:
+    """Count the CPUs that this process may use.
+
+    Returns
+    -------
+    int
+        At least one.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _pool(
     materials: list[Material], maker: MaterialFlowMaker, folder: Path, workers: int
 ) -> Iterator[Comparison]:
-    """Comparisons as they finish; whatever ends this early ends all processes below."""
+    """Comparisons as they finish; when this ends early, all processes below are stopped."""
     pool = ProcessPoolExecutor(
         max_workers=max(1, min(workers, len(materials))),
         mp_context=get_context("spawn"),
-        initializer=join_parent,
+        initializer=follow_parent,
     )
     try:
         waiting = {
@@ -173,11 +229,11 @@ def _pool(
 
 
 @contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    """Hold the folder, so that two campaigns never clear each other's runs."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock the folder, so that two campaigns never remove each other's runs."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
+        lock = (folder / LOCK).open("w")
     except OSError as error:
         raise FolderError(f"{folder}: cannot be written ({error.strerror})") from None
     with lock:
@@ -188,17 +244,9 @@ def _claimed(folder: Path) -> Iterator[None]:
         yield
 
 
-def _check(folder: Path, material: Material, asked: Asked) -> None:
-    """Refuse what is not a campaign's, and results that are of something else than is asked for."""
-    if is_foreign(folder):
-        raise FolderError(f"{folder}: exists and is not of a campaign; choose another --out")
-    found = read_result(folder)
-    if found and (obstacle := asked.obstacle(found, folder, material.structure)):
-        raise FolderError(f"{folder}: {obstacle}; choose another --out, or remove it")
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _check(place: MaterialFolder, material: Material, request: CampaignRequest) -> None:
+    """Refuse folders that are not of a campaign, and results of something else."""
+    if place.is_foreign():
+        raise FolderError(f"{place.path}: exists and is not of a campaign; choose another --out")
+    if conflict := place.conflict(request, material.structure):
+        raise FolderError(f"{place.path}: {conflict}; choose another --out, or remove it")

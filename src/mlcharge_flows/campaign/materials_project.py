@@ -1,12 +1,17 @@
-"""Structures and inputs of published splits from Materials Project, through mp-api.
+"""Structures and inputs of a published split of Materials Project, through mp-api.
 
-ChargE3Net's repository ships, under ``data``, ``mp/split.json`` (rows of the members of each
+The repository of ChargE3Net holds, under ``data``, ``mp/split.json`` (rows of the members of each
 part), ``mp/filelist.txt`` (identifier of each row) and ``mpid_to_task_id_map.json`` (the task
-whose charge density was taken). Nothing of them is part of this package.
+whose charge density was taken). None of them is part of this package.
+
+References
+----------
+Koker, Quigley, Taw, Tibbetts, Li, npj Comput. Mater. 10, 161 (2024).
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from collections import Counter
@@ -14,27 +19,30 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from pymatgen.core import Structure
+from monty.json import jsanitize
+from pymatgen.core.structure import Structure
 
 from mlcharge_flows.atomate2.sets.materials_project import INCAR, KPOINTS, POTCAR
+from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.io import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-SMALLEST_MOMENT = 0.1
-"""From here on, in total or on any ion, a moment makes a material magnetic (muB), as published."""
+MAGNETIC_MOMENT = 0.1
+"""Smallest moment, total or of an ion, of a magnetic material as published, Bohr magnetons."""
 
-MACHINE = {"NPAR", "NCORE", "KPAR", "NSIM", "LPLANE", "SYSTEM", "ICHARG", "ISTART", "MAGMOM"}
-"""INCAR tags of the machine, or of the start, that are not taken from a task."""
+TAGS_NOT_TAKEN = {"NPAR", "NCORE", "KPAR", "NSIM", "LPLANE", "SYSTEM", "ICHARG", "ISTART", "MAGMOM"}
+"""INCAR tags of a task that belong to its machine or to its initial state."""
 
-FIELDS = ["task_id", "input", "orig_inputs", "output", "calcs_reversed"]
-AT_ONCE = 50
+_FIELDS = ["task_id", "input", "orig_inputs", "output", "calcs_reversed"]
+BATCH_SIZE = 50
+"""Tasks of one request."""
 
 
-class SourceError(ValueError):
-    """A file or the service cannot be used; the message is one line: what, and what to do."""
+class MaterialsProjectError(MlchargeError, ValueError):
+    """A file of the split or the service cannot be used; the message is one line."""
 
 
 def split_members(split: Path, rows: Path, part: str = "test") -> list[str]:
@@ -49,50 +57,76 @@ def split_members(split: Path, rows: Path, part: str = "test") -> list[str]:
     part
         ``train``, ``validation`` or ``test``.
 
+    Returns
+    -------
+    list of str
+        Identifiers of Materials Project.
+
     Raises
     ------
-    SourceError
+    MaterialsProjectError
         A file is missing, or is not of this kind.
     """
     parts = _json(split)
     if not isinstance(parts, dict) or part not in parts:
         known = ", ".join(parts) if isinstance(parts, dict) else "nothing"
-        raise SourceError(f"{split}: there is no part {part!r} in it, but {known}")
+        raise MaterialsProjectError(f"{split}: there is no part {part!r} in it, but {known}")
     try:
         names = rows.read_text().split()
     except OSError as error:
-        raise SourceError(f"{rows}: cannot be read ({error.strerror})") from None
+        raise MaterialsProjectError(f"{rows}: cannot be read ({error.strerror})") from None
     try:
         return [names[row] for row in parts[part]]
     except (IndexError, TypeError):
-        raise SourceError(
+        raise MaterialsProjectError(
             f"{rows}: has {len(names)} lines, {split} names others; are both of one repository?"
         ) from None
 
 
 def task_of_each(path: Path) -> dict[str, str]:
-    """Task whose charge density was published, by material: ``mpid_to_task_id_map.json``."""
+    """Task whose charge density was published, by material.
+
+    Parameters
+    ----------
+    path
+        ``mpid_to_task_id_map.json``.
+
+    Returns
+    -------
+    dict of str to str
+        Identifier of the task, by identifier of the material.
+
+    Raises
+    ------
+    MaterialsProjectError
+        The file is missing, or is no mapping.
+    """
     tasks = _json(path)
     if not isinstance(tasks, dict):
-        raise SourceError(f"{path}: is not a mapping of materials to tasks")
+        raise MaterialsProjectError(f"{path}: is not a mapping of materials to tasks")
     return tasks
 
 
 def open_rester() -> Any:
-    """Client of Materials Project, with the key from ``MP_API_KEY`` or pymatgen's settings.
+    """Open a client of Materials Project.
+
+    Returns
+    -------
+    MPRester
+        With the key from ``MP_API_KEY`` or pymatgen's settings.
 
     Raises
     ------
-    SourceError
+    MaterialsProjectError
         mp-api is not installed, or there is no key.
     """
     if find_spec("mp_api") is None:
-        raise SourceError("mp-api is not installed: pip install mp-api")
+        raise MaterialsProjectError("mp-api is not installed: pip install mp-api")
     from pymatgen.core import SETTINGS
 
     key = os.environ.get("MP_API_KEY") or SETTINGS.get("PMG_MAPI_KEY")
     if not key:
-        raise SourceError(
+        raise MaterialsProjectError(
             "there is no key for Materials Project: get one at "
             "https://next-gen.materialsproject.org/api and set MP_API_KEY"
         )
@@ -106,7 +140,7 @@ def fetch(
     rester: Any,
     on_fetched: Callable[[int], None] = lambda count: None,
 ) -> tuple[list[dict[str, Any]], Counter[str]]:
-    """Structures with the inputs of their tasks, of the materials that are not magnetic.
+    """Fetch structures with the inputs of their tasks; magnetic materials are left out.
 
     Parameters
     ----------
@@ -121,15 +155,17 @@ def fetch(
 
     Returns
     -------
-    entries, left_out
-        Entries for a structures file; how many materials were left out, by reason.
+    entries : list of dict
+        For :func:`write_structures`.
+    left_out : Counter
+        Number of materials that were left out, by reason.
     """
     entries, left_out = [], Counter[str]()
-    for first in range(0, len(materials), AT_ONCE):
-        names = materials[first : first + AT_ONCE]
+    for first in range(0, len(materials), BATCH_SIZE):
+        names = materials[first : first + BATCH_SIZE]
         wanted = {tasks[name]: name for name in names if name in tasks}
         left_out["no task is known"] += len(names) - len(wanted)
-        found = rester.materials.tasks.search(task_ids=list(wanted), fields=FIELDS)
+        found = rester.materials.tasks.search(task_ids=list(wanted), fields=_FIELDS)
         documents = {str(document["task_id"]): document for document in map(_plain, found)}
         for task, name in wanted.items():
             document = documents.get(task)
@@ -143,10 +179,21 @@ def fetch(
 
 
 def unusable(document: Mapping[str, Any]) -> str | None:
-    """Why a task does not belong to the published comparison; None if it does.
+    """Reason why a task does not belong to the published comparison.
 
-    Non-magnetic is, as published, a total moment and a moment of every ion below 0.1 muB at the
-    end of the run. Without any moments in the document a spin-polarized task is left out.
+    A material is non-magnetic, as published, if its total moment and the moment of every ion are
+    below 0.1 Bohr magnetons at the end of the run. A spin-polarized task without moments in its
+    document is left out.
+
+    Parameters
+    ----------
+    document
+        Document of the task.
+
+    Returns
+    -------
+    str or None
+        None if it belongs to it.
     """
     if not _inputs(document).get("incar"):
         return "the task has no INCAR"
@@ -157,20 +204,33 @@ def unusable(document: Mapping[str, Any]) -> str | None:
         return None
     if total is None and not moments:
         return "moments unknown"
-    magnetic = abs(total or 0.0) >= SMALLEST_MOMENT or max(moments, default=0) >= SMALLEST_MOMENT
+    magnetic = abs(total or 0.0) >= MAGNETIC_MOMENT or max(moments, default=0) >= MAGNETIC_MOMENT
     return "magnetic" if magnetic else None
 
 
 def entry(material: str, document: Mapping[str, Any]) -> dict[str, Any]:
-    """Entry of a structures file: the structure that the task ran, its inputs as properties."""
+    """Entry of a structures file: the structure that the task ran, with its inputs as properties.
+
+    Parameters
+    ----------
+    material
+        Identifier.
+    document
+        Document of the task.
+
+    Returns
+    -------
+    dict
+        Identifier, split and structure.
+    """
     inputs = _inputs(document)
     structure = Structure.from_dict(inputs.get("structure") or document["input"]["structure"])
-    # Velocities, moments and the like of a finished run are none of the next one's inputs.
+    # Velocities, moments and the like belong to the finished run.
     structure = Structure(structure.lattice, structure.species, structure.frac_coords)
     titles = [spec.get("titel") or "" for spec in inputs.get("potcar_spec") or []]
     symbols = [title.split()[1] for title in titles if len(title.split()) > 1]
     structure.properties = {
-        INCAR: {tag: value for tag, value in inputs["incar"].items() if tag not in MACHINE},
+        INCAR: {tag: value for tag, value in inputs["incar"].items() if tag not in TAGS_NOT_TAKEN},
         KPOINTS: inputs.get("kpoints"),
         POTCAR: {symbol.partition("_")[0]: symbol for symbol in symbols},
         "task_id": str(document["task_id"]),
@@ -188,32 +248,39 @@ def _outcar(document: Mapping[str, Any]) -> dict[str, Any]:
     calculations = document.get("calcs_reversed") or [{}]
     for outputs in (document.get("output") or {}, calculations[0].get("output") or {}):
         if outputs.get("outcar"):
-            return outputs["outcar"]
+            found: dict[str, Any] = outputs["outcar"]
+            return found
     return {}
 
 
 def _plain(document: Any) -> dict[str, Any]:
     """Document as plain data, whichever form the client gives it in."""
     if hasattr(document, "model_dump"):
-        return document.model_dump(mode="json")
-    from monty.json import jsanitize
-
-    return jsanitize(document, strict=True)
+        plain: dict[str, Any] = document.model_dump(mode="json")
+    else:
+        plain = jsanitize(document, strict=True)
+    return plain
 
 
 def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror})") from None
+        raise MaterialsProjectError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError:
-        raise SourceError(f"{path}: is not JSON; is the file complete?") from None
+        raise MaterialsProjectError(f"{path}: is not JSON; is the file complete?") from None
 
 
 def write_structures(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
-    """Write a structures file, whole or not at all; gzipped if its name says so."""
-    import gzip
+    """Write a structures file atomically.
 
+    Parameters
+    ----------
+    path
+        The file; gzipped if it ends in ``.gz``.
+    entries
+        As :func:`entry` gives them.
+    """
     text = json.dumps({"structures": list(entries)}).encode()
     with atomic_path(path) as partial:
         partial.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)

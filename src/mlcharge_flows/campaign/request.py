@@ -1,4 +1,4 @@
-"""What is asked of every material of a campaign, beside what its folder holds already."""
+"""What a campaign requests of every material, compared with what is finished."""
 
 from __future__ import annotations
 
@@ -6,20 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlcharge_flows.atomate2.flows.material import AddsArms
-from mlcharge_flows.campaign.material_folder import same_structure
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from pymatgen.core import Structure
-
     from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
     from mlcharge_flows.scf.comparison import Comparison
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a Maker would run, told once for all materials.
+class CampaignRequest:
+    """Settings, arms and models of a campaign; determined once for all materials.
 
     Parameters
     ----------
@@ -28,52 +23,73 @@ class Asked:
     arms
         Names of the arms.
     models
-        SHA-256 of the checkpoints behind those that models predict.
-    adds
-        Whether arms can be added to a finished material; else it is of these arms or of others.
+        SHA-256 of the checkpoints behind the arms that models predict.
+    can_add_arms
+        Whether arms can be added to a finished material; if not, its arms have to be these.
     """
 
     protocol: str
     arms: tuple[str, ...]
     models: dict[str, str]
-    adds: bool
+    can_add_arms: bool
 
     @classmethod
-    def of(cls, maker: MaterialFlowMaker) -> Asked:
-        """Of a Maker."""
-        return cls(maker.protocol, tuple(maker.arms), maker.models, isinstance(maker, AddsArms))
-
-    def all_in(self, found: Comparison) -> bool:
-        """Whether a result holds all arms, and possibly more."""
-        return found.arms.keys() >= set(self.arms)
-
-    def clash(self, found: Comparison) -> str | None:
-        """Why the arms of a result are not those that are asked for; None if they can be."""
-        if found.protocol != self.protocol:
-            return "finished with other settings"
-        if not self.adds and found.arms.keys() != set(self.arms):
-            return f"finished with other arms ({', '.join(found.arms)})"
-        for arm in self.arms:
-            if arm in found.arms and found.models.get(arm) != self.models.get(arm):
-                return f"its arm {arm!r} is finished with another checkpoint"
-        return None
-
-    def obstacle(self, found: Comparison, folder: Path, structure: Structure) -> str | None:
-        """Why a result can neither be taken for these arms nor be kept beside them; None if it can.
+    def from_maker(cls, maker: MaterialFlowMaker) -> CampaignRequest:
+        """Request what a Maker runs.
 
         Parameters
         ----------
-        found
-            The result.
-        folder
-            Folder of the material.
-        structure
-            Structure that is to be run.
+        maker
+            Maker of one material's flow.
+
+        Returns
+        -------
+        CampaignRequest
+            The same for every material.
         """
-        if clash := self.clash(found):
-            return clash
-        if not same_structure(folder, structure):
-            return "finished with another structure"
-        if not self.all_in(found) and (folder / "pack").exists():
-            return "of a data set, its run is packed and takes no further arms"
+        return cls(maker.protocol, tuple(maker.arms), maker.models, isinstance(maker, AddsArms))
+
+    def is_complete(self, comparison: Comparison) -> bool:
+        """Whether a comparison holds all requested arms, and possibly more.
+
+        Parameters
+        ----------
+        comparison
+            Finished arms of a material.
+
+        Returns
+        -------
+        bool
+            True if no arm is missing.
+        """
+        return comparison.arms.keys() >= set(self.arms)
+
+    def conflicts_with(self, comparison: Comparison) -> str | None:
+        """Reason why a comparison can neither be the result nor be kept beside it.
+
+        Parameters
+        ----------
+        comparison
+            Finished arms of a material.
+
+        Returns
+        -------
+        str or None
+            None if the arms can be taken and completed.
+
+        Examples
+        --------
+        >>> from mlcharge_flows.scf.comparison import Comparison
+        >>> finished = {"material_id": "Si", "formula": "Si", "n_atoms": 2, "arms": {}}
+        >>> request = CampaignRequest("a1b2", ("default", "learned"), {}, can_add_arms=True)
+        >>> request.conflicts_with(Comparison(protocol="c3d4", **finished))
+        'finished with other settings'
+        """
+        if comparison.protocol != self.protocol:
+            return "finished with other settings"
+        if not self.can_add_arms and comparison.arms.keys() != set(self.arms):
+            return f"finished with other arms ({', '.join(comparison.arms)})"
+        for arm in self.arms:
+            if arm in comparison.arms and comparison.models.get(arm) != self.models.get(arm):
+                return f"its arm {arm!r} is finished with another checkpoint"
         return None

@@ -1,6 +1,6 @@
-"""Sending the jobs of a flow to workers: predictions to one, VASP to another, the rest anywhere.
+"""Routing of the jobs of a flow: predictions to one worker, VASP to another, the rest anywhere.
 
-A workflow manager reads where a job goes from ``job.config.manager_config``: FireWorks takes
+A workflow manager reads the worker of a job from ``job.config.manager_config``: FireWorks takes
 ``_category`` and ``_priority`` into the spec of its Firework, jobflow-remote ``worker``,
 ``resources`` and ``exec_config``. Neither library is needed to write them.
 """
@@ -8,25 +8,39 @@ A workflow manager reads where a job goes from ``job.config.manager_config``: Fi
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from atomate2.vasp.jobs.base import BaseVaspMaker
 from jobflow import Flow, Job
 
 from mlcharge_flows.atomate2.jobs.initial_density import InitialDensityMaker
 from mlcharge_flows.atomate2.jobs.run import RunFromDensityMaker
+from mlcharge_flows.errors import MlchargeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mlcharge_flows.campaign.spec import FireWorksSpec
+    from mlcharge_flows.campaign.spec import FireWorksSpec, Role
 
-Role = Literal["start", "run", "other"]
 Work = TypeVar("Work", Flow, Job)
 
 
+class RoutingError(MlchargeError, ValueError):
+    """The jobs of a flow cannot be routed as wished; the message begins with the key."""
+
+
 def role(job: Job) -> Role:
-    """Part that a job plays: it writes starts, runs VASP, or neither.
+    """Role of a job.
+
+    Parameters
+    ----------
+    job
+        Any job of a flow.
+
+    Returns
+    -------
+    {"density", "run", "other"}
+        Whether it writes initial densities, runs VASP, or does neither.
 
     Examples
     --------
@@ -34,22 +48,22 @@ def role(job: Job) -> Role:
     >>> from pymatgen.core import Lattice, Structure
     >>> flow = CompareDensitiesMaker().make(Structure(Lattice.cubic(3), ["He"], [[0, 0, 0]]))
     >>> [role(job) for job in flow.jobs][:4]
-    ['run', 'other', 'start', 'run']
+    ['run', 'other', 'density', 'run']
     """
     if isinstance(job.maker, InitialDensityMaker):
-        return "start"
+        return "density"
     return "run" if isinstance(job.maker, RunFromDensityMaker | BaseVaspMaker) else "other"
 
 
 def route(work: Work, configs: Mapping[Role, Mapping[str, Any]]) -> Work:
-    """Give every job the settings of its part; jobs that jobs make later are run as VASP is.
+    """Give every job the settings of its role; jobs that jobs make later are routed as VASP runs.
 
     Parameters
     ----------
     work
-        Job or Flow; changed in place, as jobflow's own settings are.
+        Job or Flow; changed in place, as by jobflow's own settings.
     configs
-        Entries for ``manager_config`` of each part; a part that is left out stays as it is.
+        Entries for ``manager_config`` by role; jobs of a role that is left out stay as they are.
 
     Returns
     -------
@@ -68,8 +82,8 @@ def route(work: Work, configs: Mapping[Role, Mapping[str, Any]]) -> Work:
 def route_fireworks(work: Work, settings: FireWorksSpec) -> Work:
     """Route for FireWorks: categories and priorities.
 
-    Without a common file system, ``_preserve_fworker`` keeps each chain of start, run and count
-    on the worker that began it; the jobs that join chains need no files.
+    Without a common file system, ``_preserve_fworker`` keeps each chain of density, run and count
+    on one worker; the jobs that join chains need no files.
 
     Parameters
     ----------
@@ -78,10 +92,15 @@ def route_fireworks(work: Work, settings: FireWorksSpec) -> Work:
     settings
         Categories, priorities, and whether files are shared.
 
+    Returns
+    -------
+    Job or Flow
+        The same object.
+
     Raises
     ------
-    ValueError
-        Files are not shared, but parts that hand each other files have different categories.
+    RoutingError
+        Files are not shared, but roles that pass files to each other have different categories.
 
     Examples
     --------
@@ -95,16 +114,16 @@ def route_fireworks(work: Work, settings: FireWorksSpec) -> Work:
     """
     categories, priorities = settings.categories, settings.priorities
     if not settings.shared_files and len(set(categories.values())) > 1:
-        raise ValueError(
+        raise RoutingError(
             "fireworks.shared_files: without shared files all jobs of a material stay with one "
-            "worker; give start, run and other the same category"
+            "worker; give density, run and other the same category"
         )
-    kept = {} if settings.shared_files else {"_preserve_fworker": True}
+    preserved = {} if settings.shared_files else {"_preserve_fworker": True}
     return route(
         work,
         {
-            part: {"_category": categories[part], "_priority": priorities[part], **kept}
-            for part in categories
+            name: {"_category": categories[name], "_priority": priorities[name], **preserved}
+            for name in categories
         },
     )
 
@@ -122,11 +141,16 @@ def route_remote(
     work
         Job or Flow; changed in place.
     workers
-        Name of the worker of each part, as in the project file.
+        Name of the worker by role, as in the project file.
     resources
-        Resources of each part: a dictionary, or qtoolkit's ``QResources``.
+        Resources by role: a dictionary, or qtoolkit's ``QResources``.
     exec_config
-        Execution configuration of each part: its name, or jobflow-remote's ``ExecutionConfig``.
+        Execution configuration by role: its name, or jobflow-remote's ``ExecutionConfig``.
+
+    Returns
+    -------
+    Job or Flow
+        The same object.
 
     Examples
     --------
@@ -135,16 +159,16 @@ def route_remote(
     >>> flow = CompareDensitiesMaker().make(Structure(Lattice.cubic(3), ["He"], [[0, 0, 0]]))
     >>> flow = route_remote(
     ...     flow,
-    ...     workers={"start": "gpu_box", "run": "cluster", "other": "cluster"},
-    ...     resources={"start": {"nodes": 1, "gpus_per_job": 1}, "run": {"nodes": 2}},
+    ...     workers={"density": "gpu_box", "run": "cluster", "other": "cluster"},
+    ...     resources={"density": {"nodes": 1, "gpus_per_job": 1}, "run": {"nodes": 2}},
     ... )
     >>> flow.jobs[2].config.manager_config
     {'worker': 'gpu_box', 'resources': {'nodes': 1, 'gpus_per_job': 1}}
     """
     named = {"worker": workers, "resources": resources or {}, "exec_config": exec_config or {}}
-    parts: tuple[Role, ...] = ("start", "run", "other")
+    roles: tuple[Role, ...] = ("density", "run", "other")
     configs: dict[Role, dict[str, Any]] = {
-        part: {key: values[part] for key, values in named.items() if part in values}
-        for part in parts
+        name: {key: values[name] for key, values in named.items() if name in values}
+        for name in roles
     }
-    return route(work, {part: config for part, config in configs.items() if config})
+    return route(work, {name: config for name, config in configs.items() if config})

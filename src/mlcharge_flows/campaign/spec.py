@@ -1,75 +1,93 @@
-"""What a campaign is, as its user writes it: a SPEC.yaml, checked before anything runs."""
+"""The specification of a campaign as its user writes it (SPEC.yaml), and the Maker it describes."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     field_validator,
+    model_validator,
 )
+
+from mlcharge_flows.errors import MlchargeError, note_renamed, one_line
+from mlcharge_flows.io import read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from jobflow import Maker
+
+    from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
+    from mlcharge_flows.sources import InitialDensity
+
 WorkflowName = Literal["compare", "static", "bands"]
-Role = Literal["start", "run", "other"]
+Role = Literal["density", "run", "other"]
 
-_CATEGORIES: dict[Role, str] = {"start": "gpu", "run": "cpu", "other": "cpu"}
-# What ends a material comes before what begins the next one.
-_PRIORITIES: dict[Role, int] = {"start": 20, "run": 10, "other": 30}
+_CATEGORIES: dict[Role, str] = {"density": "gpu", "run": "cpu", "other": "cpu"}
+# What finishes a material has priority over what begins the next one.
+_PRIORITIES: dict[Role, int] = {"density": 20, "run": 10, "other": 30}
 
 
-class SpecError(ValueError):
-    """A SPEC.yaml cannot be used; each problem is one line: the file, the key, what to do."""
-
-    def __init__(self, *problems: str) -> None:
-        self.problems = problems
-        super().__init__("; ".join(problems))
+class SpecError(MlchargeError, ValueError):
+    """What a SPEC.yaml describes cannot be built; the message begins with the key."""
 
 
 class _Strict(BaseModel):
-    """A misspelt key must not pass for one that was left out."""
+    """Model that refuses unknown keys: a misspelled key is none that was left out."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
 
-def _listed(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _complete(defaults: Mapping[str, Any]) -> Any:
-    """Let a mapping name only the entries that differ from the defaults."""
-    return BeforeValidator(
-        lambda given: {**defaults, **given} if isinstance(given, dict) else given
-    )
+def _by_role(defaults: Mapping[Role, Any]) -> BeforeValidator:
+    """Validator of a mapping that names only the roles that differ from the defaults."""
+
+    def complete(given: Any) -> Any:
+        return {**defaults, **_renamed(given, "start", "density")} if _is_dict(given) else given
+
+    return BeforeValidator(complete)
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _renamed(given: dict[str, Any], old: str, new: str) -> dict[str, Any]:
+    """Keys of which one has another name than in the first release."""
+    if old not in given or new in given:
+        return given
+    note_renamed(f"{old}:", f"{new}:")
+    return {new if key == old else key: value for key, value in given.items()}
 
 
 class FireWorksSpec(_Strict):
-    """Which FireWorks worker takes which job, and in which order.
+    """FireWorks categories and priorities of the jobs.
 
-    Jobs play one of three parts: ``start`` (predicting and writing starts), ``run`` (VASP),
-    ``other`` (counting, joining: moments each).
+    Jobs have three roles: ``density`` (prediction and writing of initial densities), ``run``
+    (VASP), ``other`` (counting, joining: moments each).
     """
 
-    categories: Annotated[dict[Role, str], _complete(_CATEGORIES)] = Field(
+    categories: Annotated[dict[Role, str], _by_role(_CATEGORIES)] = Field(
         default_factory=lambda: dict(_CATEGORIES),
-        description="Category of each part: a worker's my_fworker.yaml names those that it takes.",
+        description="Category by role: a worker's my_fworker.yaml names those that it takes.",
     )
-    priorities: Annotated[dict[Role, int], _complete(_PRIORITIES)] = Field(
+    priorities: Annotated[dict[Role, int], _by_role(_PRIORITIES)] = Field(
         default_factory=lambda: dict(_PRIORITIES),
-        description="Priority of each part; higher comes first.",
+        description="Priority by role; higher comes first.",
     )
     shared_files: bool = Field(
         True,
-        description="Whether all workers see the same file system. If not, all jobs that hand each "
-        "other files stay with the worker that began them, which needs one category for all.",
+        description="Whether all workers see the same file system. If not, jobs that pass files to "
+        "each other stay with one worker, which needs one category for all.",
     )
 
 
@@ -88,28 +106,28 @@ class CampaignSpec(_Strict):
         max_length=100,
         description="Name that all documents of the campaign carry; unique in your job store.",
     )
-    structures: Annotated[list[str], BeforeValidator(_listed)] = Field(
+    structures: Annotated[list[str], BeforeValidator(_as_list)] = Field(
         min_length=1,
         description="CIF, POSCAR or JSON files, and folders of them; relative to the SPEC.yaml.",
     )
     workflow: WorkflowName = Field(
         "compare",
-        description="compare: the same static run from atoms and from each arm; static, bands: one "
-        "workflow from one start.",
+        description="compare: the same static run from free atoms and from each arm; static, "
+        "bands: one workflow from one initial density.",
     )
-    arms: Annotated[list[str], BeforeValidator(_listed)] = Field(
+    arms: Annotated[list[str], BeforeValidator(_as_list)] = Field(
         default_factory=lambda: ["superposition", "converged"],
-        description="compare: starts to compare with the default, which always runs.",
+        description="compare: initial densities to compare with the default, which always runs.",
     )
-    start: str = Field(
+    initial_density: str = Field(
         "superposition",
-        description="static, bands: the start, or the path of a CHGCAR.",
+        description="static, bands: the initial density, or the path of a CHGCAR.",
     )
-    model: str | None = Field(None, description="Model of the learned starts: a name or a path.")
+    model: str | None = Field(None, description="Model of the learned densities: a name or a path.")
     occupancies: str = Field(
         "learned",
-        description="Of the learned starts: learned, element-mean, the name of another model, or "
-        "the path of a CHGCAR.",
+        description="Augmentation occupancies of the learned densities: learned, element-mean, the "
+        "name of another model, or the path of a CHGCAR.",
     )
     maker: str | None = Field(
         None,
@@ -127,80 +145,232 @@ class CampaignSpec(_Strict):
     )
     max_atoms: int | None = Field(None, ge=1, description="Leave out structures with more atoms.")
     limit: int | None = Field(None, ge=1, description="Take only the first so many structures.")
-    skip_bad: bool = Field(False, description="Go on without structures that cannot be used.")
+    skip_bad: bool = Field(False, description="Continue without structures that cannot be used.")
     workers: int = Field(
         0, ge=0, description="Materials at a time; 0: one per CPU, or 1 with VASP."
     )
     fireworks: FireWorksSpec = Field(default_factory=FireWorksSpec, description="Only for submit.")
 
-    @property
-    def start_is_file(self) -> bool:
-        """Whether the start is named by the path of a CHGCAR."""
-        return "/" in self.start or "CHGCAR" in self.start
+    @model_validator(mode="before")
+    @classmethod
+    def _old_keys(cls, given: Any) -> Any:
+        return _renamed(given, "start", "initial_density") if _is_dict(given) else given
+
+    @field_validator("name")
+    @classmethod
+    def _is_folder_name(cls, name: str) -> str:
+        if not name.isprintable() or "/" in name or "\\" in name or name in (".", ".."):
+            raise ValueError("cannot be the name of a folder; use letters, digits, '.', '_', '-'")
+        return name
 
     @field_validator("incar")
     @classmethod
     def _tags(cls, incar: dict[str, Any]) -> dict[str, Any]:
-        if small := [tag for tag in incar if tag != tag.upper()]:
-            raise ValueError(f"INCAR tags are upper-case: write {small[0].upper()}")
+        if lower_case := [tag for tag in incar if tag != tag.upper()]:
+            raise ValueError(f"INCAR tags are upper-case: write {lower_case[0].upper()}")
         if {"ICHARG", "ISTART"} & incar.keys():
-            raise ValueError("ICHARG and ISTART are set by the start of each run; leave them out")
+            raise ValueError("ICHARG and ISTART follow from the initial density; leave them out")
         return incar
+
+    @property
+    def is_from_file(self) -> bool:
+        """Whether the initial density is named by the path of a CHGCAR."""
+        return "CHGCAR" in self.initial_density and "@" not in self.initial_density
 
 
 def read_spec(path: Path) -> CampaignSpec:
-    """Read a SPEC.yaml; the name of the campaign is that of its folder if it gives none.
+    """Read a SPEC.yaml.
 
     Parameters
     ----------
     path
         The file. Paths in it are relative to its folder.
 
+    Returns
+    -------
+    CampaignSpec
+        With absolute paths; its name is that of the file's folder if it gives none.
+
     Raises
     ------
-    SpecError
+    YamlError
         It cannot be read, or is not a campaign; one line per problem.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except UnicodeDecodeError:
-        raise SpecError(f"{path}: is not a text file") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"line {mark.line + 1}: " if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise SpecError(f"{path}: {place}not YAML: {' '.join(problem.split())}") from None
-    if not isinstance(content, dict):
-        raise SpecError(f"{path}: holds no keys; write at least 'structures: FILE_OR_FOLDER'")
     folder = path.absolute().parent
-    try:
-        spec = CampaignSpec.model_validate({"name": folder.name or "campaign", **content})
-    except ValidationError as error:
-        raise SpecError(*(f"{path}: {_said(item)}" for item in error.errors())) from None
+    spec = read_yaml(path, CampaignSpec, {"name": folder.name or "campaign"})
     spec.structures = [str(folder / name) for name in spec.structures]
-    if spec.start_is_file:
-        spec.start = str(folder / spec.start)
-    if spec.model is not None and (folder / spec.model).is_file():
+    if spec.is_from_file or _is_file(folder / spec.initial_density):
+        spec.initial_density = str(folder / spec.initial_density)
+    if spec.model is not None and _is_file(folder / spec.model):
         spec.model = str(folder / spec.model)
-    if (folder / spec.occupancies).is_file():
+    if _is_file(folder / spec.occupancies):
         spec.occupancies = str(folder / spec.occupancies)
     return spec
 
 
-def _said(item: Any) -> str:
-    """One line of a pydantic error: the key, what is wrong with it, what to do."""
-    key = ".".join(str(part) for part in item["loc"] if part != "[key]")
-    match item["type"]:
-        case "extra_forbidden":
-            model = FireWorksSpec if item["loc"][0] == "fireworks" else CampaignSpec
-            return f"{key}: unknown key; the keys are {', '.join(model.model_fields)}"
-        case "missing":
-            return f"{key}: is missing; add it"
-        case "literal_error":
-            return f"{key}: {item['input']!r} is none of {item['ctx']['expected']}"
-        case "value_error":
-            return f"{key}: {item['ctx']['error']}"
-        case _:
-            return f"{key}: {item['msg']}, not {item['input']!r}"
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long for a file
+        return False
+
+
+def campaign_maker(spec: CampaignSpec) -> MaterialFlowMaker:
+    """Build the Maker of one material's flow.
+
+    Parameters
+    ----------
+    spec
+        The campaign.
+
+    Returns
+    -------
+    MaterialFlowMaker
+        Of a comparison, or of a workflow from one initial density.
+
+    Raises
+    ------
+    SpecError
+        A Maker, initial density or model that it names cannot be used; the message begins with the
+        key.
+
+    Examples
+    --------
+    >>> spec = CampaignSpec(name="bands", structures="crystals", workflow="bands")
+    >>> campaign_maker(spec).arms
+    ['superposition']
+    """
+    from atomate2.vasp.jobs.base import BaseVaspMaker
+
+    from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
+    from mlcharge_flows.atomate2.flows.workflow import WorkflowFromDensityMaker
+
+    maker = _with_settings(spec, _base_maker(spec))
+    if spec.workflow == "compare":
+        if not isinstance(maker, BaseVaspMaker):
+            raise SpecError(
+                f"maker: {spec.maker} is not one VASP run, which is what 'compare' compares; "
+                "give a static Maker, or 'workflow: static'"
+            )
+        densities = _initial_densities("arms", spec.arms, spec)
+        return CompareDensitiesMaker(static_maker=maker, initial_densities=densities)
+    found = _initial_densities("initial_density", [spec.initial_density], spec)
+    if not found:
+        raise SpecError("initial_density: a run from free atoms needs no campaign; name another")
+    ((arm, density),) = found.items()
+    if density.needs_reference_run:
+        raise SpecError(
+            f"initial_density: {arm} needs an earlier run, which a single workflow has not"
+        )
+    try:
+        return WorkflowFromDensityMaker(
+            name=spec.workflow,
+            workflow=maker,
+            initial_density=density,
+            arm="file" if spec.is_from_file else arm,
+        )
+    except ValueError as error:
+        raise SpecError(f"maker: {error}") from None
+
+
+def _initial_densities(key: str, words: list[str], spec: CampaignSpec) -> dict[str, InitialDensity]:
+    """Initial densities by their words, loaded with the model that the user chose."""
+    from mlcharge_flows.models.model import ModelError
+    from mlcharge_flows.models.registry import DEFAULT
+    from mlcharge_flows.sources import parse_arms
+
+    try:
+        densities = parse_arms(words, spec.model or DEFAULT, spec.occupancies)
+    except (ValueError, OSError, ImportError) as error:
+        raise SpecError(f"{key}: {error}") from None
+    users = [density for density in densities.values() if density.uses_model]
+    if spec.model is not None and not users:
+        raise SpecError(f"model: none of {', '.join(words)} uses a model; leave it out")
+    for density in users:  # before anything runs
+        try:
+            density.check()
+        except (ModelError, OSError) as error:
+            raise SpecError(f"model: {one_line(error)}") from None
+    return densities
+
+
+def _base_maker(spec: CampaignSpec) -> Maker:
+    """Maker of the runs without the user's settings."""
+    from atomate2.vasp.flows.core import BandStructureMaker
+    from atomate2.vasp.jobs.core import NonSCFMaker
+    from atomate2.vasp.sets.core import NonSCFSetGenerator
+
+    from mlcharge_flows.atomate2.flows.compare import comparison_static
+    from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
+
+    if spec.maker is not None:
+        return _imported(spec.maker)
+    static = comparison_static()
+    if spec.workflow != "bands":
+        return static
+    settings = ComparisonSetGenerator()
+    # The bands keep the static run's density, so they must have its settings and its grid.
+    band_path = NonSCFSetGenerator(
+        config_dict=settings.config_dict,
+        force_gamma=settings.force_gamma,
+        auto_ismear=False,
+        auto_kspacing=False,
+        auto_lreal=False,
+        auto_ispin=False,
+    )
+    return BandStructureMaker(
+        bandstructure_type="line",
+        static_maker=static,
+        bs_maker=NonSCFMaker(input_set_generator=band_path),
+    )
+
+
+def _imported(path: str) -> Maker:
+    """Instance of a Maker class named by its import path."""
+    from jobflow import Maker
+
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, ValueError, AttributeError, TypeError) as error:
+        raise SpecError(f"maker: {path!r} cannot be imported ({one_line(error)})") from None
+    if not (isinstance(found, type) and issubclass(found, Maker)):
+        raise SpecError(f"maker: {path} is not a Maker class")
+    try:
+        return found()
+    except TypeError as error:
+        raise SpecError(f"maker: {path} cannot be made without arguments ({error})") from None
+
+
+def _with_settings(spec: CampaignSpec, maker: Maker) -> Maker:
+    """Give every VASP run of a Maker the user's own settings."""
+    from atomate2.vasp.powerups import update_user_incar_settings, update_user_potcar_functional
+
+    if spec.incar:
+        maker = update_user_incar_settings(maker, spec.incar)
+    band_path = {key: value for key, value in spec.kpoints.items() if key == "line_density"}
+    mesh = {key: value for key, value in spec.kpoints.items() if key not in band_path}
+    if mesh:
+        maker = _with_kpoints(maker, mesh, on_band_path=False)
+    if band_path:
+        maker = _with_kpoints(maker, band_path, on_band_path=True)
+    if spec.potcar_functional:
+        maker = update_user_potcar_functional(maker, spec.potcar_functional)
+    return maker
+
+
+def _with_kpoints(maker: Maker, kpoints: dict[str, Any], on_band_path: bool) -> Maker:
+    """Set the k-points of the runs along a band path, or of all others."""
+    from atomate2.vasp.jobs.base import BaseVaspMaker
+    from atomate2.vasp.jobs.core import NonSCFMaker
+    from atomate2.vasp.powerups import update_user_kpoints_settings
+    from jobflow.core.maker import recursive_call
+
+    def change(found: Any) -> Any:
+        if isinstance(found, NonSCFMaker) is not on_band_path:
+            return found
+        return update_user_kpoints_settings(found, kpoints)
+
+    each: Any = recursive_call
+    changed: Maker = each(maker, change, None, BaseVaspMaker)
+    return changed

@@ -1,18 +1,24 @@
-"""One material in a worker process: its flow through jobflow, in its own folder."""
+"""One material in a worker process, which never outlives the campaign, nor VASP the worker."""
 
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+import os
+import signal
+import threading
+from contextlib import contextmanager, suppress
+from multiprocessing import active_children, connection, parent_process
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import psutil
 from jobflow import JobStore
 from jobflow import run_locally as run_flow
 from maggma.stores import MemoryStore
 
 from mlcharge_flows.atomate2.flows.material import AddsArms
-from mlcharge_flows.campaign.material_folder import begin, read_result
+from mlcharge_flows.campaign.material_folder import MaterialFolder
+from mlcharge_flows.errors import one_line
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun
 
@@ -27,10 +33,10 @@ if TYPE_CHECKING:
 LOG = "flow.log"
 
 
-def run_material(material: Material, maker: MaterialFlowMaker, folder: Path) -> Comparison:
-    """Run the flow of a material; whatever goes wrong comes back as a comparison with failures.
+def run_material(material: Material, maker: MaterialFlowMaker, path: Path) -> Comparison:
+    """Run the flow of a material; what goes wrong is recorded in its comparison.
 
-    Arms that its folder holds already are not run, and come back as they are.
+    Arms that its folder holds already are not run, and are returned as they are.
 
     Parameters
     ----------
@@ -38,48 +44,40 @@ def run_material(material: Material, maker: MaterialFlowMaker, folder: Path) -> 
         What to run.
     maker
         Its flow.
-    folder
+    path
         Folder of the material; one folder per job is made in it, and the log of all.
+
+    Returns
+    -------
+    Comparison
+        All arms, failed ones with their cause.
     """
-    before = read_result(folder)
+    folder = MaterialFolder(path)
+    finished = folder.read_result()
     try:
-        begin(folder, material.structure, before)
-        with _logged(folder / LOG):
-            if before is None:
+        folder.begin(material.structure, finished)
+        with _logged(path / LOG):
+            if finished is None:
                 flow = maker.make(material.structure, material.id)
             elif isinstance(maker, AddsArms):
-                flow = maker.add(material.structure, before)
+                flow = maker.add(material.structure, finished)
             else:
                 raise ValueError(f"{type(maker).__name__} adds no arms to what is finished")
             # Documents live as long as the flow: the folder is what stays.
             store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
-            responses = run_flow(flow, log=False, store=store, create_folders=True, root_dir=folder)
-            _name_folders(flow, responses, folder)
+            responses = run_flow(flow, log=False, store=store, create_folders=True, root_dir=path)
+            _name_folders(flow, responses, path)
             output = store.get_output(flow.jobs[-1].uuid, load=False)
         return Comparison.model_validate(output)
     except Exception as error:
-        cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return lost(material, maker, cause, before)
+        cause = f"{type(error).__name__}: {error}"
+        return failed_comparison(material, maker, cause, finished)
 
 
-def _name_folders(flow: Flow, responses: dict[str, dict[int, Response]], folder: Path) -> None:
-    """Link each job's folder under the name of the job; those that hold nothing go."""
-    for job in flow.jobs:
-        for response in responses.get(job.uuid, {}).values():
-            made = Path(response.job_dir)
-            if any(made.iterdir()):
-                link = folder / job.name.replace(" ", "-").replace("/", "-")
-                if link.is_symlink():  # of an arm whose result somebody took out, to run it again
-                    link.unlink()
-                link.symlink_to(made.name)
-            else:
-                made.rmdir()
-
-
-def lost(
-    material: Material, maker: MaterialFlowMaker, cause: str, before: Comparison | None = None
+def failed_comparison(
+    material: Material, maker: MaterialFlowMaker, cause: str, finished: Comparison | None = None
 ) -> Comparison:
-    """Comparison of a material whose arms have no result, but for those that it had before.
+    """Comparison of a material whose arms have no result, apart from those finished before.
 
     Parameters
     ----------
@@ -88,25 +86,76 @@ def lost(
     maker
         Its flow.
     cause
-        What went wrong.
-    before
-        What was finished before; it is kept.
+        Cause of the failure.
+    finished
+        Arms that were finished before; they are kept.
+
+    Returns
+    -------
+    Comparison
+        All arms.
     """
-    failed = ScfRun(folder="", failure=cause[:300])
-    kept = before.arms if before else {}
+    failed = ScfRun(folder="", failure=one_line(cause))
+    arms = dict(finished.arms) if finished else {}
     return Comparison(
         material_id=material.id,
         formula=material.structure.composition.reduced_formula,
         n_atoms=len(material.structure),
         protocol=maker.protocol,
-        arms={**kept, **{arm: failed for arm in maker.arms if arm not in kept}},
-        models={**(before.models if before else {}), **maker.models},
+        arms={**arms, **{arm: failed for arm in maker.arms if arm not in arms}},
+        models={**(finished.models if finished else {}), **maker.models},
     )
+
+
+def follow_parent() -> None:
+    """Tie this worker process to its parent: Ctrl-C is handled there, and its death ends both."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def stop_workers() -> None:
+    """Kill the worker processes of this process with all their descendants."""
+    for worker in active_children():
+        if worker.pid is not None:
+            _kill_descendants(worker.pid)
+            worker.kill()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is None:
+        return
+    connection.wait([parent.sentinel])
+    # The parent was killed: a run that continued would meet the one that resumes it.
+    _kill_descendants(os.getpid())
+    os._exit(1)
+
+
+def _kill_descendants(pid: int) -> None:
+    """Kill all descendants; signals of a process do not reach VASP in custodian's session."""
+    with suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def _name_folders(flow: Flow, responses: dict[str, dict[int, Response[Any]]], folder: Path) -> None:
+    """Link each job's folder under the name of the job; empty folders are removed."""
+    for job in flow.jobs:
+        for response in responses.get(job.uuid, {}).values():
+            job_folder = Path(response.job_dir)
+            if any(job_folder.iterdir()):
+                link = folder / job.name.replace(" ", "-").replace("/", "-")
+                if link.is_symlink():  # of an arm whose result was deleted, to run it again
+                    link.unlink()
+                link.symlink_to(job_folder.name)
+            else:
+                job_folder.rmdir()
 
 
 @contextmanager
 def _logged(path: Path) -> Iterator[None]:
-    """Send what the libraries log and warn of to a file instead of the terminal."""
+    """Send log messages and warnings of the libraries to a file instead of the terminal."""
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
     root = logging.getLogger()

@@ -1,4 +1,4 @@
-"""The ``mlcharge`` command; each subcommand has a file of its own in ``commands``."""
+"""The ``mlcharge`` command; each subcommand has its own file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from mlcharge_flows import __version__
 from mlcharge_flows.cli.bands import bands
-from mlcharge_flows.cli.campaign_app import app as campaign
+from mlcharge_flows.cli.campaign import app as campaign
 from mlcharge_flows.cli.compare import compare
 from mlcharge_flows.cli.dataset import app as dataset
 from mlcharge_flows.cli.evaluate import evaluate
@@ -50,15 +50,15 @@ def _mlcharge(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and exit.")
     ] = False,
 ) -> None:
-    """Start VASP runs from charge densities, and prove what it saved.
+    """Begin VASP runs from given charge densities, and count the electronic steps saved.
 
     [bold]A first comparison[/bold], in the folder [cyan]comparison[/cyan]:
 
         mlcharge compare Si.cif MgO.cif
 
-    Every crystal runs from atoms, from a superposition of atoms sent through a CHGCAR, and from
-    its own converged density; the report says how many electronic steps each start took.
-    Without any setting the embedded [cyan]gpaw-vasp[/cyan] runs. To use VASP, set
+    Every crystal runs from free atoms, from a superposition of atoms read from a CHGCAR, and from
+    its own converged density; the report lists the electronic steps of each. Where no VASP is
+    configured, and none on the PATH, the embedded [cyan]gpaw-vasp[/cyan] runs. To use VASP, set
 
         export VASP_CMD="mpirun -n 16 vasp_std"  PMG_VASP_PSP_DIR=/path/to/potcars
     """
@@ -66,6 +66,6 @@ def _mlcharge(
 
 def main() -> None:
     """Run the command."""
-    # What libraries warn of on the way is not for the user of a command; runs log it.
+    # Warnings of libraries are not for the user of a command; runs log them.
     warnings.simplefilter("ignore")
     app()

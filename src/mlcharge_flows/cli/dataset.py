@@ -1,22 +1,30 @@
-"""``mlcharge dataset``: build, pack, merge and look at data sets."""
+"""``mlcharge dataset``: build, pack, merge and describe data sets."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlcharge_flows.cli.exit import NOTHING_DONE, exit_with_error
 from mlcharge_flows.cli.options import (  # noqa: TC001 - typer needs them at run time
+    Executable,
     Gamma,
     Limit,
+    Model,
     SkipBad,
     Structures,
     Workers,
 )
-from mlcharge_flows.cli.run_watched import run_watched
+from mlcharge_flows.cli.runs import Prepared, prepare, run_materials
+from mlcharge_flows.cli.terminal import (
+    NOTHING_DONE,
+    exit_with_error,
+    print_left_out,
+    require,
+    written,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,9 +42,8 @@ app = typer.Typer(name="dataset", no_args_is_help=True)
 
 @app.callback()
 def _dataset() -> None:
-    """Build, pack, merge and look at data sets."""
-    if find_spec("h5py") is None:
-        exit_with_error("data sets need h5py: pip install 'mlcharge-flows[train]'")
+    """Build, pack, merge and describe data sets."""
+    require("data sets need", "train", "h5py")
 
 
 @app.command()
@@ -46,22 +53,23 @@ def build(
     out: Annotated[Path, typer.Option(help="Folder of the runs and of dataset.h5.")] = Path(
         "dataset"
     ),
+    executable: Executable = None,
     workers: Workers = 0,
     exclude: Annotated[
         list[str] | None,
-        typer.Option(help="Structures whose identifiers never enter, such as a test set."),
+        typer.Option(help="Structures whose identifiers are left out, such as a test set."),
     ] = None,
-    extend: Annotated[
+    complement: Annotated[
         list[Path] | None,
-        typer.Option(help="Data sets to be merged with: what they lack most comes first."),
+        typer.Option(help="Data sets to be merged with: what they have least of comes first."),
     ] = None,
     split: Annotated[
         str | None, typer.Option(help="Take only this split of the file: train, validation.")
     ] = None,
-    every: Annotated[
-        int, typer.Option(min=1, help="Take every so many, to share the work of machines.")
-    ] = 1,
-    offset: Annotated[int, typer.Option(min=0, help="The first of them: 0, 1, ..")] = 0,
+    shard: Annotated[
+        str,
+        typer.Option(help="Part I of N parts of the materials, to share them among machines."),
+    ] = "1/1",
     limit: Limit = None,
     test: Annotated[
         bool,
@@ -69,83 +77,102 @@ def build(
     ] = False,
     gamma: Gamma = False,
     skip_bad: SkipBad = False,
-    again: Annotated[
-        bool, typer.Option("--again", help="Run those that failed before once more.")
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run materials that failed before again.")
     ] = False,
     keep_files: Annotated[
         bool, typer.Option("--keep-files", help="Keep CHGCAR, OUTCAR, .. of every run.")
     ] = False,
-    quick: Annotated[
+    fast_scf: Annotated[
         bool,
         typer.Option(
-            "--quick", help="The same densities by a cheaper cycle; steps are not recorded."
+            "--fast-scf", help="The same densities by a cheaper SCF; its steps are not recorded."
         ),
     ] = False,
+    quick: Annotated[bool, typer.Option("--quick", hidden=True)] = False,
+    again: Annotated[bool, typer.Option("--again", hidden=True)] = False,
+    every: Annotated[int | None, typer.Option(min=1, hidden=True)] = None,
+    offset: Annotated[int, typer.Option(min=0, hidden=True)] = 0,
+    extend: Annotated[list[Path] | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Run every structure from atoms, as compare does, and pack what converged.
+    """Run every structure from free atoms, as compare does, and pack what converged.
 
     In a fixed order: every pair of elements early, cheap materials first. Finished materials are
-    not run again, nor failed ones unless asked for: after an interruption, give the same command.
-    With --quick, a cheaper cycle from the shipped model's start: samples that merge with others.
+    not run again, nor failed ones without --retry-failed: after an interruption, give the same
+    command. With --fast-scf, a cheaper SCF from the default model's density: samples that merge
+    with others.
 
     [bold]Examples[/bold]
 
         mlcharge dataset build train.json.gz --exclude test.json.gz --out data --limit 1000
 
-        mlcharge dataset build train.json.gz --every 2 --offset 1 --out second-machine
+        mlcharge dataset build train.json.gz --shard 2/2 --out second-machine
 
-        mlcharge dataset build train.json.gz --extend data/dataset.h5 --limit 300 --out more
+        mlcharge dataset build train.json.gz --complement data/dataset.h5 --limit 300 --out more
 
         mlcharge dataset build molecules.json --gamma --out molecules
     """
     from rich.console import Console
 
-    from mlcharge_flows.atomate2.flows.compare import comparison_static
-    from mlcharge_flows.atomate2.flows.dataset import DensitySampleMaker
-    from mlcharge_flows.campaign.build_order import build_order
-    from mlcharge_flows.cli.compare import with_data
-    from mlcharge_flows.settings import Settings, SetupError
+    from mlcharge_flows.errors import note_renamed
+
+    shard = shard if every is None else f"{offset + 1}/{every}"
+    for old, new, given in (
+        ("--quick", "--fast-scf", quick),
+        ("--again", "--retry-failed", again),
+        ("--extend", "--complement", extend),
+        ("--every, --offset", f"--shard {shard}", every),
+    ):
+        if given:
+            note_renamed(old, new)
+    part, parts = _shard(shard)
+
+    def make() -> DensitySampleMaker:
+        from mlcharge_flows.atomate2.flows.compare import comparison_static
+        from mlcharge_flows.atomate2.flows.dataset import DensitySampleMaker
+
+        return DensitySampleMaker(
+            static_maker=comparison_static(gamma=gamma),
+            keep_files=keep_files,
+            fast_scf=fast_scf or quick,
+        )
+
+    def select() -> tuple[list[Material], list[str]]:
+        from mlcharge_flows.campaign.build_order import build_order
+
+        allowed, problems = _allowed(console, structures, exclude or [], test)
+        data_sets = [*(complement or []), *(extend or [])]
+        present = {name for path in data_sets for name in _open(path).splits()}
+        ordered = [m for m in build_order(allowed, present) if split is None or m.split == split]
+        return ordered[part - 1 :: parts][:limit], problems
 
     console = Console(highlight=False)
-    try:
-        settings = Settings.for_command()
-        settings.check()
-        maker = DensitySampleMaker(
-            static_maker=comparison_static(gamma=gamma), keep_files=keep_files, fast_scf=quick
-        )
-        allowed, problems = _allowed(console, structures, exclude or [], test)
-        there = {name for path in extend or [] for name in _open(path).splits()}
-        chosen = [m for m in build_order(allowed, there) if split is None or m.split == split]
-        chosen = chosen[offset::every][:limit]
-        context.with_resource(settings.activated())
-        chosen, without = with_data(chosen, maker)
-        problems += without
-    except (ValueError, SetupError) as error:
-        exit_with_error(error)
-    if problems and not skip_bad:
-        exit_with_error(*problems, "nothing was run: correct this, or leave it out with --skip-bad")
-    for problem in problems:
-        console.print(f"left out: {problem}", style="yellow", markup=False)
-    if not chosen:
-        exit_with_error("there is no structure to run")
-    if workers == 0:
-        from mlcharge_flows.campaign.local import usable_cpus
+    prepared = prepare(
+        context, console, executable, make, select, workers=workers, skip_bad=skip_bad
+    )
+    _run(console, prepared, out, retry_failed or again)
 
-        workers = usable_cpus() if settings.embedded else 1
-    _run(console, chosen, maker, out, workers, again)
+
+def _shard(text: str) -> tuple[int, int]:
+    """Part and number of parts of a text such as ``2/4``."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    part, parts = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= part <= parts:
+        exit_with_error(f"--shard {text}: give I/N with I from 1 to N, such as 2/4")
+    return part, parts
 
 
 def _allowed(
     console: Console, paths: list[str], exclude: list[str], test: bool
 ) -> tuple[list[Material], list[str]]:
-    """Structures that may enter a data set; of a test set only if it is to be one."""
-    from mlcharge_flows.structures import read_structures
+    """Structures that may enter a data set; those of a test set only on demand."""
+    from mlcharge_flows.structures import StructureError, read_structures
 
     console.print("Reading the structures...")
     materials, problems = read_structures(paths)
     forbidden, unreadable = read_structures(exclude)
     if unreadable:
-        raise ValueError(f"--exclude: {unreadable[0]}")
+        raise StructureError(f"--exclude: {unreadable[0]}")
     names = {material.id for material in forbidden}
     allowed = [m for m in materials if m.id not in names and (test or m.split != "test")]
     if len(allowed) < len(materials):
@@ -156,83 +183,99 @@ def _allowed(
 
 
 def _run(
-    console: Console,
-    materials: list[Material],
-    maker: DensitySampleMaker,
-    out: Path,
-    workers: int,
-    again: bool,
+    console: Console, prepared: Prepared[DensitySampleMaker], out: Path, retry_failed: bool
 ) -> None:
-    from mlcharge_flows.campaign.local import RESULT, finished
+    from mlcharge_flows.campaign.local import finished_materials
+    from mlcharge_flows.campaign.material_folder import RESULT
     from mlcharge_flows.scf.comparison import REFERENCE
 
-    if again:
-        for name, comparison in finished(materials, maker, out).items():
+    if retry_failed:
+        finished = finished_materials(prepared.materials, prepared.maker, out)
+        for name, comparison in finished.items():
             if comparison.arms[REFERENCE].exclusion_reason is not None:
                 (out / name / RESULT).unlink()
-    done = run_watched(console, materials, maker, out, workers)
+    done = run_materials(console, prepared, out)
     failures = [c for c in done if c.arms[REFERENCE].exclusion_reason is not None]
     if failures:
         console.print(f"{len(failures)} materials failed; the cause is in their comparison.json")
     if len(failures) == len(done):
         exit_with_error(f"no material could be packed; see {out}/*/flow.log", status=NOTHING_DONE)
-    _join([out], out / DATASET)
+    _merge([out], out / DATASET)
 
 
 @app.command()
-def recall(
+def pseudo_label(
     context: typer.Context,
     structures: Structures,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("recalled.h5"),
-    model: Annotated[str, typer.Option(help="Name of a model, or a checkpoint.")] = "orbital",
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("pseudo-labels.h5"),
+    model: Model = "orbital",
+    executable: Executable = None,
     gamma: Gamma = False,
     skip_bad: SkipBad = False,
 ) -> None:
-    """Write down what a model has learned of the materials that it was trained on.
+    """Write a model's predictions of the materials that it was trained on as samples.
 
-    For a further stage of its training where its data set is no longer at hand: merged with runs
-    of other materials, such samples keep it from forgetting. Validation never uses them.
+    For a further stage of its training where its data set is no longer available: merged with runs
+    of other materials, pseudo-labeled samples prevent forgetting. Validation never uses them.
 
     [bold]Example[/bold]
 
-        mlcharge dataset recall earlier.json.gz --out recalled.h5
-
-        mlcharge dataset merge data/dataset.h5 recalled.h5 --out all.h5
+        mlcharge dataset pseudo-label earlier.json.gz --out pseudo-labels.h5
     """
     from rich.console import Console
     from rich.progress import track
 
-    from mlcharge_flows.atomate2.flows.compare import comparison_static
-    from mlcharge_flows.atomate2.flows.dataset import DensitySampleMaker
-    from mlcharge_flows.atomate2.jobs.pack import pseudo_label
-    from mlcharge_flows.models.model import ModelError
-    from mlcharge_flows.settings import Settings, SetupError
+    from mlcharge_flows.atomate2.jobs.pack import pseudo_label as predict_sample
     from mlcharge_flows.sources import SourceError
-    from mlcharge_flows.sources.learned import Learned
     from mlcharge_flows.training.dataset import write_dataset
 
-    console = Console(highlight=False)
-    maker = DensitySampleMaker(static_maker=comparison_static(gamma=gamma))
-    try:
-        context.with_resource(Settings.for_command().activated())
+    require("models need", "models", "torch", "e3nn", "safetensors")
+
+    def make() -> DensitySampleMaker:
+        from mlcharge_flows.atomate2.flows.compare import comparison_static
+        from mlcharge_flows.atomate2.flows.dataset import DensitySampleMaker
+        from mlcharge_flows.sources import Learned
+
         Learned(model).check(augmentation=True)
-        materials, problems = _allowed(console, structures, [], test=False)
-    except (ModelError, SetupError, ValueError) as error:
-        exit_with_error(error)
-    samples = []
-    for material in track(materials, "materials", console=console):
-        generator = maker.static_maker.input_set_generator
+        return DensitySampleMaker(static_maker=comparison_static(gamma=gamma))
+
+    console = Console(highlight=False)
+    remedy = "nothing was written: correct this, or leave it out with --skip-bad"
+    prepared = prepare(
+        context,
+        console,
+        executable,
+        make,
+        lambda: _allowed(console, structures, [], test=False),
+        skip_bad=skip_bad,
+        remedy=remedy,
+    )
+    maker, samples, problems = prepared.maker, [], []
+    for material in track(prepared.materials, "materials", console=console):
         try:
-            samples.append(pseudo_label(material, generator, maker.protocol, model))
+            samples.append(predict_sample(material, maker.generator, maker.protocol, model))
         except SourceError as error:
             problems.append(f"{material.source}: {material.id}: {error}")
     if problems and not skip_bad:
-        exit_with_error(
-            *problems, "nothing was written: correct this, or leave it out with --skip-bad"
-        )
-    for problem in problems:
-        console.print(f"left out: {problem}", style="yellow", markup=False)
+        exit_with_error(*problems, remedy)
+    print_left_out(console, problems)
     _written(out, lambda: write_dataset(out, samples))
+
+
+@app.command("recall", hidden=True)
+def _recall(
+    context: typer.Context,
+    structures: Structures,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("recalled.h5"),
+    model: Model = "orbital",
+    gamma: Gamma = False,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Former name of pseudo-label."""
+    from mlcharge_flows.errors import note_renamed
+
+    note_renamed("mlcharge dataset recall", "mlcharge dataset pseudo-label")
+    pseudo_label(context, structures, out, model, None, gamma, skip_bad)
 
 
 @app.command()
@@ -243,18 +286,18 @@ def merge(
         list[str] | None, typer.Option(help="Leave this material out; may be given several times.")
     ] = None,
 ) -> None:
-    """Join data sets to one; refused if they are of different settings or PAW data sets.
+    """Merge data sets to one; refused if their settings or PAW data sets differ.
 
-    Works on the folder of a build that is still running, too: what is finished is taken.
+    Works on the folder of a build that is still running, too: finished materials are taken.
 
     [bold]Example[/bold]
 
         mlcharge dataset merge first/dataset.h5 second-machine --out all.h5
     """
-    _join(sources, out, without or [])
+    _merge(sources, out, without or [])
 
 
-def _join(sources: list[Path], out: Path, without: Sequence[str] = ()) -> None:
+def _merge(sources: list[Path], out: Path, without: Sequence[str] = ()) -> None:
     from mlcharge_flows.atomate2.flows.dataset import sample_files
     from mlcharge_flows.training.dataset import merge_datasets
 
@@ -268,16 +311,14 @@ def _join(sources: list[Path], out: Path, without: Sequence[str] = ()) -> None:
 
 
 def _written(out: Path, write: Callable[[], DensityDataset]) -> None:
-    """Write a data set, and tell its size or why there is none."""
+    """Write a data set and print its size, or exit with the reason why there is none."""
     from mlcharge_flows.training.dataset import DatasetError
 
     try:
-        store = write()
+        dataset = written(write, out)
     except DatasetError as error:
         exit_with_error(error)
-    except OSError as error:
-        exit_with_error(f"{out}: cannot be written ({error.strerror or error})")
-    typer.echo(f"{len(store)} materials in {out}, {out.stat().st_size / 1e6:.2f} MB")
+    typer.echo(f"{len(dataset)} materials in {out}, {out.stat().st_size / 1e6:.2f} MB")
 
 
 @app.command()
@@ -289,14 +330,14 @@ def pack(
     out: Annotated[Path, typer.Option(help="File to write.")] = Path(DATASET),
     split: Annotated[str, typer.Option(help="What they are for: train, validation.")] = "",
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Go on without runs that cannot be used.")
+        bool, typer.Option("--skip-bad", help="Continue without runs that cannot be used.")
     ] = False,
 ) -> None:
     """Pack finished runs of VASP; identifiers are the names of the folders.
 
-    With a POTCAR beside its CHGCAR, a run is packed as its difference from the atoms, which then
-    are in the file, too: mind the licence of the POTCAR. Without one, channels come from OUTCAR,
-    and the density is packed whole.
+    With a POTCAR beside its CHGCAR, a run is packed as its difference from the free atoms, which
+    the file then contains, too: mind the licence of the POTCAR. Without one, channels come from
+    OUTCAR, and the density itself is packed.
 
     [bold]Example[/bold]
 
@@ -321,8 +362,8 @@ def pack(
 
 
 @app.command()
-def info(store: Annotated[Path, typer.Argument(help="The data set.")]) -> None:
-    """Show what a data set holds.
+def info(dataset: Annotated[Path, typer.Argument(help="The data set.")]) -> None:
+    """Describe the content of a data set.
 
     [bold]Example[/bold]
 
@@ -330,13 +371,13 @@ def info(store: Annotated[Path, typer.Argument(help="The data set.")]) -> None:
     """
     from mlcharge_flows.training.summary import summarize
 
-    for name, value in summarize(_open(store)).items():
+    for name, value in summarize(_open(dataset)).items():
         typer.echo(f"{name:<24}{value}")
 
 
 @app.command()
 def split(
-    store: Annotated[Path, typer.Argument(help="The data set.")],
+    dataset: Annotated[Path, typer.Argument(help="The data set.")],
     only: Annotated[str | None, typer.Option(help="Names of this split alone.")] = None,
 ) -> None:
     """List the identifiers of a data set with the split of each.
@@ -345,11 +386,9 @@ def split(
 
         mlcharge dataset split data/dataset.h5 --only validation
     """
-    for name, part in _open(store).splits().items():
-        if only is None:
-            typer.echo(f"{name}\t{part or '-'}")
-        elif part == only:
-            typer.echo(name)
+    for name, part in _open(dataset).splits().items():
+        if only in (None, part):
+            typer.echo(name if only else f"{name}\t{part or '-'}")
 
 
 def _open(path: Path) -> DensityDataset:

@@ -1,17 +1,17 @@
-"""``mlcharge evaluate``: how good a model is on a data set that it has not seen."""
+"""``mlcharge evaluate``: errors of a model on an evaluation set."""
 
 from __future__ import annotations
 
 import csv
 from dataclasses import asdict
-from importlib.util import find_spec
 from math import isnan
 from pathlib import Path  # noqa: TC003 - typer needs it at run time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlcharge_flows.cli.exit import exit_with_error
+from mlcharge_flows.cli.options import Model  # noqa: TC001 - typer needs it at run time
+from mlcharge_flows.cli.terminal import exit_with_error, print_left_out, require, written
 
 if TYPE_CHECKING:
     from mlcharge_flows.training.evaluation import MaterialErrors
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 def evaluate(
     data: Annotated[Path, typer.Argument(help="Data set of materials to predict.")],
-    model: Annotated[str, typer.Option(help="Name or checkpoint file.")] = "orbital",
+    model: Model = "orbital",
     table: Annotated[
         Path | None, typer.Option("--csv", help="Write one line per material to this file.")
     ] = None,
 ) -> None:
-    """Predict every material of a data set, and say how much of the atoms' error is gone.
+    """Predict every material of a data set, and report the errors of density and occupancies.
 
     The share of the superposition's error that a prediction removes, from the density and from the
-    occupancies, decides how many electronic steps it saves. No run is made.
+    occupancies, determines how many electronic steps it saves. Nothing is run.
 
     [bold]Example[/bold]
 
@@ -35,8 +35,8 @@ def evaluate(
 
         mlcharge evaluate test/dataset.h5 --model orbital --csv test.csv
     """
-    if find_spec("h5py") is None:
-        exit_with_error("data sets need h5py: pip install 'mlcharge-flows[train]'")
+    require("data sets need", "train", "h5py")
+    require("models need", "models", "torch", "e3nn", "safetensors")
     from rich.console import Console
     from rich.progress import track
     from rich.table import Table
@@ -60,29 +60,27 @@ def evaluate(
                 refused.append(f"{sample.id}: {error}")
     except (DatasetError, ModelError) as error:
         exit_with_error(error)
-    for line in refused:
-        console.print(f"not predicted: {line}", style="yellow", markup=False)
+    print_left_out(console, refused, "not predicted")
     if not rows:
         exit_with_error(f"{data}: the model {loaded.card.name} predicted no material of it")
     if table is not None:
-        with table.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(asdict(rows[0])))
-            writer.writeheader()
-            writer.writerows(asdict(row) | {"symbols": " ".join(row.symbols)} for row in rows)
+        written(lambda: _write_csv(table, rows), table)
     shown = Table(title=f"{loaded.card.name} on {data.name}", title_justify="left")
     shown.add_column("class", no_wrap=True)
     for heading in ("n", "atoms", "model", "mean", "density", "occupancies"):
         shown.add_column(heading, justify="right")
     for name, members in evaluation.classes(rows, loaded.card.data.per_element).items():
-        of = evaluation.summary(members)
+        summary = evaluation.summary(members)
         shown.add_row(
             name,
             str(len(members)),
-            f"{of['baseline_nmae_median']:.2f} %",
-            f"{of['nmae_median']:.3f} %",
-            f"{of['nmae_mean']:.3f} %",
-            f"{100 * of['density_removed']:.1f} %",
-            "-" if isnan(of["occupancies_removed"]) else f"{100 * of['occupancies_removed']:.1f} %",
+            f"{summary['baseline_nmae_median']:.2f} %",
+            f"{summary['nmae_median']:.3f} %",
+            f"{summary['nmae_mean']:.3f} %",
+            f"{100 * summary['density_removed']:.1f} %",
+            "-"
+            if isnan(summary["occupancies_removed"])
+            else f"{100 * summary['occupancies_removed']:.1f} %",
         )
     console.print(shown)
     console.print(
@@ -91,3 +89,10 @@ def evaluate(
         f"{evaluation.summary(rows)['seconds_median']:.3f} s per material "
         "(median)."
     )
+
+
+def _write_csv(path: Path, rows: list[MaterialErrors]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(asdict(rows[0])))
+        writer.writeheader()
+        writer.writerows(asdict(row) | {"symbols": " ".join(row.symbols)} for row in rows)

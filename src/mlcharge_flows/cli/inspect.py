@@ -1,18 +1,22 @@
-"""``mlcharge inspect``: what is in a CHGCAR, and what VASP would make of it."""
+"""``mlcharge inspect``: content of a CHGCAR, and whether VASP would read it."""
 
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - typer needs it at run time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from mlcharge_flows.cli.exit import exit_with_error
+from mlcharge_flows.cli.terminal import exit_with_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlcharge_flows.density.density import Density
 
-_WORTH_SHOWING = 12
+Value = TypeVar("Value")
+
+_MAX_IONS_SHOWN = 12
 
 
 def inspect(
@@ -23,10 +27,10 @@ def inspect(
     incar: Annotated[Path | None, typer.Option(help="Its INCAR; needs --poscar.")] = None,
     potcar: Annotated[Path | None, typer.Option(help="Its POTCAR; needs --poscar.")] = None,
 ) -> None:
-    """Show grid, electrons and occupancies of a CHGCAR, and what VASP would say to it.
+    """Show grid, electrons and occupancies of a CHGCAR, and VASP's messages about it.
 
-    Exit status 1 if VASP would not start from it. Without the inputs of a run, only the file
-    itself is judged.
+    Exit status 1 if VASP would not begin from it. Without the inputs of a run, only the file
+    itself is checked.
 
     [bold]Examples[/bold]
 
@@ -61,8 +65,9 @@ def inspect(
 
 
 def _run_inputs(poscar: Path | None, incar: Path | None, potcar: Path | None) -> dict[str, Any]:
-    """Read what the acceptance needs to know of the run from the files that were given."""
+    """Arguments of the acceptance that the given files determine."""
     from mlcharge_flows.density.crystal import Crystal
+    from mlcharge_flows.density.paw_dataset import n_electrons
     from mlcharge_flows.vasp.fine_grid import fft_grids
     from mlcharge_flows.vasp.incar import read_incar
     from mlcharge_flows.vasp.poscar import read_poscar
@@ -78,11 +83,11 @@ def _run_inputs(poscar: Path | None, incar: Path | None, potcar: Path | None) ->
         known["spin_polarized"] = tags.get("ISPIN", 1) == 2
         known["shape"] = _read(incar, lambda _: fft_grids(crystal.lattice, tags).fine)
     if potcar:
-        data = {entry.symbol: entry for entry in _read(potcar, read_potcar)}
-        if missing := sorted(set(crystal.symbols) - set(data)):
+        datasets = {entry.symbol: entry for entry in _read(potcar, read_potcar)}
+        if missing := sorted(set(crystal.symbols) - set(datasets)):
             exit_with_error(f"{potcar}: has no data set for {', '.join(missing)}")
-        known["channels"] = [data[symbol].channels for symbol in crystal.symbols]
-        neutral = sum(data[symbol].zval for symbol in crystal.symbols)
+        known["channels"] = [datasets[symbol].channels for symbol in crystal.symbols]
+        neutral = n_electrons(datasets[symbol] for symbol in crystal.symbols)
         known["n_electrons"] = float(tags.get("NELECT", neutral))
     return known
 
@@ -94,12 +99,12 @@ def _check_file(path: Path) -> None:
         exit_with_error(f"{path}: there is no such file")
 
 
-def _read(path: Path, reader: Any) -> Any:
+def _read(path: Path, reader: Callable[[Path], Value]) -> Value:
     _check_file(path)
     try:
         return reader(path)
-    except Exception as error:  # pymatgen's readers raise whatever a broken file leads them to
-        text = str(error) or type(error).__name__
+    except (ValueError, OSError) as error:
+        text = str(error)
         exit_with_error(text if str(path) in text else f"{path}: cannot be read ({text})")
 
 
@@ -115,12 +120,12 @@ def _facts(density: Density) -> list[tuple[str, str]]:
         ("spin", _spin(density)),
     ]
     records = density.augmentation or ()
-    for ion, record in list(enumerate(records, start=1))[:_WORTH_SHOWING]:
+    for ion, record in list(enumerate(records, start=1))[:_MAX_IONS_SHOWN]:
         first = f"largest {abs(record).max():.4f}" if len(record) else "empty"
         symbol = density.crystal.symbols[ion - 1]
         facts.append(("occupancies", f"ion {ion} {symbol}: {len(record)} values, {first}"))
-    if len(records) > _WORTH_SHOWING:
-        facts.append(("", f"and {len(records) - _WORTH_SHOWING} more ions"))
+    if len(records) > _MAX_IONS_SHOWN:
+        facts.append(("", f"and {len(records) - _MAX_IONS_SHOWN} more ions"))
     if not records:
         facts.append(("occupancies", "none"))
     return facts

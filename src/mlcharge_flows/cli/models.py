@@ -1,4 +1,4 @@
-"""``mlcharge models``: which models there are, what they know, and adding one."""
+"""``mlcharge models``: list, describe and add models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlcharge_flows.cli.exit import exit_with_error
+from mlcharge_flows.cli.terminal import NOTHING_DONE, exit_with_error, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,8 @@ app = typer.Typer(name="models", no_args_is_help=True)
 
 @app.callback()
 def _models() -> None:
-    """List, describe and add the models that predict starts."""
+    """List, describe and add the models that predict densities."""
+    require("models need", "models", "torch", "e3nn", "safetensors")
 
 
 @app.command("list")
@@ -46,7 +47,10 @@ def list_models() -> None:
             f"materials, PAW data of {card.paw_family}"
         )
     if not known:
-        exit_with_error("there is no model yet; add one with 'mlcharge models add FILE'", status=1)
+        exit_with_error(
+            "there is no model yet; add one with 'mlcharge models add FILE'",
+            status=NOTHING_DONE,
+        )
 
 
 @app.command()
@@ -54,7 +58,7 @@ def info(
     model: Annotated[str, typer.Argument(help="Name of a model, or path of its checkpoint.")],
     as_json: Annotated[bool, typer.Option("--json", help="The whole card, as JSON.")] = False,
 ) -> None:
-    """Show the card of a model: what it was trained on, what it knows, how good it is.
+    """Show the card of a model: training data, applicability domain, errors.
 
     [bold]Examples[/bold]
 
@@ -130,15 +134,15 @@ def add(
 def _add_published(file: Path, name: str, functional: str, replace: bool) -> Path:
     from tempfile import TemporaryDirectory
 
-    from mlcharge_flows.cli.published import EXPORTED, PotcarsMissingError, converted
+    from mlcharge_flows.errors import MlchargeError
     from mlcharge_flows.models.checkpoint import SUFFIX, write_checkpoint
-    from mlcharge_flows.settings import Settings, SetupError
-    from mlcharge_flows.vasp.potcar import PotcarError
+    from mlcharge_flows.settings import Settings
+    from mlcharge_flows.sources.published import EXPORTED_POTCARS, convert_published
 
     settings = Settings.for_command()
     try:
-        checkpoint, without = converted(file, name, functional, settings)
-    except (PotcarsMissingError, PotcarError, SetupError) as error:
+        checkpoint, without = convert_published(file, name, functional, settings)
+    except (MlchargeError, ValueError) as error:
         exit_with_error(error)
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}{SUFFIX}"
@@ -147,7 +151,7 @@ def _add_published(file: Path, name: str, functional: str, replace: bool) -> Pat
     if without:
         typer.echo(f"without a POTCAR, and left out: {', '.join(without)}")
     if settings.embedded:
-        typer.echo(f"note: {EXPORTED}")
+        typer.echo(f"note: {EXPORTED_POTCARS}")
     return added
 
 

@@ -8,19 +8,28 @@ import typer
 
 Structures = Annotated[
     list[str],
-    typer.Argument(help="CIF, POSCAR or JSON files (also .gz), and folders of them."),
+    typer.Argument(help="CIF, POSCAR or JSON files (also .gz, .bz2, .xz), and folders of them."),
+]
+Executable = Annotated[
+    str | None,
+    typer.Option(
+        help="Command line of the executable, such as gpaw-vasp, instead of the configured one.",
+        show_default=False,
+    ),
 ]
 Models = Annotated[
     str,
     typer.Option(
-        help="Model of the learned starts: a name or a checkpoint; of several with commas each has "
-        "its own arms, such as learned@superres."
+        help="Model of the learned densities: a name or a checkpoint; of several with commas each "
+        "has its own arms, such as learned@superres."
     ),
 ]
+Model = Annotated[str, typer.Option(help="Name of a model, or a checkpoint.")]
 Occupancies = Annotated[
     str,
     typer.Option(
-        help="Of the learned starts: learned, element-mean, the name of another model, or a CHGCAR."
+        help="Augmentation occupancies of the learned densities: learned, element-mean, the name "
+        "of another model, or a CHGCAR."
     ),
 ]
 Workers = Annotated[
@@ -30,5 +39,5 @@ MaxAtoms = Annotated[int | None, typer.Option(min=1, help="Leave out structures 
 Limit = Annotated[int | None, typer.Option(min=1, help="Take only the first so many structures.")]
 Gamma = Annotated[bool, typer.Option("--gamma", help="Gamma point alone: molecules in boxes.")]
 SkipBad = Annotated[
-    bool, typer.Option("--skip-bad", help="Go on without structures that cannot be used.")
+    bool, typer.Option("--skip-bad", help="Continue without structures that cannot be used.")
 ]

@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlcharge_flows.cli.exit import NOTHING_DONE, exit_with_error
 from mlcharge_flows.cli.options import (  # noqa: TC001 - typer needs them at run time
+    Model,
     SkipBad,
     Structures,
+)
+from mlcharge_flows.cli.terminal import (
+    NOTHING_DONE,
+    bar_columns,
+    exit_with_error,
+    print_left_out,
+    require,
 )
 
 if TYPE_CHECKING:
@@ -19,7 +26,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.sources import InitialDensity, InitialDensityDocument
     from mlcharge_flows.structures import Material
 
-DOCUMENT = "start.json"
+DOCUMENT = "initial_density.json"
 
 
 def predict(
@@ -35,7 +42,7 @@ def predict(
         Path | None,
         typer.Option(help="POTCAR of the runs: refuse other PAW data than the model's."),
     ] = None,
-    model: Annotated[str, typer.Option(help="Name of a model, or a checkpoint.")] = "orbital",
+    model: Model = "orbital",
     occupancies: Annotated[
         str,
         typer.Option(help="learned, atomic, element-mean, the name of another model, or a CHGCAR."),
@@ -43,17 +50,17 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("predicted"),
     skip_bad: SkipBad = False,
 ) -> None:
-    """Predict the converged density of structures: a CHGCAR to start from with ICHARG = 1.
+    """Predict the converged density of structures: CHGCARs for runs with ICHARG = 1.
 
-    For each structure, a folder with CHGCAR, the POSCAR that it belongs to (ions sorted, one run
-    per element), and start.json, which says what was predicted by which model. The grid is the one
-    that VASP takes for ENCUT and PREC. No POTCAR, VASP or GPAW is needed.
+    For each structure, a folder with CHGCAR, the POSCAR that it belongs to (ions sorted, one block
+    per element), and initial_density.json with the sources of density and occupancies. The grid is
+    the one that VASP takes for ENCUT and PREC. No POTCAR, VASP or GPAW is needed.
 
     [bold]Examples[/bold]
 
         mlcharge predict Si.cif --encut 350
 
-        mlcharge predict structures.json.gz --incar INCAR --potcar POTCAR --out starts
+        mlcharge predict structures.json.gz --incar INCAR --potcar POTCAR --out predicted
     """
     from rich.console import Console
 
@@ -61,6 +68,7 @@ def predict(
     from mlcharge_flows.sources import SourceError, parse_initial_density
     from mlcharge_flows.structures import read_structures
 
+    require("models need", "models", "torch", "e3nn", "safetensors")
     if "converged" in occupancies.split():
         exit_with_error(
             "--occupancies: converged ones need a run; give its CHGCAR, or the name of a model"
@@ -79,21 +87,19 @@ def predict(
         exit_with_error(
             *problems, "nothing was predicted: correct this, or leave it out with --skip-bad"
         )
-    for problem in problems:
-        console.print(f"left out: {problem}", style="yellow", markup=False)
+    print_left_out(console, problems)
     if not materials:
         exit_with_error("there is no structure to predict")
     refused = _predict_all(console, materials, density, tags, potcar, out)
     if refused and (len(refused) == len(materials) or not skip_bad):
         exit_with_error(*refused)
-    for line in refused:
-        console.print(f"left out: {line}", style="yellow", markup=False)
+    print_left_out(console, refused)
 
 
 def _tags(
     incar: Path | None, encut: float | None, prec: str | None, potcar: Path | None
 ) -> dict[str, Any]:
-    """What the runs' INCAR says, as far as it decides about the start."""
+    """INCAR tags of the runs, as far as they determine the initial density."""
     import numpy as np
 
     from mlcharge_flows.vasp.fine_grid import fft_grids
@@ -115,7 +121,7 @@ def _tags(
         except IncarError as error:
             exit_with_error(error)
         except OSError as error:
-            exit_with_error(f"{incar}: cannot be read ({error})")
+            exit_with_error(f"{incar}: cannot be read ({error.strerror or error})")
     try:
         # Without ENCUT, VASP takes the largest ENMAX of the POTCAR.
         fft_grids(np.eye(3), tags if potcar is None else {"ENCUT": 1.0, **tags})
@@ -133,15 +139,14 @@ def _predict_all(
     out: Path,
 ) -> list[str]:
     """Predict one after the other; a line for each that was refused."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import Progress
 
     from mlcharge_flows.sources import SourceError
     from mlcharge_flows.vasp.potcar import PotcarError
 
     refused, notes = [], dict[str, None]()
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(elapsed_when_finished=True))
-    with Progress(*columns, console=console) as progress:
-        for material in progress.track(materials):
+    with Progress(*bar_columns(), console=console) as progress:
+        for material in progress.track(materials, description="predicting"):
             try:
                 document = _predict_one(material, density, tags, potcar, out / material.id)
             except (SourceError, PotcarError) as error:
@@ -155,8 +160,7 @@ def _predict_all(
                 line = f"{material.id}: {document.path}, {grid}, {document.preparation_time:.2f} s"
                 progress.console.print(line, markup=False, soft_wrap=True)
                 notes |= dict.fromkeys(document.warnings)
-    for note in notes:
-        console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
+    print_left_out(console, notes, "note")
     return refused
 
 
@@ -170,6 +174,7 @@ def _predict_one(
     """Write POSCAR, CHGCAR and document of a structure."""
     from pymatgen.io.vasp import Poscar
 
+    from mlcharge_flows.io import atomic_write
     from mlcharge_flows.sources import RunInputs, SourceError
 
     if getattr(material.structure, "_charge", None):
@@ -177,16 +182,16 @@ def _predict_one(
     structure = material.structure.get_sorted_structure()
     inputs = RunInputs.from_files(structure, tags, potcar)
     folder.mkdir(parents=True, exist_ok=True)
-    _spare(folder / "CHGCAR")
+    _check_replaceable(folder / "CHGCAR")
     document = density.write(inputs, folder)
     Poscar(structure, comment=str(document.comment)).write_file(folder / "POSCAR")
-    (folder / DOCUMENT).write_text(document.model_dump_json(indent=1) + "\n")
+    atomic_write(folder / DOCUMENT, document.model_dump_json(indent=1) + "\n")
     return document
 
 
-def _spare(chgcar: Path) -> None:
-    """Leave a CHGCAR alone that is no prediction: it may be the result of a run."""
-    if chgcar.exists():
-        with chgcar.open(encoding="ascii", errors="replace") as file:
-            if not file.readline(200).startswith(("mlcharge-", "mlcharge ")):
-                exit_with_error(f"{chgcar}: is of a run and is not replaced; choose another --out")
+def _check_replaceable(chgcar: Path) -> None:
+    """Exit if a CHGCAR is there that is no initial density: it may be the result of a run."""
+    from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar
+
+    if chgcar.exists() and not is_initial_chgcar(chgcar):
+        exit_with_error(f"{chgcar}: is of a run and is not replaced; choose another --out")

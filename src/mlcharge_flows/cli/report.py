@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - typer needs it at run time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlcharge_flows.cli.exit import exit_with_error
+from mlcharge_flows.cli.terminal import exit_with_error, written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from rich.console import Console
 
@@ -30,12 +30,12 @@ def report(
     """
     from rich.console import Console
 
-    from mlcharge_flows.campaign.local import results
-    from mlcharge_flows.cli.nonscf_report import of_bands, show_nonscf_report
+    from mlcharge_flows.campaign.documents import has_nonscf_documents
+    from mlcharge_flows.campaign.local import read_results
 
     if not folder.is_dir():
         exit_with_error(f"{folder}: there is no such folder")
-    comparisons = results(folder)
+    comparisons = read_results(folder)
     if not comparisons:
         exit_with_error(
             f"{folder}: no material is finished in it; is it the --out of mlcharge compare or "
@@ -48,14 +48,14 @@ def report(
             "which cannot be compared; keep them in separate folders"
         )
     console = Console(highlight=False)
-    if of_bands(folder, comparisons):
+    if has_nonscf_documents(folder, comparisons):
         show_nonscf_report(console, comparisons, folder)
     else:
         show_report(console, comparisons, folder)
 
 
 def show_report(console: Console, comparisons: list[Comparison], folder: Path) -> None:
-    """Write the report files, print the summary and where the page is.
+    """Write the report of compared runs, and print its summary and where the page is.
 
     Parameters
     ----------
@@ -69,24 +69,34 @@ def show_report(console: Console, comparisons: list[Comparison], folder: Path) -
     from mlcharge_flows.reports.scf_report import terminal_table, write_report
     from mlcharge_flows.scf.statistics import summarize
 
-    page = written(write_report, comparisons, folder)
+    page = written(lambda: write_report(comparisons, folder), folder)
     console.print(terminal_table(summarize(comparisons)))
     console.print(f"Report: {page.absolute()}", soft_wrap=True, markup=False)
 
 
-def written(write: Callable[[list[Any], Path], Path], found: list[Any], folder: Path) -> Path:
-    """Write report files; what the file system refuses is one line.
+def show_nonscf_report(console: Console, comparisons: Sequence[Comparison], folder: Path) -> bool:
+    """Write the report of runs at fixed density, and print its summary and where the page is.
 
     Parameters
     ----------
-    write
-        Writes into a folder and gives the page.
-    found
+    console
+        Where to print.
+    comparisons
         What to report.
     folder
-        Where to write.
+        Campaign folder, and where to write.
+
+    Returns
+    -------
+    bool
+        Whether any material could be compared.
     """
-    try:
-        return write(found, folder)
-    except OSError as error:
-        exit_with_error(f"{error.filename or folder}: cannot be written ({error.strerror})")
+    from mlcharge_flows.campaign.documents import read_nonscf
+    from mlcharge_flows.reports.nonscf_report import nonscf_terminal_table, write_nonscf_report
+    from mlcharge_flows.scf.nonscf import summarize_nonscf
+
+    found = [read_nonscf(folder, comparison) for comparison in comparisons]
+    page = written(lambda: write_nonscf_report(found, folder), folder)
+    console.print(nonscf_terminal_table(summarize_nonscf(found)))
+    console.print(f"Report: {page.absolute()}", soft_wrap=True, markup=False)
+    return any(comparison.errors for comparison in found)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from contextlib import contextmanager
 from pathlib import Path  # noqa: TC003 - typer needs it at run time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlcharge_flows.cli.exit import INTERRUPTED, exit_with_error
+from mlcharge_flows.cli.terminal import INTERRUPTED, bar_columns, exit_with_error, require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
 
     from mlcharge_flows.training.config import TrainingConfig
     from mlcharge_flows.training.dataset import DensityDataset
+    from mlcharge_flows.training.loop import Progress
     from mlcharge_flows.training.sample import DensitySample
 
 
@@ -31,8 +32,8 @@ def train(
 ) -> None:
     """Train a model and write its checkpoint, card included.
 
-    On a GPU where there is one. After an interruption, give the same command: it goes on after
-    the last epoch. While it runs, log.csv and curves.png in the folder show how it goes.
+    On a GPU where there is one. After an interruption, give the same command: it continues after
+    the last epoch. While it runs, log.csv and curves.png in the folder show the errors.
 
     [bold]Example[/bold], a file orbital.yaml:
 
@@ -47,10 +48,7 @@ def train(
     and then [cyan]mlcharge train orbital.yaml[/cyan], and [cyan]mlcharge models add[/cyan] the
     checkpoint that it writes.
     """
-    if missing := [name for name in ("torch", "safetensors", "h5py") if find_spec(name) is None]:
-        exit_with_error(
-            f"training needs {', '.join(missing)}: pip install 'mlcharge-flows[models,train]'"
-        )
+    require("training needs", "models,train", "torch", "e3nn", "safetensors", "h5py")
     from rich.console import Console
 
     from mlcharge_flows.errors import MlchargeError
@@ -75,11 +73,12 @@ def train(
         exit_with_error(error if str(config) in str(error) else f"{config}: {error}")
     except KeyboardInterrupt:
         exit_with_error(
-            "interrupted; the same command goes on after the last epoch", status=INTERRUPTED
+            "interrupted; the same command continues after the last epoch", status=INTERRUPTED
         )
     except OSError as error:
         exit_with_error(
-            f"{error.filename or out}: {error.strerror}; the same command goes on from there"
+            f"{error.filename or out}: {error.strerror or error}; "
+            "the same command continues from there"
         )
 
 
@@ -94,7 +93,6 @@ def _train(
     import torch
     from rich.progress import track
 
-    from mlcharge_flows.cli.training_progress import training_progress
     from mlcharge_flows.models.card import TrainingCard
     from mlcharge_flows.models.checkpoint import SUFFIX, write_checkpoint
     from mlcharge_flows.training.checkpoint import checkpoint_of
@@ -121,7 +119,7 @@ def _train(
     held_out = list(prepared(chosen[1], "validation"))
     n_parameters = sum(parameter.numel() for parameter in task.network.parameters())
     console.print(f"{n_parameters:,} parameters on {device}; results go to {folder}", markup=False)
-    with training_progress(console, config.epochs, folder) as watch:
+    with _progress(console, config.epochs, folder) as watch:
         progress = run(task, (samples, held_out), config, folder / "state.pt", watch)
     task.fit_closed_form(track(samples, "fitting what the network leaves", console=console))
     errors = validate(task, task.network, held_out)
@@ -144,3 +142,32 @@ def _train(
         f"NMAE {errors['nmae']:.3f} %"
     )
     console.print(f"{path}\nsha256 {digest}", markup=False)
+
+
+@contextmanager
+def _progress(console: Console, epochs: int, folder: Path) -> Iterator[Callable[[Progress], None]]:
+    """Bar over epochs, with a line for each validation; log and curves are kept up to date."""
+    from rich.progress import Progress as Bar
+
+    from mlcharge_flows.training.loop import draw_curves, write_log
+
+    with Bar(*bar_columns(), console=console) as bar:
+        task = bar.add_task("epochs", total=epochs)
+
+        def watch(progress: Progress) -> None:
+            row = progress.rows[-1]
+            bar.update(task, completed=progress.epoch)
+            write_log(folder / "log.csv", progress.rows)
+            if "density_left" not in row:
+                return
+            draw_curves(folder / "curves.png", progress.rows)
+            training = row["grid" if "grid" in row else "coefficients"]
+            left = f"density {100 * row['density_left']:.1f} % (training {100 * training:.1f} %)"
+            if "occupancies_left" in row:
+                left += f", occupancies {100 * row['occupancies_left']:.1f} %"
+            bar.console.print(
+                f"epoch {progress.epoch}: left of the superposition's error: "
+                f"{left}; NMAE {row['nmae']:.3f} %"
+            )
+
+        yield watch

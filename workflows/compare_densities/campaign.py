@@ -1,4 +1,4 @@
-"""Compare starts for every structure of a folder, locally or on a FireWorks LaunchPad.
+"""Compare initial densities for every structure of a folder, locally or on a FireWorks LaunchPad.
 
 Copy this file, edit it, run it:
 
@@ -15,6 +15,7 @@ from maggma.stores import MemoryStore
 from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
 from mlcharge_flows.reports.scf_report import write_report
 from mlcharge_flows.scf.comparison import Comparison
+from mlcharge_flows.settings import Settings
 from mlcharge_flows.structures import read_structures
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -36,12 +37,15 @@ if arguments.submit:
     for material in materials:
         launchpad.add_wf(flow_to_workflow(maker.make(material.structure, material.id)))
 else:
-    # `mlcharge compare` does this in parallel, and resumes; here is what it is made of.
+    # `mlcharge compare` does this in parallel, and resumes; here are its parts.
+    settings = Settings.for_command()  # gpaw-vasp where no VASP is configured
+    print(settings.describe())
     store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
     comparisons = []
-    for material in materials:
-        flow = maker.make(material.structure, material.id)
-        run_locally(flow, store=store, create_folders=True, root_dir=arguments.out)
-        output = store.get_output(flow.jobs[-1].uuid)
-        comparisons.append(Comparison.model_validate(output))
+    with settings.activated():
+        for material in materials:
+            flow = maker.make(material.structure, material.id)
+            run_locally(flow, store=store, create_folders=True, root_dir=arguments.out)
+            output = store.get_output(flow.jobs[-1].uuid)
+            comparisons.append(Comparison.model_validate(output))
     print(write_report(comparisons, arguments.out))

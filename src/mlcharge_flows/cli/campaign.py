@@ -1,0 +1,337 @@
+"""``mlcharge campaign``: many materials, on this machine or on a cluster."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlcharge_flows.cli.options import (
+    Executable,  # noqa: TC001 - typer needs it at run time
+)
+from mlcharge_flows.cli.runs import prepare, run_materials
+from mlcharge_flows.cli.terminal import NOTHING_DONE, exit_with_error, print_left_out, written
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from rich.console import Console
+
+    from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
+    from mlcharge_flows.campaign.spec import CampaignSpec
+    from mlcharge_flows.scf.comparison import Comparison
+    from mlcharge_flows.structures import Material
+
+OUTCOMES = "outcomes.csv"
+
+app = typer.Typer(name="campaign", no_args_is_help=True)
+
+Spec = Annotated[Path, typer.Argument(help="The campaign's SPEC.yaml.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the runs and of the report; the campaign's name if not given."),
+]
+LaunchPadFile = Annotated[
+    Path | None,
+    typer.Option("--launchpad", help="A my_launchpad.yaml instead of FireWorks' own choice."),
+]
+
+
+@dataclass
+class Campaign:
+    """A campaign that was read and found usable.
+
+    Parameters
+    ----------
+    spec
+        As the user wrote it.
+    maker
+        Flow of one material.
+    materials
+        What to run.
+    """
+
+    spec: CampaignSpec
+    maker: MaterialFlowMaker
+    materials: list[Material]
+
+    @property
+    def reference(self) -> str:
+        """Arm that the report compares with: the first, of a workflow the only one."""
+        return self.maker.arms[0]
+
+
+@app.callback()
+def _campaign() -> None:
+    """Run many materials from a SPEC.yaml, on this machine or on a cluster."""
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    spec: Spec,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Materials at a time; 0: one per CPU, or 1 with VASP."),
+    ] = None,
+    out: Out = None,
+    executable: Executable = None,
+) -> None:
+    """Run every material that is not finished, on this machine, and report.
+
+    After an interruption of any kind, give the same command: finished materials stay.
+
+    [bold]Example[/bold]
+
+        mlcharge campaign run SPEC.yaml --workers 4 --out first
+    """
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    campaign = _read(console, spec)
+    out = out or Path(campaign.spec.name)
+    prepared = prepare(
+        context,
+        console,
+        executable,
+        lambda: campaign.maker,
+        lambda: (campaign.materials, []),
+        workers=campaign.spec.workers if workers is None else workers,
+        skip_bad=campaign.spec.skip_bad,
+        remedy=f"{spec}: correct this, or leave it out with 'skip_bad: true'",
+    )
+    results = run_materials(console, prepared, out)
+    _show(console, campaign, _finished(campaign, out), out)
+    if not any(c.arms[campaign.reference].exclusion_reason is None for c in results):
+        exit_with_error(f"no material has a result; see {out}/*/flow.log", status=NOTHING_DONE)
+
+
+@app.command()
+def submit(spec: Spec, launchpad: LaunchPadFile = None) -> None:
+    """Add one workflow per material to the FireWorks LaunchPad, each only once.
+
+    Workers take them with rlaunch or qlaunch; results go into each worker's own job store. The
+    executable is that of the workers: configure it here as there.
+
+    [bold]Example[/bold]
+
+        mlcharge campaign submit SPEC.yaml
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from mlcharge_flows.campaign.launchpad import open_launchpad
+    from mlcharge_flows.campaign.launchpad import submit as submit_materials
+    from mlcharge_flows.errors import MlchargeError
+    from mlcharge_flows.settings import Settings
+
+    console = Console(highlight=False)
+    campaign = _read(console, spec)
+    name, total = campaign.spec.name, len(campaign.materials)
+    console.print(f"Executable of the workers: {Settings().program}", markup=False)
+    try:
+        pad = open_launchpad(launchpad)
+        with closing(pad.connection), Progress(console=console, transient=True) as progress:
+            task = progress.add_task("workflows", total=total)
+            added = submit_materials(
+                pad,
+                name,
+                campaign.materials,
+                campaign.maker,
+                campaign.spec.fireworks,
+                lambda count: progress.update(task, advance=count),
+            )
+    except MlchargeError as error:
+        exit_with_error(error)
+    submitted = f", {total - added} were there already" if added < total else ""
+    console.print(f"{name}: {added} workflows added{submitted}", markup=False)
+
+
+@app.command()
+def status(spec: Spec, out: Out = None, launchpad: LaunchPadFile = None) -> None:
+    """Print the progress of a campaign: of its folder if it runs there, else of the LaunchPad.
+
+    [bold]Example[/bold]
+
+        mlcharge campaign status SPEC.yaml
+    """
+    from rich.console import Console
+
+    from mlcharge_flows.campaign.local import is_campaign_folder
+
+    console = Console(highlight=False)
+    campaign = _read(console, spec)
+    out = out or Path(campaign.spec.name)
+    if not is_campaign_folder(out):
+        _show_launchpad(console, campaign, launchpad)
+        return
+    results = _finished(campaign, out)
+    failed = sum(c.arms[campaign.reference].exclusion_reason is not None for c in results)
+    console.print(
+        f"{campaign.spec.name}: {len(results)} of {len(campaign.materials)} materials are finished"
+        f" in {out}" + (f", {failed} of them without a result" if failed else ""),
+        markup=False,
+    )
+
+
+@app.command()
+def report(spec: Spec, out: Out = None) -> None:
+    """Report what is finished so far, from the campaign's folder or else from the job store.
+
+    [bold]Example[/bold]
+
+        mlcharge campaign report SPEC.yaml --out first
+    """
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    campaign = _read(console, spec)
+    out = out or Path(campaign.spec.name)
+    _show(console, campaign, _finished(campaign, out), out)
+
+
+def _read(console: Console, path: Path) -> Campaign:
+    """Read a SPEC.yaml and its structures; exit with a line per problem if they are unusable."""
+    from mlcharge_flows.campaign.spec import SpecError, campaign_maker, read_spec
+    from mlcharge_flows.cli.runs import select_structures
+    from mlcharge_flows.io import YamlError
+
+    try:
+        spec = read_spec(path)
+        maker = campaign_maker(spec)
+    except YamlError as error:
+        exit_with_error(*error.problems)
+    except SpecError as error:
+        exit_with_error(f"{path}: {error}")
+    materials, problems = select_structures(spec.structures, spec.max_atoms, spec.limit)
+    if problems and not spec.skip_bad:
+        exit_with_error(*problems, f"{path}: correct this, or leave it out with 'skip_bad: true'")
+    print_left_out(console, problems)
+    if not materials:
+        exit_with_error(f"{path}: no structure is left")
+    return Campaign(spec, maker, materials)
+
+
+def _finished(campaign: Campaign, out: Path) -> list[Comparison]:
+    """Results so far: of the folder if the campaign runs there, else of the job store."""
+    from mlcharge_flows.campaign.documents import (
+        StoreError,
+        find_results,
+        open_store,
+        read_outcomes,
+    )
+    from mlcharge_flows.campaign.local import is_campaign_folder
+
+    if is_campaign_folder(out):
+        return read_outcomes(out)
+    try:
+        return find_results(open_store(), campaign.spec.name)
+    except StoreError as error:
+        exit_with_error(f"{out}: no campaign has run in it, and {error}")
+
+
+def _show(console: Console, campaign: Campaign, comparisons: list[Comparison], out: Path) -> None:
+    """Write the report, print its summary, what is missing, and where the page is."""
+    from mlcharge_flows.atomate2.jobs.comparison import Outcome
+    from mlcharge_flows.campaign.documents import outcomes_csv, summarize_outcomes
+    from mlcharge_flows.io import atomic_write
+    from mlcharge_flows.reports.scf_report import terminal_table, write_report
+    from mlcharge_flows.scf.statistics import summarize
+
+    name = campaign.spec.name
+    if not comparisons:
+        exit_with_error(f"{name}: no material is finished yet")
+    if len(protocols := {comparison.protocol for comparison in comparisons}) > 1:
+        exit_with_error(
+            f"{name}: its materials were run with {len(protocols)} different settings, which "
+            "cannot be compared; use one name for each campaign"
+        )
+    page = written(lambda: write_report(comparisons, out, campaign.reference), out)
+    if outcomes := [c for c in comparisons if isinstance(c, Outcome)]:
+        written(lambda: atomic_write(out / OUTCOMES, outcomes_csv(outcomes)), out)
+        console.print(summarize_outcomes(outcomes), markup=False)
+    else:
+        console.print(terminal_table(summarize(comparisons, campaign.reference)))
+    missing = len(campaign.materials) - len(comparisons)
+    if missing > 0:
+        console.print(f"{missing} of {len(campaign.materials)} materials are not finished")
+    if outcomes:
+        console.print(f"Outcomes: {(out / OUTCOMES).absolute()}", soft_wrap=True, markup=False)
+    console.print(f"Report: {page.absolute()}", soft_wrap=True, markup=False)
+
+
+def _show_launchpad(console: Console, campaign: Campaign, launchpad: Path | None) -> None:
+    """Print the progress of a submitted campaign, and which jobs need an intervention."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from mlcharge_flows.campaign.documents import finish_times, open_store
+    from mlcharge_flows.campaign.launchpad import campaign_state, open_launchpad
+    from mlcharge_flows.errors import MlchargeError
+
+    name, total = campaign.spec.name, len(campaign.materials)
+    try:
+        pad = open_launchpad(launchpad)
+        with closing(pad.connection):
+            found = campaign_state(pad, name)
+        times = finish_times(open_store(), name)
+    except MlchargeError as error:
+        exit_with_error(error)
+    submitted = found.workflows.total()
+    if not submitted:
+        exit_with_error(f"{name}: nothing is submitted yet; give mlcharge campaign submit")
+    console.print(
+        f"{name}: {submitted} of {total} materials submitted, {len(times)} finished"
+        + pace(times, submitted - len(times)),
+        markup=False,
+    )
+    states = sorted({state for _, state in found.jobs})
+    table = Table("jobs", *states, box=SIMPLE_HEAD, pad_edge=False)
+    for category in sorted({category for category, _ in found.jobs}):
+        table.add_row(category, *(str(found.jobs[category, state] or "") for state in states))
+    console.print(table)
+    if found.lost:
+        console.print(
+            f"the workers of {len(found.lost)} jobs have sent no ping for hours; "
+            "give lpad detect_lostruns --rerun"
+        )
+    if fizzled := sum(n for (_, state), n in found.jobs.items() if state == "FIZZLED"):
+        query = f'lpad get_fws -s FIZZLED -q \'{{"spec.campaign": "{name}"}}\' -d all'
+        console.print(f"{fizzled} jobs failed themselves; see {query}", markup=False)
+
+
+def pace(times: list[datetime], left: int) -> str:
+    """Rate of the last hundred materials, and the time that the rest will take.
+
+    Parameters
+    ----------
+    times
+        When materials were finished.
+    left
+        Number of materials that are not.
+
+    Returns
+    -------
+    str
+        Empty if it cannot be told yet.
+
+    Examples
+    --------
+    >>> from datetime import datetime, timedelta
+    >>> began = datetime(2026, 1, 1)
+    >>> pace([began + timedelta(minutes=n) for n in range(11)], 30)
+    ', 1.0/min, about 30 min left'
+    """
+    recent = sorted(times)[-100:]
+    span = (recent[-1] - recent[0]).total_seconds() / 60 if recent else 0.0
+    if not span:
+        return ""
+    rate = (len(recent) - 1) / span
+    minutes = left / rate
+    if not left:
+        return f", {rate:.1f}/min"
+    time = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
+    return f", {rate:.1f}/min, about {time} left"

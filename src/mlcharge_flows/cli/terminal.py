@@ -1,0 +1,126 @@
+"""Messages on the terminal: errors with their exit status, what was left out, progress bars."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+import typer
+
+from mlcharge_flows.errors import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from rich.console import Console
+    from rich.progress import ProgressColumn
+
+    Result = TypeVar("Result")
+
+BAD_INPUT = 2
+NOTHING_DONE = 1
+INTERRUPTED = 130
+
+_LONGEST_LINE = 600
+
+
+def exit_with_error(*problems: object, status: int = BAD_INPUT) -> NoReturn:
+    """Print each problem as one line on standard error and exit.
+
+    Parameters
+    ----------
+    problems
+        Exceptions or texts; line breaks and control characters are removed.
+    status
+        Exit status: 2 for bad input, 1 if nothing could be done, 130 after Ctrl-C.
+
+    Raises
+    ------
+    typer.Exit
+        Always.
+    """
+    for problem in problems:
+        print(f"mlcharge: {one_line(problem, _LONGEST_LINE)}", file=sys.stderr)
+    raise typer.Exit(status)
+
+
+def require(purpose: str, extra: str, *modules: str) -> None:
+    """Exit with one line if a package of an optional extra is not installed.
+
+    Parameters
+    ----------
+    purpose
+        Beginning of the line, such as ``data sets need``.
+    extra
+        Extra of this package that installs it.
+    *modules
+        Modules that are imported.
+    """
+    if missing := [module for module in modules if find_spec(module) is None]:
+        exit_with_error(f"{purpose} {', '.join(missing)}: pip install 'mlcharge-flows[{extra}]'")
+
+
+def print_left_out(console: Console, problems: Iterable[str], label: str = "left out") -> None:
+    """Print a line for each structure that is left out.
+
+    Parameters
+    ----------
+    console
+        Where to print.
+    problems
+        One line each.
+    label
+        Beginning of each line.
+    """
+    for problem in problems:
+        text = one_line(f"{label}: {problem}", _LONGEST_LINE)
+        console.print(text, style="yellow", markup=False, soft_wrap=True)
+
+
+def written(write: Callable[[], Result], target: Path) -> Result:
+    """Write files, and exit with one line if the file system refuses.
+
+    Parameters
+    ----------
+    write
+        Writes them.
+    target
+        Named in the message if the error names no file.
+
+    Returns
+    -------
+    Any
+        What `write` returns.
+    """
+    try:
+        return write()
+    except OSError as error:
+        exit_with_error(
+            f"{error.filename or target}: cannot be written ({error.strerror or error})"
+        )
+
+
+def bar_columns(*more: ProgressColumn) -> list[ProgressColumn]:
+    """Columns of a progress bar.
+
+    Parameters
+    ----------
+    *more
+        Columns between the number of finished items and the remaining time.
+
+    Returns
+    -------
+    list of ProgressColumn
+        Description, bar, count, those given, and time.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    return [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        *more,
+        TimeRemainingColumn(elapsed_when_finished=True),
+    ]

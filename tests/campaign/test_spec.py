@@ -1,0 +1,92 @@
+"""SPEC.yaml: keys of the first release, and files that would harm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mlcharge_flows.campaign.spec import (
+    CampaignSpec,
+    FireWorksSpec,
+    SpecError,
+    campaign_maker,
+    read_spec,
+)
+from mlcharge_flows.errors import note_renamed
+from mlcharge_flows.io import YamlError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def unsaid() -> None:
+    note_renamed.cache_clear()
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "SPEC.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_keys_of_the_first_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "structures: x\nworkflow: static\nstart: CHGCAR\nfireworks: {categories: {start: a}}\n"
+    spec = read_spec(written(tmp_path, text))
+    assert spec.initial_density == str(tmp_path / "CHGCAR")
+    assert spec.fireworks.categories == {"density": "a", "run": "cpu", "other": "cpu"}
+    assert sorted(capsys.readouterr().err.splitlines()) == [
+        "mlcharge: start: is now density:",
+        "mlcharge: start: is now initial_density:",
+    ]
+    assert campaign_maker(spec).arms == ["file"]
+
+
+def test_both_names_of_a_key_are_one_too_many() -> None:
+    with pytest.raises(ValueError, match="start"):
+        CampaignSpec(name="x", structures="x", initial_density="learned", start="learned")
+    with pytest.raises(ValueError, match="vasp"):
+        FireWorksSpec(priorities={"vasp": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("structures: " + 5000 * "[" + 5000 * "]", "is nested too deeply"),
+        (
+            "structures: x\nincar:\n  A: &a [lol,lol,lol,lol,lol,lol,lol,lol,lol]\n"
+            + "".join(
+                f"  {new}: &{new.lower()} [{','.join(9 * [f'*{old.lower()}'])}]\n"
+                for old, new in zip("ABCDEFG", "BCDEFGH", strict=True)
+            ),
+            "its aliases expand to more than 100,000 values",
+        ),
+        ("structures: x\nincar: &a {A: *a}", "its aliases expand"),
+        ("structures: x\nkpoints: &a\n  b: *a\n", "its aliases expand"),
+        ("structures: x\nname: ../x\n", "name: cannot be the name of a folder"),
+        ('structures: x\nname: "a\\e[2J"\n', "name: cannot be the name of a folder"),
+    ],
+)
+def test_files_that_would_harm(tmp_path: Path, text: str, reason: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(YamlError) as error:
+        read_spec(path)
+    (line,) = error.value.problems
+    assert line.startswith(f"{path}: ")
+    assert reason in line
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize("maker", [".foo.Bar", "..Bar", ".", "Bar", "no.such.Bar"])
+def test_a_maker_that_cannot_be_imported(tmp_path: Path, maker: str) -> None:
+    spec = read_spec(written(tmp_path, f"structures: x\nmaker: '{maker}'\n"))
+    with pytest.raises(SpecError, match=r"maker: '.*' cannot be imported"):
+        campaign_maker(spec)
+
+
+def test_names_that_are_too_long_for_a_file(tmp_path: Path) -> None:
+    spec = read_spec(written(tmp_path, f"structures: x\narms: learned\nmodel: {5000 * 'x'}\n"))
+    with pytest.raises(SpecError) as error:
+        campaign_maker(spec)
+    assert "\n" not in str(error.value)
