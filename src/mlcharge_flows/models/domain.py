@@ -283,7 +283,7 @@ class Domain:
                 f"{', '.join(sorted(self.paw))}"
             )
         for symbol, dataset in (paw or {}).items():
-            self.check_dataset(symbol, dataset)
+            self._check_dataset(symbol, dataset)
         self._check_charge(crystal, n_electrons)
         if violation := self.geometry.violation(crystal, shape):
             raise OutOfDomainError(
@@ -315,7 +315,7 @@ class Domain:
             f"{encut:g} eV: expect it to save less"
         )
 
-    def check_dataset(self, symbol: str, dataset: PawDataset) -> None:
+    def _check_dataset(self, symbol: str, dataset: PawDataset) -> None:
         """Raise if a PAW data set is another one than that of the training."""
         known = self.paw[symbol]
         for name, trained, given in (
