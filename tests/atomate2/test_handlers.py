@@ -165,3 +165,27 @@ def test_what_happens_after_ionic_step_1_is_for_others(tmp_path, sign):
     (tmp_path / "vasp.out").write_text(read + done + sign)
     handlers = DivergedDensityHandler(), CrashedDensityHandler()
     assert not any(handler.check(str(tmp_path)) for handler in handlers)
+
+
+SPECIES = " POSCAR found type information on POSCAR {species}\n POSCAR found :  3 types\n"
+
+
+@pytest.mark.parametrize(
+    ("species", "steps", "diverges"),
+    [
+        ("NaN O ", "DAV:   1     0.4E+01    0.4E+01   -0.2E+03  1392   0.4E+02\n", False),
+        ("NaN O ", "DAV:   1         NaN        NaN        NaN  1392       NaN\n", True),
+        ("SiO ", "RMM:   1         nan        NaN   -0.2E+03  1392   0.4E+02\n", True),
+        ("SiO ", "   1 F= NaN E0= NaN d E =NaN\n", True),
+    ],
+)
+def test_nan_counts_only_in_the_numbers_of_a_step(tmp_path, species, steps, diverges):
+    """VASP 6 prints species in fields of two characters: Na and N are ``NaN ``."""
+    (tmp_path / "INCAR").write_text("ICHARG = 1\n")
+    (tmp_path / "vasp.out").write_text(
+        SPECIES.format(species=species)
+        + " charge-density read from file: mlcharge-file-3f2a\n entering main loop\n"
+        + steps
+    )
+    RunProvenance(icharg=1, initial_density=GIVEN).write(tmp_path)
+    assert DivergedDensityHandler().check(str(tmp_path)) is diverges

@@ -104,7 +104,8 @@ def start_from_predicted_density(
         return _each(bare, wrap, name_filter, class_filter)
 
     if isinstance(work, Maker):
-        return wrapped(work)
+        changed: Work = wrapped(work)
+        return changed
     work = deepcopy(work)
     for job, flow in _jobs(work):
         if job.maker is not None:
@@ -147,7 +148,7 @@ def _initial_density(density: Any) -> InitialDensity | None:
     raise ValueError(f"{density!r} is no initial density")
 
 
-def _unwrapped(maker: Any) -> Maker:
+def _unwrapped(maker: RunFromDensityMaker) -> Maker:
     """Take an earlier initial density away: the last one given counts."""
     if maker.icharg is not None:
         raise ValueError(f"{maker.name}: is already ordered to run with ICHARG = {maker.icharg}")

@@ -94,7 +94,8 @@ class WrapperMaker(Maker):
         filters: Any = (name_filter, class_filter, nested, dict_mod)
         if class_filter is None or wanted is Maker or issubclass(wanted, BaseVaspMaker):
             return replace(self, maker=self.maker.update_kwargs(update, *filters))
-        return super().update_kwargs(update, *filters)
+        updated: Maker = super().update_kwargs(update, *filters)
+        return updated
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> Self:
@@ -111,7 +112,8 @@ class WrapperMaker(Maker):
             The wrapper.
         """
         own = {key: value for key, value in d.items() if key not in _FIELDS}
-        wrapper: Any = super().from_dict(own)
+        made: Any = super().from_dict(own)
+        wrapper: Self = made
         for key in _FIELDS & d.keys():
             old, new = getattr(wrapper, key), d[key]
             both = isinstance(old, dict) and isinstance(new, dict)

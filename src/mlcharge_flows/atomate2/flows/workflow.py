@@ -153,7 +153,8 @@ class WorkflowFromDensityMaker(Maker):
         # What is called so gets, and gives, copies.
         workflow = _each(self.workflow, adapted, None, BaseVaspMaker)
         workflow = start_from_predicted_density(workflow, self.initial_density)
-        return _each(workflow, recorded, None, RunFromDensityMaker)
+        from_density: Maker = _each(workflow, recorded, None, RunFromDensityMaker)
+        return from_density
 
 
 def _vasp_makers(workflow: Maker) -> list[BaseVaspMaker]:

@@ -94,7 +94,7 @@ class RunFromDensityMaker(WrapperMaker):
         *args: Any,
         document: InitialDensityDocument | None = None,
         **kwargs: Any,
-    ) -> Response:
+    ) -> Response[TaskDoc]:
         """Run the wrapped Maker.
 
         Parameters
@@ -133,8 +133,8 @@ class RunFromDensityMaker(WrapperMaker):
                 maker.input_set_generator = observed
                 # The undecorated method: this is the job, the wrapped Maker runs within it.
                 make: Any = type(maker).make
-                response: Response = make.original(maker, structure, prev_dir, *args, **kwargs)
-                return response
+                run: Response[TaskDoc] = make.original(maker, structure, prev_dir, *args, **kwargs)
+                return run
         except Exception as error:
             provenance = finalize_run(folder) or provenance
             unread = provenance.unread_density

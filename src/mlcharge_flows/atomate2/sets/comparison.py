@@ -77,7 +77,7 @@ class ComparisonSetGenerator(VaspInputGenerator):
     ['Mg_pv', 'O']
     """
 
-    config_dict: dict = field(default_factory=lambda: deepcopy(_CONFIG))
+    config_dict: dict[str, Any] = field(default_factory=lambda: deepcopy(_CONFIG))
     force_gamma: bool = True
     auto_ismear: bool = False
     auto_kspacing: bool = False
@@ -109,7 +109,7 @@ class ComparisonSetGenerator(VaspInputGenerator):
         return super().get_input_set(structure, prev_dir, potcar_spec)
 
     @property
-    def incar_updates(self) -> dict:
+    def incar_updates(self) -> dict[str, Any]:
         """The one tag that depends on the elements."""
         return {"LMAXMIX": lmaxmix(self.structure.atomic_numbers if self.structure else ())}
 
