@@ -2,6 +2,7 @@
 
 import pytest
 
+from mlcharge_flows.errors import note_renamed
 from mlcharge_flows.sources import (
     Converged,
     ElementMean,
@@ -89,13 +90,13 @@ def test_what_is_no_initial_density_is_refused_in_one_line(words, reason):
 
 
 def test_words_of_the_first_release_are_read_and_the_new_ones_told_once(capsys):
-    grammar._tell_once.cache_clear()
+    note_renamed.cache_clear()
     for old, new in grammar.OLD_WORDS.items():
         for _ in range(2):
             assert parse_initial_density(old) == parse_initial_density(new)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(grammar.OLD_WORDS)
-    assert lines[0] == "mlcharge: 'atomic-occupancies' is now written 'converged/atomic'"
+    assert lines[0] == "mlcharge: atomic-occupancies is now converged/atomic"
 
 
 def test_arms_keep_the_names_that_they_were_given():

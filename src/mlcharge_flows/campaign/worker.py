@@ -57,12 +57,7 @@ def run_material(material: Material, maker: MaterialFlowMaker, path: Path) -> Co
     try:
         folder.begin(material.structure, finished)
         with _logged(path / LOG):
-            if finished is None:
-                flow = maker.make(material.structure, material.id)
-            elif isinstance(maker, AddsArms):
-                flow = maker.add(material.structure, finished)
-            else:
-                raise ValueError(f"{type(maker).__name__} adds no arms to what is finished")
+            flow = _missing_arms(material, maker, finished)
             # Documents live as long as the flow: the folder is what stays.
             store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
             responses = run_flow(flow, log=False, store=store, create_folders=True, root_dir=path)
@@ -137,6 +132,16 @@ def _kill_descendants(pid: int) -> None:
         for process in psutil.Process(pid).children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+
+
+def _missing_arms(
+    material: Material, maker: MaterialFlowMaker, finished: Comparison | None
+) -> Flow:
+    if finished is None:
+        return maker.make(material.structure, material.id)
+    if not isinstance(maker, AddsArms):
+        raise ValueError(f"{type(maker).__name__} adds no arms to what is finished")
+    return maker.add(material.structure, finished)
 
 
 def _name_folders(flow: Flow, responses: dict[str, dict[int, Response[Any]]], folder: Path) -> None:

@@ -8,11 +8,10 @@ of a CHGCAR for ``file@PATH``.
 from __future__ import annotations
 
 import re
-import sys
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlcharge_flows.errors import note_renamed
 from mlcharge_flows.models.checkpoint import SUFFIX
 from mlcharge_flows.models.registry import DEFAULT
 from mlcharge_flows.scf.comparison import REFERENCE
@@ -84,7 +83,7 @@ def parse_initial_density(
     """
     text = text.strip()
     if text in OLD_WORDS:
-        _tell_once(f"{text!r} is now written {OLD_WORDS[text]!r}")
+        note_renamed(text, OLD_WORDS[text])
         text = OLD_WORDS[text]
     first, second = _parts(text)
     density = _source(first, model, text)
@@ -192,8 +191,3 @@ def _source(text: str, model: str, whole: str) -> Source:
         f"superposition (or atomic), converged, learned[@MODEL], element-mean[@MODEL], "
         f"file@CHGCAR, same; known models: {models}"
     )
-
-
-@cache
-def _tell_once(line: str) -> None:
-    print(f"mlcharge: {line}", file=sys.stderr)
