@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def class_rows(comparisons: list[Comparison], arm: str, model: str) -> Iterator[list[str]]:
     """Materials and savings of each class, over those where the arm and the reference count."""
-    examples = known_models().load(model).card.data.examples
+    examples = known_models().load(model).card.data.per_element
     rows = [
         Classified(tuple(element.symbol for element in Composition(found.formula)), found)
         for found in comparisons
