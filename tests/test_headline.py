@@ -16,14 +16,14 @@ def test_the_shipped_model_saves_steps_and_its_density_is_read(tmp_path):
     pytest.importorskip("torch", reason="needs the models extra")
     from typer.testing import CliRunner
 
-    from mlcharge_flows.campaign.local import results
+    from mlcharge_flows.campaign.local import read_results
     from mlcharge_flows.cli.app import app
 
     files = [str(CRYSTALS / f"{name}.vasp") for name in LEAST_SAVED]
     given = ["compare", *files, "--arms", "learned", "--workers", "1", "--out", str(tmp_path)]
     result = CliRunner().invoke(app, given)
     assert result.exit_code == 0, result.output
-    compared = {comparison.formula: comparison for comparison in results(tmp_path)}
+    compared = {comparison.formula: comparison for comparison in read_results(tmp_path)}
     assert compared.keys() == LEAST_SAVED.keys()
     for formula, least in LEAST_SAVED.items():
         default, learned = (compared[formula].arms[arm] for arm in ("default", "learned"))
