@@ -156,6 +156,12 @@ def test_only_missing_arms_run_and_all_are_in_the_result(quick, tmp_path):
     assert not (tmp_path / "a" / ADDING).exists()
 
 
+def test_an_arm_of_two_sources_has_folders_of_its_name(quick, tmp_path):
+    (found,) = run_locally([crystal()], maker("learned/atomic"), tmp_path)
+    assert list(found.arms) == ["default", "learned/atomic"]
+    assert (tmp_path / "a" / "learned-atomic-run" / "OUTCAR").is_file()
+
+
 def test_what_holds_more_is_finished(quick, tmp_path):
     run_locally([crystal()], maker("superposition", "converged"), tmp_path)
     for asked in (maker(), maker("converged"), maker("superposition", "converged")):

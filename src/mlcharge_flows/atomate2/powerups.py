@@ -131,7 +131,13 @@ def start_from_predicted_density(
 
 
 def _initial_density(density: Any) -> InitialDensity | None:
-    """Initial density that is to be written; None if a document is given."""
+    """Initial density that is to be written; None if a document is given.
+
+    Raises
+    ------
+    ValueError
+        It is nothing of the kind.
+    """
     match density:
         case InitialDensity():
             return density
@@ -149,7 +155,13 @@ def _initial_density(density: Any) -> InitialDensity | None:
 
 
 def _unwrapped(maker: RunFromDensityMaker) -> Maker:
-    """Take an earlier initial density away: the last one given counts."""
+    """Take an earlier initial density away: the last one given counts.
+
+    Raises
+    ------
+    ValueError
+        The run is an arm of a comparison.
+    """
     if maker.icharg is not None:
         raise ValueError(f"{maker.name}: is already ordered to run with ICHARG = {maker.icharg}")
     return maker.maker

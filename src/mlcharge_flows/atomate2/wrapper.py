@@ -81,8 +81,16 @@ class WrapperMaker(Maker):
 
         Parameters
         ----------
-        update, name_filter, class_filter, nested, dict_mod
-            As for :meth:`jobflow.Maker.update_kwargs`.
+        update
+            New values.
+        name_filter
+            Only Makers with this in their name.
+        class_filter
+            Only Makers of this class.
+        nested
+            Whether Makers within Makers are updated.
+        dict_mod
+            Whether `update` is in jobflow's language of modifications.
 
         Returns
         -------
@@ -157,7 +165,9 @@ class ObservedInputGenerator:
 
         Parameters
         ----------
-        *args, **kwargs
+        *args
+            As for the generator.
+        **kwargs
             As for the generator.
 
         Returns

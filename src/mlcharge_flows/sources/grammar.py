@@ -105,8 +105,10 @@ def parse_arms(
     ----------
     words
         Initial densities; ``default``, the reference, which always runs, and blanks are left out.
-    model, augmentation
-        As for :func:`parse_initial_density`.
+    model
+        Model of learned densities, as for :func:`parse_initial_density`.
+    augmentation
+        Source of their augmentation occupancies, as for :func:`parse_initial_density`.
 
     Returns
     -------

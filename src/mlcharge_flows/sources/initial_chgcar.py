@@ -97,8 +97,10 @@ class InitialDensityDocument(BaseModel):
         ----------
         error
             Why.
-        density_source, augmentation_source
-            The sources.
+        density_source
+            Source of the density.
+        augmentation_source
+            Source of the augmentation occupancies.
 
         Returns
         -------
@@ -207,7 +209,13 @@ def is_initial_chgcar(path: Path) -> bool:
 
 
 def _check(density: Density, inputs: RunInputs) -> None:
-    """Refuse to write what VASP would drop, or what would spoil its run."""
+    """Refuse to write what VASP would drop, or what would spoil its run.
+
+    Raises
+    ------
+    SourceError
+        With the reason.
+    """
     occupancies = density.augmentation
     if not all(np.isfinite(values).all() for values in (density.total, *(occupancies or ()))):
         raise SourceError("the density holds values that are not finite")

@@ -152,6 +152,11 @@ class _OfModel(Source):
             With the model's PAW data sets if the run has no POTCAR at hand.
         tuple of str
             What could not be checked, or makes the prediction less useful.
+
+        Raises
+        ------
+        SourceError
+            The run is outside of the applicability domain.
         """
         domain = loaded.domain
         try:

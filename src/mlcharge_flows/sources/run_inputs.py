@@ -186,17 +186,34 @@ class RunInputs:
 
     @cached_property
     def crystal(self) -> Crystal:
-        """Lattice and ions in the order of the POSCAR."""
+        """Lattice and ions.
+
+        Returns
+        -------
+        Crystal
+            In the order of the POSCAR.
+        """
         return Crystal.from_structure(self.structure)
 
     @cached_property
     def elements(self) -> frozenset[str]:
-        """Symbols of the elements."""
+        """Elements of the run.
+
+        Returns
+        -------
+        frozenset of str
+            Symbols.
+        """
         return frozenset(self.crystal.symbols)
 
     @cached_property
     def has_potcar(self) -> bool:
         """Whether the POTCAR of the run can be read here.
+
+        Returns
+        -------
+        bool
+            False without a POTCAR library, or where it lacks a data set.
 
         Raises
         ------
@@ -212,7 +229,13 @@ class RunInputs:
 
     @cached_property
     def _potcar(self) -> dict[str, PawDataset]:
-        """PAW data set of each element, of the POTCAR."""
+        """PAW data set of each element, of the POTCAR.
+
+        Raises
+        ------
+        PotcarError
+            There are two data sets of an element.
+        """
         datasets: dict[str, PawDataset] = {}
         for dataset in self.read_potcar():
             known = datasets.setdefault(dataset.symbol, dataset)
@@ -225,7 +248,12 @@ class RunInputs:
 
     @cached_property
     def datasets(self) -> Mapping[str, PawDataset]:
-        """PAW data set of each element: of the POTCAR, else those supplied.
+        """PAW data sets of the run: of the POTCAR, else those supplied.
+
+        Returns
+        -------
+        mapping of str to PawDataset
+            By element.
 
         Raises
         ------
@@ -236,19 +264,36 @@ class RunInputs:
 
     @cached_property
     def channels(self) -> list[tuple[int, ...]]:
-        """Projector channels of each ion."""
+        """Projector channels of the ions.
+
+        Returns
+        -------
+        list of tuple of int
+            l of each channel, for each ion.
+        """
         return [self.datasets[symbol].channels for symbol in self.crystal.symbols]
 
     @cached_property
     def n_electrons(self) -> float:
-        """NELECT: of the INCAR, else the sum of ZVAL over the ions."""
+        """NELECT: of the INCAR, else the sum of ZVAL over the ions.
+
+        Returns
+        -------
+        float
+            Electrons.
+        """
         if "NELECT" in self.incar:
             return float(self.incar["NELECT"])
         return n_electrons(self.datasets[symbol] for symbol in self.crystal.symbols)
 
     @cached_property
     def encut(self) -> float | None:
-        """ENCUT in eV: of the INCAR, else the largest ENMAX of the POTCAR; None if not known.
+        """ENCUT: of the INCAR, else the largest ENMAX of the POTCAR.
+
+        Returns
+        -------
+        float or None
+            In eV; None if neither is known.
 
         References
         ----------
@@ -261,7 +306,12 @@ class RunInputs:
 
     @cached_property
     def grid(self) -> tuple[int, int, int]:
-        """Fine grid (NGXF, NGYF, NGZF).
+        """Fine grid.
+
+        Returns
+        -------
+        tuple of int
+            NGXF, NGYF, NGZF.
 
         Raises
         ------
@@ -327,7 +377,18 @@ class _Located(PotcarSingle):
 
     @classmethod
     def from_file(cls, filename: Any) -> Any:
-        """Give the path of the data set."""
+        """Give the path of the data set.
+
+        Parameters
+        ----------
+        filename
+            Where pymatgen has found it.
+
+        Returns
+        -------
+        Path
+            The same.
+        """
         return Path(filename)
 
 

@@ -103,10 +103,12 @@ class RunFromDensityMaker(WrapperMaker):
             Structure.
         prev_dir
             As for the wrapped Maker.
-        *args, **kwargs
-            Further arguments of the wrapped Maker, such as the ``mode`` of a band structure.
+        *args
+            Further arguments of the wrapped Maker.
         document
             Initial density that another job has written; not for ``icharg=2``.
+        **kwargs
+            Further arguments of the wrapped Maker, such as the ``mode`` of a band structure.
 
         Returns
         -------
@@ -187,7 +189,13 @@ class RunFromDensityMaker(WrapperMaker):
     def _bring(
         self, provenance: RunProvenance, inputs: RunInputs, folder: Path
     ) -> InitialDensityDocument:
-        """Put the initial CHGCAR into the folder: the one given, else one that is made here."""
+        """Put the initial CHGCAR into the folder: the one given, else one that is made here.
+
+        Raises
+        ------
+        SourceError
+            There is none, and `icharg` or `on_density_error` demand one.
+        """
         given, own = provenance.initial_density, self.initial_density
         try:
             if given is None and own is not None:

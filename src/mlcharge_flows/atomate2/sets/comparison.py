@@ -96,8 +96,12 @@ class ComparisonSetGenerator(VaspInputGenerator):
 
         Parameters
         ----------
-        structure, prev_dir, potcar_spec
-            As for atomate2's generators.
+        structure
+            Structure.
+        prev_dir
+            Folder of an earlier run.
+        potcar_spec
+            Whether to name the PAW data sets instead of reading them; as for atomate2's generators.
 
         Returns
         -------

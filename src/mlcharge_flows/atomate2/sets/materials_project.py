@@ -53,8 +53,12 @@ class TaskInputsSet(MPStaticSet):
 
         Parameters
         ----------
-        structure, prev_dir, potcar_spec
-            As for pymatgen's sets.
+        structure
+            Structure.
+        prev_dir
+            Folder of an earlier run.
+        potcar_spec
+            Whether to name the PAW data sets instead of reading them; as for pymatgen's sets.
 
         Returns
         -------
