@@ -54,6 +54,23 @@ def run_folder(tmp_path):
 
 
 @pytest.fixture
+def gpaw_vasp(monkeypatch):
+    """A function that runs the executable in a folder, within this process."""
+    pytest.importorskip("gpaw", reason="needs the gpaw extra")
+    from scipy import fft
+    from typer.testing import CliRunner
+
+    from mlcharge_flows.gpaw_vasp.command import app
+
+    def run(folder: Path, *arguments: str):
+        monkeypatch.chdir(folder)
+        return CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+    yield run
+    fft.set_global_backend("scipy")  # the executable may have chosen another
+
+
+@pytest.fixture
 def first_potential():
     """A function: the equations of a run folder, and the potential of its superposition."""
     pytest.importorskip("gpaw", reason="needs the gpaw extra")

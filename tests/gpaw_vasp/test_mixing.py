@@ -191,6 +191,7 @@ def test_pulay_weights_are_the_shortest_sum():
 
 
 @pytest.mark.gpaw
+@pytest.mark.slow
 def test_silicon_converges_as_with_vasp(run_folder):
     """A public run of VASP: ten steps, the first mixing leaves 0.61 of the residual.
 

@@ -6,9 +6,6 @@ import pytest
 
 pytest.importorskip("gpaw", reason="needs the gpaw extra")
 
-from typer.testing import CliRunner
-
-from mlcharge_flows.gpaw_vasp.command import app
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.execute import execute
 from mlcharge_flows.gpaw_vasp.inputs import read_inputs
@@ -102,9 +99,8 @@ def test_of_a_tag_given_twice_the_first_counts(folder):
     assert read_inputs(path).settings.sigma == 0.2
 
 
-def test_refusals_end_with_status_2(folder, monkeypatch):
-    monkeypatch.chdir(folder("ISMEAR = -5"))
-    result = CliRunner().invoke(app)
+def test_refusals_end_with_status_2(folder, gpaw_vasp):
+    result = gpaw_vasp(folder("ISMEAR = -5"))
     assert result.exit_code == 2
     (line,) = result.stderr.splitlines()
     assert line.startswith("gpaw-vasp: INCAR: ISMEAR = -5")
