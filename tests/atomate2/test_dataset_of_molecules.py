@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner
 
 pytest.importorskip("h5py", reason="needs the train extra")
@@ -56,8 +57,13 @@ def test_gamma_is_another_protocol(tmp_path, monkeypatch):
     pytest.importorskip("gpaw", reason="needs the gpaw extra")
     (hydrogen,) = make(tmp_path, "H2")
     makers = []
-    monkeypatch.setattr(dataset, "_run", lambda *given: makers.append(given[2]))
-    monkeypatch.setattr(compare, "_run", lambda *given: makers.append(given[2]))
+
+    def run_materials(console, prepared, out):
+        makers.append(prepared.maker)
+        raise typer.Exit
+
+    monkeypatch.setattr(dataset, "run_materials", run_materials)
+    monkeypatch.setattr(compare, "run_materials", run_materials)
     molecules = str(tmp_path / "molecules.json")
     for command in (["dataset", "build", molecules, "--test"], ["compare", molecules]):
         for words in ([], ["--gamma"]):
