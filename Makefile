@@ -44,10 +44,11 @@ test: install
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: install
-	@echo "==> ruff, import contract, mypy"
+	@echo "==> ruff, import contract, docstrings, mypy"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/numpydoc lint $$(find src -name '*.py' -not -path '*/cli/*' -not -name command.py)
 	@$(BIN)/mypy
 
 format: install

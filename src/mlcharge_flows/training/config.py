@@ -229,7 +229,7 @@ def model_options(
         The training. ``model`` may name a preset beside the options that override it.
     terms
         Terms of the loss that the architecture has; by default that of the grid.
-    from_data
+    **from_data
         Options that the data set determines.
 
     Returns

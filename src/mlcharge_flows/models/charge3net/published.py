@@ -105,7 +105,7 @@ def published_checkpoint(
         Functional and library of these PAW data sets.
     data
         Training data of the network.
-    extent
+    geometry
         Range of the training crystals; others are refused.
     **config
         Size of the network if it is not the published one; fields of :class:`ChargE3NetConfig`.
