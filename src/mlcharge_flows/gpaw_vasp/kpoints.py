@@ -94,7 +94,13 @@ class KPointSet:
 
 
 class _Sampling(BZSampling):
-    """GPAW's k-point parameter for points that are already known."""
+    """GPAW's k-point parameter for points that are already known.
+
+    Parameters
+    ----------
+    kpoints
+        The points.
+    """
 
     def __init__(self, kpoints: KPointSet) -> None:
         self.kpoints = kpoints
@@ -114,14 +120,35 @@ class _Sampling(BZSampling):
 
 
 class _WeightedPoints(BZPoints):
-    """List of points whose order and weights the user gives."""
+    """List of points whose order and weights the user gives.
+
+    Parameters
+    ----------
+    points
+        Fractional coordinates, shape (k, 3).
+    weights
+        Shape (k,); None for equal ones.
+    """
 
     def __init__(self, points: np.ndarray, weights: np.ndarray | None) -> None:
         super().__init__(points)
         self.weights = np.ones(len(points)) if weights is None else np.asarray(weights, float)
 
     def reduce(self, symmetries: Symmetries, **_: object) -> IBZ:
-        """Keep every point; GPAW would merge equivalent ones and lose their order."""
+        """Keep every point; GPAW would merge equivalent ones and lose their order.
+
+        Parameters
+        ----------
+        symmetries
+            Rotations of the run.
+        **_
+            Options of GPAW, without meaning here.
+
+        Returns
+        -------
+        IBZ
+            The points in their order.
+        """
         n = len(self)
         every = np.arange(n)
         return IBZ(
