@@ -87,8 +87,10 @@ def assert_same_density(found: Density, expected: Density, tolerance: Tolerance 
 
     Parameters
     ----------
-    found, expected
-        Densities on grids of one shape; the ions are not compared.
+    found
+        Density; the ions are not compared.
+    expected
+        Density on a grid of the same shape.
     tolerance
         Of electrons/angstrom^3 and of occupancies.
 
