@@ -125,7 +125,7 @@ def test_an_element_without_paw_data(nothing_runs, monkeypatch, tmp_path):
 
 def test_a_file_in_place_of_the_output_folder(nothing_runs, monkeypatch, helium, tmp_path):
     monkeypatch.setattr(
-        "mlcharge_flows.sources.run_inputs.elements_without_potcar", lambda *_: set()
+        "mlcharge_flows.sources.potcar_library.elements_without_potcar", lambda *_: set()
     )
     (tmp_path / "out").write_text("")
     (line,) = refused("compare", helium, "--out", tmp_path / "out")
@@ -140,7 +140,7 @@ def test_the_bar_is_there_once_it_begins(nothing_runs, monkeypatch, helium, tmp_
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(
-        "mlcharge_flows.sources.run_inputs.elements_without_potcar", lambda *_: set()
+        "mlcharge_flows.sources.potcar_library.elements_without_potcar", lambda *_: set()
     )
     monkeypatch.setattr("mlcharge_flows.campaign.local.run_locally", run_locally)
     result = mlcharge("compare", helium, "--out", tmp_path / "out")
@@ -150,7 +150,7 @@ def test_the_bar_is_there_once_it_begins(nothing_runs, monkeypatch, helium, tmp_
 
 def test_nothing_could_be_compared(nothing_runs, monkeypatch, helium, tmp_path):
     monkeypatch.setattr(
-        "mlcharge_flows.sources.run_inputs.elements_without_potcar", lambda *_: set()
+        "mlcharge_flows.sources.potcar_library.elements_without_potcar", lambda *_: set()
     )
     failed = Comparison(
         material_id="He",
@@ -170,7 +170,7 @@ def test_ctrl_c(nothing_runs, monkeypatch, helium, tmp_path):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(
-        "mlcharge_flows.sources.run_inputs.elements_without_potcar", lambda *_: set()
+        "mlcharge_flows.sources.potcar_library.elements_without_potcar", lambda *_: set()
     )
     monkeypatch.setattr("mlcharge_flows.campaign.local.run_locally", interrupt)
     result = mlcharge("compare", helium, "--out", tmp_path / "out")
@@ -265,7 +265,7 @@ def test_nothing_of_a_file_reaches_the_terminal_as_an_escape(nothing_runs, tmp_p
 
 def test_the_executable_is_printed_and_can_be_chosen(nothing_runs, monkeypatch, helium, tmp_path):
     monkeypatch.setattr(
-        "mlcharge_flows.sources.run_inputs.elements_without_potcar", lambda *_: set()
+        "mlcharge_flows.sources.potcar_library.elements_without_potcar", lambda *_: set()
     )
     monkeypatch.setattr("mlcharge_flows.campaign.local.run_locally", lambda *_: [])
     monkeypatch.setenv("VASP_CMD", "srun vasp_std")

@@ -164,7 +164,7 @@ def with_potcars(
     problems : list of str
         One line for each other one.
     """
-    from mlcharge_flows.sources.run_inputs import elements_without_potcar
+    from mlcharge_flows.sources.potcar_library import elements_without_potcar
 
     elements = {element for m in materials for element in m.structure.symbol_set}
     missing = elements_without_potcar(elements, maker.generator)

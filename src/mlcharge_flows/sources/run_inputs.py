@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import tempfile
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from atomate2 import SETTINGS
 from atomate2.utils.path import strip_hostname
-from pymatgen.core import Lattice, Structure
-from pymatgen.io.vasp import PotcarSingle
 from pymatgen.io.vasp.sets import VaspInputSet
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.paw_dataset import PawDataset, n_electrons
 from mlcharge_flows.settings import Settings, SetupError
+from mlcharge_flows.sources.potcar_library import datasets_of_library, datasets_of_text
 from mlcharge_flows.vasp.fine_grid import fft_grids
 from mlcharge_flows.vasp.potcar import PotcarError, read_potcar
 
 if TYPE_CHECKING:
+    from pymatgen.core import Structure
     from pymatgen.io.vasp import VaspInput
 
 PotcarReader = Callable[[], Iterable[PawDataset]]
@@ -57,6 +55,7 @@ class RunInputs:
 
     Examples
     --------
+    >>> from pymatgen.core import Lattice, Structure
     >>> from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
     >>> salt = Structure.from_spacegroup(
     ...     "Fm-3m", Lattice.cubic(4.21), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]
@@ -101,9 +100,11 @@ class RunInputs:
 
         def read() -> Iterable[PawDataset]:
             if type(generator).potcar is VaspInputSet.potcar:
-                return _of_library(made["POTCAR.spec"].split(), generator.user_potcar_functional)
+                return datasets_of_library(
+                    made["POTCAR.spec"].split(), generator.user_potcar_functional
+                )
             with Settings().activated():  # the generator composes its POTCAR in a way of its own
-                return _of_text(str(generator.get_input_set(structure)["POTCAR"]))
+                return datasets_of_text(str(generator.get_input_set(structure)["POTCAR"]))
 
         return cls._of_input_set(made, read, reference_run)
 
@@ -125,7 +126,7 @@ class RunInputs:
         """
 
         def read() -> Iterable[PawDataset]:
-            return [dataset for text in made["POTCAR"] for dataset in _of_text(str(text))]
+            return [dataset for text in made["POTCAR"] for dataset in datasets_of_text(str(text))]
 
         return cls._of_input_set(made, read, reference_run)
 
@@ -336,77 +337,3 @@ def _input_set(structure: Structure, generator: VaspInputSet) -> VaspInput:
             return generator.get_input_set(structure, potcar_spec=True)
     except SetupError:
         return generator.get_input_set(structure, potcar_spec=True)
-
-
-def elements_without_potcar(elements: Iterable[str], generator: VaspInputSet) -> set[str]:
-    """Find the elements for which an input set names no data set, or the library has none.
-
-    Parameters
-    ----------
-    elements
-        Symbols.
-    generator
-        Input set generator, which chooses the data sets; it is not changed.
-
-    Returns
-    -------
-    set of str
-        Symbols of the elements that cannot be run.
-    """
-    return {element for element in set(elements) if not _has_potcar(element, deepcopy(generator))}
-
-
-def _has_potcar(element: str, generator: VaspInputSet) -> bool:
-    atom = Structure(Lattice.cubic(5.0), [element], [[0, 0, 0]])
-    try:
-        with warnings.catch_warnings():
-            # pymatgen knows the checksums of VASP's own data sets only.
-            warnings.simplefilter("ignore")
-            (name,) = generator.get_input_set(atom, potcar_spec=True)["POTCAR.spec"].split()
-            PotcarSingle.from_symbol_and_functional(name, generator.user_potcar_functional)
-    except (KeyError, OSError, ValueError):
-        return False
-    return True
-
-
-class _Located(PotcarSingle):
-    """A data set that pymatgen finds as it does for the run, without comparing it with VASP's.
-
-    The comparison loads a table of all data sets of VASP, which takes a second.
-    """
-
-    @classmethod
-    def from_file(cls, filename: Any) -> Any:
-        """Give the path of the data set.
-
-        Parameters
-        ----------
-        filename
-            Where pymatgen has found it.
-
-        Returns
-        -------
-        Path
-            The same.
-        """
-        return Path(filename)
-
-
-def _of_library(names: Iterable[str], functional: Any) -> list[PawDataset]:
-    with Settings().activated():
-        paths: list[Any] = [_Located.from_symbol_and_functional(name, functional) for name in names]
-    return [_of_file(path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths]
-
-
-@lru_cache(maxsize=256)
-def _of_file(path: Path, mtime: int, size: int) -> PawDataset:
-    (dataset,) = read_potcar(path)
-    return dataset
-
-
-@lru_cache(maxsize=64)
-def _of_text(text: str) -> tuple[PawDataset, ...]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "POTCAR"
-        path.write_text(text)
-        return read_potcar(path)
