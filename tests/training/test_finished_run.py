@@ -1,40 +1,202 @@
-import pytest
+"""Finished runs of VASP as samples: the last ionic step, one run, self-consistent, converged."""
 
+import gzip
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from mlcharge_flows.cli.app import app
 from mlcharge_flows.density.metrics import nmae
-from mlcharge_flows.training.dataset import write_dataset
+from mlcharge_flows.training.dataset import DensityDataset, write_dataset
 from mlcharge_flows.training.finished_run import RunError, read_finished_run
 from mlcharge_flows.training.sample import Origin
 from mlcharge_flows.vasp.chgcar import read_chgcar
+from mlcharge_flows.vasp.oszicar import read_oszicar
 
-ENCUT = {"al": 520.0, "lih": 680.0, "si2_aiida": 240.0, "si_g0w0_static": 245.3}
+CASES = Path(os.environ.get("MLCHARGE_CASES") or Path(__file__).parents[3] / "shared" / "cases")
+
+ENCUT = {"fe2": 250.0, "lih": 680.0, "si2_aiida": 240.0, "si_g0w0_static": 245.3}
 """Of the runs, eV."""
+RELAXATIONS = {"mg2_relax": (3, 5, -3.0821269), "no_spin_relax": (7, 3, -11.03608086)}
+"""Ionic steps; electronic steps and energy (sigma -> 0) of the last one, eV."""
+
+
+def read(folder):
+    return read_finished_run(folder, Origin(Path(folder).name, "PBE"))
+
+
+@pytest.fixture
+def run(vasp_samples, tmp_path):
+    """A copy of the files of a sample, unpacked; ``edit`` replaces text in one of them."""
+
+    class Run:
+        def __init__(self, name, *files, rename=""):
+            self.folder = tmp_path / (rename or name)
+            self.folder.mkdir(exist_ok=True)
+            for file in files:
+                content = gzip.decompress((vasp_samples / name / f"{file}.gz").read_bytes())
+                (self.folder / file).write_bytes(content)
+
+        def edit(self, file, pattern, text):
+            path = self.folder / file
+            content, n = re.subn(pattern, text, path.read_text(), flags=re.MULTILINE)
+            assert n, f"{pattern} is not in {file}"
+            path.write_text(content)
+            return self.folder
+
+    return Run
 
 
 @pytest.mark.parametrize("name", ENCUT)
 def test_runs_without_potcar_are_packed_with_the_channels_of_outcar(vasp_samples, name, tmp_path):
-    sample = read_finished_run(vasp_samples / name, Origin(name, "PBE"))
+    sample = read(vasp_samples / name)
     (again,) = write_dataset(tmp_path / "vasp.h5", [sample])
     density = read_chgcar(vasp_samples / name / "CHGCAR.gz")
     assert again.superposition() is None
+    # The packing is within 0.005 %; the rest is the exact number of electrons.
     assert nmae(again.density().total, density.total) < 0.01
     assert again.density().n_electrons == pytest.approx(sample.n_electrons, abs=1e-9)
     assert [len(r) for r in again.density().augmentation] == [len(r) for r in density.augmentation]
     assert again.n_total > 0
     assert again.encut == ENCUT[name]
     assert again.energy < 0
+    assert again.settings == sample.settings
+
+
+@pytest.mark.parametrize("name", RELAXATIONS)
+def test_energies_of_a_relaxation_are_those_of_its_last_ionic_step(vasp_samples, name):
+    n_ionic, n_electronic, energy = RELAXATIONS[name]
+    sample = read(vasp_samples / name)
+    assert (sample.n_total, sample.energy) == (n_electronic, energy)
+    steps = read_oszicar(vasp_samples / name / "OSZICAR.gz").ionic_steps
+    assert len(steps) == n_ionic
+    assert sample.energies == pytest.approx([step.energy for step in steps[-1].steps], abs=1e-8)
+
+
+@pytest.mark.parametrize("name", ["al", "si_spin_nscf_atomate"])
+def test_a_run_that_is_not_self_consistent_is_refused(vasp_samples, name):
+    with pytest.raises(RunError, match="ICHARG = 11: a non-self-consistent run"):
+        read(vasp_samples / name)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "message"),
+    [
+        (r"NGXF= +32", "NGXF=    36", "grids 32 x 32 x 32 and 36 x 32 x 32"),
+        (r"NIONS = +2", "NIONS =      4", "2 and 4 ions"),
+        (r"(TITEL +=) PAW_PBE Si ", r"\1 PAW_PBE Ge ", "ions Si, Si and Ge, Ge"),
+        (r"0\.000000000( +2\.750000000)", r"0.001000000\1", "lattice vectors"),
+        (r"0\.71500", "0.71600", "positions of the ions in ionic step 1"),
+        (
+            r"NELECT = +8\.0000",
+            "NELECT =      10.0000",
+            "8.0000 electrons on the grid, NELECT = 10",
+        ),
+    ],
+)
+def test_an_outcar_of_another_run_is_refused(run, pattern, text, message):
+    folder = run("si2_aiida", "CHGCAR", "OUTCAR").edit("OUTCAR", pattern, text)
+    with pytest.raises(RunError, match=f"CHGCAR and OUTCAR are of different runs: .*{message}"):
+        read(folder)
+
+
+def test_a_chgcar_beside_the_outcar_of_another_crystal_is_refused(run):
+    run("lih", "OUTCAR", rename="mixed")
+    folder = run("si2_aiida", "CHGCAR", rename="mixed").folder
+    with pytest.raises(RunError, match="mixed: CHGCAR and OUTCAR are of different runs"):
+        read(folder)
+
+
+def test_two_versions_of_a_file_are_refused(run, vasp_samples):
+    folder = run("si2_aiida", "CHGCAR", "OUTCAR").folder
+    shutil.copy(vasp_samples / "lih" / "OUTCAR.gz", folder)
+    with pytest.raises(RunError, match=r"holds OUTCAR and OUTCAR\.gz"):
+        read(folder)
+
+
+def test_a_last_ionic_step_that_did_not_converge_is_refused(run):
+    """VASP 5 says that EDIFF is reached also when NELM is used up."""
+    relaxation = run("mg2_relax", "CHGCAR", "OUTCAR")
+    relaxation.edit("OUTCAR", r"NELM   = +\d+;", "NELM   =      5;")
+    read(relaxation.folder)  # five steps, below EDIFF
+    relaxation.edit("OUTCAR", r"EDIFF  = \S+ ", "EDIFF  = 0.1E-09 ")
+    with pytest.raises(RunError, match=r"did not converge \(ionic step 3\)"):
+        read(relaxation.folder)
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason=f"no cases in {CASES}")
+def test_a_run_that_used_up_nelm_is_refused():
+    with pytest.raises(RunError, match="did not converge"):
+        read(CASES / "O02b_dataset")
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason=f"no cases in {CASES}")
+def test_two_paw_data_sets_of_one_element_are_refused():
+    with pytest.raises(RunError, match=r"two PAW data sets of H, .*H1\.25 .* and .*H\.75"):
+        read(CASES / "P01_pseudo_hydrogens")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("al_pbesol_spin", {"functional": "PS", "ispin": 2, "metagga": ""}),
+        ("fe2", {"functional": "CA", "ispin": 1, "occupancy_lmax": {"Fe": 2}}),
+        ("graphene_relax", {"functional": "PE", "hybrid": False, "charged": False}),
+        ("lih", {"functional": "PS", "metagga": None}),  # VASP 5 without INCAR
+        ("lih_scan", {"functional": "PE", "metagga": "R2SCAN"}),  # from vasprun.xml
+        ("si_g0w0_static", {"lmaxmix": 2, "hubbard": {"Si": (-1, 0.0, 0.0)}}),
+    ],
+)
+def test_settings_of_a_run_are_read(vasp_samples, name, settings):
+    found = read(vasp_samples / name).settings.model_dump()
+    assert {key: found[key] for key in settings} == settings
+
+
+def test_settings_of_a_hybrid_with_dft_u_are_read(run):
+    hubbard = """ LDA+U is selected, type is set to LDAUTYPE =  2
+   angular momentum for each species LDAUL =     1
+   U (eV)           for each species LDAUU =   4.0
+   J (eV)           for each species LDAUJ =   0.5
+"""
+    run_ = run("si2_aiida", "CHGCAR", "OUTCAR")
+    run_.edit("OUTCAR", r"^   LHFCALC = +F", f"{hubbard}   LHFCALC =     T")
+    (run_.folder / "INCAR").write_text("METAGGA = SCAN ! a comment\n")
+    settings = read(run_.folder).settings
+    assert settings.hubbard == {"Si": (1, 4.0, 0.5)}
+    assert (settings.hybrid, settings.metagga) == (True, "SCAN")
+    assert settings.summary == "PE SCAN hybrid +U ISPIN = 1"
 
 
 def test_a_run_without_potcar_and_outcar_is_refused(vasp_samples):
     with pytest.raises(RunError, match="nacl: neither POTCAR nor OUTCAR"):
-        read_finished_run(vasp_samples / "nacl", Origin("nacl", "PBE"))
+        read(vasp_samples / "nacl")
 
 
 def test_a_folder_without_chgcar_is_refused(tmp_path):
     with pytest.raises(RunError, match="there is no CHGCAR"):
-        read_finished_run(tmp_path, Origin("a", "PBE"))
+        read(tmp_path)
 
 
 def test_a_broken_file_is_named(tmp_path):
     (tmp_path / "CHGCAR").write_text("half a header\n1.0\n")
     with pytest.raises(RunError, match="CHGCAR"):
-        read_finished_run(tmp_path, Origin("a", "PBE"))
+        read(tmp_path)
+
+
+def test_runs_of_different_functionals_are_packed_together_only_on_request(vasp_samples, tmp_path):
+    folders = [str(vasp_samples / name) for name in ("lih", "lih_scan")]
+    words = ["dataset", "pack", *folders, "--protocol", "any", "--out", str(tmp_path / "both.h5")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert "lih_scan was made with GGA = PE instead of PS" in result.stderr
+    assert not (tmp_path / "both.h5").exists()
+    result = CliRunner().invoke(app, [*words, "--allow-mixed"])
+    assert result.exit_code == 0, result.output
+    both = DensityDataset(tmp_path / "both.h5")
+    assert both["lih_scan"].settings.metagga == "R2SCAN"
+    np.testing.assert_array_equal(both["lih"].energies, read(folders[0]).energies)

@@ -1,7 +1,6 @@
 """Training of the orbital model: it learns, resumes after a kill, and names what is wrong."""
 
 import csv
-import logging
 from dataclasses import replace
 from itertools import pairwise
 
@@ -17,6 +16,7 @@ pytest.importorskip("safetensors", reason="needs the models extra")
 from synthetic_samples import packed  # noqa: E402
 
 from mlcharge_flows.cli.app import app  # noqa: E402
+from mlcharge_flows.errors import note_renamed  # noqa: E402
 from mlcharge_flows.models.checkpoint import read_checkpoint  # noqa: E402
 from mlcharge_flows.models.orbital import load  # noqa: E402
 from mlcharge_flows.models.orbital.model import OrbitalModel  # noqa: E402
@@ -374,7 +374,7 @@ def test_impossible_configurations_are_refused_in_one_line(yaml_file, changes, m
     assert result.stderr.count("\n") == 1
 
 
-def test_keys_of_earlier_versions_are_read_with_a_line_each(dataset, tmp_path, caplog):
+def test_keys_of_earlier_versions_are_read_with_a_line_each(dataset, tmp_path, capsys):
     path = tmp_path / "old.yaml"
     (tmp_path / "first.safetensors").touch()
     old = {
@@ -390,8 +390,8 @@ def test_keys_of_earlier_versions_are_read_with_a_line_each(dataset, tmp_path, c
         "model": {"largest_wave": 8.0},
     }
     path.write_text(yaml.safe_dump(old))
-    with caplog.at_level(logging.WARNING):
-        config = read_config(path)
+    note_renamed.cache_clear()
+    config = read_config(path)
     assert config.finetune_from == tmp_path / "first.safetensors"
     assert (config.optimizer, config.license, config.ema_decay) == ("muon", "CC0-1.0", 0.9)
     assert (config.validation_fraction, config.train_fraction) == (0.2, 0.5)
@@ -399,9 +399,9 @@ def test_keys_of_earlier_versions_are_read_with_a_line_each(dataset, tmp_path, c
     assert OrbitalTask(
         config.model_copy(update={"finetune_from": None}), dataset, torch.device("cpu")
     ).options["g_max"] == (8.0)
-    lines = [entry.getMessage() for entry in caplog.records]
+    lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 7
-    assert "start_from is now called finetune_from" in lines[0]
+    assert "mlcharge: start_from: is now finetune_from:" in lines
 
 
 def test_unreadable_files_are_refused_in_one_line(tmp_path):

@@ -37,6 +37,14 @@ if TYPE_CHECKING:
 
 DATASET = "dataset.h5"
 
+AllowMixed = Annotated[
+    bool,
+    typer.Option(
+        "--allow-mixed",
+        help="Take runs of different functionals, DFT+U, spin polarization, charge or LMAXMIX.",
+    ),
+]
+
 app = typer.Typer(name="dataset", no_args_is_help=True)
 
 
@@ -285,6 +293,7 @@ def merge(
     without: Annotated[
         list[str] | None, typer.Option(help="Leave this material out; may be given several times.")
     ] = None,
+    allow_mixed: AllowMixed = False,
 ) -> None:
     """Merge data sets to one; refused if their settings or PAW data sets differ.
 
@@ -294,10 +303,12 @@ def merge(
 
         mlcharge dataset merge first/dataset.h5 second-machine --out all.h5
     """
-    _merge(sources, out, without or [])
+    _merge(sources, out, without or [], allow_mixed=allow_mixed)
 
 
-def _merge(sources: list[Path], out: Path, without: Sequence[str] = ()) -> None:
+def _merge(
+    sources: list[Path], out: Path, without: Sequence[str] = (), *, allow_mixed: bool = False
+) -> None:
     from mlcharge_flows.atomate2.flows.dataset import sample_files
     from mlcharge_flows.training.dataset import merge_datasets
 
@@ -307,7 +318,7 @@ def _merge(sources: list[Path], out: Path, without: Sequence[str] = ()) -> None:
         if not found:
             exit_with_error(f"{source}: there is no sample in this folder")
         files += found
-    _written(out, lambda: merge_datasets(files, out, without))
+    _written(out, lambda: merge_datasets(files, out, without, allow_mixed=allow_mixed))
 
 
 def _written(out: Path, write: Callable[[], DensityDataset]) -> None:
@@ -332,12 +343,14 @@ def pack(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Continue without runs that cannot be used.")
     ] = False,
+    allow_mixed: AllowMixed = False,
 ) -> None:
     """Pack finished runs of VASP; identifiers are the names of the folders.
 
     With a POTCAR beside its CHGCAR, a run is packed as its difference from the free atoms, which
     the file then contains, too: mind the licence of the POTCAR. Without one, channels come from
-    OUTCAR, and the density itself is packed.
+    OUTCAR, and the density itself is packed. CHGCAR must be the converged density of the run of
+    OUTCAR. METAGGA is read from INCAR or vasprun.xml.
 
     [bold]Example[/bold]
 
@@ -358,7 +371,7 @@ def pack(
         exit_with_error(
             *problems, "nothing was packed: correct this, or leave it out with --skip-bad"
         )
-    _written(out, lambda: write_dataset(out, packed))
+    _written(out, lambda: write_dataset(out, packed, allow_mixed=allow_mixed))
 
 
 @app.command()
@@ -386,8 +399,11 @@ def split(
 
         mlcharge dataset split data/dataset.h5 --only validation
     """
+    from mlcharge_flows.training.split import canonical_split
+
+    wanted = None if only is None else canonical_split(only)
     for name, part in _open(dataset).splits().items():
-        if only in (None, part):
+        if wanted in (None, part):
             typer.echo(name if only else f"{name}\t{part or '-'}")
 
 

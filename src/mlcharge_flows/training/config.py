@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping  # noqa: TC003 - pydantic evaluates annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
@@ -18,13 +17,11 @@ from pydantic import (
     model_validator,
 )
 
-from mlcharge_flows.errors import MlchargeError
+from mlcharge_flows.errors import MlchargeError, note_renamed
 from mlcharge_flows.io import file_sha256, read_yaml, validation_problems
 
 if TYPE_CHECKING:
     from collections.abc import Container
-
-logger = logging.getLogger(__name__)
 
 Options = TypeVar("Options", bound=BaseModel)
 
@@ -52,7 +49,7 @@ class _Renaming(BaseModel):
                 if new in content:
                     raise ValueError(f"{old} is the old name of {new}; remove it")
                 content[new] = content.pop(old)
-                logger.warning("training: %s is now called %s; rename it in your file", old, new)
+                note_renamed(f"{old}:", f"{new}:")
         return content
 
 

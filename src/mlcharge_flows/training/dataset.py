@@ -7,7 +7,8 @@
         form_factor, atomic_occupancies     the free atom, if known; q = n * q_step
     /materials/<id>         attributes: source, split, lattice, symbols, positions, shape,
                                         n_electrons, energy, energies, baseline_nmae,
-                                        coefficients_step, augmentation_step; encut, if known
+                                        coefficients_step, augmentation_step; encut and settings
+                                        (JSON), if known
         coefficients        integers (2, kx, ky, kz): real and imaginary part, in units of the step
         augmentation        integers, ion after ion
 
@@ -29,6 +30,7 @@ from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.io import atomic_path
 from mlcharge_flows.training.quantization import Quantized
+from mlcharge_flows.training.run_settings import RunSettings
 from mlcharge_flows.training.sample import DensitySample, Origin
 from mlcharge_flows.training.split import PSEUDO_LABELED, canonical_split
 
@@ -139,10 +141,13 @@ class DensityDataset:
             paw={symbol: self.paw[symbol] for symbol in sorted(set(symbols))},
             packed_total=Quantized(arrays["coefficients"], float(at["coefficients_step"])),
             packed_augmentation=Quantized(arrays["augmentation"], float(at["augmentation_step"])),
+            settings=RunSettings.model_validate_json(at.get("settings", "{}")),
         )
 
 
-def write_dataset(path: str | Path, samples: Iterable[DensitySample]) -> DensityDataset:
+def write_dataset(
+    path: str | Path, samples: Iterable[DensitySample], *, allow_mixed: bool = False
+) -> DensityDataset:
     """Write a data set atomically.
 
     Parameters
@@ -151,6 +156,8 @@ def write_dataset(path: str | Path, samples: Iterable[DensitySample]) -> Density
         The file to make or to replace.
     samples
         At least one; of one protocol, one PAW data set per element, each with its own identifier.
+    allow_mixed
+        Whether runs may differ in functional, DFT+U, spin polarization, charge and LMAXMIX.
 
     Returns
     -------
@@ -165,15 +172,19 @@ def write_dataset(path: str | Path, samples: Iterable[DensitySample]) -> Density
         The file cannot be written.
     """
     with _new_file(path) as file:
-        paw: dict[str, PawDataset] = {}
+        common = _Common(file, allow_mixed=allow_mixed)
         for sample in samples:
-            _check(file, sample, paw)
+            common.add(sample)
             _write_sample(file["materials"], sample)
     return DensityDataset(path)
 
 
 def merge_datasets(
-    sources: Iterable[str | Path], path: str | Path, without: Container[str] = ()
+    sources: Iterable[str | Path],
+    path: str | Path,
+    without: Container[str] = (),
+    *,
+    allow_mixed: bool = False,
 ) -> DensityDataset:
     """Merge data sets, sorted by identifier; the order of the sources does not matter.
 
@@ -186,6 +197,8 @@ def merge_datasets(
         File to write; may be one of the sources.
     without
         Identifiers to leave out.
+    allow_mixed
+        Whether runs may differ in functional, DFT+U, spin polarization, charge and LMAXMIX.
 
     Returns
     -------
@@ -210,11 +223,11 @@ def merge_datasets(
             else:
                 chosen[name] = dataset
     with _new_file(path) as file:
-        paw: dict[str, PawDataset] = {}
+        common = _Common(file, allow_mixed=allow_mixed)
         for name in sorted(chosen):
             dataset = chosen[name]
             with h5py.File(dataset.path) as source:
-                _check(file, dataset._sample(source, name), paw)
+                common.add(dataset._sample(source, name))
                 # Copied compressed: compression takes longer than everything else.
                 source.copy(source["materials"][name], file["materials"])
             _rename_version_1(file["materials"][name])
@@ -253,25 +266,40 @@ def _choose(first: DensityDataset, second: DensityDataset, name: str) -> Density
     )[3]
 
 
-def _check(file: h5py.File, sample: DensitySample, paw: dict[str, PawDataset]) -> None:
-    """Refuse a sample that does not belong to the others; add its PAW data sets."""
-    protocol = file.attrs.setdefault("protocol", sample.origin.protocol)
-    if protocol != sample.origin.protocol:
-        raise DatasetError(
-            f"{sample.id} is of protocol {sample.origin.protocol}, the others of {protocol}: "
-            "samples of different settings do not merge"
-        )
-    if sample.id in file["materials"]:
-        raise DatasetError(f"{sample.id} occurs twice")
-    for symbol, paw_dataset in sample.paw.items():
-        if symbol not in paw:
-            paw[symbol] = paw_dataset
-            _write_paw(file["paw"].create_group(symbol), paw_dataset)
-        elif not paw[symbol].matches(paw_dataset):
+class _Common:
+    """What the samples of a file share; a sample that differs is refused."""
+
+    def __init__(self, file: h5py.File, *, allow_mixed: bool) -> None:
+        self.file, self.allow_mixed = file, allow_mixed
+        self.paw: dict[str, PawDataset] = {}
+        self.settings = RunSettings()
+
+    def add(self, sample: DensitySample) -> None:
+        """Check a sample before it is written, and write its PAW data sets."""
+        protocol = self.file.attrs.setdefault("protocol", sample.origin.protocol)
+        if protocol != sample.origin.protocol:
             raise DatasetError(
-                f"{sample.id} was made with {paw_dataset.titel}, the others with "
-                f"{paw[symbol].titel}: samples of different PAW data sets do not merge"
+                f"{sample.id} is of protocol {sample.origin.protocol}, the others of {protocol}: "
+                "samples of different settings do not merge"
             )
+        if sample.id in self.file["materials"]:
+            raise DatasetError(f"{sample.id} occurs twice")
+        conflict = self.settings.conflict(sample.settings)
+        if conflict and not self.allow_mixed:
+            raise DatasetError(
+                f"{sample.id} was made with {conflict}, as the others: samples of different "
+                "settings do not merge; take them all the same with --allow-mixed"
+            )
+        self.settings = self.settings.joined(sample.settings)
+        for symbol, dataset in sample.paw.items():
+            if symbol not in self.paw:
+                self.paw[symbol] = dataset
+                _write_paw(self.file["paw"].create_group(symbol), dataset)
+            elif not self.paw[symbol].matches(dataset):
+                raise DatasetError(
+                    f"{sample.id} was made with {dataset.titel}, the others with "
+                    f"{self.paw[symbol].titel}: samples of different PAW data sets do not merge"
+                )
 
 
 def _write_sample(materials: h5py.Group, sample: DensitySample) -> None:
@@ -292,6 +320,8 @@ def _write_sample(materials: h5py.Group, sample: DensitySample) -> None:
     }
     if sample.encut is not None:
         attributes["encut"] = sample.encut
+    if sample.settings != RunSettings():
+        attributes["settings"] = sample.settings.model_dump_json(exclude_defaults=True)
     for name, value in attributes.items():
         group.attrs[name] = value
     _write_array(group, "coefficients", sample.packed_total.integers)

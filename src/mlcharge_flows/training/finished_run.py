@@ -1,19 +1,43 @@
-"""Folder of a finished VASP run, packed as a sample of a data set."""
+"""Folder of a finished VASP run, packed as a sample of a data set.
+
+CHGCAR holds the density of the last ionic step, so energies, electronic steps and convergence are
+those of the last ionic step of OUTCAR. Both files must be of one run: they agree on grid, lattice,
+ions and number of electrons.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+import numpy as np
+from monty.io import zopen
 
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.errors import MlchargeError, one_line
+from mlcharge_flows.training.run_settings import RunSettings
 from mlcharge_flows.training.sample import DensitySample
 from mlcharge_flows.vasp.chgcar import read_chgcar
-from mlcharge_flows.vasp.outcar import Outcar, read_outcar
+from mlcharge_flows.vasp.incar import read_incar
+from mlcharge_flows.vasp.outcar import read_outcar
 from mlcharge_flows.vasp.potcar import read_potcar
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mlcharge_flows.density.density import Density
     from mlcharge_flows.training.sample import Origin
+    from mlcharge_flows.vasp.outcar import Outcar
+
+GEOMETRY_TOLERANCE = 1e-4
+"""Largest difference of lattice vectors and positions, angstrom: CHGCAR prints 6 decimals of
+fractional coordinates, OUTCAR 5 of angstrom."""
+ELECTRONS_TOLERANCE = 1e-3
+"""Largest difference of the integral of CHGCAR from NELECT, of which OUTCAR prints 4 decimals."""
+FIRST_NON_SCF_ICHARG = 10
+"""Values of ICHARG from which on the density is not updated."""
 
 
 class RunError(MlchargeError, ValueError):
@@ -24,8 +48,8 @@ def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
     """Pack the CHGCAR of a run with its POTCAR and OUTCAR, plain or gzipped.
 
     With a POTCAR, the sample is a difference from the superposition of its free atoms. Without one,
-    the channels come from OUTCAR, and the density itself is packed. Energies, steps and ENCUT come
-    from OUTCAR. Convergence is checked if there is an OUTCAR.
+    the channels come from OUTCAR, and the density itself is packed. Energies, steps and settings
+    come from OUTCAR, METAGGA from INCAR or vasprun.xml, if they are there.
 
     Parameters
     ----------
@@ -42,59 +66,146 @@ def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
     Raises
     ------
     RunError
-        Files are missing, broken, or do not fit each other, or the run did not converge.
+        Files are missing, broken, or of different runs; the run is not self-consistent, or did not
+        converge.
     """
     folder = Path(folder)
-    chgcar, outcar, potcar = (_existing(folder, name) for name in ("CHGCAR", "OUTCAR", "POTCAR"))
-    if chgcar is None:
-        raise RunError(f"{folder}: there is no CHGCAR")
     try:
+        chgcar, outcar, potcar = (_find(folder, name) for name in ("CHGCAR", "OUTCAR", "POTCAR"))
+        if chgcar is None:
+            raise RunError(f"{folder}: there is no CHGCAR")
         density = read_chgcar(chgcar)
-        run = read_outcar(outcar) if outcar else Outcar()
-        if outcar and run.energies and not run.converged:
-            raise RunError(f"{folder}: the run did not converge")
-        paw = _paw_datasets(folder, potcar, run, density.crystal.symbols)
-        return DensitySample.pack(
+        run = None if outcar is None else read_outcar(outcar)
+        datasets = () if potcar is None else read_potcar(potcar)
+        if run is not None and (reason := _reason_to_refuse(density, run, datasets)):
+            raise RunError(f"{folder}: {reason}")
+        paw = _paw_datasets(folder, datasets, run, density.crystal.symbols)
+        if run is None:
+            return DensitySample.pack(density, paw, origin)
+        sample = DensitySample.pack(
             density,
             paw,
             origin,
-            energy=float("nan") if run.energy is None else run.energy,
-            energies=run.energies,
+            energy=float("nan") if run.last.energy is None else run.last.energy,
+            energies=run.last.energies,
             encut=run.encut,
             n_electrons=run.n_electrons,
         )
+        symbols = [_symbol(titel) for titel in run.titels]
+        settings = RunSettings.of(run, symbols, _metagga(folder), _valence(run))
+        return replace(sample, settings=settings)
     except RunError:
         raise
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, ElementTree.ParseError) as error:
         text = one_line(error)
         raise RunError(text if str(folder) in text else f"{folder}: {text}") from None
 
 
-def _existing(folder: Path, name: str) -> Path | None:
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
-            return path
+def _find(folder: Path, name: str) -> Path | None:
+    found = [path for end in ("", ".gz") if (path := folder / f"{name}{end}").is_file()]
+    if len(found) > 1:
+        raise RunError(
+            f"{folder}: holds {name} and {name}.gz; remove the one that is of another run"
+        )
+    return found[0] if found else None
+
+
+def _reason_to_refuse(density: Density, run: Outcar, datasets: Sequence[PawDataset]) -> str | None:
+    """Why a CHGCAR is not the converged density of the run of an OUTCAR; None if it is."""
+    if datasets and tuple(dataset.titel for dataset in datasets) != run.titels:
+        return (
+            f"POTCAR holds {_listed(dataset.titel for dataset in datasets)}, OUTCAR "
+            f"{_listed(run.titels)}: they are of different runs"
+        )
+    if difference := _difference(density, run):
+        return f"CHGCAR and OUTCAR are of different runs: {difference}"
+    if run.icharg is not None and run.icharg >= FIRST_NON_SCF_ICHARG:
+        return f"ICHARG = {run.icharg}: a non-self-consistent run, which computes no density"
+    if not run.last_converged:
+        return f"the run did not converge (ionic step {run.last.number})"
     return None
 
 
+def _difference(density: Density, run: Outcar) -> str | None:
+    """First property of the cell in which CHGCAR and the last ionic step of OUTCAR differ."""
+    crystal, last = density.crystal, run.last
+    if run.grid is not None and run.grid != density.shape:
+        return f"grids {_grid(density.shape)} and {_grid(run.grid)}"
+    if run.n_ions is not None and run.n_ions != len(crystal):
+        return f"{len(crystal)} and {run.n_ions} ions"
+    if len(run.ions_per_type) == len(run.titels):
+        pairs = zip(run.titels, run.ions_per_type, strict=True)
+        symbols = tuple(symbol for titel, n in pairs for symbol in [_symbol(titel)] * n)
+        if symbols != crystal.symbols:
+            return f"ions {_listed(crystal.symbols)} and {_listed(symbols)}"
+    if last.lattice is not None and not _close(crystal.lattice, last.lattice):
+        return "lattice vectors"
+    if last.positions is not None and last.positions.shape == crystal.positions.shape:
+        apart = crystal.positions - last.positions @ np.linalg.inv(crystal.lattice)
+        if not _close((apart - np.rint(apart)) @ crystal.lattice, np.zeros(3)):
+            return f"positions of the ions in ionic step {last.number}"
+    n_electrons = run.n_electrons
+    if n_electrons is not None and abs(density.n_electrons - n_electrons) > ELECTRONS_TOLERANCE:
+        return f"{density.n_electrons:.4f} electrons on the grid, NELECT = {n_electrons:g}"
+    return None
+
+
+def _close(values: np.ndarray, others: np.ndarray) -> bool:
+    return bool(np.all(np.abs(values - others) <= GEOMETRY_TOLERANCE))
+
+
 def _paw_datasets(
-    folder: Path, potcar: Path | None, outcar: Outcar, symbols: tuple[str, ...]
+    folder: Path, datasets: Sequence[PawDataset], run: Outcar | None, symbols: Sequence[str]
 ) -> dict[str, PawDataset]:
-    if potcar is not None:
-        found = {dataset.symbol: dataset for dataset in read_potcar(potcar)}
-    elif outcar.titels:
-        found = {
-            _symbol(titel): PawDataset(_symbol(titel), titel, None, channels)
-            for titel, channels in zip(outcar.titels, outcar.channels, strict=True)
-        }
-    else:
+    """PAW data set of each element, from POTCAR or, without free atoms, from OUTCAR."""
+    if not datasets and run is not None:
+        datasets = [
+            PawDataset(_symbol(titel), titel, None, channels)
+            for titel, channels in zip(run.titels, run.channels, strict=True)
+        ]
+    if not datasets:
         raise RunError(f"{folder}: neither POTCAR nor OUTCAR tells the PAW data sets")
+    found: dict[str, PawDataset] = {}
+    for dataset in datasets:
+        if (other := found.setdefault(dataset.symbol, dataset)).titel != dataset.titel:
+            raise RunError(
+                f"{folder}: two PAW data sets of {dataset.symbol}, {other.titel} and "
+                f"{dataset.titel}; a data set holds one for each element"
+            )
     if missing := sorted(set(symbols) - set(found)):
         raise RunError(f"{folder}: no PAW data set for {', '.join(missing)}")
     return found
+
+
+def _valence(run: Outcar) -> float | None:
+    """Valence electrons of the neutral cell."""
+    if not run.zvals or not len(run.zvals) == len(run.titels) == len(run.ions_per_type):
+        return None
+    return sum(zval * n for zval, n in zip(run.zvals, run.ions_per_type, strict=True))
+
+
+def _metagga(folder: Path) -> str | None:
+    """METAGGA of INCAR or, without one, of vasprun.xml; empty if they do not set it."""
+    if incar := _find(folder, "INCAR"):
+        return str(read_incar(incar).get("METAGGA", ""))
+    if vasprun := _find(folder, "vasprun.xml"):
+        with zopen(vasprun, mode="rb") as file:
+            for _, element in ElementTree.iterparse(file):
+                if element.tag == "incar":
+                    tags = {entry.get("name"): entry.text or "" for entry in element}
+                    return tags.get("METAGGA", "")
+    return None
 
 
 def _symbol(titel: str) -> str:
     """Element of a TITEL such as ``PAW_PBE Ti_pv 07Sep2000``."""
     words = titel.split()
     return words[1].split("_")[0].split(".")[0] if len(words) > 1 else titel
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(words)
+
+
+def _grid(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Self
@@ -21,6 +21,7 @@ from mlcharge_flows.training.quantization import (
     quantize_grid,
     to_grid,
 )
+from mlcharge_flows.training.run_settings import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,9 +72,9 @@ class DensitySample:
     n_electrons
         NELECT.
     energy
-        Energy of the run extrapolated to sigma -> 0, eV; NaN if not known.
+        Energy extrapolated to sigma -> 0 in the ionic step of this density, eV; NaN if not known.
     energies
-        Free energy of each electronic step, eV; empty if not known.
+        Free energy of each electronic step of this ionic step, eV; empty if not known.
     encut
         Plane-wave cutoff, eV; None if not known.
     baseline_nmae
@@ -85,6 +86,8 @@ class DensitySample:
         density itself if the free atoms are not known.
     packed_augmentation
         The same of the augmentation occupancies, ion after ion.
+    settings
+        Settings of the run that the density depends on, as far as they are known.
     """
 
     origin: Origin
@@ -98,6 +101,7 @@ class DensitySample:
     paw: Mapping[str, PawDataset]
     packed_total: Quantized
     packed_augmentation: Quantized
+    settings: RunSettings = field(default_factory=RunSettings)
 
     @classmethod
     def pack(
@@ -130,7 +134,7 @@ class DensitySample:
         Returns
         -------
         DensitySample
-            The packed density.
+            The packed density; settings of the run are not known.
 
         Raises
         ------
@@ -180,7 +184,7 @@ class DensitySample:
 
     @property
     def n_total(self) -> int:
-        """Number of electronic steps of the run; 0 if not known."""
+        """Number of electronic steps of this ionic step; 0 if not known."""
         return len(self.energies)
 
     @property

@@ -30,9 +30,11 @@ def summarize(dataset: DensityDataset) -> dict[str, str]:
     elements: Counter[str] = Counter()
     splits: Counter[str] = Counter()
     cutoffs: Counter[str] = Counter()
+    settings: Counter[str] = Counter()
     rows = []
     for sample in dataset:
         cutoffs["not known" if sample.encut is None else f"{sample.encut:g} eV"] += 1
+        settings[sample.settings.summary] += 1
         elements.update(set(sample.crystal.symbols))
         splits[sample.origin.split or "none"] += 1
         rows.append(
@@ -51,6 +53,7 @@ def summarize(dataset: DensityDataset) -> dict[str, str]:
         "materials": str(len(dataset)),
         "splits": _counts(splits),
         "protocol": dataset.protocol,
+        "settings": _counts(settings),
         "ENCUT": _counts(cutoffs),
         "elements": f"{len(elements)}: {_counts(elements)}",
         "PAW data sets": ", ".join(paw_dataset.titel for paw_dataset in dataset.paw.values()),

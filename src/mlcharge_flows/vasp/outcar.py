@@ -1,4 +1,4 @@
-"""OUTCAR: projector channels, the stop rule, electronic steps, timing, origin of the density.
+"""OUTCAR: settings, projector channels, stop rule, electronic steps, timing, origin of the density.
 
 OUTCAR prints ``initial charge density was supplied:`` for a density read from CHGCAR and for a
 superposition of atoms alike, and repeats ICHARG as asked for. But in the second case, and only
@@ -14,7 +14,7 @@ VASP wiki, OUTCAR, https://www.vasp.at/wiki/index.php/OUTCAR; lines of real file
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -22,32 +22,54 @@ from monty.io import zopen
 
 from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.vasp.fortran import REAL, parse_column
+from mlcharge_flows.vasp.ionic_steps import ITERATION, Geometry, IonicStep, read_ionic_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 _TITEL = re.compile(r"^\s*TITEL\s*=\s*(.*?)\s*$")
 _CHANNEL = re.compile(r"^\s*non local Contribution for L=\s*(\d+)\s+read in")
 _N_CHANNELS = re.compile(r"number of l-projection\s+operators is LMAX\s*=\s*(\d+)")
-_N_IONS = re.compile(r"number of ions\s+NIONS\s*=\s*(\d+)")
 _NELM = re.compile(r"^\s*NELM\s*=\s*(\d+);\s*NELMIN\s*=\s*(\d+);\s*NELMDL\s*=\s*(-?\d+)")
-_EDIFF = re.compile(rf"^\s*EDIFF\s*=\s*({REAL})\s+stopping-criterion")
-_LMAXMIX = re.compile(r"^\s*LMAXMIX\s*=\s*(-?\d+)")
-_ENCUT = re.compile(rf"^\s*ENCUT\s*=\s*({REAL})\s*eV")
-_NELECT = re.compile(rf"^\s*NELECT\s*=\s*({REAL})")
+_ZVAL = re.compile(rf"^\s*POMASS\s*=.*;\s*ZVAL\s*=\s*({REAL})")
+_INCAR_ECHO = re.compile(r"^\s*INCAR:\s*$")
+_INCAR_TAG = re.compile(r"^\s*(\w+)\s*=\s*(\S+)")
+
+
+def _integers(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split())
+
+
+def _reals(text: str) -> tuple[float, ...]:
+    return tuple(parse_column(word) for word in text.split())
+
+
+_TAGS: dict[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
+    "n_ions": (re.compile(r".*number of ions\s+NIONS\s*=\s*(\d+)"), int),
+    "ions_per_type": (re.compile(r"^\s*ions per type\s*=\s*(.+)"), _integers),
+    "grid": (
+        re.compile(r"^\s*dimension x,y,z NGXF\s*=(\s*\d+\s*NGYF\s*=\s*\d+\s*NGZF\s*=\s*\d+)"),
+        lambda text: _integers(re.sub(r"[^\d]+", " ", text)),
+    ),
+    "n_electrons": (re.compile(rf"^\s*NELECT\s*=\s*({REAL})"), parse_column),
+    "encut": (re.compile(rf"^\s*ENCUT\s*=\s*({REAL})\s*eV"), parse_column),
+    "ediff": (re.compile(rf"^\s*EDIFF\s*=\s*({REAL})\s+stopping-criterion"), parse_column),
+    "lmaxmix": (re.compile(r"^\s*LMAXMIX\s*=\s*(-?\d+)"), int),
+    "icharg": (re.compile(r"^\s*ICHARG\s*=\s*(\d+)\s+charge:"), int),
+    "ispin": (re.compile(r"^\s*ISPIN\s*=\s*(\d+)\s+spin polarized"), int),
+    "gga": (re.compile(r"^\s*GGA\s*=\s*(\S+)\s+(?:GGA type|functional components)"), str),
+    "lhfcalc": (re.compile(r"^\s*LHFCALC\s*=\s*([TF])\s"), lambda text: text == "T"),
+    "ldaul": (re.compile(r".*for each species LDAUL\s*=\s*(.+)"), _integers),
+    "ldauu": (re.compile(r".*for each species LDAUU\s*=\s*(.+)"), _reals),
+    "ldauj": (re.compile(r".*for each species LDAUJ\s*=\s*(.+)"), _reals),
+}
+"""Settings that the header prints on a line of their own, and how they are read."""
+_POTCAR_LEXCH = re.compile(r"^\s*LEXCH\s*=\s*([A-Z\d]{2})\s*$")
 _START = re.compile(r"^\s*initial charge (?:density was supplied|from wavefunction)")
 # "magnetization density of overlapping atoms" is printed for a CHGCAR without spin, too.
 _SUPERPOSED = re.compile(r"^\s*charge density of overlapping atoms calculated")
 _FROM_ORBITALS = re.compile(r"^\s*initial charge from wavefunction")
-_ITERATION = re.compile(r"^-+ Iteration\s+(\d+)\(\s*(\d+)\)")
-_RMS = re.compile(rf"^\s*rms\(total\)\s*=\s*({REAL})")
-# One blank: the closing block of an ionic step repeats the line with two, and fewer digits.
-_FREE_ENERGY = re.compile(rf"^\s*free energy\s+TOTEN\s*=\s*({REAL})")
-_CHANGE = re.compile(rf"^\s*total energy-change \(2\. order\)\s*:\s*({REAL})\s*\(\s*({REAL})\)")
-_SIGMA0 = re.compile(rf"energy without entropy.*energy\(sigma->0\)\s*=\s*({REAL})")
-_EDIFF_REACHED = "aborting loop because EDIFF is reached"
-_ELAPSED = re.compile(rf"^\s*Elapsed time \(sec\):\s*({REAL})")
 
 
 EDIFF = 1e-4
@@ -68,14 +90,32 @@ class Outcar:
         TITEL of each data set, in the order of the POTCAR.
     channels
         l of each projector channel of each data set: the layout of the augmentation occupancies.
+    zvals
+        Valence electrons of each data set.
+    lexch
+        Exchange-correlation functional of the data sets, as LEXCH of the POTCAR names it.
     n_ions
         NIONS.
+    ions_per_type
+        Number of ions of each data set.
+    grid
+        Fine grid (NGXF, NGYF, NGZF).
     n_electrons
         NELECT.
     encut
         Plane-wave cut-off, eV.
     lmaxmix
         Highest L of the occupancies that are mixed and written to CHGCAR.
+    icharg, ispin
+        ICHARG and ISPIN.
+    gga
+        GGA as printed; ``--`` where the functional is that of the data sets.
+    metagga
+        METAGGA as VASP 6 repeats it from INCAR, empty if it is not there. VASP 5 does not print it.
+    lhfcalc
+        Whether exact exchange is part of the functional.
+    ldaul, ldauu, ldauj
+        l, U and J of DFT+U for each data set, eV; empty without DFT+U.
     nelm, nelmdl
         Limit of electronic steps; fixed-density steps as printed, negative for "first ionic step
         only". VASP may do 5 where it printed 0 (ISTART = 1 without usable orbitals).
@@ -95,16 +135,30 @@ class Outcar:
     ediff_reached
         Whether OUTCAR says of ionic step 1 that the loop was aborted because EDIFF is reached.
         VASP 5 says so also when NELM steps are used up.
+    last
+        The last ionic step in which the ground state was computed.
     elapsed
         Wall time of the whole run, s; VASP prints it last, so None means that it did not finish.
     """
 
     titels: tuple[str, ...] = ()
     channels: tuple[tuple[int, ...], ...] = ()
+    zvals: tuple[float, ...] = ()
+    lexch: str | None = None
     n_ions: int | None = None
+    ions_per_type: tuple[int, ...] = ()
+    grid: tuple[int, int, int] | None = None
     n_electrons: float | None = None
     encut: float | None = None
     lmaxmix: int | None = None
+    icharg: int | None = None
+    ispin: int | None = None
+    gga: str | None = None
+    metagga: str | None = None
+    lhfcalc: bool | None = None
+    ldaul: tuple[int, ...] = ()
+    ldauu: tuple[float, ...] = ()
+    ldauj: tuple[float, ...] = ()
     nelm: int | None = None
     nelmdl: int | None = None
     ediff: float | None = None
@@ -115,7 +169,16 @@ class Outcar:
     band_change: float | None = None
     energy: float | None = None
     ediff_reached: bool = False
+    last: IonicStep = field(default_factory=IonicStep)
     elapsed: float | None = None
+
+    @property
+    def last_converged(self) -> bool:
+        """Whether the last ionic step met the stop rule, as far as OUTCAR shows it."""
+        step = self.last
+        return step.ediff_reached and self._below_ediff(
+            len(step.energies), step.change, step.band_change, EDIFF
+        )
 
     @property
     def converged(self) -> bool:
@@ -152,8 +215,12 @@ class Outcar:
         ----------
         VASP wiki, EDIFF and NELM, https://www.vasp.at/wiki/index.php/EDIFF.
         """
-        if not self.ediff_reached:
-            return False
+        return self.ediff_reached and self._below_ediff(n_steps, change, band_change, ediff)
+
+    def _below_ediff(
+        self, n_steps: int, change: float | None, band_change: float | None, ediff: float
+    ) -> bool:
+        """Whether fewer than NELM steps were done, or the changes of the last are below EDIFF."""
         if self.nelm is None or n_steps < self.nelm:
             return True
         known = [abs(value) for value in (change, band_change) if value is not None]
@@ -183,76 +250,96 @@ def read_outcar(path: str | Path) -> Outcar:
     with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
         lines = (str(line) for line in file)
         # takewhile drops the first Iteration line, which is step 1(1) in every run.
-        header = _read_header(path, takewhile(lambda line: not _ITERATION.match(line), lines))
-        return Outcar(**header, **_read_steps(lines))
+        header = _read_header(path, takewhile(lambda line: not ITERATION.match(line), lines))
+        first, last, elapsed = read_ionic_steps(lines, header.pop("geometry"))
+    return Outcar(
+        energies=first.energies,
+        residuals=first.residuals,
+        change=first.change,
+        band_change=first.band_change,
+        energy=first.energy,
+        ediff_reached=first.ediff_reached,
+        last=last,
+        elapsed=elapsed,
+        **header,
+    )
 
 
 def _read_header(path: str | Path, lines: Iterable[str]) -> dict[str, Any]:
-    titels: list[str] = []
-    channels: list[list[int]] = []
     found: dict[str, Any] = {}
+    datasets, echo, geometry = _PawDatasets(path), _IncarEcho(), Geometry()
     for line in lines:
-        if match := _TITEL.match(line):
-            titels.append(match[1])
-            channels.append([])
-        elif match := _CHANNEL.match(line):
-            channels[-1].append(int(match[1]))
-        elif match := _N_CHANNELS.search(line):
-            if len(channels[-1]) != int(match[1]):
-                raise OutcarError(
-                    f"{path}: {titels[-1]} lists {len(channels[-1])} channels, LMAX = {match[1]}"
-                )
-        elif match := _N_IONS.search(line):
-            found["n_ions"] = int(match[1])
-        elif match := _NELM.match(line):
+        if echo.read(line) or datasets.read(line) or geometry.read(line):
+            continue
+        if match := _NELM.match(line):
             found["nelm"], found["nelmdl"] = int(match[1]), int(match[3])
-        elif match := _EDIFF.match(line):
-            found["ediff"] = parse_column(match[1])
-        elif match := _LMAXMIX.match(line):
-            found["lmaxmix"] = int(match[1])
-        elif match := _ENCUT.match(line):
-            found["encut"] = parse_column(match[1])
-        elif match := _NELECT.match(line):
-            found["n_electrons"] = parse_column(match[1])
         elif _START.match(line):
             found["from_atoms"] = bool(_FROM_ORBITALS.match(line))
         elif _SUPERPOSED.match(line):
             found["from_atoms"] = True
-    return {"titels": tuple(titels), "channels": tuple(map(tuple, channels)), **found}
+        elif "=" in line:
+            for name, (pattern, convert) in _TAGS.items():
+                if match := pattern.match(line):
+                    found[name] = convert(match[1])
+                    break
+    return {
+        "titels": tuple(datasets.titels),
+        "channels": tuple(map(tuple, datasets.channels)),
+        "zvals": tuple(datasets.zvals),
+        "lexch": datasets.lexch,
+        "metagga": echo.tag("METAGGA"),
+        "geometry": geometry,
+        **found,
+    }
 
 
-def _read_steps(lines: Iterable[str]) -> dict[str, Any]:
-    energies: list[float] = []
-    residuals: list[float | None] = []
-    changes: list[tuple[float, float] | None] = []
-    found: dict[str, Any] = {}
-    residual: float | None = None
-    change: tuple[float, float] | None = None
-    number = 1
-    first = True  # still in the ground state of ionic step 1
-    for line in lines:
-        if match := _ITERATION.match(line):
-            # In a further loop of the same ionic step (LPEAD, LCALCEPS) the numbers restart at 1.
-            first = first and int(match[1]) == 1 and int(match[2]) > number
-            number, residual, change = int(match[2]), None, None
-        elif match := _ELAPSED.match(line):
-            found["elapsed"] = parse_column(match[1])
-        elif not first:
-            continue
-        elif match := _RMS.match(line):
-            residual = parse_column(match[1])
-        elif match := _CHANGE.match(line):
-            change = parse_column(match[1]), parse_column(match[2])
-        elif match := _FREE_ENERGY.match(line):
-            energies.append(parse_column(match[1]))
-            residuals.append(residual)
-            changes.append(change)
-        elif match := _SIGMA0.search(line):
-            found["energy"] = parse_column(match[1])
-        elif _EDIFF_REACHED in line:
-            found["ediff_reached"] = True
-    if changes and changes[-1]:
-        found["change"], found["band_change"] = changes[-1]
-    elif len(energies) > 1:
-        found["change"] = energies[-1] - energies[-2]
-    return {"energies": tuple(energies), "residuals": tuple(residuals), **found}
+class _PawDatasets:
+    """What the header prints of each PAW data set."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = path
+        self.titels: list[str] = []
+        self.channels: list[list[int]] = []
+        self.zvals: list[float] = []
+        self.lexch: str | None = None
+
+    def read(self, line: str) -> bool:
+        """Take a line; False if it says nothing of a data set."""
+        if match := _TITEL.match(line):
+            self.titels.append(match[1])
+            self.channels.append([])
+        elif match := _CHANNEL.match(line):
+            self.channels[-1].append(int(match[1]))
+        elif match := _N_CHANNELS.search(line):
+            if len(self.channels[-1]) != int(match[1]):
+                raise OutcarError(
+                    f"{self.path}: {self.titels[-1]} lists {len(self.channels[-1])} channels, "
+                    f"LMAX = {match[1]}"
+                )
+        elif match := _ZVAL.match(line):
+            self.zvals.append(parse_column(match[1]))
+        elif match := _POTCAR_LEXCH.match(line):
+            self.lexch = self.lexch or match[1]
+        else:
+            return False
+        return True
+
+
+class _IncarEcho:
+    """INCAR as VASP 6 repeats it; the heading alone is there in VASP 5, too."""
+
+    def __init__(self) -> None:
+        self.tags: dict[str, str] = {}
+        self._inside = False
+
+    def read(self, line: str) -> bool:
+        """Take a line; False if it does not belong to INCAR."""
+        if self._inside and (match := _INCAR_TAG.match(line)):
+            self.tags[match[1].upper()] = match[2]
+            return True
+        self._inside = bool(_INCAR_ECHO.match(line))
+        return self._inside
+
+    def tag(self, name: str) -> str | None:
+        """Value of a tag, empty where INCAR does not have it; None without the echo."""
+        return self.tags.get(name, "") if self.tags else None
