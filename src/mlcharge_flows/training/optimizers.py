@@ -46,8 +46,10 @@ class Muon(torch.optim.Optimizer):
     ----------
     params
         Weights.
-    lr, weight_decay
-        Learning rate and decoupled weight decay, as of AdamW.
+    lr
+        Learning rate, as of AdamW.
+    weight_decay
+        Decoupled weight decay, as of AdamW.
     momentum
         Decay of the average of the gradients.
     """

@@ -123,8 +123,14 @@ class DensitySample:
             Converged density with augmentation occupancies.
         paw
             PAW data set of each of its elements.
-        origin, energy, energies, encut
-            Fields of the sample.
+        origin
+            Identity of the sample.
+        energy
+            Energy extrapolated to sigma -> 0, eV.
+        energies
+            Free energy of each electronic step, eV.
+        encut
+            Plane-wave cutoff, eV.
         n_electrons
             NELECT; by default the valence electrons of the atoms, or the integral of the density.
         tolerance

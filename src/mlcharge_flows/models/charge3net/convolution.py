@@ -56,8 +56,10 @@ class Convolution(nn.Module):
 
     Parameters
     ----------
-    senders, receivers
-        Irreps of their features.
+    senders
+        Irreps of the features of the senders.
+    receivers
+        Irreps of the features of the receivers.
     irreps_out
         Irreps of the result.
     config

@@ -61,8 +61,10 @@ class Edges:
             Neighbors of all receivers.
         receivers
             Indices of the receivers, in the order wanted; all by default.
-        device, dtype
-            Device and precision of the tensors.
+        device
+            Device of the tensors.
+        dtype
+            Precision of the vectors.
 
         Returns
         -------

@@ -167,8 +167,10 @@ class ChargE3Net(nn.Module):
         ----------
         numbers
             Atomic numbers, shape (atoms,).
-        atoms, probes
-            Edges into the atoms, and into the probes.
+        atoms
+            Edges into the atoms.
+        probes
+            Edges into the probes.
 
         Returns
         -------

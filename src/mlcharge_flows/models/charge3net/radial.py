@@ -59,8 +59,10 @@ class RadialLayer(nn.Module):
 
     Parameters
     ----------
-    n_in, n_out
-        Number of inputs and outputs.
+    n_in
+        Number of inputs.
+    n_out
+        Number of outputs.
     """
 
     def __init__(self, n_in: int, n_out: int) -> None:

@@ -104,8 +104,10 @@ class Image:
 
         Parameters
         ----------
-        device, dtype
-            As they are if None.
+        device
+            New device; unchanged if None.
+        dtype
+            New precision; unchanged if None.
 
         Returns
         -------
