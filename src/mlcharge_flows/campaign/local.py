@@ -94,6 +94,23 @@ def finished_materials(
     return finished
 
 
+def remove_failed(materials: Sequence[Material], maker: MaterialFlowMaker, folder: Path) -> None:
+    """Remove the results of materials whose first arm does not count, so that they run again.
+
+    Parameters
+    ----------
+    materials
+        What is to be run.
+    maker
+        Flow of one material.
+    folder
+        Campaign folder.
+    """
+    for name, comparison in finished_materials(materials, maker, folder).items():
+        if comparison.arms[maker.arms[0]].exclusion_reason is not None:
+            (folder / name / RESULT).unlink()
+
+
 def read_results(folder: Path) -> list[Comparison]:
     """Read every comparison in a campaign folder.
 

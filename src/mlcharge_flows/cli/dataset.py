@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlcharge_flows.cli.options import (  # noqa: TC001 - typer needs them at run time
+from mlcharge_flows.cli.options import (
     Executable,
     Gamma,
     Limit,
@@ -16,6 +15,7 @@ from mlcharge_flows.cli.options import (  # noqa: TC001 - typer needs them at ru
     SkipBad,
     Structures,
     Workers,
+    parse_shard,
 )
 from mlcharge_flows.cli.runs import Prepared, prepare, run_materials
 from mlcharge_flows.cli.terminal import (
@@ -133,7 +133,7 @@ def build(
     ):
         if given:
             note_renamed(old, new)
-    part, parts = _shard(shard)
+    part, parts = parse_shard(shard)
 
     def make() -> DensitySampleMaker:
         from mlcharge_flows.atomate2.flows.compare import comparison_static
@@ -161,15 +161,6 @@ def build(
     _run(console, prepared, out, retry_failed or again)
 
 
-def _shard(text: str) -> tuple[int, int]:
-    """Part and number of parts of a text such as ``2/4``."""
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    part, parts = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not 1 <= part <= parts:
-        exit_with_error(f"--shard {text}: give I/N with I from 1 to N, such as 2/4")
-    return part, parts
-
-
 def _allowed(
     console: Console, paths: list[str], exclude: list[str], test: bool
 ) -> tuple[list[Material], list[str]]:
@@ -193,15 +184,11 @@ def _allowed(
 def _run(
     console: Console, prepared: Prepared[DensitySampleMaker], out: Path, retry_failed: bool
 ) -> None:
-    from mlcharge_flows.campaign.local import finished_materials
-    from mlcharge_flows.campaign.material_folder import RESULT
+    from mlcharge_flows.campaign.local import remove_failed
     from mlcharge_flows.scf.comparison import REFERENCE
 
     if retry_failed:
-        finished = finished_materials(prepared.materials, prepared.maker, out)
-        for name, comparison in finished.items():
-            if comparison.arms[REFERENCE].exclusion_reason is not None:
-                (out / name / RESULT).unlink()
+        remove_failed(prepared.materials, prepared.maker, out)
     done = run_materials(console, prepared, out)
     failures = [c for c in done if c.arms[REFERENCE].exclusion_reason is not None]
     if failures:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
+
+from mlcharge_flows.cli.terminal import exit_with_error
 
 Structures = Annotated[
     list[str],
@@ -41,3 +44,23 @@ Gamma = Annotated[bool, typer.Option("--gamma", help="Gamma point alone: molecul
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Continue without structures that cannot be used.")
 ]
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Part and number of parts of a text such as ``2/4``.
+
+    Parameters
+    ----------
+    text
+        ``I/N``, with I from 1 to N.
+
+    Returns
+    -------
+    tuple of int
+        Part and number of parts.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    part, parts = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= part <= parts:
+        exit_with_error(f"--shard {text}: give I/N with I from 1 to N, such as 2/4")
+    return part, parts
