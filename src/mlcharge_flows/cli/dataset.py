@@ -181,19 +181,17 @@ def _allowed(
     return allowed, problems
 
 
-def _run(
-    console: Console, prepared: Prepared[DensitySampleMaker], out: Path, retry_failed: bool
-) -> None:
+def _run(console: Console, prepared: Prepared[DensitySampleMaker], out: Path, retry: bool) -> None:
     from mlcharge_flows.campaign.local import remove_failed
     from mlcharge_flows.scf.comparison import REFERENCE
 
-    if retry_failed:
+    if retry:
         remove_failed(prepared.materials, prepared.maker, out)
     done = run_materials(console, prepared, out)
-    failures = [c for c in done if c.arms[REFERENCE].exclusion_reason is not None]
-    if failures:
-        console.print(f"{len(failures)} materials failed; the cause is in their comparison.json")
-    if len(failures) == len(done):
+    n_failed = sum(c.arms[REFERENCE].exclusion_reason is not None for c in done)
+    if n_failed:
+        console.print(f"{n_failed} materials failed; the cause is in their comparison.json")
+    if n_failed == len(done):
         exit_with_error(f"no material could be packed; see {out}/*/flow.log", status=NOTHING_DONE)
     _merge([out], out / DATASET)
 
@@ -355,9 +353,8 @@ def pack(
         except RunError as error:
             problems.append(str(error))
     if problems and not skip_bad:
-        exit_with_error(
-            *problems, "nothing was packed: correct this, or leave it out with --skip-bad"
-        )
+        remedy = "nothing was packed: correct this, or leave it out with --skip-bad"
+        exit_with_error(*problems, remedy)
     _written(out, lambda: write_dataset(out, packed, allow_mixed=allow_mixed))
 
 
