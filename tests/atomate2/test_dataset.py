@@ -219,9 +219,7 @@ def test_failures_are_retried_on_demand_and_an_interruption_names_the_remedy(
 
     monkeypatch.setattr(local, "run_locally", interrupted)
     with pytest.raises(typer.Exit) as left:
-        command._run(
-            Console(quiet=True), Prepared(maker, materials, 1), tmp_path, retry_failed=True
-        )
+        command._run(Console(quiet=True), Prepared(maker, materials, 1), tmp_path, retry=True)
     assert left.value.exit_code == 130
     assert "1 of 2 materials are left: give the same command" in capsys.readouterr().err
     assert not (tmp_path / "failed" / "comparison.json").exists()
