@@ -333,7 +333,7 @@ def pack(
     """Pack finished runs of VASP; identifiers are the names of the folders.
 
     With a POTCAR beside its CHGCAR, a run is packed as its difference from the free atoms, which
-    the file then contains, too: mind the licence of the POTCAR. Without one, channels come from
+    the file then contains, too: mind the license of the POTCAR. Without one, channels come from
     OUTCAR, and the density itself is packed. CHGCAR must be the converged density of the run of
     OUTCAR. METAGGA is read from INCAR or vasprun.xml.
 
