@@ -33,7 +33,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from rich.progress import track
 
 from mlcharge_flows.campaign.local import read_results
-from mlcharge_flows.density.metrics import error_removed, nmae
+from mlcharge_flows.density.density import error_removed, nmae
 from mlcharge_flows.models.checkpoint import SUFFIX, read_checkpoint
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.registry import DEFAULT

@@ -23,7 +23,7 @@ import torch
 from e3nn.o3 import TensorProduct, spherical_harmonics
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.density.symmetry import GridSymmetry
+from mlcharge_flows.density.grid import GridSymmetry
 from mlcharge_flows.models.charge3net import PRESETS, ChargE3Net, ChargE3NetConfig
 from mlcharge_flows.models.charge3net.field import DensityField, bytes_per_probe, free_memory
 

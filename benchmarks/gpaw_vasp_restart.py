@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pymatgen.io.vasp.inputs import Incar, Kpoints, Poscar
 
-from mlcharge_flows.density.metrics import nmae
+from mlcharge_flows.density.density import nmae
 from mlcharge_flows.gpaw_vasp.execute import execute
 from mlcharge_flows.gpaw_vasp.initial_density import atomic_superposition
 from mlcharge_flows.gpaw_vasp.inputs import read_inputs

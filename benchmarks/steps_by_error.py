@@ -31,7 +31,7 @@ from pymatgen.io.vasp.inputs import UnknownPotcarWarning
 from rich.progress import track
 
 from mlcharge_flows.campaign.local import read_results
-from mlcharge_flows.density.metrics import error_removed
+from mlcharge_flows.density.density import error_removed
 from mlcharge_flows.scf.comparison import REFERENCE
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.settings import Settings

@@ -18,7 +18,7 @@ from mlcharge_flows.campaign.worker import failed_comparison, run_material
 from mlcharge_flows.cli import dataset as command
 from mlcharge_flows.cli.app import app
 from mlcharge_flows.cli.runs import Prepared
-from mlcharge_flows.density.metrics import nmae
+from mlcharge_flows.density.density import nmae
 from mlcharge_flows.errors import note_renamed
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun

@@ -7,7 +7,7 @@ import pytest
 
 from mlcharge_flows.atomate2.jobs.pack import pseudo_label
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
-from mlcharge_flows.density.metrics import nmae
+from mlcharge_flows.density.density import nmae
 from mlcharge_flows.models.registry import Registry
 from mlcharge_flows.sources import SourceError
 from mlcharge_flows.structures import Material

@@ -5,7 +5,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.density.symmetry import CrystalSymmetry, GridSymmetry
+from mlcharge_flows.density.grid import CrystalSymmetry, GridSymmetry
 
 DIAMOND = Crystal.from_structure(
     Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.43), ["Si"], [[0, 0, 0]])

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.density.density import Density
-from mlcharge_flows.density.metrics import error_removed, nmae
+from mlcharge_flows.density.density import Density, error_removed, nmae
 
 CRYSTAL = Crystal(3 * np.eye(3), ("Li", "H"), np.array([[0, 0, 0], [0.5, 0.5, 0.5]]))
 

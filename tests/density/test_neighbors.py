@@ -5,8 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.density.neighbors import NeighborList
+from mlcharge_flows.density.crystal import Crystal, NeighborList
 
 LATTICES = {
     "cubic": 3.0 * np.eye(3),

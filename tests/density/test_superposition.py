@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.density import superpose
 from mlcharge_flows.density.paw_dataset import PawDataset
-from mlcharge_flows.density.superposition import superpose
 
 Q = np.arange(1000) * 0.06
 

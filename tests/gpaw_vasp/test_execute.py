@@ -13,7 +13,7 @@ from pymatgen.core import Structure
 from pymatgen.io.vasp.inputs import Kpoints
 from pymatgen.io.vasp.outputs import BSVasprun, Vasprun
 
-from mlcharge_flows.density.metrics import nmae
+from mlcharge_flows.density.density import nmae
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.execute import execute
 from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar

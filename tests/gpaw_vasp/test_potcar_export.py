@@ -10,7 +10,7 @@ pytest.importorskip("gpaw", reason="needs the gpaw extra")
 from pymatgen.io.vasp.inputs import PotcarSingle
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.density.superposition import superpose
+from mlcharge_flows.density.density import superpose
 from mlcharge_flows.gpaw_vasp import potcar as library
 from mlcharge_flows.gpaw_vasp.potcar import load_setup, potcar_text
 from mlcharge_flows.vasp.potcar import read_potcar

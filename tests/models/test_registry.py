@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.density.superposition import superpose
+from mlcharge_flows.density.density import superpose
 from mlcharge_flows.models import registry
 from mlcharge_flows.models.model import DensityModel, ModelError
 from mlcharge_flows.models.registry import Registry

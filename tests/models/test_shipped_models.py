@@ -7,7 +7,7 @@ pytest.importorskip("torch", reason="needs the models extra")
 pytest.importorskip("safetensors", reason="needs the models extra")
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.density.superposition import superpose
+from mlcharge_flows.density.density import superpose
 from mlcharge_flows.models.checkpoint import read_checkpoint
 from mlcharge_flows.models.registry import SHIPPED, Registry
 

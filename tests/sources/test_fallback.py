@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlcharge_flows.density.superposition import superpose
+from mlcharge_flows.density.density import superpose
 from mlcharge_flows.models.registry import Registry
 from mlcharge_flows.sources import (
     Converged,

@@ -15,7 +15,7 @@ from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.campaign.local import finished_materials
 from mlcharge_flows.campaign.worker import failed_comparison
 from mlcharge_flows.cli.compare import load_arms
-from mlcharge_flows.density.superposition import superpose
+from mlcharge_flows.density.density import superpose
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.registry import Registry
 from mlcharge_flows.scf.comparison import Comparison

@@ -4,9 +4,8 @@ import numpy as np
 
 from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.density.density import Density
+from mlcharge_flows.density.density import Density, superpose
 from mlcharge_flows.density.paw_dataset import PawDataset
-from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.training.sample import DensitySample, Origin
 
 CHANNELS = {"Na": (0, 0, 1, 1), "Cl": (0, 1, 2)}

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mlcharge_flows.cli.app import app
-from mlcharge_flows.density.metrics import nmae
+from mlcharge_flows.density.density import nmae
 from mlcharge_flows.training.dataset import DensityDataset, write_dataset
 from mlcharge_flows.training.finished_run import RunError, read_finished_run
 from mlcharge_flows.training.sample import Origin

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from synthetic_samples import PAW, converged, packed
 
-from mlcharge_flows.density.metrics import error_removed, nmae
+from mlcharge_flows.density.density import error_removed, nmae
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.training.sample import TOLERANCE, TOLERANCE_WITHOUT_ATOMS, DensitySample, Origin
 

@@ -108,7 +108,6 @@ def n_occupancies(channels: Sequence[int]) -> int:
 
     Examples
     --------
-    >>> from mlcharge_flows.density.augmentation import n_occupancies
     >>> [n_occupancies(c) for c in [(0, 0, 1), (0, 0, 1, 1), (0, 0, 1, 1, 2), (0, 0, 1, 1, 2, 2)]]
     [15, 33, 78, 138]
     """
@@ -130,7 +129,6 @@ def labels(channels: Sequence[int]) -> list[tuple[int, int, int, int]]:
 
     Examples
     --------
-    >>> from mlcharge_flows.density.augmentation import labels
     >>> labels((0, 1))[:4]
     [(0, 0, 0, 0), (0, 1, 1, -1), (0, 1, 1, 0), (0, 1, 1, 1)]
     """
@@ -156,7 +154,6 @@ def irreps(channels: Sequence[int]) -> str:
 
     Examples
     --------
-    >>> from mlcharge_flows.density.augmentation import irreps
     >>> irreps((0, 1))
     '1x0e+1x1o+1x0e+1x2e'
     """
@@ -189,8 +186,6 @@ def from_matrix(matrix: np.ndarray, channels: Sequence[int]) -> np.ndarray:
     --------
     Two electrons in an s channel:
 
-    >>> import numpy as np
-    >>> from mlcharge_flows.density.augmentation import from_matrix
     >>> float(np.round(from_matrix(np.array([[2.0]]), (0,))[0], 5))
     0.56419
     """

@@ -46,8 +46,6 @@ def real_harmonics(lmax: int, directions: np.ndarray) -> list[np.ndarray]:
     --------
     Degree one is the direction itself, in the order y, z, x:
 
-    >>> import numpy as np
-    >>> from mlcharge_flows.density.harmonics import real_harmonics
     >>> y1 = real_harmonics(1, np.array([0.6, 0.0, 0.8]))[1]
     >>> np.round(y1 / np.sqrt(3 / (4 * np.pi)), 12) + 0.0
     array([0. , 0.8, 0.6])
@@ -139,7 +137,6 @@ def gaunt(la: int, lb: int, L: int) -> np.ndarray:
 
     Examples
     --------
-    >>> from mlcharge_flows.density.harmonics import gaunt
     >>> round(float(gaunt(0, 0, 0)[0, 0, 0]) * (4 * 3.141592653589793) ** 0.5, 12)
     1.0
     """
@@ -182,8 +179,6 @@ def rotation_matrix(degree: int, rotation: np.ndarray) -> np.ndarray:
     --------
     Inversion multiplies degree l by (-1)^l:
 
-    >>> import numpy as np
-    >>> from mlcharge_flows.density.harmonics import rotation_matrix
     >>> bool(np.allclose(rotation_matrix(3, -np.eye(3)), -np.eye(7)))
     True
     """

@@ -99,7 +99,6 @@ class PawDataset:
 
     Examples
     --------
-    >>> import numpy as np
     >>> q = 0.1 * np.arange(200)
     >>> hydrogen = PawDataset(
     ...     "H", "PAW_PBE H test", 1.0, (0,), q_step=0.1, form_factor=np.exp(-(q**2))

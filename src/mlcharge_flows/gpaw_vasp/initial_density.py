@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlcharge_flows.density.augmentation import truncate
-from mlcharge_flows.density.superposition import superpose
+from mlcharge_flows.density.density import superpose
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.vasp.acceptance import HEADER_PRECISION, chgcar_acceptance
 

@@ -8,7 +8,7 @@ import numpy as np
 from gpaw.dft import Symmetry
 from scipy.sparse.csgraph import connected_components
 
-from mlcharge_flows.density.symmetry import SYMPREC, CrystalSymmetry
+from mlcharge_flows.density.grid import SYMPREC, CrystalSymmetry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from mlcharge_flows.density.neighbors import NeighborList
+from mlcharge_flows.density.crystal import NeighborList
 from mlcharge_flows.density.paw_dataset import n_electrons as valence_electrons
 from mlcharge_flows.models.model import ModelError
 

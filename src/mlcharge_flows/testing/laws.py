@@ -3,10 +3,8 @@
 Each takes a model with ``predict(crystal, shape)`` and compares predictions for a crystal and its
 image under an operation; on the grid of the same operation they agree to rounding.
 
->>> import numpy as np
 >>> from mlcharge_flows.testing import tiny_model
 >>> from mlcharge_flows.testing.crystals import random_crystal
->>> from mlcharge_flows.testing.laws import assert_equivariant_density
 >>> crystal = random_crystal(np.random.default_rng(0), ("Mg", "O"))
 >>> atoms = {"Mg": tiny_model.atom("Mg", 2.0), "O": tiny_model.atom("O", 6.0)}
 >>> model = tiny_model.load(tiny_model.checkpoint(atoms, [crystal]))

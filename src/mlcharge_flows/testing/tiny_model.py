@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from mlcharge_flows import __version__
+from mlcharge_flows.density.density import superpose
 from mlcharge_flows.density.paw_dataset import PawDataset
-from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.models.card import Card, DataCard
 from mlcharge_flows.models.checkpoint import Checkpoint, write_checkpoint
 from mlcharge_flows.models.domain import GeometryBounds

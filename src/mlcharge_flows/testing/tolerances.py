@@ -1,6 +1,5 @@
 """Named tolerances: how far two numbers may be apart, and why.
 
->>> from mlcharge_flows.testing.tolerances import PRINTED, ROUNDING
 >>> PRINTED.assert_close(-0.14932e2, -14.932000000001)
 >>> ROUNDING.close(1.0, 1.0 + 1e-6)
 False

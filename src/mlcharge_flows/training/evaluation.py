@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 from pymatgen.core.periodic_table import Element
 
-from mlcharge_flows.density.metrics import error_removed, nmae
+from mlcharge_flows.density.density import error_removed, nmae
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

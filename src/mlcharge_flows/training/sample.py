@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from mlcharge_flows.density.augmentation import n_occupancies
-from mlcharge_flows.density.density import Density
-from mlcharge_flows.density.metrics import nmae
+from mlcharge_flows.density.density import Density, nmae, superpose
 from mlcharge_flows.density.paw_dataset import n_electrons as count_electrons
-from mlcharge_flows.density.superposition import superpose
 from mlcharge_flows.training.quantization import (
     Quantized,
     coefficients_of,

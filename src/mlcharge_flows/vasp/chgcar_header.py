@@ -97,9 +97,6 @@ def format_header(crystal: Crystal, comment: str) -> tuple[str, ...]:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from mlcharge_flows.density.crystal import Crystal
-    >>> from mlcharge_flows.vasp.chgcar_header import format_header
     >>> for line in format_header(Crystal(3 * np.eye(3), ("Li",), np.zeros((1, 3))), "bcc"):
     ...     print(line.rstrip())
     bcc

@@ -75,8 +75,6 @@ def fft_grids(lattice: np.ndarray, incar: Mapping[str, Any]) -> FFTGrids:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from mlcharge_flows.vasp.fine_grid import fft_grids
     >>> silicon = 5.43 / 2 * (1 - np.eye(3))
     >>> fft_grids(silicon, {"ENCUT": 520, "PREC": "Accurate"})
     FFTGrids(coarse=(30, 30, 30), fine=(60, 60, 60))
@@ -109,7 +107,6 @@ def smooth_even(at_least: int) -> int:
 
     Examples
     --------
-    >>> from mlcharge_flows.vasp.fine_grid import smooth_even
     >>> [smooth_even(n) for n in (1, 29, 30, 61, 76)]
     [2, 30, 30, 64, 80]
     """

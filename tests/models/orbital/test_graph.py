@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 
 from orbital_models import crystal, network, precision, salt  # noqa: E402
 
-from mlcharge_flows.density.neighbors import NeighborList  # noqa: E402
+from mlcharge_flows.density.crystal import NeighborList  # noqa: E402
 from mlcharge_flows.models.orbital.graph import Graph  # noqa: E402
 
 

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 from orbital_models import ATOMS, crystal, model, precision, salt  # noqa: E402
 
 from mlcharge_flows.density.augmentation import labels  # noqa: E402
-from mlcharge_flows.density.superposition import superpose  # noqa: E402
+from mlcharge_flows.density.density import superpose  # noqa: E402
 from mlcharge_flows.models.checkpoint import Checkpoint, CheckpointError  # noqa: E402
 from mlcharge_flows.models.model import ModelError  # noqa: E402
 from mlcharge_flows.models.orbital import load  # noqa: E402

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 from scdp_models import ATOMS, SIDE, boxed, model, network, placed  # noqa: E402
 
 from mlcharge_flows.density.augmentation import rotate  # noqa: E402
-from mlcharge_flows.density.superposition import superpose  # noqa: E402
+from mlcharge_flows.density.density import superpose  # noqa: E402
 from mlcharge_flows.models.checkpoint import (  # noqa: E402
     Checkpoint,
     read_checkpoint,

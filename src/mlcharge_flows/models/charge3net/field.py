@@ -9,7 +9,7 @@ import psutil
 import torch
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.density.symmetry import GridSymmetry
+from mlcharge_flows.density.grid import GridSymmetry
 from mlcharge_flows.models.charge3net.convolution import Messages
 from mlcharge_flows.models.charge3net.graph import (
     Edges,
@@ -21,7 +21,7 @@ from mlcharge_flows.models.charge3net.graph import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mlcharge_flows.density.neighbors import NeighborList
+    from mlcharge_flows.density.crystal import NeighborList
     from mlcharge_flows.models.charge3net.network import ChargE3Net
 
 POINTS_PER_NEIGHBOR_LIST = 20_000

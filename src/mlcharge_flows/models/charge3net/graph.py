@@ -11,7 +11,7 @@ import torch
 from pymatgen.core.periodic_table import Element
 from torch.nn.functional import pad
 
-from mlcharge_flows.density.neighbors import NeighborList
+from mlcharge_flows.density.crystal import NeighborList
 from mlcharge_flows.models.model import ModelError
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.density.density import Density
-from mlcharge_flows.density.superposition import superpose
+from mlcharge_flows.density.density import Density, superpose
 from mlcharge_flows.models.charge3net.config import DIFFERENCE_SCALE, network_config
 from mlcharge_flows.models.charge3net.field import DensityField
 from mlcharge_flows.models.charge3net.network import ChargE3Net

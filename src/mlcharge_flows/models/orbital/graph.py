@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import torch
 
-from mlcharge_flows.density.neighbors import NeighborList
+from mlcharge_flows.density.crystal import NeighborList
 from mlcharge_flows.models.orbital.equivariant import harmonics
 from mlcharge_flows.models.orbital.virtual_sites import virtual_sites
 

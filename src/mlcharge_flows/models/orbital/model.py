@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mlcharge_flows.density.superposition import superpose
+from mlcharge_flows.density.density import superpose
 from mlcharge_flows.models.checkpoint import network_of
 from mlcharge_flows.models.model import DensityModel, ModelError
 from mlcharge_flows.models.orbital.augmentation import MAX_RELATIVE_CHANGE

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
 
-from mlcharge_flows.density.neighbors import NeighborList
+from mlcharge_flows.density.crystal import NeighborList
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.orbital.graph import Graph
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import torch
 
-from mlcharge_flows.density.superposition import superpose
+from mlcharge_flows.density.density import superpose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from mlcharge_flows.density.grid import regrid
-from mlcharge_flows.density.superposition import superpose
-from mlcharge_flows.density.symmetry import GridSymmetry
+from mlcharge_flows.density.density import superpose
+from mlcharge_flows.density.grid import GridSymmetry, regrid
 from mlcharge_flows.models.checkpoint import network_of
 from mlcharge_flows.models.model import DensityModel, ModelError
 from mlcharge_flows.models.superres.config import SuperResConfig

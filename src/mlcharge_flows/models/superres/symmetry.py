@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.density.symmetry import GridSymmetry
+from mlcharge_flows.density.grid import GridSymmetry
 
 if TYPE_CHECKING:
     from mlcharge_flows.models.model import DensityModel
