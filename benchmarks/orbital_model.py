@@ -30,7 +30,7 @@ from mlcharge_flows.training.checkpoint import load_initial_weights
 from mlcharge_flows.training.config import read_config
 from mlcharge_flows.training.dataset import DensityDataset
 from mlcharge_flows.training.orbital import OrbitalTask
-from mlcharge_flows.vasp.fine_grid import fft_grids
+from mlcharge_flows.vasp.incar import fft_grids
 
 if TYPE_CHECKING:
     from argparse import Namespace

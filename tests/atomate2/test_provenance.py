@@ -8,7 +8,7 @@ import pytest
 
 from mlcharge_flows.atomate2.schemas import FILE_NAME, RunProvenance
 from mlcharge_flows.scf.count import count_run
-from mlcharge_flows.vasp.stdout import read_density_messages
+from mlcharge_flows.vasp.density_messages import read_density_messages
 
 GIVEN = "mlcharge-learned-0123456789abcdef"
 STDOUT = " charge-density read from file: {}\n entering main loop\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlcharge_flows.vasp.fine_grid import fft_grids, smooth_even
+from mlcharge_flows.vasp.incar import fft_grids, smooth_even
 
 STRUCTURES = Path(__file__).parents[2] / "test_files" / "benchmark" / "test_structures.json.gz"
 

@@ -19,9 +19,9 @@ from pymatgen.io.vasp import Incar
 
 from mlcharge_flows.atomate2.schemas import RunProvenance
 from mlcharge_flows.atomate2.staging import archive_initial_chgcar, finalize_run
+from mlcharge_flows.vasp.density_messages import read_density_messages
 from mlcharge_flows.vasp.incar import read_incar
 from mlcharge_flows.vasp.oszicar import IonicStep, read_oszicar
-from mlcharge_flows.vasp.stdout import read_density_messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

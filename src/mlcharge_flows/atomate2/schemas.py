@@ -15,7 +15,7 @@ from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument  # noqa
 from mlcharge_flows.vasp.chgcar_header import header_comment
 
 if TYPE_CHECKING:
-    from mlcharge_flows.vasp.stdout import DensityMessages
+    from mlcharge_flows.vasp.density_messages import DensityMessages
 
 FILE_NAME = "mlcharge.json"
 

@@ -17,7 +17,7 @@ from mlcharge_flows.io import atomic_path
 from mlcharge_flows.sources.from_file import read_for_run
 from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar, write_initial_chgcar
 from mlcharge_flows.sources.source import SourceError
-from mlcharge_flows.vasp.stdout import read_density_messages
+from mlcharge_flows.vasp.density_messages import read_density_messages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -38,7 +38,7 @@ def inspect(
 
         mlcharge inspect CHGCAR --poscar POSCAR --incar INCAR --potcar POTCAR
     """
-    from mlcharge_flows.vasp.acceptance import chgcar_acceptance
+    from mlcharge_flows.vasp.density_messages import chgcar_acceptance
 
     _check_file(chgcar)
     if poscar is None and (incar or potcar):
@@ -68,8 +68,7 @@ def _run_inputs(poscar: Path | None, incar: Path | None, potcar: Path | None) ->
     """Arguments of the acceptance that the given files determine."""
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.paw_dataset import n_electrons
-    from mlcharge_flows.vasp.fine_grid import fft_grids
-    from mlcharge_flows.vasp.incar import read_incar
+    from mlcharge_flows.vasp.incar import fft_grids, read_incar
     from mlcharge_flows.vasp.poscar import read_poscar
     from mlcharge_flows.vasp.potcar import read_potcar
 

@@ -102,8 +102,7 @@ def _tags(
     """INCAR tags of the runs, as far as they determine the initial density."""
     import numpy as np
 
-    from mlcharge_flows.vasp.fine_grid import fft_grids
-    from mlcharge_flows.vasp.incar import IncarError, read_incar
+    from mlcharge_flows.vasp.incar import IncarError, fft_grids, read_incar
 
     if incar is not None and not (encut is None and prec is None):
         exit_with_error("give either --incar, or --encut and --prec")

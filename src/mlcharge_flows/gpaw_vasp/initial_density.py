@@ -15,7 +15,7 @@ import numpy as np
 from mlcharge_flows.density.augmentation import truncate
 from mlcharge_flows.density.density import superpose
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
-from mlcharge_flows.vasp.acceptance import HEADER_PRECISION, chgcar_acceptance
+from mlcharge_flows.vasp.density_messages import HEADER_PRECISION, chgcar_acceptance
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,8 +18,7 @@ from mlcharge_flows.gpaw_vasp.settings import IncarSettings
 from mlcharge_flows.gpaw_vasp.symmetry import crystal_rotations, keeps_mesh
 from mlcharge_flows.gpaw_vasp.tags import check_tags
 from mlcharge_flows.io import decode_text
-from mlcharge_flows.vasp.fine_grid import FFTGrids, fft_grids
-from mlcharge_flows.vasp.incar import parse_incar
+from mlcharge_flows.vasp.incar import FFTGrids, fft_grids, parse_incar
 from mlcharge_flows.vasp.poscar import PoscarFile, read_poscar
 from mlcharge_flows.vasp.potcar import read_potcar
 

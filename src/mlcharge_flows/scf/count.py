@@ -20,16 +20,16 @@ from monty.io import zopen
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.scf.run import ScfRun
 from mlcharge_flows.scf.run_files import RunFiles, RunFilesError, count_ions
+from mlcharge_flows.vasp.density_messages import read_density_messages
 from mlcharge_flows.vasp.incar import read_incar
 from mlcharge_flows.vasp.oszicar import read_oszicar
 from mlcharge_flows.vasp.outcar import EDIFF, Outcar, read_outcar
-from mlcharge_flows.vasp.stdout import read_density_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mlcharge_flows.vasp.density_messages import DensityMessages
     from mlcharge_flows.vasp.oszicar import IonicStep, Oszicar
-    from mlcharge_flows.vasp.stdout import DensityMessages
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.paw_dataset import PawDataset, n_electrons
 from mlcharge_flows.settings import Settings, SetupError
 from mlcharge_flows.sources.potcar_library import datasets_of_library, datasets_of_text
-from mlcharge_flows.vasp.fine_grid import fft_grids
+from mlcharge_flows.vasp.incar import fft_grids
 from mlcharge_flows.vasp.potcar import PotcarError, read_potcar
 
 if TYPE_CHECKING:
