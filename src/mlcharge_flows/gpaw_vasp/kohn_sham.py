@@ -32,9 +32,9 @@ from mlcharge_flows.gpaw_vasp.density_conversion import DensityConverter
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.lcao import lcao_guess
 from mlcharge_flows.gpaw_vasp.mixing import KerkerPulay
-from mlcharge_flows.gpaw_vasp.plane_waves import count_plane_waves
 from mlcharge_flows.gpaw_vasp.result import EV_PER_A3_IN_KB, ElectronicStep
 from mlcharge_flows.gpaw_vasp.symmetry import gpaw_symmetry, symmetric_grid
+from mlcharge_flows.vasp.plane_waves import count_plane_waves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,7 +186,7 @@ class KohnSham:
         """Refuse more bands than there are plane waves at one of the k-points."""
         settings = self.inputs.settings
         kpoints = self.builder.ibz.kpt_kc
-        fewest = min(count_plane_waves(self.inputs.crystal, kpoints, settings.encut))
+        fewest = min(count_plane_waves(self.inputs.crystal.lattice, settings.encut, kpoints))
         if settings.nbands > fewest:
             raise UnsupportedInputError(
                 f"INCAR: NBANDS = {settings.nbands}, but ENCUT = {settings.encut:g} leaves only "

@@ -38,7 +38,7 @@ from scipy import fft
 
 from mlcharge_flows.density.augmentation import from_matrix
 from mlcharge_flows.density.grid import half_frequencies
-from mlcharge_flows.gpaw_vasp.plane_waves import HBAR2_OVER_2M
+from mlcharge_flows.vasp.plane_waves import HBAR2_OVER_2M
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlcharge_flows.gpaw_vasp.parameters import grouped_parameters
-from mlcharge_flows.gpaw_vasp.plane_waves import count_plane_waves
 from mlcharge_flows.gpaw_vasp.result import EV_PER_A3_IN_KB, FORMAT_VERSION, program
 from mlcharge_flows.vasp.fortran import format_e
+from mlcharge_flows.vasp.plane_waves import count_plane_waves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -187,7 +187,7 @@ def _kpoints(run: Run) -> Iterator[str]:
 
 
 def _plane_waves(run: Run) -> Iterator[str]:
-    counts = count_plane_waves(run.crystal, run.kpoints, run.parameters.get("ENCUT", 0.0))
+    counts = count_plane_waves(run.crystal.lattice, run.parameters.get("ENCUT", 0.0), run.kpoints)
     for k, (point, count) in enumerate(zip(run.kpoints, counts, strict=True), 1):
         yield f" k-point {k:3d} : {_numbers(point, 9, 4)}  plane waves: {count:7d}"
     yield ""

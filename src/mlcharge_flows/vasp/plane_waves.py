@@ -1,0 +1,96 @@
+"""Plane waves of a k-point below the cutoff, ``hbar^2 |k + G|^2 / 2m < ENCUT``, in VASP's order.
+
+VASP stores orbitals by this order alone: x runs fastest and z slowest, each through 0, 1, .., n,
+-n, .., -1. Its Gamma-only version keeps one of G and -G.
+
+References
+----------
+R. M. Feenstra, N. Srivastava, Q. Gao, M. Widom, B. Diaconescu, T. Ohta, G. L. Kellogg, J. T.
+Robinson and I. V. Vlassiouk, Phys. Rev. B 87, 041406 (2013), for WaveTrans, a public reader.
+VASP wiki, WAVECAR and OUTCAR ("use serial FFT for wavefunctions x direction half grid").
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+HBAR2_OVER_2M = 13.605826 * 0.529177249**2
+"""hbar^2 / 2m of the electron, in eV angstrom^2, from the Rydberg and Bohr radius of VASP's source.
+
+Newer constants differ by 1e-5, and would count other plane waves than VASP at some cutoffs.
+"""
+
+Half = Literal["x", "z"]
+"""Axis along which a Gamma-only version keeps the upper half: x, or z in older parallel ones."""
+
+
+def plane_waves(
+    lattice: np.ndarray, encut: float, kpoint: np.ndarray, half: Half | None = None
+) -> np.ndarray:
+    """List the plane waves of one k-point in VASP's order.
+
+    Parameters
+    ----------
+    lattice
+        Lattice vectors as rows, shape (3, 3), in angstrom.
+    encut
+        Cutoff energy, in eV.
+    kpoint
+        Fractional coordinates, shape (3,).
+    half
+        Axis whose negative half is left out at Gamma; None for all plane waves.
+
+    Returns
+    -------
+    numpy.ndarray
+        Indices of G = n_1 b_1 + n_2 b_2 + n_3 b_3, shape (n, 3).
+
+    Examples
+    --------
+    >>> cube = 2 * np.pi * np.eye(3)
+    >>> plane_waves(cube, 3.9, np.zeros(3)).tolist()
+    [[0, 0, 0], [1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]]
+    >>> plane_waves(cube, 3.9, np.zeros(3), half="x").tolist()
+    [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    """
+    radius = np.sqrt(encut / HBAR2_OVER_2M)
+    # |n_i + k_i| = |(k + G) a_i| / 2 pi <= |k + G| |a_i| / 2 pi
+    most = (np.linalg.norm(lattice, axis=1) * radius / (2 * np.pi) + np.abs(kpoint)).astype(int)
+    x, y, z = (np.concatenate([np.arange(n + 1), np.arange(-n, 0)]) for n in most)
+    reciprocal = 2 * np.pi * np.linalg.inv(lattice).T
+    indices: np.ndarray = np.stack(np.meshgrid(z, y, x, indexing="ij")[::-1], axis=-1).reshape(
+        -1, 3
+    )
+    indices = indices[(((indices + kpoint) @ reciprocal) ** 2).sum(axis=1) < radius**2]
+    if half is None:
+        return indices
+    first, second, third = indices.T if half == "x" else indices.T[::-1]
+    upper = (first > 0) | ((first == 0) & ((second > 0) | ((second == 0) & (third >= 0))))
+    return np.asarray(indices[upper])
+
+
+def count_plane_waves(lattice: np.ndarray, encut: float, kpoints: np.ndarray) -> list[int]:
+    """Count the plane waves of each k-point.
+
+    Parameters
+    ----------
+    lattice
+        Lattice vectors as rows, shape (3, 3), in angstrom.
+    encut
+        Cutoff energy, in eV.
+    kpoints
+        Fractional coordinates of the k-points, shape (k, 3).
+
+    Returns
+    -------
+    list of int
+        One number per k-point.
+
+    Examples
+    --------
+    >>> count_plane_waves(2 * np.pi * np.eye(3), 3.9, np.zeros((1, 3)))
+    [7]
+    """
+    return [len(plane_waves(lattice, encut, kpoint)) for kpoint in kpoints]
