@@ -22,7 +22,8 @@ from pymatgen.io.vasp.outputs import Chgcar
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Density
-from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
+from mlcharge_flows.vasp.chgcar import read_chgcar
+from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

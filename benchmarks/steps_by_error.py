@@ -36,7 +36,8 @@ from mlcharge_flows.scf.comparison import REFERENCE
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.settings import Settings
 from mlcharge_flows.sources import RunInputs, Superposition
-from mlcharge_flows.vasp.chgcar import ChgcarDensity, read_chgcar, write_chgcar
+from mlcharge_flows.vasp.chgcar import ChgcarDensity, read_chgcar
+from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

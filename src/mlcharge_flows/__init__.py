@@ -31,7 +31,8 @@ if TYPE_CHECKING:
         Learned,
         Superposition,
     )
-    from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
+    from mlcharge_flows.vasp.chgcar import read_chgcar
+    from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 
 __version__ = version("mlcharge-flows")
 
@@ -72,7 +73,7 @@ _MODULES = {
     "read_chgcar": "vasp.chgcar",
     "start_from_predicted_density": "atomate2.powerups",
     "summarize": "scf.statistics",
-    "write_chgcar": "vasp.chgcar",
+    "write_chgcar": "vasp.chgcar_writer",
 }
 
 if not TYPE_CHECKING:

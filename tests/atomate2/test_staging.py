@@ -19,7 +19,8 @@ from mlcharge_flows.sources import (
     SourceError,
     Superposition,
 )
-from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
+from mlcharge_flows.vasp.chgcar import read_chgcar
+from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 
 COMMENT = "mlcharge-file-3f2a0123456789ab"
 

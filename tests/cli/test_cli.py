@@ -15,7 +15,7 @@ from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Density
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun
-from mlcharge_flows.vasp.chgcar import write_chgcar
+from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 
 
 @pytest.fixture(autouse=True)

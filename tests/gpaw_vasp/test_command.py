@@ -12,7 +12,8 @@ pytest.importorskip("gpaw", reason="needs the gpaw extra")
 
 from pymatgen.io.vasp.inputs import Kpoints
 
-from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
+from mlcharge_flows.vasp.chgcar import read_chgcar
+from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 
 pytestmark = pytest.mark.gpaw
 

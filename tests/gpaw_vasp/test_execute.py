@@ -16,7 +16,8 @@ from pymatgen.io.vasp.outputs import BSVasprun, Vasprun
 from mlcharge_flows.density.density import nmae
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.execute import execute
-from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
+from mlcharge_flows.vasp.chgcar import read_chgcar
+from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 
 pytestmark = pytest.mark.gpaw
 

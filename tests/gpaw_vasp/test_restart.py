@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("gpaw", reason="needs the gpaw extra")
 
 from mlcharge_flows.gpaw_vasp.execute import execute
-from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
+from mlcharge_flows.vasp.chgcar import read_chgcar
+from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 from mlcharge_flows.vasp.potcar import read_potcar
 
 pytestmark = pytest.mark.gpaw

@@ -20,7 +20,8 @@ from mlcharge_flows.sources import (
     SourceError,
     Superposition,
 )
-from mlcharge_flows.vasp.chgcar import read_chgcar, write_chgcar
+from mlcharge_flows.vasp.chgcar import read_chgcar
+from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 
 CHANNELS = (0, 0, 1, 1)
 

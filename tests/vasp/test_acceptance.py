@@ -8,7 +8,7 @@ import pytest
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Density, Magnetization
-from mlcharge_flows.vasp.chgcar import write_chgcar
+from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 from mlcharge_flows.vasp.density_messages import chgcar_acceptance
 
 CRYSTAL = Crystal(3 * np.eye(3), ("Li", "Li"), np.array([[0, 0, 0], [0.5, 0.5, 0.5]]))

@@ -16,8 +16,8 @@ from mlcharge_flows.vasp.chgcar import (
     NonCollinearError,
     OccupancyError,
     read_chgcar,
-    write_chgcar,
 )
+from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 
 CASES = [
     "al",
@@ -365,7 +365,7 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch
         yield b"some lines\n"
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mlcharge_flows.vasp.chgcar.format_grid", full_disk)
+    monkeypatch.setattr("mlcharge_flows.vasp.chgcar_writer.format_grid", full_disk)
     with pytest.raises(OSError, match="No space left"):
         write_chgcar(tmp_path / "CHGCAR", density_of(seed=1))
     assert [p.name for p in tmp_path.iterdir()] == ["CHGCAR"]

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from mlcharge_flows.vasp.chgcar_header import echoed_comment
+from mlcharge_flows.vasp.chgcar_writer import echoed_comment
 from mlcharge_flows.vasp.density_messages import read_density_messages
 
 ECHO = " charge-density read from file: learned 3f2a                            \n"

@@ -12,7 +12,7 @@ from pydantic import AliasChoices, BaseModel, Field
 
 from mlcharge_flows.io import atomic_write
 from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument  # noqa: TC001, pydantic needs it
-from mlcharge_flows.vasp.chgcar_header import header_comment
+from mlcharge_flows.vasp.chgcar_writer import header_comment
 
 if TYPE_CHECKING:
     from mlcharge_flows.vasp.density_messages import DensityMessages

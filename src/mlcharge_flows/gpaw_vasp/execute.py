@@ -20,7 +20,7 @@ from mlcharge_flows.gpaw_vasp.outputs import (
     write_outputs,
 )
 from mlcharge_flows.gpaw_vasp.result import ElectronicStep, Run, program
-from mlcharge_flows.vasp.chgcar import write_chgcar
+from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import AliasChoices, BaseModel, Field
 
-from mlcharge_flows.vasp.chgcar_header import echoed_comment, header_comment
+from mlcharge_flows.vasp.chgcar_writer import echoed_comment, header_comment
 
 
 class ScfRun(BaseModel):

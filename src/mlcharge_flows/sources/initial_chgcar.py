@@ -12,8 +12,7 @@ from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.io import file_sha256
 from mlcharge_flows.sources.source import SourceError
-from mlcharge_flows.vasp.chgcar import write_chgcar
-from mlcharge_flows.vasp.chgcar_header import COMMENT_LENGTH
+from mlcharge_flows.vasp.chgcar_writer import COMMENT_LENGTH, write_chgcar
 
 if TYPE_CHECKING:
     from pathlib import Path

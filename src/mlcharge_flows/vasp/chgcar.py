@@ -1,19 +1,8 @@
 """CHGCAR: charge density, augmentation occupancies and, of spin-polarized runs, magnetization.
 
-The file holds rho * V_cell with x running fastest; both exist only here. A density is in electrons
-per cubic angstrom and indexed (x, y, z). Reading is strict, because VASP is: one missing number in
-the augmentation occupancies makes it drop the whole density. Files are written byte for byte as
-VASP writes them.
-
->>> import numpy as np, tempfile
->>> from mlcharge_flows.density.crystal import Crystal
->>> lithium = Crystal(3 * np.eye(3), ("Li",), np.zeros((1, 3)))
->>> density = Density(lithium, np.full((4, 4, 4), 1 / 27), (np.zeros(15),), comment="bcc Li")
->>> with tempfile.NamedTemporaryFile(suffix="CHGCAR") as file:
-...     write_chgcar(file.name, density)
-...     again = read_chgcar(file.name)
->>> again.comment, round(again.n_electrons, 9)
-('bcc Li', 1.0)
+The file holds rho * V_cell with x running fastest, below the ions as a POSCAR lists them. A density
+is in electrons per cubic angstrom and indexed (x, y, z). Reading is strict, because VASP is: one
+missing number in the augmentation occupancies makes it drop the whole density.
 
 References
 ----------
@@ -24,6 +13,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,21 +21,20 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Density, Magnetization
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.io import atomic_path
-from mlcharge_flows.vasp.chgcar_blocks import format_grid, format_rows, read_block
-from mlcharge_flows.vasp.chgcar_header import format_header, header_length, parse_header
-from mlcharge_flows.vasp.fortran import parse_floats
+from mlcharge_flows.vasp.fortran import parse_floats, read_block
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 GZIP = b"\x1f\x8b"
 """First bytes of every gzip archive."""
 
-_TITLE = b"augmentation occupancies"
+TITLE = b"augmentation occupancies"
+"""Beginning of the line above the occupancies of an ion."""
 
 
 class ChgcarError(MlchargeError, ValueError):
@@ -205,7 +194,7 @@ def _parse_header_lines(file: BinaryIO) -> tuple[str, ...]:
 
     try:
         lines = [text() for _ in range(7)]
-        lines += [text() for _ in range(header_length(lines) - len(lines))]
+        lines += [text() for _ in range(9 + sum(_counts(lines)) - len(lines))]
         parse_header(lines)
     except ValueError as error:
         raise IncompleteGridError(str(error)) from None
@@ -262,19 +251,19 @@ def _parse_augmentation(file: BinaryIO, density: Density) -> tuple[np.ndarray, .
 
 
 def _is_imaginary(line: bytes) -> bool:
-    return line.startswith(_TITLE) and b"imaginary" in line
+    return line.startswith(TITLE) and b"imaginary" in line
 
 
 def _parse_ion(file: BinaryIO, ion: int) -> np.ndarray:
     """Title and augmentation occupancies of one ion."""
     line = file.readline()
     title = line.rstrip()
-    if not title.startswith(_TITLE):
+    if not title.startswith(TITLE):
         raise ValueError(f"found {_quoted(line)} instead")
     if _is_imaginary(title):
         raise ValueError("an imaginary part: non-collinear densities are not supported")
     # The two integers have four columns each and touch each other from ion 1000 on.
-    number, length = title[len(_TITLE) : -4].strip(), title[-4:].strip()
+    number, length = title[len(TITLE) : -4].strip(), title[-4:].strip()
     if not length.isdigit() or (number != str(ion).encode() and not number.startswith(b"*")):
         raise ValueError(f"bad title {_quoted(line)}")
     return _parse_rows(file, int(length))
@@ -320,78 +309,72 @@ def _parse_magnetization(file: BinaryIO, density: Density) -> Magnetization:
     return Magnetization(grid, augmentation, moments)
 
 
-def write_chgcar(path: str | os.PathLike[str], density: Density) -> None:
-    """Write a CHGCAR as VASP writes it, byte for byte.
-
-    The file appears under its name only when it is whole: it is written beside it and renamed.
+def parse_header(lines: Sequence[str]) -> Crystal:
+    """Read the ions.
 
     Parameters
     ----------
-    path
-        The file; gzipped if the name ends in ``.gz``.
-    density
-        What to write. The integral is written as it is: nothing is rescaled. VASP keeps 40
-        characters of the comment.
+    lines
+        The header, without its line ends, from the comment to the last coordinates or beyond.
+
+    Returns
+    -------
+    Crystal
+        Lattice scaled by the factor in the second line; ``Mg_pv/f474ac0d`` is read as Mg.
 
     Raises
     ------
-    ChgcarError
-        The density or an occupancy is not finite.
-    OSError
-        The folder cannot be written to or is full; no partial file remains.
+    ValueError
+        A line is missing or malformed; the message says which.
     """
-    path = Path(path)
-    arrays = [density.total, *(density.augmentation or ())]
-    if (magnetization := density.magnetization) is not None:
-        arrays += [magnetization.grid, magnetization.moments, *(magnetization.augmentation or ())]
-    if not all(np.all(np.isfinite(array)) for array in arrays):
-        raise ChgcarError(f"{path}: not written, the density holds NaN or infinite values")
-    with atomic_path(path) as partial, partial.open("wb") as file:
-        _write_pieces(file, density, compressed=path.name.endswith(".gz"))
+    counts = _counts(lines)
+    names = lines[5].split()
+    if len(names) != len(counts):
+        raise ValueError(f"line 6 names {len(names)} elements, line 7 counts {len(counts)}")
+    symbols = [_element(name) for name in names]
+    scale = _numbers(lines, 1, 1)[0]
+    lattice = np.array([_numbers(lines, i, 3) for i in (2, 3, 4)])
+    volume = abs(np.linalg.det(lattice))
+    if scale == 0.0 or volume == 0.0:
+        raise ValueError("the lattice has no volume")
+    # A negative factor gives the cell volume, as in a POSCAR.
+    lattice *= scale if scale > 0 else (-scale / volume) ** (1 / 3)
+    if not lines[7].strip().lower().startswith("d"):
+        raise ValueError(f"line 8 is {lines[7].strip()!r}, expected 'Direct'")
+    n_ions = sum(counts)
+    positions = np.array([_numbers(lines, 8 + i, 3) for i in range(n_ions)]).reshape(-1, 3)
+    ions = [symbol for symbol, n in zip(symbols, counts, strict=True) for _ in range(n)]
+    return Crystal(lattice, tuple(ions), positions)
 
 
-def _write_pieces(file: BinaryIO, density: Density, compressed: bool) -> None:
-    if not compressed:
-        file.writelines(_pieces(density))
-        return
-    # No name and no time inside: equal densities make equal files.
-    with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as packed:
-        for piece in _pieces(density):
-            packed.write(piece)
-
-
-def _pieces(density: Density) -> Iterator[bytes]:
-    yield "".join(f"{line}\n" for line in _header_lines(density)).encode()
-    padded = density.padded if isinstance(density, ChgcarDensity) else True
-    volume = density.crystal.volume
-    yield from _block(density.total, volume, density.augmentation, padded)
-    if (magnetization := density.magnetization) is not None:
-        yield format_rows(magnetization.moments, 20, 12)
-        yield from _block(magnetization.grid, volume, magnetization.augmentation, padded)
-
-
-def _header_lines(density: Density) -> Sequence[str]:
-    kept = density.header if isinstance(density, ChgcarDensity) else ()
-    if kept and kept[0].rstrip() == density.comment:
-        crystal = parse_header(kept)
-        same = crystal.symbols == density.crystal.symbols and all(
-            np.array_equal(a, b)
-            for a, b in (
-                (crystal.lattice, density.crystal.lattice),
-                (crystal.positions, density.crystal.positions),
-            )
+def _counts(lines: Sequence[str]) -> list[int]:
+    if len(lines) < 7:
+        raise ValueError("the header ends before the element counts")
+    if lines[5].split() and all(word.isdigit() for word in lines[5].split()):
+        raise ValueError(
+            "line 6 holds counts instead of element symbols (VASP 4): insert a line of symbols"
         )
-        if same:
-            return kept
-    return format_header(density.crystal, density.comment)
+    words = lines[6].split()
+    if not words or not all(word.isdigit() for word in words):
+        raise ValueError(f"line 7 is {lines[6].strip()!r}, expected the number of ions per element")
+    return [int(word) for word in words]
 
 
-def _block(
-    grid: np.ndarray, volume: float, augmentation: Sequence[np.ndarray] | None, padded: bool
-) -> Iterator[bytes]:
-    yield ("".join(f"{n:5d}" for n in grid.shape) + "\n").encode()
-    for lines in format_grid(grid.ravel(order="F") * volume):
-        yield lines if padded else lines.replace(b"  \n", b"\n")
-    for ion, occupancies in enumerate(augmentation or (), start=1):
-        yield _TITLE + f"{ion:4d}{len(occupancies):4d}\n".encode()
-        yield format_rows(occupancies, 15, 7)
+def _element(name: str) -> str:
+    match = re.match(r"[A-Z][a-z]?(?![a-z])", name)
+    if match is None:
+        raise ValueError(f"line 6: {name!r} does not begin with an element symbol")
+    return match.group()
+
+
+def _numbers(lines: Sequence[str], index: int, count: int) -> list[float]:
+    if index >= len(lines):
+        raise ValueError(f"the header ends before line {index + 1}")
+    words = lines[index].split()[:count]
+    try:
+        values = [float(word) for word in words]
+    except ValueError:
+        values = []
+    if len(values) != count or not np.all(np.isfinite(values)):
+        raise ValueError(f"line {index + 1} is {lines[index].strip()!r}, expected {count} numbers")
+    return values

@@ -31,7 +31,7 @@ from mlcharge_flows.vasp.chgcar import (
     OccupancyError,
     read_chgcar,
 )
-from mlcharge_flows.vasp.chgcar_header import echoed_comment
+from mlcharge_flows.vasp.chgcar_writer import echoed_comment
 
 if TYPE_CHECKING:
     import os

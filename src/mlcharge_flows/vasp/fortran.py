@@ -1,10 +1,15 @@
-"""Numbers as Fortran prints and reads them.
+"""Numbers as Fortran prints and reads them, one at a time and in blocks of a file.
 
 In E format the mantissa lies between 0.1 and 1. Where a field is narrow, the zero before the point
 gives way to a minus sign; an exponent of three digits takes the place of the letter E:
 ``0.44062142953E+00``, ``-.36466499731E+01``, ``0.50000000000-100``. A number that does not fit its
 field is printed as stars. Every number written here is the correctly rounded one, with the sign of
 a negative zero, and every number read is the double nearest to its text.
+
+Blocks are read by pymatgen's C parser; that every word was one number is checked afterwards, since
+it takes ``0.5-100``, Fortran's form of 0.5E-100, for two. A grid of 80 x 80 x 80 points takes 1.8
+times as long as with a decoder of fixed columns by integer arithmetic; numpy's ``fromstring`` and
+``loadtxt`` and pandas' ``read_csv`` take 3.5 to 5 times as long.
 
 References
 ----------
@@ -15,9 +20,12 @@ from __future__ import annotations
 
 import re
 import warnings
+from io import BytesIO
 from math import copysign, isfinite, isnan, nan
+from typing import BinaryIO
 
 import numpy as np
+from pymatgen.optimization.fast_parser import parse_n_doubles
 
 from mlcharge_flows.errors import MlchargeError, one_line
 
@@ -32,6 +40,9 @@ _LOGICAL = re.compile(r"\.?([TtFf])[A-Za-z]*\.?")
 _EXPONENT_LETTERS = str.maketrans("DdQq", "EEEE")
 _BARE_EXPONENT = re.compile(r"(?<=[\d.])([-+]\d+)$")
 _BARE_EXPONENTS = re.compile(rb"(\d)([+-]\d{3})(?!\d)")
+
+_LINES_READ = 8192
+"""Lines that are read at once, so that the text of a large file is never held as a whole."""
 
 
 class FortranNumberError(MlchargeError, ValueError):
@@ -253,3 +264,83 @@ def _first_bad_word(text: bytes) -> str:
         except ValueError:
             return repr(one_line(word.decode("ascii", "replace"), 24))
     return "something"
+
+
+def read_block(file: BinaryIO, count: int) -> tuple[np.ndarray, bool]:
+    """Read a block of numbers from the current line on.
+
+    All lines but the last hold as many numbers as the first.
+
+    Parameters
+    ----------
+    file
+        Open, seekable, at the first line of the block; left at the line after it.
+    count
+        Numbers to read.
+
+    Returns
+    -------
+    tuple
+        The numbers, shape (count,), and whether the last line ends with blanks.
+
+    Raises
+    ------
+    EOFError
+        The file ends inside the block. A last line without line end is whole if its last number has
+        as many digits as the first one of the block.
+    FortranNumberError
+        The lines do not hold exactly these numbers.
+    """
+    start = file.tell()
+    first = file.readline()
+    file.seek(start)
+    per_line = len(first.split())
+    if per_line == 0:
+        raise EOFError if not first else FortranNumberError("a blank line among them")
+    values = np.empty(count)
+    done = 0
+    text = b""
+    while done < count:
+        n_lines = min(_LINES_READ, -(-(count - done) // per_line))
+        text = _read_lines(file, n_lines, first)
+        found = _parse_lines(text, min(n_lines * per_line, count - done))
+        values[done : done + len(found)] = found
+        done += len(found)
+    return values, text.rstrip(b"\r\n").endswith(b" ")
+
+
+def _read_lines(file: BinaryIO, n_lines: int, first: bytes) -> bytes:
+    """Read lines; they probably all have the length of the first one."""
+    start, length = file.tell(), len(first)
+    text = file.read(n_lines * length)
+    codes = np.frombuffer(text, dtype=np.uint8)
+    if len(codes) == n_lines * length and np.all(codes[length - 1 :: length] == ord("\n")):
+        return text
+    file.seek(start)
+    lines = [file.readline() for _ in range(n_lines)]
+    if not lines[-1].endswith(b"\n") and not _ends_whole(lines[-1], first):
+        raise EOFError
+    return b"".join(lines)
+
+
+def _ends_whole(line: bytes, first: bytes) -> bool:
+    """Whether the last number of a line has as many digits as the first one of another."""
+    words, others = line.split(), first.split()
+    return bool(words) and len(words[-1].rpartition(b".")[2]) == len(others[0].rpartition(b".")[2])
+
+
+def _parse_lines(text: bytes, count: int) -> np.ndarray:
+    """Read so many numbers, and no others, from whole lines."""
+    filled = np.frombuffer(text, dtype=np.uint8) > ord(" ")
+    n_words = int(filled[0]) + np.count_nonzero(filled[1:] > filled[:-1])
+    if n_words == count:
+        values, stream = np.empty(count), BytesIO(text)
+        n_read = parse_n_doubles(stream, values, count)
+        if n_read == count and not stream.read().strip() and np.all(np.isfinite(values)):
+            return values
+    values = parse_floats(text)
+    if len(values) != count:
+        blank = any(not line.strip() for line in text.splitlines())
+        reason = "a blank line among them" if blank else "lines of unequal length"
+        raise FortranNumberError(f"{count} numbers expected, {len(values)} found: {reason}")
+    return values

@@ -5,8 +5,8 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-from mlcharge_flows.vasp.chgcar_blocks import format_grid, read_block
-from mlcharge_flows.vasp.fortran import format_e
+from mlcharge_flows.vasp.chgcar_writer import format_grid
+from mlcharge_flows.vasp.fortran import format_e, read_block
 
 
 def values_of(n=25_003):
