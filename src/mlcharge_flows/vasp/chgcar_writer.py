@@ -119,7 +119,7 @@ def _pieces(density: Density) -> Iterator[bytes]:
     volume = density.crystal.volume
     yield from _block(density.total, volume, density.augmentation, padded)
     if (magnetization := density.magnetization) is not None:
-        yield format_rows(magnetization.moments, 20, 12)
+        yield _format_rows(magnetization.moments, 20, 12)
         yield from _block(magnetization.grid, volume, magnetization.augmentation, padded)
 
 
@@ -136,7 +136,7 @@ def _header_lines(density: Density) -> Sequence[str]:
         )
         if same:
             return kept
-    return format_header(density.crystal, density.comment)
+    return _format_header(density.crystal, density.comment)
 
 
 def _block(
@@ -147,39 +147,11 @@ def _block(
         yield lines if padded else lines.replace(b"  \n", b"\n")
     for ion, occupancies in enumerate(augmentation or (), start=1):
         yield TITLE + f"{ion:4d}{len(occupancies):4d}\n".encode()
-        yield format_rows(occupancies, 15, 7)
+        yield _format_rows(occupancies, 15, 7)
 
 
-def format_header(crystal: Crystal, comment: str) -> tuple[str, ...]:
-    """Write a header as VASP 6 does.
-
-    Parameters
-    ----------
-    crystal
-        The ions; runs of equal symbols become one entry of the element lines.
-    comment
-        First line. Blanks are merged, and VASP keeps 40 characters.
-
-    Returns
-    -------
-    tuple of str
-        Lines without their ends; the last one is blank.
-
-    Examples
-    --------
-    >>> for line in format_header(Crystal(3 * np.eye(3), ("Li",), np.zeros((1, 3))), "bcc"):
-    ...     print(line.rstrip())
-    bcc
-       1.0000000000000000
-         3.000000    0.000000    0.000000
-         0.000000    3.000000    0.000000
-         0.000000    0.000000    3.000000
-       Li
-         1
-    Direct
-      0.000000  0.000000  0.000000
-    <BLANKLINE>
-    """
+def _format_header(crystal: Crystal, comment: str) -> tuple[str, ...]:
+    """Lines of a header as VASP 6 writes it, without their ends; the last one is blank."""
     species = crystal.species
     return (
         f"{header_comment(comment):<{COMMENT_LENGTH}}",
@@ -244,23 +216,8 @@ def _fixed(value: float) -> str:
     return text.lstrip("-") if float(text) == 0.0 else text
 
 
-def format_rows(values: np.ndarray, width: int, digits: int) -> bytes:
-    """Write numbers as VASP writes occupancies and moments: ``5Ewidth.digits``.
-
-    Parameters
-    ----------
-    values
-        Finite numbers, shape (n,).
-    width
-        Columns of one number.
-    digits
-        Digits of its mantissa.
-
-    Returns
-    -------
-    bytes
-        Whole lines.
-    """
+def _format_rows(values: np.ndarray, width: int, digits: int) -> bytes:
+    """Whole lines of occupancies or moments: ``5Ewidth.digits``."""
     texts = [format_e(float(value), width, digits) for value in values]
     rows = ["".join(texts[i : i + _PER_LINE]) for i in range(0, len(texts), _PER_LINE)]
     return "".join(f"{row}\n" for row in rows).encode()
