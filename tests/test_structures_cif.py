@@ -6,8 +6,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
-from mlcharge_flows.structures.cif import cif_blocks, structure_of_cif
-from mlcharge_flows.structures.material import StructureError
+from mlcharge_flows.structures.cif import StructureError, cif_blocks, structure_of_cif
 from mlcharge_flows.structures.space_group import settings_of
 
 CELL = {

@@ -21,8 +21,7 @@ from pymatgen.core.operations import SymmOp
 from pymatgen.core.periodic_table import Element
 from pymatgen.io.cif import CifBlock, CifFile, CifParser, str2float
 
-from mlcharge_flows.errors import one_line
-from mlcharge_flows.structures.material import StructureError
+from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.structures.space_group import are_isometries, settings_of
 
 if TYPE_CHECKING:
@@ -54,6 +53,10 @@ _HARMLESS = re.compile(
 )
 _HAS_CRYSTAL = re.compile(r"^\s*_(cell[_.]length_a|atom_site[_.])", re.MULTILINE | re.IGNORECASE)
 _COUNT = re.compile(r"([A-Z][a-z]?)(\d+\.?\d*|\.\d+)?")
+
+
+class StructureError(MlchargeError, ValueError):
+    """A structure or its file cannot be used; the message is one line with what to do."""
 
 
 def cif_blocks(text: str) -> list[str]:

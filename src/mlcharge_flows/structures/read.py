@@ -1,4 +1,4 @@
-"""Structures of files and folders, and one line for each that cannot be used."""
+"""Crystals of files and folders, and one line for each that cannot be used."""
 
 from __future__ import annotations
 
@@ -8,20 +8,30 @@ import lzma
 import re
 import warnings
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pymatgen.core.structure import Structure
 
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.io import decode_text
-from mlcharge_flows.structures.cif import cif_blocks, structure_of_cif
-from mlcharge_flows.structures.material import Material, StructureError, check_structure
+from mlcharge_flows.structures.cif import StructureError, cif_blocks, structure_of_cif
 from mlcharge_flows.vasp.poscar import PoscarError, parse_poscar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+
+CLOSEST = 0.5
+"""Atoms nearer than this are on top of each other, in angstrom (H2 measures 0.74)."""
+
+MAX_IONS = 5000
+"""Most ions of a structure; VASP runs of more are out of this package's reach."""
+
+MAX_LENGTH = 1000.0
+"""Longest lattice vector, in angstrom; more is a slip of the exponent."""
 
 MAX_BYTES = 2**28
 """Largest file of structures, decompressed, in bytes: 256 MiB, some 100,000 structures."""
@@ -30,6 +40,28 @@ _MAX_NAME = 100
 _SUFFIXES = (".cif", ".json", ".vasp", ".poscar")
 _COMPRESSED = re.compile(r"\.(gz|bz2|xz|lzma)$", re.IGNORECASE)
 _STEMS = ("POSCAR", "CONTCAR")
+
+
+@dataclass(frozen=True)
+class Material:
+    """A structure and the identifier that its results go by.
+
+    Parameters
+    ----------
+    id
+        Unique within a campaign, and usable as the name of a folder.
+    structure
+        Ordered crystal.
+    source
+        File that it came from.
+    split
+        What the file says it is for: ``train``, ``validation``, ``test``; empty if nothing.
+    """
+
+    id: str
+    structure: Structure
+    source: Path
+    split: str = ""
 
 
 def read_structures(paths: Iterable[str | Path]) -> tuple[list[Material], list[str]]:
@@ -235,3 +267,65 @@ def _unique(name: str, taken: set[str]) -> str:
         candidate = f"{base}-{number}"
     taken.add(candidate)
     return candidate
+
+
+def check_structure(structure: Structure) -> None:
+    """Refuse what no plane-wave calculation can start from.
+
+    Parameters
+    ----------
+    structure
+        Any structure.
+
+    Raises
+    ------
+    StructureError
+        There are no atoms or too many, numbers are not finite, the cell is degenerate, sites are
+        partly occupied, or atoms are on top of each other.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> check_structure(Structure(Lattice.cubic(1e-6), ["He"], [[0, 0, 0]]))
+    Traceback (most recent call last):
+    mlcharge_flows.structures.cif.StructureError: a lattice vector measures 1e-06 angstrom; \
+correct the cell
+    """
+    if len(structure) == 0:
+        raise StructureError("there are no atoms in it; is the file complete?")
+    if len(structure) > MAX_IONS:
+        raise StructureError(f"has {len(structure)} atoms; the limit is {MAX_IONS}")
+    if not structure.is_ordered:
+        raise StructureError("sites are partly occupied; give an ordered structure")
+    if not (
+        np.isfinite(structure.lattice.matrix).all() and np.isfinite(structure.frac_coords).all()
+    ):
+        raise StructureError("a coordinate or a lattice vector is not a finite number")
+    _check_cell(structure)
+    first_ions, second_ions, _, distances = structure.get_neighbor_list(CLOSEST, exclude_self=True)
+    if len(distances):
+        nearest = distances.argmin()
+        first, second = sorted((int(first_ions[nearest]), int(second_ions[nearest])))
+        raise StructureError(
+            f"atoms {first + 1} ({structure[first].specie}) and {second + 1} "
+            f"({structure[second].specie}) are {distances[nearest]:.2f} angstrom apart; "
+            "remove one of them or correct the cell"
+        )
+
+
+def _check_cell(structure: Structure) -> None:
+    """Refuse a cell in which a search for neighbors would never end."""
+    with np.errstate(all="ignore"):
+        lengths = np.linalg.norm(structure.lattice.matrix, axis=1)
+        volume = abs(np.linalg.det(structure.lattice.matrix))
+    for length in (lengths.min(), lengths.max()):
+        if not CLOSEST <= length <= MAX_LENGTH:
+            raise StructureError(f"a lattice vector measures {length:g} angstrom; correct the cell")
+    # Nothing has less than half a cubic angstrom per atom, not even compressed helium.
+    if volume < 0.5 * len(structure):
+        raise StructureError(f"the cell has {volume:.3g} cubic angstrom; correct the cell")
+    shortest = min(structure.lattice.get_lll_reduced_lattice().abc)
+    if shortest < CLOSEST:
+        raise StructureError(
+            f"periodic images of an atom are {shortest:.2g} angstrom apart; correct the cell"
+        )
