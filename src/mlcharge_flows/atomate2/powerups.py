@@ -133,6 +133,10 @@ def start_from_predicted_density(
 def _initial_density(density: Any) -> InitialDensity | None:
     """Initial density that is to be written; None if a document is given.
 
+    Returns
+    -------
+    InitialDensity or None
+
     Raises
     ------
     ValueError
@@ -156,6 +160,11 @@ def _initial_density(density: Any) -> InitialDensity | None:
 
 def _unwrapped(maker: RunFromDensityMaker) -> Maker:
     """Take an earlier initial density away: the last one given counts.
+
+    Returns
+    -------
+    Maker
+        The one that would run without it.
 
     Raises
     ------
@@ -198,6 +207,10 @@ def _upstream_job(job: Job, run: RunFromDensityMaker) -> Job | None:
 
     A Maker with a `make` of its own may change the structure, or copy the density of the run
     before; so may files that are copied.
+
+    Returns
+    -------
+    Job or None
     """
     plain: Any = BaseVaspMaker.make
     signature = inspect.signature(plain.original)

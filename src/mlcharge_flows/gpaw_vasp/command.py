@@ -51,6 +51,11 @@ def _fail(message: str) -> NoReturn:
 
     The line goes to standard error, and also to standard output where that is a file: under a
     workflow manager ``vasp.out`` is where people look, as they do after VASP.
+
+    Raises
+    ------
+    Exit
+        Always.
     """
     typer.echo(f"gpaw-vasp: {message}", err=True)
     if not sys.stdout.isatty():

@@ -108,6 +108,11 @@ def _at_ions(density: Density, inputs: Inputs) -> Density:
 
     A CHGCAR holds rho * V, which VASP takes as it is: another lattice keeps the electrons. Where
     ions have moved, the change of their superposition is added, in the cell of the run.
+
+    Returns
+    -------
+    Density
+        In the cell of the run.
     """
     file, run = density.crystal, inputs.crystal
     moved = replace(density, crystal=run, total=density.total * (file.volume / run.volume))

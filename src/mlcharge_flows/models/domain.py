@@ -175,6 +175,11 @@ class GeometryBounds(BaseModel):
 
         A pair may never have been bonded in the training set while its elements were to others:
         the bound is then the mean of the shortest distances of both elements.
+
+        Returns
+        -------
+        float or None
+            Angstrom; None if neither is known.
         """
         one, other = (self.nearest.get(symbol) for symbol in pair.split("-"))
         bonded = (one[0] + other[0]) / 2 if one and other else None

@@ -297,6 +297,15 @@ def _element_of_label(label: str, elements: set[str]) -> str:
         Its label: ``Cs1``, ``CS1`` as in the Cambridge database, ``OW1`` for an oxygen of water.
     elements
         Elements of the block's formula; empty if it is unknown.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    StructureError
+        If the label names no element, or may name two.
     """
     letters = (re.match(r"[A-Za-z]*", label) or [""])[0]
     if letters.lower() in ("wat", "oh", "no"):  # a molecule, whose other atoms may be missing
@@ -334,6 +343,10 @@ def _mismatch(data: Mapping[str, Any], structure: Structure) -> str | None:
 
     The formula is of one unit by the dictionary, of the whole cell in files of pymatgen; the number
     of units counts units of the formula or, there, of the reduced one.
+
+    Returns
+    -------
+    str or None
     """
     counts = _formula(data)
     if counts is None:

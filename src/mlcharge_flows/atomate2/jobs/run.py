@@ -191,6 +191,11 @@ class RunFromDensityMaker(WrapperMaker):
     ) -> InitialDensityDocument:
         """Put the initial CHGCAR into the folder: the one given, else one that is made here.
 
+        Returns
+        -------
+        InitialDensityDocument
+            What was put there, or why nothing was.
+
         Raises
         ------
         SourceError

@@ -240,6 +240,11 @@ class OrbitalNetwork(nn.Module):
         The net charge is subtracted from the sites in proportion to predicted positive weights, as
         charge equilibration distributes it by the softness of the atoms. The superposition then
         holds all electrons, and NELECT is the sum of ZVAL.
+
+        Returns
+        -------
+        torch.Tensor
+            As `coefficients`, shape (sites, (lmax + 1)^2, exponents).
         """
         charges = orbitals.charges(None if scales is None else scales[:, 0])
         charges = charges.expand(len(coefficients), -1)
