@@ -238,7 +238,7 @@ def format_grid(values: np.ndarray) -> Iterator[bytes]:
 
     Raises
     ------
-    ValueError
+    FortranNumberError
         If a number is not finite.
     """
     if not np.all(np.isfinite(values)):
