@@ -21,7 +21,7 @@ from mlcharge_flows.training.checkpoint import load_initial_weights  # noqa: E40
 from mlcharge_flows.training.config import TrainingConfig, TrainingError, read_config  # noqa: E402
 from mlcharge_flows.training.dataset import DensityDataset, write_dataset  # noqa: E402
 from mlcharge_flows.training.loop import validate  # noqa: E402
-from mlcharge_flows.training.scdp import ScdpTask  # noqa: E402
+from mlcharge_flows.training.orbital import ScdpTask  # noqa: E402
 from mlcharge_flows.training.task import task_of  # noqa: E402
 
 ROOT = Path(__file__).parents[2]

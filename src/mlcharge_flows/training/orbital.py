@@ -1,4 +1,4 @@
-"""Training of the orbital model: samples, loss and errors in G-vector coefficients."""
+"""Training of the orbital model and of SCDP: samples, loss and errors in G-vector coefficients."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from typing_extensions import override
 
+from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.orbital.config import OrbitalConfig
 from mlcharge_flows.models.orbital.form_factors import FormFactorFit
 from mlcharge_flows.models.orbital.g_vectors import GVectors
 from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.models.orbital.interaction import Interaction
 from mlcharge_flows.models.orbital.network import OrbitalNetwork
-from mlcharge_flows.training.config import LossConfig, model_options
+from mlcharge_flows.models.scdp.config import PRESETS, ScdpConfig
+from mlcharge_flows.models.scdp.network import ScdpNetwork
+from mlcharge_flows.training.config import LossConfig, TrainingError, model_options
+from mlcharge_flows.training.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.training.config import TrainingConfig
     from mlcharge_flows.training.dataset import DensityDataset
     from mlcharge_flows.training.sample import DensitySample
+
 
 LOSS_TERMS = tuple(LossConfig.model_fields)
 """Terms of the loss of an expansion in orbitals: all."""
@@ -95,62 +101,31 @@ class OrbitalSample(OrbitalTrainingSample):
     augmentation_size: float
 
 
-class OrbitalTask:
-    """The orbital network and its loss; see :class:`~mlcharge_flows.training.task.Task`.
+class OrbitalTask(Task[OrbitalSample, OrbitalTrainingSample]):
+    """The orbital network; elements and channels are those of the data set.
 
-    Parameters
-    ----------
-    config
-        The training.
-    dataset
-        Data set; its PAW data sets determine elements and channels.
-    device
-        Device of the network and of all tensors.
-
-    Raises
-    ------
-    TrainingError
-        The options of the model are impossible.
+    The mean number of neighbors and the augmentation response, in closed form, come from the
+    training set before the first step, the form factors, if the network has any, from the residual
+    of the trained network. The terms of the loss are ``coefficients``, and ``shells`` and ``grid``
+    if their weights are not zero. Samples are thinned as the loss says: a thinning of 8 takes a
+    fifth of the memory.
     """
 
-    def __init__(
-        self, config: TrainingConfig, dataset: DensityDataset, device: torch.device
-    ) -> None:
+    @override
+    def _build(
+        self, config: TrainingConfig, dataset: DensityDataset
+    ) -> tuple[SiteConfig, OrbitalNetwork]:
         elements = sorted(dataset.paw)
         channels = {symbol: list(dataset.paw[symbol].channels) for symbol in elements}
-        self.model, network = self._build(config, elements, channels)
-        self.config, self.device = config, device
+        network = self._untrained(config, elements=elements, channels=channels)
         network.embedding.set_atoms({s: p for s, p in dataset.paw.items() if p.has_free_atom})
-        self.network: nn.Module = network.to(device)
+        return network.config, network
 
-    @staticmethod
-    def _build(
-        config: TrainingConfig, elements: list[str], channels: dict[str, list[int]]
-    ) -> tuple[SiteConfig, OrbitalNetwork]:
-        """Options of the architecture and its network."""
-        model = model_options(
-            OrbitalConfig, {}, config, LOSS_TERMS, elements=elements, channels=channels
-        )
-        return model, OrbitalNetwork(model)
+    def _untrained(self, config: TrainingConfig, **from_data: Any) -> OrbitalNetwork:
+        return OrbitalNetwork(model_options(OrbitalConfig, {}, config, LOSS_TERMS, **from_data))
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """Options of the architecture, for the card."""
-        return self.model.model_dump()
-
+    @override
     def prepare(self, sample: DensitySample) -> OrbitalSample:
-        """Convert a sample to tensors.
-
-        Parameters
-        ----------
-        sample
-            A converged density.
-
-        Returns
-        -------
-        OrbitalSample
-            On the device of the task.
-        """
         network = self._network(self.network)
         crystal = sample.crystal
         graph = network.graph(crystal)
@@ -178,19 +153,8 @@ class OrbitalTask:
             float(sum(np.abs(values).sum() for values in converged)),
         )
 
+    @override
     def initialize(self, samples: Iterable[OrbitalSample]) -> list[OrbitalTrainingSample]:
-        """Fit the augmentation response, and take the mean number of neighbors.
-
-        Parameters
-        ----------
-        samples
-            The training set.
-
-        Returns
-        -------
-        list of OrbitalTrainingSample
-            Thinned as the loss says; a thinning of 8 takes a fifth of the memory.
-        """
         network = self._network(self.network)
         training, n_edges, n_sites = [], 0.0, 0
         known: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
@@ -215,23 +179,10 @@ class OrbitalTask:
             network.augmentation.fit(index, *stacked)
         return training
 
+    @override
     def losses(
         self, network: nn.Module, samples: Sequence[OrbitalTrainingSample]
     ) -> dict[str, torch.Tensor]:
-        """Terms of the loss, each relative to the superposition's error.
-
-        Parameters
-        ----------
-        network
-            The network, or a copy with averaged weights.
-        samples
-            One batch.
-
-        Returns
-        -------
-        dict
-            ``coefficients``, ``shells`` and ``grid`` if their weights are not zero, and ``loss``.
-        """
         network = self._network(network)
         expansions = network(Graph.batch([sample.graph for sample in samples]))
         coefficients, shells, grid = [], [], []
@@ -256,14 +207,8 @@ class OrbitalTask:
         return {"loss": loss, **terms}
 
     @torch.no_grad()
+    @override
     def fit_closed_form(self, samples: Iterable[OrbitalTrainingSample]) -> None:
-        """Fit the form factors, if the network has any, to the residual of the trained network.
-
-        Parameters
-        ----------
-        samples
-            The training set.
-        """
         network = self._network(self.network)
         if network.form_factors is None:
             return
@@ -274,21 +219,8 @@ class OrbitalTask:
             fit.add(expansion.ions, g_vectors, phases[: expansion.n_ions], residual)
         fit.solve()
 
+    @override
     def errors(self, network: nn.Module, sample: OrbitalSample) -> dict[str, float]:
-        """Errors of one material on its fine grid.
-
-        Parameters
-        ----------
-        network
-            The network, or a copy with averaged weights.
-        sample
-            The material.
-
-        Returns
-        -------
-        dict
-            ``nmae`` in percent, ``density_left`` and ``occupancies_left``.
-        """
         network = self._network(network)
         expansion, g_vectors, phases = network(sample.graph)[0], sample.g_vectors, sample.phases
         density = network.density(expansion, g_vectors, phases)
@@ -362,3 +294,23 @@ def _occupancies_left(sample: OrbitalSample, changes: Sequence[torch.Tensor]) ->
     error = (torch.cat(list(changes)) - sample.augmentation).abs().sum()
     baseline = sample.augmentation.abs().sum() + _MIN_OCCUPANCY_ERROR * sample.augmentation_size
     return error / baseline
+
+
+class ScdpTask(OrbitalTask):
+    """SCDP, with the loss of the orbital model.
+
+    A sample whose cell holds no single molecule needs a periodic model.
+    """
+
+    @override
+    def _untrained(self, config: TrainingConfig, **from_data: Any) -> ScdpNetwork:
+        return ScdpNetwork(model_options(ScdpConfig, PRESETS, config, LOSS_TERMS, **from_data))
+
+    @override
+    def prepare(self, sample: DensitySample) -> OrbitalSample:
+        try:
+            return super().prepare(sample)
+        except ModelError as error:
+            raise TrainingError(
+                f"{sample.id}: {error}; crystals take `periodic: true` under model"
+            ) from None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     import torch
+    from pydantic import BaseModel
     from torch import nn
 
     from mlcharge_flows.training.config import TrainingConfig
@@ -20,16 +22,53 @@ Training = TypeVar("Training")
 """The part of it that the loss needs."""
 
 
-class Task(Protocol[Prepared, Training]):
-    """An architecture being trained; each has a module of its own in this package."""
+class Task(ABC, Generic[Prepared, Training]):
+    """An architecture being trained; the methods of its subclass are documented here.
 
+    Parameters
+    ----------
+    config
+        The training.
+    dataset
+        Its data set.
+    device
+        Device of the network and of all tensors.
+
+    Attributes
+    ----------
+    model
+        Options of the architecture.
+    network
+        The network being trained.
+
+    Raises
+    ------
+    TrainingError
+        The options of the model are impossible.
+    """
+
+    model: BaseModel
     network: nn.Module
 
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """Options of the architecture, for the card."""
-        ...
+    def __init__(
+        self, config: TrainingConfig, dataset: DensityDataset, device: torch.device
+    ) -> None:
+        self.config, self.device = config, device
+        self.model, network = self._build(config, dataset)
+        self.network = network.to(device)
 
+    @abstractmethod
+    def _build(
+        self, config: TrainingConfig, dataset: DensityDataset
+    ) -> tuple[BaseModel, nn.Module]:
+        """Options of the architecture and its untrained network."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the architecture, for the card."""
+        return self.model.model_dump()
+
+    @abstractmethod
     def prepare(self, sample: DensitySample) -> Prepared:
         """Convert a sample to tensors, once.
 
@@ -48,8 +87,8 @@ class Task(Protocol[Prepared, Training]):
         TrainingError
             The architecture cannot be trained on it.
         """
-        ...
 
+    @abstractmethod
     def initialize(self, samples: Iterable[Prepared]) -> list[Training]:
         """Take scales of input and output from the training set, before the first step.
 
@@ -63,8 +102,8 @@ class Task(Protocol[Prepared, Training]):
         list
             The part of each sample that the loss needs.
         """
-        ...
 
+    @abstractmethod
     def losses(self, network: nn.Module, samples: Sequence[Training]) -> dict[str, torch.Tensor]:
         """Terms of the loss.
 
@@ -83,18 +122,19 @@ class Task(Protocol[Prepared, Training]):
         dict
             Each term is a mean over the materials; ``loss`` is their weighted sum.
         """
-        ...
 
     def fit_closed_form(self, samples: Iterable[Training]) -> None:
         """Fit parameters with a closed-form solution to what the trained network leaves.
+
+        Nothing, where all parameters are trained.
 
         Parameters
         ----------
         samples
             The training set.
         """
-        ...
 
+    @abstractmethod
     def errors(self, network: nn.Module, sample: Prepared) -> dict[str, float]:
         """Errors of one material.
 
@@ -112,7 +152,6 @@ class Task(Protocol[Prepared, Training]):
             occupancies, ``occupancies_left``: the fractions of the superposition's error that
             remain.
         """
-        ...
 
 
 def task_of(
@@ -139,18 +178,13 @@ def task_of(
     TrainingError
         The options of the model are impossible.
     """
-    if config.architecture == "charge3net":
-        from mlcharge_flows.training.charge3net import ChargE3NetTask
+    from mlcharge_flows.training.density_alone import ChargE3NetTask, SuperResTask
+    from mlcharge_flows.training.orbital import OrbitalTask, ScdpTask
 
-        return ChargE3NetTask(config, dataset, device)
-    if config.architecture == "superres":
-        from mlcharge_flows.training.superres import SuperResTask
-
-        return SuperResTask(config, dataset, device)
-    if config.architecture == "scdp":
-        from mlcharge_flows.training.scdp import ScdpTask
-
-        return ScdpTask(config, dataset, device)
-    from mlcharge_flows.training.orbital import OrbitalTask
-
-    return OrbitalTask(config, dataset, device)
+    tasks: dict[str, type[Task[Any, Any]]] = {
+        "orbital": OrbitalTask,
+        "scdp": ScdpTask,
+        "charge3net": ChargE3NetTask,
+        "superres": SuperResTask,
+    }
+    return tasks[config.architecture](config, dataset, device)
