@@ -26,9 +26,9 @@ import torch
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.models.registry import DEFAULT
 from mlcharge_flows.sources import known_models
-from mlcharge_flows.training.checkpoint import load_initial_weights
 from mlcharge_flows.training.config import read_config
 from mlcharge_flows.training.dataset import DensityDataset
+from mlcharge_flows.training.files import load_initial_weights
 from mlcharge_flows.training.orbital import OrbitalTask
 from mlcharge_flows.vasp.incar import fft_grids
 

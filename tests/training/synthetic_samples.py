@@ -6,7 +6,8 @@ from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Density, superpose
 from mlcharge_flows.density.paw_dataset import PawDataset
-from mlcharge_flows.training.sample import DensitySample, Origin
+from mlcharge_flows.training.origin import Origin
+from mlcharge_flows.training.sample import DensitySample
 
 CHANNELS = {"Na": (0, 0, 1, 1), "Cl": (0, 1, 2)}
 ZVAL = {"Na": 7.0, "Cl": 7.0}

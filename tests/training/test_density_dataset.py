@@ -14,7 +14,7 @@ from mlcharge_flows.training.dataset import (
     merge_datasets,
     write_dataset,
 )
-from mlcharge_flows.training.summary import summarize
+from mlcharge_flows.training.evaluation import summarize
 
 MOLECULES = Path(__file__).parents[2] / "test_files" / "molecules" / "molecules.h5"
 """A data set of version 1."""

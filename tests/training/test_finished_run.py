@@ -14,7 +14,7 @@ from mlcharge_flows.cli.app import app
 from mlcharge_flows.density.density import nmae
 from mlcharge_flows.training.dataset import DensityDataset, write_dataset
 from mlcharge_flows.training.finished_run import RunError, read_finished_run
-from mlcharge_flows.training.sample import Origin
+from mlcharge_flows.training.origin import Origin
 from mlcharge_flows.vasp.chgcar import read_chgcar
 from mlcharge_flows.vasp.oszicar import read_oszicar
 

@@ -6,7 +6,8 @@ from synthetic_samples import PAW, converged, packed
 
 from mlcharge_flows.density.density import error_removed, nmae
 from mlcharge_flows.density.paw_dataset import PawDataset
-from mlcharge_flows.training.sample import TOLERANCE, TOLERANCE_WITHOUT_ATOMS, DensitySample, Origin
+from mlcharge_flows.training.origin import Origin
+from mlcharge_flows.training.sample import TOLERANCE, TOLERANCE_WITHOUT_ATOMS, DensitySample
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from synthetic_samples import packed  # noqa: E402
 from mlcharge_flows.cli.app import app  # noqa: E402
 from mlcharge_flows.models.checkpoint import read_checkpoint  # noqa: E402
 from mlcharge_flows.models.registry import Registry  # noqa: E402
-from mlcharge_flows.training.checkpoint import load_initial_weights  # noqa: E402
 from mlcharge_flows.training.config import TrainingConfig, TrainingError, read_config  # noqa: E402
 from mlcharge_flows.training.dataset import DensityDataset, write_dataset  # noqa: E402
+from mlcharge_flows.training.files import load_initial_weights  # noqa: E402
 from mlcharge_flows.training.loop import validate  # noqa: E402
 from mlcharge_flows.training.orbital import ScdpTask  # noqa: E402
 from mlcharge_flows.training.task import task_of  # noqa: E402

@@ -22,9 +22,9 @@ from mlcharge_flows.models.orbital import load  # noqa: E402
 from mlcharge_flows.models.orbital.model import OrbitalModel  # noqa: E402
 from mlcharge_flows.models.orbital.network import OrbitalNetwork  # noqa: E402
 from mlcharge_flows.training import loop  # noqa: E402
-from mlcharge_flows.training.checkpoint import load_initial_weights  # noqa: E402
 from mlcharge_flows.training.config import TrainingConfig, read_config  # noqa: E402
 from mlcharge_flows.training.dataset import write_dataset  # noqa: E402
+from mlcharge_flows.training.files import load_initial_weights  # noqa: E402
 from mlcharge_flows.training.loop import train, validate  # noqa: E402
 from mlcharge_flows.training.orbital import SHELL_BOUNDS, OrbitalTask, thinned  # noqa: E402
 

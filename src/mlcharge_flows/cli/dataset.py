@@ -343,7 +343,7 @@ def pack(
     """
     from mlcharge_flows.training.dataset import write_dataset
     from mlcharge_flows.training.finished_run import RunError, read_finished_run
-    from mlcharge_flows.training.sample import Origin
+    from mlcharge_flows.training.origin import Origin
 
     packed, problems = [], []
     for folder in runs:
@@ -366,7 +366,7 @@ def info(dataset: Annotated[Path, typer.Argument(help="The data set.")]) -> None
 
         mlcharge dataset info data/dataset.h5
     """
-    from mlcharge_flows.training.summary import summarize
+    from mlcharge_flows.training.evaluation import summarize
 
     for name, value in summarize(_open(dataset)).items():
         typer.echo(f"{name:<24}{value}")
@@ -383,7 +383,7 @@ def split(
 
         mlcharge dataset split data/dataset.h5 --only validation
     """
-    from mlcharge_flows.training.split import canonical_split
+    from mlcharge_flows.training.origin import canonical_split
 
     wanted = None if only is None else canonical_split(only)
     for name, part in _open(dataset).splits().items():

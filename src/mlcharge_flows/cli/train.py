@@ -54,7 +54,7 @@ def train(
     from mlcharge_flows.errors import MlchargeError
     from mlcharge_flows.training.config import TrainingError, read_config
     from mlcharge_flows.training.dataset import DensityDataset
-    from mlcharge_flows.training.split import split_materials
+    from mlcharge_flows.training.origin import split_materials
 
     console = Console(highlight=False)
     try:
@@ -95,7 +95,7 @@ def _train(
 
     from mlcharge_flows.models.card import TrainingCard
     from mlcharge_flows.models.checkpoint import SUFFIX, write_checkpoint
-    from mlcharge_flows.training.checkpoint import checkpoint_of
+    from mlcharge_flows.training.files import checkpoint_of
     from mlcharge_flows.training.loop import train as run
     from mlcharge_flows.training.loop import validate
     from mlcharge_flows.training.task import task_of
@@ -149,7 +149,7 @@ def _progress(console: Console, epochs: int, folder: Path) -> Iterator[Callable[
     """Bar over epochs, with a line for each validation; log and curves are kept up to date."""
     from rich.progress import Progress as Bar
 
-    from mlcharge_flows.training.loop import draw_curves, write_log
+    from mlcharge_flows.training.files import draw_curves, write_log
 
     with Bar(*bar_columns(), console=console) as bar:
         task = bar.add_task("epochs", total=epochs)

@@ -29,10 +29,9 @@ from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.io import atomic_path
+from mlcharge_flows.training.origin import PSEUDO_LABELED, Origin, RunSettings, canonical_split
 from mlcharge_flows.training.quantization import Quantized
-from mlcharge_flows.training.run_settings import RunSettings
-from mlcharge_flows.training.sample import DensitySample, Origin
-from mlcharge_flows.training.split import PSEUDO_LABELED, canonical_split
+from mlcharge_flows.training.sample import DensitySample
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator

@@ -98,6 +98,12 @@ class ChargE3NetTask(Task[ChargE3NetSample, ChargE3NetSample]):
         model = model_options(ChargE3NetConfig, CHARGE3NET_PRESETS, config)
         return model, ChargE3Net(model)
 
+    @property
+    @override
+    def weights(self) -> dict[str, torch.Tensor]:
+        assert isinstance(self.network, ChargE3Net)
+        return self.network.learned()
+
     @override
     def prepare(self, sample: DensitySample) -> ChargE3NetSample:
         crystal = sample.crystal

@@ -17,7 +17,7 @@ from monty.io import zopen
 
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.training.run_settings import RunSettings
+from mlcharge_flows.training.origin import RunSettings
 from mlcharge_flows.training.sample import DensitySample
 from mlcharge_flows.vasp.chgcar import read_chgcar
 from mlcharge_flows.vasp.incar import read_incar
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from mlcharge_flows.density.density import Density
-    from mlcharge_flows.training.sample import Origin
+    from mlcharge_flows.training.origin import Origin
     from mlcharge_flows.vasp.outcar import Outcar
 
 GEOMETRY_TOLERANCE = 1e-4

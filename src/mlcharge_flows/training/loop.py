@@ -1,8 +1,7 @@
-"""The training loop: steps, validation, averaged weights, log; it resumes after an interruption."""
+"""The training loop: optimizers, steps, validation, averaged weights, resumption after a stop."""
 
 from __future__ import annotations
 
-import csv
 import math
 import random
 from dataclasses import dataclass, field
@@ -11,19 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from mlcharge_flows.io import atomic_path
-from mlcharge_flows.training.checkpoint import load_initial_weights
 from mlcharge_flows.training.config import TrainingError
-from mlcharge_flows.training.optimizers import optimizers_of
+from mlcharge_flows.training.files import load_initial_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from mlcharge_flows.training.config import TrainingConfig
     from mlcharge_flows.training.task import Prepared, Task, Training
+
+
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Coefficients of x, x^3 and x^5 in one step (Jordan)."""
+_NEWTON_SCHULZ_STEPS = 5
+_ADAMW_RMS = 0.2
+"""Root mean square of the entries of an update of AdamW (Liu et al.)."""
 
 
 @dataclass
@@ -206,62 +212,6 @@ def validate(
     return summary
 
 
-def write_log(path: Path, rows: Sequence[dict[str, float]]) -> None:
-    """Write the log of a training as CSV, one line per epoch.
-
-    Parameters
-    ----------
-    path
-        The file.
-    rows
-        Those of :class:`Progress`; a column is empty for epochs without validation.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written.
-    """
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="") as file:
-        table = csv.DictWriter(file, names)
-        table.writeheader()
-        table.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in rows)
-
-
-def draw_curves(path: Path, rows: Sequence[dict[str, float]]) -> None:
-    """Draw the learning curves: the fraction of the superposition's error that remains.
-
-    Parameters
-    ----------
-    path
-        File of the figure.
-    rows
-        Those of :class:`Progress`.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.subplots()
-    for name, label, style in (
-        ("grid", "density, training", "C0--"),
-        ("coefficients", "G-vector coefficients, training", "C2--"),
-        ("density_left", "density, validation", "C0-"),
-        ("occupancies_left", "occupancies, validation", "C1-"),
-    ):
-        points = [(row["epoch"], 100 * row[name]) for row in rows if name in row]
-        if points:
-            axes.plot(*zip(*points, strict=True), style, label=label)
-    axes.set(xlabel="epoch", ylabel="superposition's error left (%)", yscale="log")
-    axes.grid(visible=True, which="both", alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=130)
-
-
 def _schedule(warm_up: int, total: int) -> Callable[[int], float]:
     """Linear warm-up, then a cosine decay to a thousandth."""
 
@@ -287,3 +237,127 @@ def _average(
 def _save(path: Path, content: dict[str, Any]) -> None:
     with atomic_path(path) as partial:
         torch.save(content, partial)
+
+
+class Muon(torch.optim.Optimizer):
+    r"""Muon for stacks of matrices, shape (..., a, b); ``torch.optim.Muon`` takes single ones only.
+
+    It updates a matrix W, a x b, with gradient G by an orthogonal matrix,
+
+    .. math::
+        M \leftarrow \mu M + (1 - \mu) G , \qquad
+        W \leftarrow (1 - \gamma \lambda) W
+            - 0.2 \gamma \sqrt{\max(a, b)}\; \mathrm{orth}\big(\mu M + (1 - \mu) G\big)
+
+    with the learning rate :math:`\gamma`, the weight decay :math:`\lambda`, and orth the nearest
+    matrix whose singular values are all (nearly) one, by five Newton-Schulz steps. All directions
+    of a matrix are learned at the same rate, also those of small gradients. The prefactor makes an
+    update as large as one of AdamW, whose learning rates then apply.
+
+    Parameters
+    ----------
+    params
+        Weights.
+    lr
+        Learning rate, as of AdamW.
+    weight_decay
+        Decoupled weight decay, as of AdamW.
+    momentum
+        Decay of the average of the gradients.
+
+    References
+    ----------
+    K. Jordan, "Muon: an optimizer for hidden layers" (2024),
+    https://kellerjordan.github.io/posts/muon; J. Liu et al., arXiv:2502.16982, equation 4.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float,
+        weight_decay: float,
+        momentum: float = 0.95,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update the weights.
+
+        Parameters
+        ----------
+        closure
+            Not supported: the gradients must be computed already.
+        """
+        assert closure is None
+        for group in self.param_groups:
+            rate, momentum = group["lr"], group["momentum"]
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                if not state:
+                    state["mean"] = torch.zeros_like(weight)
+                mean = state["mean"].lerp_(weight.grad, 1 - momentum)
+                direction = orthogonal(weight.grad.lerp(mean, momentum))
+                size = _ADAMW_RMS * max(weight.shape[-2:]) ** 0.5
+                weight.mul_(1 - rate * group["weight_decay"]).sub_(rate * size * direction)
+
+
+def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
+    """Bring all singular values close to one (0.7 to 1.2), and keep the singular vectors.
+
+    Parameters
+    ----------
+    matrices
+        Shape (..., a, b).
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (..., a, b).
+
+    Examples
+    --------
+    >>> rotation = orthogonal(torch.tensor([[0.0, 5.0], [2.0, 0.0]]))
+    >>> rotation.round().tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
+    """
+    a, b, c = _NEWTON_SCHULZ
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x: torch.Tensor = matrices.mT if tall else matrices
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    for _ in range(_NEWTON_SCHULZ_STEPS):
+        square = x @ x.mT
+        x = a * x + (b * square + c * square @ square) @ x
+    result: torch.Tensor = x.mT if tall else x
+    return result
+
+
+def optimizers_of(network: nn.Module, config: TrainingConfig) -> list[torch.optim.Optimizer]:
+    """Optimizers of a training.
+
+    Parameters
+    ----------
+    network
+        Its parameters are optimized.
+    config
+        Learning rate, weight decay and kind of optimizer.
+
+    Returns
+    -------
+    list of torch.optim.Optimizer
+        AdamW; or Muon for all weights that multiply features, and AdamW for biases and embeddings.
+    """
+    rate, decay = config.learning_rate, config.weight_decay
+    if config.optimizer == "adamw":
+        return [torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)]
+    embeddings = {id(m.weight) for m in network.modules() if isinstance(m, nn.Embedding)}
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for weight in network.parameters():
+        (matrices if weight.ndim > 1 and id(weight) not in embeddings else others).append(weight)
+    return [
+        Muon(matrices, lr=rate, weight_decay=decay),
+        torch.optim.AdamW(others, lr=rate, weight_decay=decay),
+    ]

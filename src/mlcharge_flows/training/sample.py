@@ -12,6 +12,7 @@ import numpy as np
 from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.density.density import Density, nmae, superpose
 from mlcharge_flows.density.paw_dataset import n_electrons as count_electrons
+from mlcharge_flows.training.origin import Origin, RunSettings
 from mlcharge_flows.training.quantization import (
     Quantized,
     coefficients_of,
@@ -19,7 +20,6 @@ from mlcharge_flows.training.quantization import (
     quantize_grid,
     to_grid,
 )
-from mlcharge_flows.training.run_settings import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,28 +31,6 @@ TOLERANCE = 1e-3
 """Bound of the packing error relative to the difference from the free atoms (L1 norms)."""
 TOLERANCE_WITHOUT_ATOMS = 5e-5
 """Bound of the packing error relative to the density itself, if no free atoms are known."""
-
-
-@dataclass(frozen=True, eq=False)
-class Origin:
-    """Identity of a sample.
-
-    Parameters
-    ----------
-    id
-        Identifier of the material, unique in a data set.
-    protocol
-        Hash of the settings that all runs of a data set share.
-    source
-        File or folder that the material came from.
-    split
-        ``train``, ``validation``, ``test``, ``pseudo-labeled``, or empty.
-    """
-
-    id: str
-    protocol: str
-    source: str = ""
-    split: str = ""
 
 
 @dataclass(frozen=True, eq=False)

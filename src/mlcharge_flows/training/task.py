@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import torch
     from pydantic import BaseModel
@@ -67,6 +67,11 @@ class Task(ABC, Generic[Prepared, Training]):
     def options(self) -> dict[str, Any]:
         """Options of the architecture, for the card."""
         return self.model.model_dump()
+
+    @property
+    def weights(self) -> Mapping[str, torch.Tensor]:
+        """Tensors that a checkpoint holds, by name."""
+        return self.network.state_dict()
 
     @abstractmethod
     def prepare(self, sample: DensitySample) -> Prepared:

@@ -15,8 +15,8 @@ from mlcharge_flows.sources.learned import Learned
 from mlcharge_flows.sources.run_inputs import RunInputs
 from mlcharge_flows.training.dataset import write_dataset
 from mlcharge_flows.training.finished_run import read_finished_run
-from mlcharge_flows.training.sample import DensitySample, Origin
-from mlcharge_flows.training.split import PSEUDO_LABELED
+from mlcharge_flows.training.origin import PSEUDO_LABELED, Origin
+from mlcharge_flows.training.sample import DensitySample
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

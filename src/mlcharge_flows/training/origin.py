@@ -1,18 +1,48 @@
-"""Settings of a run that its density depends on; runs of different settings do not mix unasked."""
+"""Origin of a sample: its material, its split, and the settings of its run.
+
+Runs of different settings do not mix unasked.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mlcharge_flows.vasp.outcar import Outcar
 
 MIN_CHARGE = 1e-3
 """Charge of a cell, in electrons, below which it is neutral."""
+PSEUDO_LABELED = "pseudo-labeled"
+"""Split of a sample whose density a checkpoint predicted: for training, never for validation."""
+_OLD_NAMES = {"recalled": PSEUDO_LABELED}
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """Identity of a sample.
+
+    Parameters
+    ----------
+    id
+        Identifier of the material, unique in a data set.
+    protocol
+        Hash of the settings that all runs of a data set share.
+    source
+        File or folder that the material came from.
+    split
+        ``train``, ``validation``, ``test``, ``pseudo-labeled``, or empty.
+    """
+
+    id: str
+    protocol: str
+    source: str = ""
+    split: str = ""
 
 
 class RunSettings(BaseModel):
@@ -117,15 +147,15 @@ class RunSettings(BaseModel):
             that is known of both is equal. A meta-GGA conflicts with an unknown functional, too,
             since VASP 5 does not print METAGGA.
         """
-        for name, tag, show in (
-            ("functional", "GGA", str),
-            ("hybrid", "LHFCALC", str),
-            ("ispin", "ISPIN", str),
-            ("charged", "charged cell", str),
+        for name, tag in (
+            ("functional", "GGA"),
+            ("hybrid", "LHFCALC"),
+            ("ispin", "ISPIN"),
+            ("charged", "charged cell"),
         ):
             mine, its = getattr(self, name), getattr(other, name)
             if None not in (mine, its) and mine != its:
-                return f"{tag} = {show(its)} instead of {show(mine)}"
+                return f"{tag} = {its} instead of {mine}"
         if (self.metagga or "") != (other.metagga or ""):
             its, mine = (
                 "not known" if value is None else value or "none"
@@ -188,3 +218,75 @@ def _canonical(metagga: str) -> str:
 def _hubbard(value: tuple[int, float, float]) -> str:
     l, u, j = value
     return "no U" if l < 0 else f"U = {u:g}, J = {j:g} eV on l = {l}"
+
+
+def canonical_split(name: str) -> str:
+    """Today's name of a split.
+
+    Parameters
+    ----------
+    name
+        Name in a file or on a command line; ``recalled`` in files of earlier versions.
+
+    Returns
+    -------
+    str
+        ``train``, ``validation``, ``test``, ``pseudo-labeled``, or empty.
+
+    Examples
+    --------
+    >>> canonical_split("recalled")
+    'pseudo-labeled'
+    """
+    return _OLD_NAMES.get(name, name)
+
+
+def split_materials(
+    splits: Mapping[str, str], validation_fraction: float, train_fraction: float = 1.0
+) -> tuple[list[str], list[str]]:
+    """Split materials by their identifiers alone.
+
+    A material keeps its split when the data set grows, and a smaller `train_fraction` selects a
+    subset of a larger one.
+
+    Parameters
+    ----------
+    splits
+        Split of each material as its source marks it. Those marked ``validation`` are in the
+        validation set, those marked ``test`` in neither. Those that are :data:`PSEUDO_LABELED` are
+        in the training set, or in neither if the hash assigns them to the validation set.
+    validation_fraction
+        Fraction of the other materials in the validation set.
+    train_fraction
+        Fraction of the rest in the training set.
+
+    Returns
+    -------
+    train, validation : list of str
+        Identifiers, in the order of `splits`.
+
+    Examples
+    --------
+    >>> train, validation = split_materials({f"mp-{n}": "train" for n in range(100)}, 0.1)
+    >>> len(train), len(validation)
+    (87, 13)
+    """
+    held_out = {
+        name
+        for name, split in splits.items()
+        if split in ("validation", "test") or _uniform(name, "validation") < validation_fraction
+    }
+    train = [
+        name for name in splits if name not in held_out and _uniform(name, "train") < train_fraction
+    ]
+    validation = [
+        name
+        for name, split in splits.items()
+        if name in held_out and split not in ("test", PSEUDO_LABELED)
+    ]
+    return train, validation
+
+
+def _uniform(name: str, purpose: str) -> float:
+    """Number in [0, 1) that belongs to a material, from its SHA-256."""
+    return int.from_bytes(sha256(f"{purpose} {name}".encode()).digest()[:8]) / 2.0**64

@@ -1,10 +1,11 @@
-"""Checkpoints of a training: the initial weights from an earlier one, and the final one."""
+"""Files of a training: the initial weights, the final checkpoint, the log and learning curves."""
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from mlcharge_flows import __version__
 from mlcharge_flows.io import file_sha256
@@ -14,12 +15,12 @@ from mlcharge_flows.models.domain import GeometryBounds
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.orbital.interaction import Coupling
 from mlcharge_flows.training.config import TrainingError
-from mlcharge_flows.training.split import PSEUDO_LABELED
+from mlcharge_flows.training.origin import PSEUDO_LABELED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-    import torch
     from torch import nn
 
     from mlcharge_flows.models.card import TrainingCard
@@ -78,21 +79,6 @@ def load_initial_weights(network: nn.Module, config: TrainingConfig) -> None:
             module.zero_init()
 
 
-@runtime_checkable
-class HasLearnedTensors(Protocol):
-    """A network that tells its trained tensors from the constants of the libraries it uses."""
-
-    def learned(self) -> Mapping[str, torch.Tensor]:
-        """Tensors that training determines.
-
-        Returns
-        -------
-        Mapping
-            Tensors by name.
-        """
-        ...
-
-
 def checkpoint_of(
     task: Task[Any, Any],
     config: TrainingConfig,
@@ -132,7 +118,6 @@ def checkpoint_of(
     atoms = {
         symbol: paw_dataset for symbol, paw_dataset in paw.items() if paw_dataset.has_free_atom
     }
-    network = task.network
     card = Card(
         name=config.name,
         architecture=config.architecture,
@@ -168,9 +153,63 @@ def checkpoint_of(
         created=datetime.now(UTC).date(),
         version=__version__,
     )
-    weights: Mapping[str, torch.Tensor]
-    weights = network.learned() if isinstance(network, HasLearnedTensors) else network.state_dict()
-    return Checkpoint(card, atoms, weights)
+    return Checkpoint(card, atoms, task.weights)
+
+
+def write_log(path: Path, rows: Sequence[dict[str, float]]) -> None:
+    """Write the log of a training as CSV, one line per epoch.
+
+    Parameters
+    ----------
+    path
+        The file.
+    rows
+        One per epoch; a column is empty for epochs without validation.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, names)
+        table.writeheader()
+        table.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in rows)
+
+
+def draw_curves(path: Path, rows: Sequence[dict[str, float]]) -> None:
+    """Draw the learning curves: the fraction of the superposition's error that remains.
+
+    Parameters
+    ----------
+    path
+        File of the figure.
+    rows
+        One per epoch.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for name, label, style in (
+        ("grid", "density, training", "C0--"),
+        ("coefficients", "G-vector coefficients, training", "C2--"),
+        ("density_left", "density, validation", "C0-"),
+        ("occupancies_left", "occupancies, validation", "C1-"),
+    ):
+        points = [(row["epoch"], 100 * row[name]) for row in rows if name in row]
+        if points:
+            axes.plot(*zip(*points, strict=True), style, label=label)
+    axes.set(xlabel="epoch", ylabel="superposition's error left (%)", yscale="log")
+    axes.grid(visible=True, which="both", alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=130)
 
 
 def _family(titles: Sequence[str]) -> str:
