@@ -6,6 +6,7 @@ A file that is written here appears whole: a reader finds the old one or the new
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -130,13 +131,15 @@ def decode_text(content: bytes) -> str:
         return content.decode("latin-1")
 
 
-def file_sha256(path: str | Path) -> str:
+def file_sha256(path: str | Path, unpacked: bool = False) -> str:
     """SHA-256 of a file's content, hexadecimal; the file is read in pieces.
 
     Parameters
     ----------
     path
         The file.
+    unpacked
+        Whether the content of a gzipped file is hashed instead of the archive.
 
     Returns
     -------
@@ -144,7 +147,10 @@ def file_sha256(path: str | Path) -> str:
         64 hexadecimal digits.
     """
     digest = sha256()
-    with Path(path).open("rb") as file:
+    path = Path(path)
+    with path.open("rb") as file:
+        is_packed = unpacked and file.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if is_packed else path.open("rb") as file:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()

@@ -2,6 +2,7 @@ import json
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 from atomate2.vasp.jobs.core import StaticMaker
 from atomate2.vasp.powerups import update_user_incar_settings
@@ -12,8 +13,11 @@ from mlcharge_flows.atomate2.jobs.comparison import count
 from mlcharge_flows.atomate2.jobs.run import RunFromDensityMaker
 from mlcharge_flows.atomate2.schemas import RunProvenance
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
+from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.density import Density
 from mlcharge_flows.settings import Settings
 from mlcharge_flows.sources import InitialDensityDocument, SourceError
+from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 
 GRID = (20, 20, 20)
 
@@ -34,9 +38,10 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def document(tmp_path):
+def document(tmp_path, helium):
     path = tmp_path / "CHGCAR"
-    path.write_text("a density\n")
+    crystal = Crystal.from_structure(helium)
+    write_chgcar(path, Density(crystal, np.full(GRID, 2.0 / crystal.volume), (np.zeros(15),)))
     return InitialDensityDocument(
         density_source="file", path=str(path), comment="c", grid=GRID, preparation_time=2.0
     )
@@ -63,7 +68,7 @@ def test_the_chgcar_is_there_before_vasp_starts(folder, helium, document):
     incar = Incar.from_file("INCAR")
     assert (incar["ICHARG"], incar["ISTART"], incar["LMAXMIX"]) == (1, 0, 4)
     assert (incar["NGXF"], incar["NGYF"], incar["NGZF"]) == GRID
-    assert Path("CHGCAR").read_text() == "a density\n"
+    assert Path("CHGCAR").read_bytes() == Path(document.path).read_bytes()
     assert RunProvenance.read(folder).initial_density == document
 
 

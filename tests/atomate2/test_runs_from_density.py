@@ -1,5 +1,6 @@
 """Makers and flows that the power-up has started, run to their task documents."""
 
+import gzip
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +22,7 @@ from jobflow import Flow
 from pymatgen.io.vasp import Incar
 
 from mlcharge_flows.atomate2 import staging
+from mlcharge_flows.atomate2.jobs.comparison import count
 from mlcharge_flows.atomate2.powerups import start_from_predicted_density
 from mlcharge_flows.atomate2.schemas import RunProvenance
 from mlcharge_flows.atomate2.staging import ARCHIVED
@@ -108,11 +110,42 @@ def test_a_start_is_never_left_as_a_result(silicon, run, vasp):
     folder = folder_of(document)
     assert not list(folder.glob("CHGCAR*"))
     assert fate(document).initial_density.path == str(folder / ARCHIVED)
-    assert (folder / ARCHIVED).read_text().startswith(fate(document).initial_density.comment)
+    with gzip.open(folder / ARCHIVED, "rt") as archived:
+        assert archived.read(100).startswith(fate(document).initial_density.comment)
     # What would copy it says so, instead of taking the prediction for the result.
     bands = BandStructureMaker(bandstructure_type="line").bs_maker
     with pytest.raises(FileNotFoundError, match="CHGCAR"):
         bands.make.original(bands, silicon, str(folder))
+
+
+def test_a_scratch_directory_leaves_no_prediction_as_a_result(silicon, run, vasp, tmp_path):
+    """custodian copies back what is there, and so does not remove what was renamed."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    maker = cheap(StaticMaker(run_vasp_kwargs={"scratch_dir": str(scratch)}), LCHARG=False)
+    maker = start_from_predicted_density(maker, Superposition())
+    document = run(maker.make(silicon))["static"]
+    folder, provenance = folder_of(document), fate(document)
+    assert provenance.read_by_vasp
+    assert not list(folder.glob("CHGCAR*"))
+    assert provenance.initial_density.path == str(folder / ARCHIVED)
+    assert (folder / ARCHIVED).is_file()
+    assert "CHGCAR" not in str(document["vasp_objects"])
+    counted = count.original(str(folder))
+    assert counted.expected_comment == provenance.initial_density.comment
+    assert counted.failure is None
+
+
+def test_the_result_of_a_scratch_directory_replaces_the_prediction(silicon, run, vasp, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    maker = cheap(StaticMaker(run_vasp_kwargs={"scratch_dir": str(scratch)}))
+    maker = start_from_predicted_density(maker, Superposition())
+    document = run(maker.make(silicon))["static"]
+    with gzip.open(folder_of(document) / "CHGCAR.gz", "rt") as chgcar:
+        assert chgcar.read() == "converged\n"
+    assert fate(document).initial_density.path is None
+    assert not (folder_of(document) / ARCHIVED).exists()
 
 
 def test_every_run_of_a_relaxation_is_started_for_its_own_structure(silicon, run, vasp):
@@ -245,13 +278,13 @@ def test_a_start_that_an_interrupted_run_left_is_not_inherited(
 
 def test_a_full_disk_leaves_no_piece_of_a_start(silicon, run, vasp, monkeypatch, tmp_path):
     def copy(source, target):
-        Path(target).write_text(Path(source).read_text()[:100])
+        target.write(source.read(100))
         raise OSError(28, "No space left on device")
 
     maker = cheap(StaticMaker(), LCHARG=False)
     inputs = RunInputs.from_generator(silicon, maker.input_set_generator)
     given = InitialDensity(Superposition()).write(inputs, tmp_path)
-    monkeypatch.setattr(staging, "shutil", SimpleNamespace(copyfile=copy))
+    monkeypatch.setattr(staging, "shutil", SimpleNamespace(copyfileobj=copy))
     document = run(start_from_predicted_density(maker.make(silicon), given))["static"]
     assert "No space left" in fate(document).initial_density.failure
     assert fate(document).started_from == "atoms"

@@ -1,15 +1,19 @@
 """The initial CHGCAR in the folder of a run, before VASP starts and after it has ended."""
 
+import gzip
 from dataclasses import replace
 
 import pytest
 from atomate2.vasp.jobs.core import StaticMaker
+from pymatgen.io.vasp import Poscar
 
 from mlcharge_flows.atomate2.schemas import RunProvenance
 from mlcharge_flows.atomate2.staging import (
     ARCHIVED,
     archive_initial_chgcar,
+    density_issue,
     existing_density_reason,
+    finalize_run,
     remove_stale,
     stage_chgcar,
 )
@@ -123,11 +127,42 @@ def test_other_paw_data_sets_and_missing_occupancies_are_refused(inputs, written
         stage_chgcar(other, inputs, tmp_path)
     path = tmp_path / "elsewhere" / "CHGCAR"
     write_chgcar(path, replace(read_chgcar(path), augmentation=None))
+    unhashed = written.model_copy(update={"sha256": None})
     with pytest.raises(SourceError, match="no augmentation occupancies"):
-        stage_chgcar(written, inputs, tmp_path, adapt=True)
+        stage_chgcar(unhashed, inputs, tmp_path, adapt=True)
     failed = InitialDensityDocument.of_failure("no model", "learned")
     with pytest.raises(SourceError, match=r"^no model$"):
         stage_chgcar(failed, inputs, tmp_path)
+
+
+@pytest.mark.parametrize("adapt", [False, True])  # ICHARG = 1 ordered by the user, or by default
+def test_a_file_that_has_changed_since_it_was_written_is_refused(inputs, written, tmp_path, adapt):
+    path = tmp_path / "elsewhere" / "CHGCAR"
+    other = read_chgcar(path)
+    write_chgcar(path, replace(other, total=other.total[::-1]))
+    with pytest.raises(SourceError, match=r"elsewhere/CHGCAR: has changed since it was written"):
+        stage_chgcar(written, inputs, tmp_path, adapt)
+    assert not (tmp_path / "CHGCAR").exists()
+
+
+@pytest.mark.parametrize("adapt", [False, True])
+def test_a_density_of_another_structure_is_refused(inputs, written, tmp_path, adapt):
+    moved = inputs.structure.copy()
+    moved.translate_sites([1], [0.0, 0.0, 0.02])
+    other = replace(inputs, structure=moved, incar={**inputs.incar, **inputs.grid_tags})
+    with pytest.raises(SourceError, match=r"another structure: ion 2 \(O\) is 0.060 angstrom"):
+        stage_chgcar(written, other, tmp_path, adapt)
+    assert not (tmp_path / "CHGCAR").exists()
+
+
+def test_a_compressed_density_is_unpacked_for_vasp(inputs, written, tmp_path):
+    path = tmp_path / "elsewhere" / ARCHIVED
+    content = (tmp_path / "elsewhere" / "CHGCAR").read_bytes()
+    path.write_bytes(gzip.compress(content))
+    packed = written.model_copy(update={"path": str(path)})
+    for adapt in (False, True):
+        assert stage_chgcar(packed, inputs, tmp_path, adapt) == packed
+        assert (tmp_path / "CHGCAR").read_bytes() == content
 
 
 def test_only_the_initial_chgcar_is_archived(inputs, tmp_path):
@@ -136,11 +171,74 @@ def test_only_the_initial_chgcar_is_archived(inputs, tmp_path):
     content = (tmp_path / "CHGCAR").read_bytes()
     for _ in range(2):  # it is safe to repeat
         archive_initial_chgcar(tmp_path, provenance)
-        assert (tmp_path / ARCHIVED).read_bytes() == content
+        assert gzip.decompress((tmp_path / ARCHIVED).read_bytes()) == content
         assert document.path == str(tmp_path / ARCHIVED)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [ARCHIVED]
     assert "CHGCAR" not in ARCHIVED
     (tmp_path / ARCHIVED).unlink()
+    document.path = str(tmp_path / "CHGCAR")
     (tmp_path / "CHGCAR").write_text("converged\n")
     archive_initial_chgcar(tmp_path, provenance)
     assert (tmp_path / "CHGCAR").read_text() == "converged\n"
     assert document.path is None, "the result has replaced it"
+
+
+def test_the_copy_of_a_density_that_is_kept_elsewhere_is_removed(inputs, written, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    provenance = RunProvenance(
+        icharg=1, initial_density=stage_chgcar(written, inputs, run), run_folder=str(run)
+    )
+    archive_initial_chgcar(run, provenance)
+    assert not list(run.iterdir())
+    assert written.path == str(tmp_path / "elsewhere" / "CHGCAR")
+    # Where the original is gone, the copy is what is left of it.
+    stage_chgcar(written, inputs, run)
+    (tmp_path / "elsewhere" / "CHGCAR").unlink()
+    archive_initial_chgcar(run, provenance)
+    assert [path.name for path in run.iterdir()] == [ARCHIVED]
+    assert provenance.initial_density.path == str(run / ARCHIVED)
+
+
+def test_a_density_that_the_user_put_there_is_no_result_either(tmp_path):
+    (tmp_path / "CHGCAR").write_text(f"{COMMENT}\n")
+    RunProvenance(icharg=1, existing_density_reason="CHGCAR inherited").write(tmp_path)
+    finalize_run(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [ARCHIVED, "mlcharge.json"]
+
+
+@pytest.fixture
+def ended(inputs, tmp_path):
+    """A folder in which a run from an initial density ended, with LCHARG = F."""
+    document = InitialDensity(Superposition()).write(inputs, tmp_path)
+    Poscar(inputs.structure).write_file(tmp_path / "POSCAR")
+    RunProvenance(icharg=1, initial_density=document, run_folder=str(tmp_path)).write(tmp_path)
+    return tmp_path
+
+
+def test_the_density_that_a_run_left_is_the_one_of_its_provenance(ended):
+    provenance = finalize_run(ended)
+    assert density_issue(ended, provenance) is None
+    archived = ended / ARCHIVED
+    archived.write_bytes(gzip.compress(gzip.decompress(archived.read_bytes()) + b"\n"))
+    assert density_issue(ended, provenance).startswith("initial density replaced: ")
+    archived.unlink()
+    assert density_issue(ended, provenance) is None, "removed to save space"
+
+
+def test_a_density_that_was_replaced_before_vasp_ended_is_noticed(ended):
+    path = ended / "CHGCAR"
+    path.write_text(path.read_text().replace("0.000000  0.000000  0.000000", "0.0 0.0 0.0", 1))
+    provenance = finalize_run(ended)
+    assert "has changed since it was written" in provenance.density_issue
+    assert density_issue(ended, RunProvenance.read(ended)).startswith("initial density replaced: ")
+
+
+def test_the_structure_of_the_run_is_that_of_its_density(ended, inputs):
+    provenance = finalize_run(ended)
+    moved = inputs.structure.copy()
+    moved.translate_sites([0], [0.1, 0.0, 0.0])
+    Poscar(moved).write_file(ended / "POSCAR")
+    issue = density_issue(ended, provenance)
+    assert issue.startswith("initial density of another structure: ")
+    assert "ion 1 (Mg) is 0.300 angstrom" in issue

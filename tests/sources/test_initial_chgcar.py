@@ -1,3 +1,4 @@
+import gzip
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from mlcharge_flows.density.augmentation import atomic_occupancies, n_occupancie
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Density, Magnetization
 from mlcharge_flows.density.paw_dataset import PawDataset
+from mlcharge_flows.scf.run import ScfRun
 from mlcharge_flows.sources import (
     Converged,
     Evaluated,
@@ -209,6 +211,21 @@ def test_converged_needs_a_converged_run(inputs, tmp_path):
     inputs = replace(inputs, reference_run=tmp_path)
     with pytest.raises(SourceError, match=f"^{tmp_path}: the executable wrote nothing$"):
         InitialDensity(Converged()).write(inputs, tmp_path)
+
+
+@pytest.mark.parametrize(("name", "pack"), [("CHGCAR", bytes), ("CHGCAR.gz", gzip.compress)])
+def test_a_prediction_does_not_pass_for_the_converged_density(
+    inputs, tmp_path, monkeypatch, name, pack
+):
+    """A scratch directory left it there in runs of before."""
+    InitialDensity(Superposition()).write(inputs, tmp_path)
+    content = (tmp_path / "CHGCAR").read_bytes()
+    (tmp_path / "CHGCAR").unlink()
+    (tmp_path / name).write_bytes(pack(content))
+    finished = ScfRun(folder=str(tmp_path), converged=True)
+    monkeypatch.setattr("mlcharge_flows.sources.converged.count_run", lambda folder: finished)
+    with pytest.raises(SourceError, match=f"{name}: is what the run began from, not its result"):
+        InitialDensity(Converged()).evaluate(replace(inputs, reference_run=tmp_path))
 
 
 def test_the_host_of_an_earlier_run_is_left_out(salt, inputs, tmp_path):

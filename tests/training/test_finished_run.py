@@ -188,6 +188,34 @@ def test_a_broken_file_is_named(tmp_path):
         read(tmp_path)
 
 
+def test_a_prediction_is_no_result(run):
+    folder = run("lih", "CHGCAR", "OUTCAR").edit(
+        "CHGCAR", r"\A.*$", "mlcharge-learned-0123456789abcdef"
+    )
+    with pytest.raises(RunError, match=r"CHGCAR: is what the run began from, not its result"):
+        read(folder)
+
+
+def test_of_two_relaxations_the_last_one_is_packed(run, vasp_samples):
+    """custodian leaves nothing but files with suffixes."""
+    last = run("mg2_relax", "CHGCAR", "OUTCAR").folder
+    sample = read(last)
+    for file in ("CHGCAR", "OUTCAR"):
+        (last / file).rename(last / f"{file}.relax2")
+        other = gzip.decompress((vasp_samples / "no_spin_relax" / f"{file}.gz").read_bytes())
+        (last / f"{file}.relax1").write_bytes(other)
+    again = read(last)
+    assert (again.energy, again.n_total, again.energies) == (
+        sample.energy,
+        sample.n_total,
+        sample.energies,
+    )
+    # Without the density of the last run, that of the run before is not taken for it.
+    (last / "CHGCAR.relax2").unlink()
+    with pytest.raises(RunError, match="CHGCAR and OUTCAR are of different runs"):
+        read(last)
+
+
 def test_runs_of_different_functionals_are_packed_together_only_on_request(vasp_samples, tmp_path):
     folders = [str(vasp_samples / name) for name in ("lih", "lih_scan")]
     words = ["dataset", "pack", *folders, "--protocol", "any", "--out", str(tmp_path / "both.h5")]

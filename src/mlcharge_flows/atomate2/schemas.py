@@ -29,6 +29,9 @@ class RunProvenance(BaseModel):
     """
 
     icharg: int | None = Field(description="ICHARG of the run; None: left to VASP.")
+    run_folder: str | None = Field(
+        None, description="Folder of the run; VASP itself may run in a scratch directory."
+    )
     initial_density: InitialDensityDocument | None = Field(
         None,
         description="The initial density that the run was given; None: free atoms.",
@@ -50,6 +53,11 @@ class RunProvenance(BaseModel):
     )
     warnings: list[str] = Field(
         default_factory=list, description="VASP's messages about a CHGCAR that it did not read."
+    )
+    density_issue: str | None = Field(
+        None,
+        description="Why the CHGCAR that lay there when the run ended is not the one documented as "
+        "its initial density; None if it is, or if the result has replaced it.",
     )
     restart_reason: str | None = Field(
         None,

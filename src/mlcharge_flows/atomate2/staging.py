@@ -6,18 +6,22 @@ result, and would be listed, stored and copied as one.
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from monty.io import zopen
 from monty.os.path import zpath
 
 from mlcharge_flows.atomate2.schemas import RunProvenance
-from mlcharge_flows.io import atomic_path
-from mlcharge_flows.sources.from_file import read_for_run
+from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.io import atomic_path, file_sha256
+from mlcharge_flows.sources.from_file import read_for_run, read_ions, structure_difference
 from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar, write_initial_chgcar
 from mlcharge_flows.sources.source import SourceError
 from mlcharge_flows.vasp.density_messages import read_density_messages
+from mlcharge_flows.vasp.poscar import read_poscar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,8 +32,8 @@ if TYPE_CHECKING:
     from mlcharge_flows.sources.run_inputs import RunInputs
     from mlcharge_flows.sources.source import Evaluated
 
-ARCHIVED = "mlcharge.density"
-"""Name of an initial CHGCAR after its run. No parser may take it for a CHGCAR, hence the name."""
+ARCHIVED = "mlcharge.density.gz"
+"""Name of an initial CHGCAR after its run, compressed: no parser may take it for a CHGCAR."""
 
 _INHERITED = ("WAVECAR", "vaspwave.h5", "CHGCAR")
 
@@ -93,6 +97,8 @@ def stage_chgcar(
 ) -> InitialDensityDocument:
     """Bring a CHGCAR that was written elsewhere into the folder of a run.
 
+    Its SHA-256 must be the documented one, and its structure that of the run.
+
     Parameters
     ----------
     document
@@ -102,8 +108,8 @@ def stage_chgcar(
     folder
         Folder of the run.
     adapt
-        Whether structure and electrons are compared with the run's, and another grid is
-        interpolated; else another grid is refused, and the file is trusted.
+        Whether the number of electrons is compared with the run's, too, and another grid is
+        interpolated; else another grid is refused.
 
     Returns
     -------
@@ -113,26 +119,78 @@ def stage_chgcar(
     Raises
     ------
     SourceError
-        There is no file, or it does not belong to the run.
+        There is no file, it has changed since it was written, or does not belong to the run.
     """
     if document.path is None:
         raise SourceError(document.failure or "no initial density was written for this run")
     check_datasets(document, inputs)
     source = Path(document.path)
-    if adapt:
-        found = read_for_run(source, inputs)
-        if found.augmentation_issue is not None:
-            raise SourceError(found.augmentation_issue)
-        if found.warnings:
-            return _write_adapted(document, found, inputs, folder)
-    elif document.grid != inputs.grid:
+    if not adapt and document.grid != inputs.grid:
         raise SourceError(f"{source} is on grid {document.grid}, not on {inputs.grid}")
     try:
-        with atomic_path(folder / "CHGCAR") as partial:
-            shutil.copyfile(source, partial)
+        if issue := _change(source, document):
+            raise SourceError(issue)
+        if adapt:
+            found = read_for_run(source, inputs)
+            if found.augmentation_issue is not None:
+                raise SourceError(found.augmentation_issue)
+            if found.warnings:
+                return _write_adapted(document, found, inputs, folder)
+        elif difference := structure_difference(read_ions(source), inputs.crystal):
+            raise SourceError(f"{source}: {difference}")
+        with (
+            zopen(source, mode="rb") as content,
+            atomic_path(folder / "CHGCAR") as partial,
+            partial.open("wb") as file,
+        ):
+            shutil.copyfileobj(content, file)
     except OSError as error:
         raise SourceError(f"{source}: cannot be copied ({error.strerror or error})") from None
     return document
+
+
+def _change(path: Path, document: InitialDensityDocument) -> str | None:
+    """Why a file is not the one that a document describes; None if it is."""
+    if document.sha256 in (None, file_sha256(path, unpacked=True)):
+        return None
+    return f"{path}: has changed since it was written, its SHA-256 is another one"
+
+
+def density_issue(folder: Path, provenance: RunProvenance) -> str | None:
+    """Why the initial density that a run left is not the one that its provenance documents.
+
+    Parameters
+    ----------
+    folder
+        Folder of the finished run.
+    provenance
+        Its provenance.
+
+    Returns
+    -------
+    str or None
+        ``cause: details``; None if SHA-256 and structure agree, or where the result has replaced
+        the file, so that only the comment that VASP printed identifies it.
+
+    Raises
+    ------
+    OSError, ValueError
+        A file cannot be read.
+    """
+    document = provenance.initial_density
+    if document is None or document.path is None:
+        return None
+    path = folder / ARCHIVED if (folder / ARCHIVED).is_file() else Path(document.path)
+    issue, difference = provenance.density_issue, None
+    if issue is None and path.is_file() and is_initial_chgcar(path):
+        issue = _change(path, document)
+        poscar = Path(zpath(folder / "POSCAR"))
+        if issue is None and poscar.is_file():
+            run = Crystal.from_structure(read_poscar(poscar).structure)
+            difference = structure_difference(read_ions(path), run)
+    if difference:
+        return f"initial density of another structure: {path}: {difference}"
+    return f"initial density replaced: {issue}" if issue else None
 
 
 def _write_adapted(
@@ -208,7 +266,7 @@ def finalize_run(folder: Path) -> RunProvenance | None:
     Parameters
     ----------
     folder
-        Folder of the run.
+        Folder in which VASP ran.
 
     Returns
     -------
@@ -227,27 +285,48 @@ def finalize_run(folder: Path) -> RunProvenance | None:
 
 
 def archive_initial_chgcar(folder: Path, provenance: RunProvenance) -> None:
-    """Rename an initial CHGCAR that VASP has not replaced by its result.
+    """Take an initial CHGCAR that VASP has not replaced by its result out of sight.
+
+    It is compressed if the run made it, and removed if it is the copy of a file that is kept
+    elsewhere. From a scratch directory, custodian copies back what is there, and so would not
+    replace the CHGCAR of the folder that it was copied from: that one is removed.
 
     Parameters
     ----------
     folder
-        Folder of the run.
+        Folder in which VASP ran.
     provenance
         Its provenance, whose path follows; it becomes None if VASP has replaced the file.
     """
-    document = provenance.initial_density
+    folder = folder.absolute()
+    run_folder = Path(provenance.run_folder or folder)
+    chgcar, document = folder / "CHGCAR", provenance.initial_density
+    is_left = is_initial_chgcar(chgcar)
     if document is None or document.path is None:
-        return
-    chgcar, archived = folder / "CHGCAR", folder.absolute() / ARCHIVED
-    lies_here = Path(document.path).parent == folder.absolute()
-    if is_initial_chgcar(chgcar) and provenance.is_echoed(_first_line(chgcar)):
-        chgcar.replace(archived)
-        document.path = str(archived) if lies_here else document.path
-    elif lies_here and not archived.is_file():
-        document.path = None
+        is_own = True
+    else:
+        original = Path(document.path)
+        is_own = original.parent in (folder, run_folder) or not original.is_file()
+        if is_left:
+            provenance.density_issue = _change(chgcar, document)
+        if is_left and is_own:
+            document.path = str(run_folder / ARCHIVED)
+        elif is_own and original.name == chgcar.name:
+            document.path = None
+    if is_left and is_own:
+        with atomic_path(folder / ARCHIVED) as partial:
+            _compress(chgcar, partial)
+    if is_left:
+        chgcar.unlink()
+    if run_folder != folder:
+        remove_initial_chgcar(run_folder)
 
 
-def _first_line(path: Path) -> str:
-    with path.open(encoding="ascii", errors="replace") as file:
-        return file.readline(200)
+def _compress(source: Path, target: Path) -> None:
+    """Compress a file, fast: digits of a density shrink little, however long it takes."""
+    with (
+        source.open("rb") as content,
+        target.open("wb") as file,
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed,
+    ):
+        shutil.copyfileobj(content, packed)

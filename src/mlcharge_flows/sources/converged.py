@@ -10,6 +10,7 @@ from monty.os.path import zpath
 
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.sources.from_file import read_for_run
+from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar
 from mlcharge_flows.sources.source import Source, SourceError
 
 if TYPE_CHECKING:
@@ -58,4 +59,7 @@ class Converged(Source):
         run = count_run(folder)
         if run.failure or not run.converged:
             raise SourceError(f"{folder}: {run.failure or 'not converged'}")
-        return read_for_run(Path(zpath(folder / "CHGCAR")), inputs, on_grid_of_run=given is None)
+        chgcar = Path(zpath(folder / "CHGCAR"))
+        if is_initial_chgcar(chgcar):
+            raise SourceError(f"{chgcar}: is what the run began from, not its result (LCHARG = F)")
+        return read_for_run(chgcar, inputs, on_grid_of_run=given is None)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
+from monty.io import zopen
 
 from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.density.grid import regrid
 from mlcharge_flows.sources.source import Evaluated, Source, SourceError
-from mlcharge_flows.vasp.chgcar import ChgcarError, OccupancyError, read_chgcar
+from mlcharge_flows.vasp.chgcar import ChgcarError, OccupancyError, parse_header, read_chgcar
 
 if TYPE_CHECKING:
+    from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.density import Density
     from mlcharge_flows.sources.run_inputs import RunInputs
 
@@ -157,7 +160,61 @@ def validate_chgcar(density: Density, inputs: RunInputs) -> str | None:
     str or None
         The difference; None if the density may belong to the run.
     """
-    own, run = density.crystal, inputs.crystal
+    if difference := structure_difference(density.crystal, inputs.crystal):
+        return difference
+    if abs(density.n_electrons - inputs.n_electrons) > CHARGE_TOLERANCE:
+        return (
+            f"holds {density.n_electrons:.4f} electrons, the run has {inputs.n_electrons:.4f}; "
+            "another charge or other PAW data sets?"
+        )
+    return None
+
+
+def read_ions(path: Path) -> Crystal:
+    """Read lattice and ions of a CHGCAR; nothing behind its header is read.
+
+    Parameters
+    ----------
+    path
+        The file, plain or compressed.
+
+    Returns
+    -------
+    Crystal
+        Ions, with the six decimals of the header.
+
+    Raises
+    ------
+    ValueError
+        The header is malformed; the message names the file.
+    OSError
+        The file cannot be read.
+    """
+    try:
+        with zopen(path, mode="rt", encoding="ascii", errors="replace") as file:
+            lines = [str(line).rstrip() for line in islice(file, 7)]
+            n_ions = sum(map(int, lines[6].split())) if len(lines) == 7 else 0
+            lines += [str(line).rstrip() for line in islice(file, n_ions + 1)]
+        return parse_header(lines)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def structure_difference(own: Crystal, run: Crystal) -> str | None:
+    """Compare the ions of a CHGCAR with those of a run.
+
+    Parameters
+    ----------
+    own
+        Ions of the CHGCAR.
+    run
+        Ions of the POSCAR.
+
+    Returns
+    -------
+    str or None
+        The first difference; None if there is none beyond :data:`POSITION_TOLERANCE`.
+    """
     if own.symbols != run.symbols:
         return (
             f"is of another structure, {_formula(own.species)} instead of {_formula(run.species)}"
@@ -172,11 +229,6 @@ def validate_chgcar(density: Density, inputs: RunInputs) -> str | None:
         return (
             f"is of another structure: ion {ion + 1} ({run.symbols[ion]}) is "
             f"{distance[ion]:.3f} angstrom from where the run has it"
-        )
-    if abs(density.n_electrons - inputs.n_electrons) > CHARGE_TOLERANCE:
-        return (
-            f"holds {density.n_electrons:.4f} electrons, the run has {inputs.n_electrons:.4f}; "
-            "another charge or other PAW data sets?"
         )
     return None
 

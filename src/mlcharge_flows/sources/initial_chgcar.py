@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from gzip import BadGzipFile
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from monty.io import zopen
 from pydantic import AliasChoices, BaseModel, Field
 
 from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.io import file_sha256
 from mlcharge_flows.sources.source import SourceError
-from mlcharge_flows.vasp.chgcar_writer import COMMENT_LENGTH, write_chgcar
+from mlcharge_flows.vasp.chgcar_writer import (
+    COMMENT_LENGTH,
+    COMMENT_PREFIX,
+    is_prediction,
+    write_chgcar,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,10 +28,6 @@ if TYPE_CHECKING:
     from mlcharge_flows.sources.run_inputs import RunInputs
     from mlcharge_flows.sources.source import Evaluated
 
-COMMENT_PREFIX = "mlcharge-"
-"""Every CHGCAR of this package begins with this."""
-
-_OLD_COMMENT_PREFIX = "mlcharge "
 _HASH_DIGITS = 16
 _LABEL_LENGTH = COMMENT_LENGTH - len(COMMENT_PREFIX) - _HASH_DIGITS - 2
 
@@ -193,18 +196,19 @@ def is_initial_chgcar(path: Path) -> bool:
     Parameters
     ----------
     path
-        Any path.
+        Any path, of a plain or compressed file.
 
     Returns
     -------
     bool
-        False, too, if there is no such file.
+        False, too, if there is no such file, or it cannot be unpacked.
     """
     try:
-        with path.open(encoding="ascii", errors="replace") as file:
-            return file.readline(200).startswith((COMMENT_PREFIX, _OLD_COMMENT_PREFIX))
-    except FileNotFoundError:
+        with zopen(path, mode="rt", encoding="ascii", errors="replace") as file:
+            first = str(file.readline(200))
+    except (FileNotFoundError, EOFError, BadGzipFile):
         return False
+    return is_prediction(first)
 
 
 def _check(density: Density, inputs: RunInputs) -> None:

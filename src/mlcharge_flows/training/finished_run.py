@@ -2,11 +2,13 @@
 
 CHGCAR holds the density of the last ionic step, so energies, electronic steps and convergence are
 those of the last ionic step of OUTCAR. Both files must be of one run: they agree on grid, lattice,
-ions and number of electrons.
+ions and number of electrons. Of custodian's double relaxation (``.relax1``, ``.relax2``), the last
+run is packed.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.training.origin import RunSettings
 from mlcharge_flows.training.sample import DensitySample
 from mlcharge_flows.vasp.chgcar import read_chgcar
+from mlcharge_flows.vasp.chgcar_writer import is_prediction
 from mlcharge_flows.vasp.incar import read_incar
 from mlcharge_flows.vasp.outcar import read_outcar
 from mlcharge_flows.vasp.potcar import read_potcar
@@ -75,6 +78,8 @@ def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
         if chgcar is None:
             raise RunError(f"{folder}: there is no CHGCAR")
         density = read_chgcar(chgcar)
+        if is_prediction(density.comment):
+            raise RunError(f"{chgcar}: is what the run began from, not its result (LCHARG = F)")
         run = None if outcar is None else read_outcar(outcar)
         datasets = () if potcar is None else read_potcar(potcar)
         if run is not None and (reason := _reason_to_refuse(density, run, datasets)):
@@ -102,12 +107,18 @@ def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    found = [path for end in ("", ".gz") if (path := folder / f"{name}{end}").is_file()]
-    if len(found) > 1:
-        raise RunError(
-            f"{folder}: holds {name} and {name}.gz; remove the one that is of another run"
-        )
-    return found[0] if found else None
+    """File of the last run in a folder: of several relaxations, the last one (``.relax2``)."""
+    pattern = re.compile(rf"{re.escape(name)}(?:\.relax(\d+))?(?:\.gz)?")
+    # Without a suffix, a file is of the run behind all those that have one.
+    found: dict[float, list[Path]] = {}
+    for path in sorted(folder.glob(f"{name}*")):
+        if (match := pattern.fullmatch(path.name)) and path.is_file():
+            found.setdefault(float(match[1] or "inf"), []).append(path)
+    last = found[max(found)] if found else []
+    if len(last) > 1:
+        one, other = (path.name for path in last)
+        raise RunError(f"{folder}: holds {one} and {other}; remove the one that is of another run")
+    return last[0] if last else None
 
 
 def _reason_to_refuse(density: Density, run: Outcar, datasets: Sequence[PawDataset]) -> str | None:

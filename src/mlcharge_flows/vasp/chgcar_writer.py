@@ -44,6 +44,11 @@ if TYPE_CHECKING:
 COMMENT_LENGTH = 40
 """VASP keeps, and echoes, this many characters of the first line."""
 
+COMMENT_PREFIX = "mlcharge-"
+"""Every CHGCAR that this package predicted begins with this; VASP's results begin with SYSTEM."""
+
+_OLD_COMMENT_PREFIX = "mlcharge "
+
 _PER_LINE = 5
 _DIGITS = 11
 _CHUNK = 4096 * _PER_LINE
@@ -185,6 +190,22 @@ def header_comment(comment: str) -> str:
     """
     plain = " ".join(comment.split()).encode("ascii", "replace").decode()
     return plain[:COMMENT_LENGTH].rstrip()
+
+
+def is_prediction(comment: str) -> bool:
+    """Whether a CHGCAR is an initial density of this package, and so no result of a run.
+
+    Parameters
+    ----------
+    comment
+        Its first line.
+
+    Returns
+    -------
+    bool
+        True for the comments of the first release, too.
+    """
+    return comment.startswith((COMMENT_PREFIX, _OLD_COMMENT_PREFIX))
 
 
 def echoed_comment(comment: str) -> str:

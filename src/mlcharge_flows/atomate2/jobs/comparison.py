@@ -10,6 +10,8 @@ from jobflow import job
 from pydantic import Field
 
 from mlcharge_flows.atomate2.schemas import RunProvenance
+from mlcharge_flows.atomate2.staging import density_issue
+from mlcharge_flows.errors import one_line
 from mlcharge_flows.io import atomic_write
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.count import count_run
@@ -64,6 +66,11 @@ def count(run_dir: str | None) -> ScfRun:
         run.failure = f"no initial density: {given.failure}"
     elif provenance and provenance.failure:
         run.failure = _joined(run.failure, provenance.failure)
+    elif provenance and run.failure is None:
+        try:
+            run.failure = density_issue(folder, provenance)
+        except (ValueError, OSError) as error:
+            run.failure = f"unreadable: {one_line(error)}"
     return run
 
 

@@ -123,7 +123,9 @@ class RunFromDensityMaker(WrapperMaker):
         """
         folder = Path.cwd()
         remove_stale(folder)
-        provenance = RunProvenance(icharg=self.icharg, initial_density=document)
+        provenance = RunProvenance(
+            icharg=self.icharg, run_folder=str(folder), initial_density=document
+        )
         provenance.write(folder)
         try:
             with Settings().activated():
