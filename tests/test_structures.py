@@ -233,6 +233,7 @@ def test_nothing_of_a_file_reaches_the_terminal_as_an_escape(tmp_path, salt):
         (Lattice.cubic(1e15), "a lattice vector measures 1e\\+15 angstrom"),
         (Lattice([[3, 0, 0], [3, 1e-9, 0], [0, 0, 3]]), "cubic angstrom; correct the cell"),
         (Lattice([[30, 0, 0], [30, 0.1, 0], [0, 0, 3]]), "images of an atom are 0.1 angstrom"),
+        (Lattice([[0, 3, 0], [3, 0, 0], [0, 0, 3]]), "the triple product .* is negative"),
     ],
 )
 def test_cells_that_are_none(lattice, reason):

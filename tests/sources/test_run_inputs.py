@@ -3,7 +3,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
-from pymatgen.io.vasp import PotcarSingle
+from pymatgen.io.vasp import Poscar, PotcarSingle
 
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.settings import Settings, SetupError
@@ -114,3 +114,12 @@ def test_supplied_data_sets_never_replace_those_of_a_potcar(atoms):
     assert completed.datasets == other
     assert completed.with_datasets(atoms) is completed
     assert bare.supplied_datasets is None, "the inputs are not changed"
+
+
+def test_a_left_handed_cell_is_reversed_as_it_is_in_the_poscar():
+    reversed_cell = Structure(Lattice(-SALT.lattice.matrix), SALT.species, SALT.frac_coords)
+    inputs = RunInputs.from_generator(reversed_cell, ComparisonSetGenerator())
+    written = Poscar.from_str(Poscar(inputs.structure).get_str()).structure
+    assert np.linalg.det(inputs.crystal.lattice) > 0
+    np.testing.assert_allclose(inputs.crystal.lattice, written.lattice.matrix)
+    np.testing.assert_allclose(inputs.crystal.positions, written.frac_coords)

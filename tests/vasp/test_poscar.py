@@ -145,6 +145,7 @@ def test_a_file_of_vasp_4_may_name_each_ion() -> None:
         (changed(("4.12 0 0", "0 4.12 0")), "a volume of 0"),
         (changed(("4.12 0 0", "1e400 0 0")), "too large"),
         (changed(("1.0", "0")), "a volume of 0"),
+        (changed(("4.12 0 0", "-4.12 0 0")), "triple product of the lattice vectors is negative"),
         (changed(("1.0", "1 -1 1")), "must be positive"),
         (changed(("1.0", "one")), "the scaling factor"),
         (changed(("Direct", "Selective\nDirect")), "three flags"),

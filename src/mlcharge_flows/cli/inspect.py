@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from mlcharge_flows.cli.terminal import exit_with_error
+from mlcharge_flows.errors import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mlcharge_flows.density.density import Density
+    from mlcharge_flows.density.paw_dataset import PawDataset
+    from mlcharge_flows.vasp.poscar import PoscarFile
 
 Value = TypeVar("Value")
 
@@ -46,13 +49,11 @@ def inspect(
             "--incar and --potcar need --poscar too: grid and channels depend on the cell"
         )
     acceptance = chgcar_acceptance(chgcar, **_run_inputs(poscar, incar, potcar))
-    if acceptance.density is not None:
-        for name, value in _facts(acceptance.density):
-            typer.echo(f"{name:<16}{value}")
-    for warning in acceptance.warnings:
-        typer.echo(f"{'note':<16}{warning}")
-    for message in acceptance.messages:
-        typer.echo(f"{'VASP would say':<16}{message}")
+    facts = _facts(acceptance.density) if acceptance.density is not None else []
+    facts += [("note", warning) for warning in acceptance.warnings]
+    facts += [("VASP would say", message) for message in acceptance.messages]
+    for name, value in facts:
+        typer.echo(f"{name:<16}{one_line(value, 1000)}")
     if acceptance.read_by_vasp:
         density = "this file"
     elif acceptance.messages:
@@ -75,20 +76,34 @@ def _run_inputs(poscar: Path | None, incar: Path | None, potcar: Path | None) ->
     known: dict[str, Any] = {}
     if poscar is None:
         return known
-    crystal = Crystal.from_structure(_read(poscar, read_poscar).structure)
+    read = _read(poscar, read_poscar)
+    crystal = Crystal.from_structure(read.structure)
     known["crystal"] = crystal
     tags: dict[str, Any] = _read(incar, read_incar) if incar else {}
     if incar:
         known["spin_polarized"] = tags.get("ISPIN", 1) == 2
         known["shape"] = _read(incar, lambda _: fft_grids(crystal.lattice, tags).fine)
     if potcar:
-        datasets = {entry.symbol: entry for entry in _read(potcar, read_potcar)}
-        if missing := sorted(set(crystal.symbols) - set(datasets)):
-            exit_with_error(f"{potcar}: has no data set for {', '.join(missing)}")
-        known["channels"] = [datasets[symbol].channels for symbol in crystal.symbols]
-        neutral = n_electrons(datasets[symbol] for symbol in crystal.symbols)
-        known["n_electrons"] = float(tags.get("NELECT", neutral))
+        datasets = _datasets_of_ions(_read(potcar, read_potcar), read, potcar)
+        known["channels"] = [dataset.channels for dataset in datasets]
+        known["n_electrons"] = float(tags.get("NELECT", n_electrons(datasets)))
     return known
+
+
+def _datasets_of_ions(
+    datasets: Sequence[PawDataset], poscar: PoscarFile, path: Path
+) -> list[PawDataset]:
+    """PAW data set of each ion: by the order of the POTCAR, else by element."""
+    if tuple(dataset.symbol for dataset in datasets) == poscar.symbols:
+        blocks = zip(datasets, poscar.species, strict=True)
+        return [dataset for dataset, (_, count) in blocks for _ in range(count)]
+    of_element = {dataset.symbol: dataset for dataset in datasets}
+    elements = [site.specie.symbol for site in poscar.structure]
+    if missing := sorted(set(elements) - set(of_element)):
+        exit_with_error(f"{path}: has no data set for {', '.join(missing)}")
+    if len(of_element) < len(datasets):
+        exit_with_error(f"{path}: has two data sets of an element, in another order than POSCAR")
+    return [of_element[element] for element in elements]
 
 
 def _check_file(path: Path) -> None:

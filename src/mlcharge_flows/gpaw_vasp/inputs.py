@@ -146,10 +146,6 @@ def read_inputs(folder: Path) -> Inputs:
 def _crystal(poscar: PoscarFile) -> Crystal:
     """Ions of a POSCAR that VASP would accept."""
     crystal = Crystal.from_structure(poscar.structure)
-    if np.linalg.det(crystal.lattice) < 0:
-        raise UnsupportedInputError(
-            "POSCAR: the triple product of the basis vectors is negative, exchange two of them"
-        )
     if not poscar.structure.is_valid(tol=MIN_DISTANCE):
         raise UnsupportedInputError(f"POSCAR: two ions are nearer than {MIN_DISTANCE} angstrom")
     return crystal

@@ -9,8 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from atomate2 import SETTINGS
 from atomate2.utils.path import strip_hostname
+from pymatgen.core import Lattice
 from pymatgen.io.vasp.sets import VaspInputSet
 
 from mlcharge_flows.density.crystal import Crystal
@@ -161,7 +163,11 @@ class RunInputs:
         folder = None
         if reference_run is not None:
             folder = Path(strip_hostname(reference_run)).absolute()
-        return cls(made["POSCAR"].structure, incar, read, folder)
+        structure = made["POSCAR"].structure
+        if np.linalg.det(structure.lattice.matrix) < 0:  # pymatgen writes the vectors reversed
+            structure = structure.copy()
+            structure.lattice = Lattice(-structure.lattice.matrix)
+        return cls(structure, incar, read, folder)
 
     def with_datasets(self, datasets: Mapping[str, PawDataset]) -> Self:
         """Copy the inputs, with PAW data sets for a run whose POTCAR cannot be read here.

@@ -18,7 +18,7 @@ from pymatgen.core.structure import Structure
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.io import decode_text
 from mlcharge_flows.structures.cif import StructureError, cif_blocks, structure_of_cif
-from mlcharge_flows.vasp.poscar import PoscarError, parse_poscar
+from mlcharge_flows.vasp.poscar import LEFT_HANDED, PoscarError, parse_poscar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -280,8 +280,8 @@ def check_structure(structure: Structure) -> None:
     Raises
     ------
     StructureError
-        There are no atoms or too many, numbers are not finite, the cell is degenerate, sites are
-        partly occupied, or atoms are on top of each other.
+        There are no atoms or too many, numbers are not finite, the cell is degenerate or
+        left-handed, sites are partly occupied, or atoms are on top of each other.
 
     Examples
     --------
@@ -321,6 +321,8 @@ def _check_cell(structure: Structure) -> None:
     for length in (lengths.min(), lengths.max()):
         if not CLOSEST <= length <= MAX_LENGTH:
             raise StructureError(f"a lattice vector measures {length:g} angstrom; correct the cell")
+    if np.linalg.det(structure.lattice.matrix) < 0:
+        raise StructureError(LEFT_HANDED)
     # Nothing has less than half a cubic angstrom per atom, not even compressed helium.
     if volume < 0.5 * len(structure):
         raise StructureError(f"the cell has {volume:.3g} cubic angstrom; correct the cell")

@@ -7,7 +7,7 @@ can know them.
 
 References
 ----------
-VASP wiki, POSCAR.
+VASP wiki, https://www.vasp.at/wiki/index.php/POSCAR; VASP forum, topic 4720 (left-handed cells).
 """
 
 from __future__ import annotations
@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 
 #: Largest volume of a cell, cubic angstrom: more is a slip of the exponent.
 MAX_VOLUME = 1e9
+
+LEFT_HANDED = (
+    "the triple product of the lattice vectors is negative, which VASP refuses: exchange two of "
+    "them, and the coordinates along them"
+)
+"""What is wrong with a left-handed cell: VASP stops at it (RD_POSCAR_HEAD in poscar.F)."""
 
 _PLACEHOLDER = "comment"
 _NAME = re.compile(r"([A-Z][a-z]?)(?:[_/].*|\d?\.\d+.*)?")
@@ -209,6 +215,8 @@ def _cell(lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         volume = abs(np.linalg.det(lattice))
     if not 0 < volume < MAX_VOLUME:
         raise PoscarError(f"the cell has a volume of {volume:g} cubic angstrom")
+    if np.linalg.det(lattice) < 0:
+        raise PoscarError(LEFT_HANDED)
     return lattice, scale
 
 
