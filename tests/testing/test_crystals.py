@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mlcharge_flows.testing.crystals import random_crystal, random_rotation, rotated
-from mlcharge_flows.testing.tolerances import ELECTRONS, PRINTED, ROUNDING
+from mlcharge_flows.testing.laws import ELECTRONS, PRINTED, ROUNDING
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -39,7 +39,8 @@ def test_rotations_are_orthogonal_and_keep_the_volume(proper):
 
 
 def test_tolerances_tell_equal_from_unequal():
-    assert PRINTED.close(1.0 + 5e-12, 1.0)
-    assert not PRINTED.close(1e-12, 0.0)
+    PRINTED.assert_close(1.0 + 5e-12, 1.0)
+    with pytest.raises(AssertionError, match="Mismatched elements"):
+        PRINTED.assert_close(1e-12, 0.0)
     with pytest.raises(AssertionError, match="Mismatched elements"):
         ELECTRONS.assert_close([8.0, 4.0], [8.0, 4.0 + 1e-7])

@@ -1,7 +1,7 @@
-"""Laws that the density of every model obeys, whatever its weights, as assertions.
+"""Laws that the density of every model obeys, whatever its weights, and named tolerances.
 
-Each takes a model with ``predict(crystal, shape)`` and compares predictions for a crystal and its
-image under an operation; on the grid of the same operation they agree to rounding.
+Each law compares predictions of a model for a crystal and its image under an operation; on the grid
+of the same operation they agree to rounding.
 
 >>> from mlcharge_flows.testing import tiny_model
 >>> from mlcharge_flows.testing.crystals import random_crystal
@@ -13,49 +13,75 @@ image under an operation; on the grid of the same operation they agree to roundi
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlcharge_flows.density.augmentation import rotate
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.testing.crystals import random_rotation, rotated
-from mlcharge_flows.testing.tolerances import ELECTRONS, ROUNDING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import ArrayLike
+
     from mlcharge_flows.density.density import Density
     from mlcharge_flows.density.paw_dataset import PawDataset
-    from mlcharge_flows.models.card import Card
-    from mlcharge_flows.testing.tolerances import Tolerance
+    from mlcharge_flows.models.model import DensityModel
 
 _SPACING = 0.3
 """Distance of the points of default grids, angstrom."""
 
 
-class Predictor(Protocol):
-    """A model of the density; see :class:`mlcharge_flows.models.model.DensityModel`."""
+@dataclass(frozen=True)
+class Tolerance:
+    """Two numbers are equal if |actual - desired| <= `absolute` + `relative` |desired|.
 
-    card: Card
+    Parameters
+    ----------
+    relative
+        Fraction of the desired number.
+    absolute
+        In the unit of the numbers.
 
-    def predict(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
-        """Predict the density of a crystal on a grid.
+    Examples
+    --------
+    >>> PRINTED.assert_close(-0.14932e2, -14.932000000001)
+    """
+
+    relative: float
+    absolute: float
+
+    def assert_close(self, actual: ArrayLike, desired: ArrayLike) -> None:
+        """Raise unless all numbers agree.
 
         Parameters
         ----------
-        crystal
-            The ions.
-        shape
-            Grid points along each lattice vector.
+        actual
+            Numbers, of any shape.
+        desired
+            What they should be, of a shape that broadcasts against theirs.
 
-        Returns
-        -------
-        Density
-            In electrons/angstrom^3, with or without augmentation occupancies.
+        Raises
+        ------
+        AssertionError
+            A pair does not; with numpy's account of the differences.
         """
-        ...
+        np.testing.assert_allclose(
+            np.asarray(actual), np.asarray(desired), rtol=self.relative, atol=self.absolute
+        )
+
+
+ROUNDING = Tolerance(relative=1e-11, absolute=1e-11)
+"""The same sum in another order, in double precision."""
+
+PRINTED = Tolerance(relative=1e-11, absolute=0.0)
+"""A number that went through a CHGCAR, which prints eleven digits."""
+
+ELECTRONS = Tolerance(relative=1e-10, absolute=1e-9)
+"""A number of electrons, summed over a grid in double precision."""
 
 
 def assert_integrates_to(
@@ -104,7 +130,7 @@ def assert_same_density(found: Density, expected: Density, tolerance: Tolerance 
 
 
 def assert_rotation_equivariant(
-    model: Predictor,
+    model: DensityModel,
     crystal: Crystal,
     shape: tuple[int, int, int],
     rotation: np.ndarray,
@@ -149,7 +175,7 @@ def assert_rotation_equivariant(
 
 
 def assert_translation_equivariant(
-    model: Predictor,
+    model: DensityModel,
     crystal: Crystal,
     shape: tuple[int, int, int],
     steps: Sequence[int],
@@ -184,7 +210,7 @@ def assert_translation_equivariant(
 
 
 def assert_permutation_equivariant(
-    model: Predictor,
+    model: DensityModel,
     crystal: Crystal,
     shape: tuple[int, int, int],
     order: Sequence[int],
@@ -221,7 +247,7 @@ def assert_permutation_equivariant(
 
 
 def assert_supercell_consistent(
-    model: Predictor,
+    model: DensityModel,
     crystal: Crystal,
     shape: tuple[int, int, int],
     repeats: tuple[int, int, int],
@@ -265,7 +291,7 @@ def assert_supercell_consistent(
 
 
 def assert_equivariant_density(
-    model: Predictor,
+    model: DensityModel,
     crystal: Crystal,
     shape: tuple[int, int, int] | None = None,
     *,

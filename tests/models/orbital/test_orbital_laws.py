@@ -17,6 +17,7 @@ from mlcharge_flows.models.orbital import load  # noqa: E402
 from mlcharge_flows.models.orbital.graph import Graph  # noqa: E402
 from mlcharge_flows.models.orbital.network import OrbitalNetwork  # noqa: E402
 from mlcharge_flows.testing.laws import (  # noqa: E402
+    Tolerance,
     assert_equivariant_density,
     assert_integrates_to,
     assert_permutation_equivariant,
@@ -25,7 +26,6 @@ from mlcharge_flows.testing.laws import (  # noqa: E402
     assert_supercell_consistent,
     assert_translation_equivariant,
 )
-from mlcharge_flows.testing.tolerances import Tolerance  # noqa: E402
 
 SHAPE = (12, 15, 16)
 DOUBLE = Tolerance(relative=1e-9, absolute=1e-9)

@@ -20,13 +20,13 @@ from mlcharge_flows.models.registry import Registry  # noqa: E402
 from mlcharge_flows.models.scdp import load  # noqa: E402
 from mlcharge_flows.models.scdp.molecule import NotAMoleculeError  # noqa: E402
 from mlcharge_flows.testing.laws import (  # noqa: E402
+    Tolerance,
     assert_integrates_to,
     assert_permutation_equivariant,
     assert_rotation_equivariant,
     assert_same_density,
     assert_translation_equivariant,
 )
-from mlcharge_flows.testing.tolerances import Tolerance  # noqa: E402
 
 SHAPE = (20, 20, 20)
 DOUBLE = Tolerance(relative=1e-9, absolute=1e-9)
