@@ -159,6 +159,56 @@ def test_every_run_of_a_relaxation_is_started_for_its_own_structure(silicon, run
         assert Path(fate(documents[name]).initial_density.path).is_file()
 
 
+def test_a_pinned_grid_is_not_inherited(silicon, run, vasp):
+    """With ATOMATE2_VASP_INHERIT_INCAR, of what the first run's density needed nothing is left."""
+    inherit = {"input_set_generator->inherit_incar": True}
+    flow = update_vasp_input_generators(cheap(DoubleRelaxMaker().make(silicon)), inherit)
+    flow = update_user_incar_settings(flow, {"ENCUT": 300}, name_filter="relax 2")
+    documents = run(start_from_predicted_density(flow, Superposition()))
+    first, second = documents["relax 1"], documents["relax 2"]
+    assert fate(first).added_tags["NGXF"] == incar_of(first)["NGXF"]
+    assert fate(second).read_by_vasp, "an inherited ICHARG would have been the run's own"
+    assert incar_of(second)["NGXF"] > incar_of(first)["NGXF"]
+    assert fate(second).initial_density.grid[0] == incar_of(second)["NGXF"]
+
+
+def test_bands_inherit_neither_grid_nor_istart(silicon, run, vasp):
+    flow = BandStructureMaker(bandstructure_type="line").make(silicon)
+    inherit = {"input_set_generator->inherit_incar": True}
+    flow = update_vasp_input_generators(cheap(flow), inherit)
+    documents = run(start_from_predicted_density(flow, Superposition()))
+    assert incar_of(documents["static"])["NGXF"]
+    bands = incar_of(documents["non-scf line"])
+    assert not {"NGXF", "NGYF", "NGZF", "ISTART"} & set(bands)
+
+
+def test_moments_are_not_frozen_into_bands(silicon, tmp_path, vasp, monkeypatch):
+    def bands(**incar):
+        monkeypatch.chdir(tmp_path)
+        maker = cheap(BandStructureMaker().bs_maker, ISPIN=2, **incar)
+        maker.input_set_generator.auto_ispin = False
+        maker = start_from_predicted_density(maker, Superposition())
+        return maker.make.original(maker, silicon, None, mode="line").output
+
+    with pytest.raises(SourceError, match=r"ICHARG = 11 with ISPIN = 2 would keep the moments"):
+        bands()
+    assert not (tmp_path / "attempts").exists()
+    assert not list(tmp_path.glob("CHGCAR*"))
+    assert RunProvenance.read(tmp_path).failure.startswith("SourceError: ICHARG = 11")
+    # A crystal that is known to have no moments keeps none.
+    assert fate(bands(MAGMOM={"Si": 0.0}).model_dump()).read_by_vasp
+
+
+def test_a_density_that_is_to_be_kept_and_cannot_be_made_stops_the_run(
+    silicon, tmp_path, vasp, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    maker = start_from_predicted_density(cheap(BandStructureMaker().bs_maker), FromFile("none"))
+    with pytest.raises(SourceError, match="No such file"):
+        maker.make.original(maker, silicon, None, mode="line")
+    assert not (tmp_path / "attempts").exists()
+
+
 def test_makers_handed_to_dynamic_jobs_are_reached(silicon, run, vasp):
     flow = start_from_predicted_density(cheap(ElasticMaker()), Superposition()).make(silicon)
     documents = run(flow)

@@ -37,6 +37,11 @@ class RunProvenance(BaseModel):
         description="The initial density that the run was given; None: free atoms.",
         validation_alias=AliasChoices("initial_density", "start"),
     )
+    added_tags: dict[str, int] = Field(
+        default_factory=dict,
+        description="INCAR tags of the initial density (ICHARG, ISTART, NGXF, ..) that the input "
+        "set did not have. Later runs that inherit the INCAR do not inherit these.",
+    )
     existing_density_reason: str | None = Field(
         None,
         description="Why the run kept its own initial density; None if it was given one.",

@@ -65,6 +65,9 @@ class InitialDensityDocument(BaseModel):
     sha256: str | None = Field(None, description="SHA-256 of the file.")
     grid: tuple[int, int, int] | None = Field(None, description="NGXF, NGYF, NGZF.")
     n_electrons: float | None = Field(None, description="Integral of the density.")
+    has_magnetization: bool | None = Field(
+        None, description="Whether the file holds a magnetization; None: of version 0.1."
+    )
     model: str | None = Field(None, description="Name of the model (of both, if two).")
     checkpoint: str | None = Field(None, description="SHA-256 of its checkpoint (of both, if two).")
     paw: dict[str, str] | None = Field(
@@ -154,6 +157,7 @@ def write_initial_chgcar(
         sha256=file_sha256(path),
         grid=density.shape,
         n_electrons=density.n_electrons,
+        has_magnetization=density.magnetization is not None,
         paw={symbol: inputs.datasets[symbol].titel for symbol in sorted(inputs.elements)},
         warnings=list(evaluated.warnings),
     )

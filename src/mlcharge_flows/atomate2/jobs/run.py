@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from atomate2.utils.path import strip_hostname
 from atomate2.vasp.jobs.base import BaseVaspMaker, vasp_job
 from atomate2.vasp.jobs.core import StaticMaker
 from atomate2.vasp.run import DEFAULT_HANDLERS
 from custodian.vasp.validators import VaspFilesValidator, VasprunXMLValidator
 from emmet.core.tasks import TaskDoc
 from jobflow import Response
+from monty.os.path import zpath
 
 from mlcharge_flows.atomate2.handlers import (
     CrashedDensityHandler,
@@ -24,6 +26,7 @@ from mlcharge_flows.atomate2.sets.comparison import lmaxmix
 from mlcharge_flows.atomate2.staging import (
     existing_density_reason,
     finalize_run,
+    frozen_moments_reason,
     remove_initial_chgcar,
     remove_stale,
     stage_chgcar,
@@ -34,8 +37,10 @@ from mlcharge_flows.settings import Settings
 from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument
 from mlcharge_flows.sources.run_inputs import RunInputs
 from mlcharge_flows.sources.source import SourceError
+from mlcharge_flows.vasp.incar import read_incar
 
 if TYPE_CHECKING:
+    from atomate2.vasp.sets.base import VaspInputGenerator
     from pymatgen.core import Structure
     from pymatgen.io.vasp import VaspInput
 
@@ -118,8 +123,9 @@ class RunFromDensityMaker(WrapperMaker):
         Raises
         ------
         SourceError
-            There is no initial density, or VASP did not read the density that it was to keep; like
-            all errors, only if `on_error` is ``"raise"``.
+            There is no initial density, VASP did not read the density that it was to keep, or that
+            density would keep the moments of MAGMOM; like all errors, only if `on_error` is
+            ``"raise"``.
         """
         folder = Path.cwd()
         remove_stale(folder)
@@ -130,6 +136,7 @@ class RunFromDensityMaker(WrapperMaker):
         try:
             with Settings().activated():
                 maker = _prepared(self.maker)
+                _leave_out_added_tags(maker.input_set_generator, prev_dir)
                 observed: Any = ObservedInputGenerator(
                     maker.input_set_generator,
                     lambda made: self._stage(made, provenance, folder, prev_dir),
@@ -177,14 +184,17 @@ class RunFromDensityMaker(WrapperMaker):
                 return
         elif icharg != 2:
             provenance.initial_density = self._bring(provenance, inputs, folder)
-        made["INCAR"].update(
-            {
-                "LMAXMIX": inputs.incar.get("LMAXMIX", lmaxmix(inputs.structure.atomic_numbers)),
-                **inputs.grid_tags,
-                "ICHARG": icharg,
-                "ISTART": 0,
-            }
-        )
+        given = provenance.initial_density
+        if icharg == 11 and given and (reason := frozen_moments_reason(given, inputs, folder)):
+            raise SourceError(reason)
+        tags = {
+            "LMAXMIX": inputs.incar.get("LMAXMIX", lmaxmix(inputs.structure.atomic_numbers)),
+            **inputs.grid_tags,
+            "ICHARG": icharg,
+            "ISTART": 0,
+        }
+        provenance.added_tags = {t: v for t, v in tags.items() if made["INCAR"].get(t) != v}
+        made["INCAR"].update(tags)
         provenance.icharg = icharg
         provenance.write(folder)
 
@@ -201,7 +211,8 @@ class RunFromDensityMaker(WrapperMaker):
         Raises
         ------
         SourceError
-            There is none, and `icharg` or `on_density_error` demand one.
+            There is none, and `icharg`, `on_density_error` or an ICHARG = 11 of the input set
+            demand one.
         """
         given, own = provenance.initial_density, self.initial_density
         try:
@@ -211,12 +222,33 @@ class RunFromDensityMaker(WrapperMaker):
                 raise SourceError("no initial density was written for this run")
             return stage_chgcar(given, inputs, folder, adapt=self.icharg is None)
         except Exception as error:
-            if self.icharg is not None or self.on_density_error == "raise":
+            is_ordered = self.icharg is not None or inputs.incar.get("ICHARG") == 11
+            if is_ordered or self.on_density_error == "raise":
                 raise
             if given is None and own is not None:
                 return own.failed(error)
             density_source = given.density_source if given else "none"
             return InitialDensityDocument.of_failure(error, density_source)
+
+
+def _leave_out_added_tags(generator: VaspInputGenerator, prev_dir: str | Path | None) -> None:
+    """Let a generator that inherits an INCAR leave out what the earlier run's density needed.
+
+    The grid of that run is pinned, and the cell of this one may be another.
+    """
+    if prev_dir is None or not generator.inherit_incar:
+        return
+    folder = Path(strip_hostname(prev_dir))
+    before = RunProvenance.read(folder)
+    if before is None or not before.added_tags:
+        return
+    inherited: Any = generator.inherit_incar
+    if inherited is True:
+        inherited = read_incar(Path(zpath(folder / "INCAR")))
+    # LMAXMIX does no harm, and a CHGCAR that is inherited needs it.
+    generator.inherit_incar = [
+        tag for tag in inherited if tag == "LMAXMIX" or tag not in before.added_tags
+    ]
 
 
 def _prepared(maker: BaseVaspMaker) -> BaseVaspMaker:
