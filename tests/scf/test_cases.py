@@ -88,7 +88,7 @@ def test_outcar_alone_shows_that_nelm_was_used_up(tmp_path, words):
     path = tmp_path / "OUTCAR"
     path.write_text(text.replace("EDIFF was not reached (unconverged)", words))
     outcar = read_outcar(path)
-    assert (len(outcar.energies), outcar.nelm, outcar.converged) == (8, 8, False)
+    assert (len(outcar.first.energies), outcar.nelm, outcar.converged) == (8, 8, False)
 
 
 def test_one_word_of_several_identifies_no_chgcar(tmp_path):

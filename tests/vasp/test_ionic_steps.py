@@ -41,7 +41,7 @@ def test_linear_response_is_no_ionic_step(vasp_samples):
     """LEPSILON goes on counting as if ions moved."""
     outcar = read_outcar(vasp_samples / "kpoints_born_effective_charge" / "OUTCAR.gz")
     assert outcar.last.number == 1
-    assert outcar.last.energy == outcar.energy == -115.01774737
+    assert outcar.last.energy == outcar.first.energy == -115.01774737
 
 
 def test_settings_of_the_header(vasp_samples):

@@ -46,10 +46,12 @@ def test_steps_are_those_of_oszicar_and_vasprun(vasp_samples, folder, suffix):
     vasprun = Vasprun(
         vasp_samples / folder / f"vasprun.xml{suffix}.gz", parse_potcar_file=False, parse_dos=False
     )
-    assert len(outcar.energies) == len(steps) == len(vasprun.ionic_steps[0]["electronic_steps"])
-    assert outcar.energies == pytest.approx([step.energy for step in steps], abs=1e-8)
-    assert [r is None for r in outcar.residuals] == [step.rms_c is None for step in steps]
-    for residual, step in zip(outcar.residuals, steps, strict=True):
+    assert (
+        len(outcar.first.energies) == len(steps) == len(vasprun.ionic_steps[0]["electronic_steps"])
+    )
+    assert outcar.first.energies == pytest.approx([step.energy for step in steps], abs=1e-8)
+    assert [r is None for r in outcar.first.residuals] == [step.rms_c is None for step in steps]
+    for residual, step in zip(outcar.first.residuals, steps, strict=True):
         if residual is not None:
             assert residual == pytest.approx(step.rms_c, rel=5e-3)
 
@@ -61,7 +63,7 @@ def test_header_and_closing_lines(vasp_samples):
     assert outcar.encut == 245.3
     assert (outcar.nelm, outcar.nelmdl) == (100, -5)
     assert (outcar.converged, outcar.elapsed) == (True, 0.818)
-    assert outcar.energy == -10.22237938
+    assert outcar.first.energy == -10.22237938
 
 
 HEADER = """\
@@ -97,8 +99,8 @@ def test_only_the_first_ionic_step_counts(read):
     one = "".join(STEP.format(ionic=1, step=n, energy=-n) for n in (1, 2, 3))
     two = STEP.format(ionic=2, step=1, energy=-9)
     outcar = read(HEADER + one + UNMET + two + STOP)
-    assert outcar.energies == (-1, -2, -3)
-    assert outcar.energy == -3
+    assert outcar.first.energies == (-1, -2, -3)
+    assert outcar.first.energy == -3
     assert not outcar.converged
 
 
@@ -122,7 +124,11 @@ def test_the_stop_rule_is_checked_where_all_steps_are_used(
     changes = CHANGE.format(change=change, band_change=band_change)
     last = STEP.format(ionic=1, step=2, energy=-2.0).replace("\n", f"\n{changes}", 1)
     outcar = read(header + STEP.format(ionic=1, step=1, energy=-1.0) + last + STOP)
-    assert (outcar.ediff, outcar.change, outcar.band_change) == (1e-4, change, band_change)
+    assert (outcar.ediff, outcar.first.change, outcar.first.band_change) == (
+        1e-4,
+        change,
+        band_change,
+    )
     assert outcar.converged is converged
 
 
@@ -137,7 +143,7 @@ def test_without_printed_changes_the_energies_tell(read):
 
 def test_a_further_loop_in_ionic_step_1_is_left_out(read):
     loop = "".join(STEP.format(ionic=1, step=n, energy=-n) for n in (1, 2, 3))
-    assert read(HEADER + loop + STOP + loop).energies == (-1, -2, -3)
+    assert read(HEADER + loop + STOP + loop).first.energies == (-1, -2, -3)
 
 
 def test_superposed_moments_are_not_a_superposed_density(read):

@@ -102,7 +102,7 @@ def _count(run: ScfRun, files: RunFiles) -> str | None:
         return f"stopped: {messages.errors[0]}"
     outcar = _read(read_outcar, files.outcar, problems) or Outcar()
     oszicar = _first_step(_read(read_oszicar, files.oszicar, problems))
-    if _is_blank(files.stdout) and (outcar.energies or oszicar):
+    if _is_blank(files.stdout) and (outcar.first.energies or oszicar):
         message = _last_line(files.stderr) or "vasp.out is empty, other files are of another run"
         return f"did not start: {message}"
     _fill_steps(run, outcar, oszicar)
@@ -113,8 +113,8 @@ def _count(run: ScfRun, files: RunFiles) -> str | None:
     last = oszicar.steps[-1] if oszicar and oszicar.steps else None
     run.converged = outcar.stop_rule_met(
         run.n_total or 0,
-        last.change if last else outcar.change,
-        last.band_change if last else outcar.band_change,
+        last.change if last else outcar.first.change,
+        last.band_change if last else outcar.first.band_change,
         _read(_ediff, files.incar, []) or EDIFF,
     )
     if problems:
@@ -135,7 +135,7 @@ def _count(run: ScfRun, files: RunFiles) -> str | None:
 
 def _fill_steps(run: ScfRun, outcar: Outcar, oszicar: IonicStep | None) -> None:
     """Steps, residuals and energies of ionic step 1: OSZICAR's, or else OUTCAR's."""
-    energies, residuals, energy = outcar.energies, outcar.residuals, outcar.energy
+    energies, residuals, energy = outcar.first.energies, outcar.first.residuals, outcar.first.energy
     if oszicar:
         energies = tuple(step.energy for step in oszicar.steps)
         residuals = tuple(step.rms_c for step in oszicar.steps)
@@ -166,7 +166,7 @@ def _mismatch(files: RunFiles, outcar: Outcar, oszicar: IonicStep | None) -> str
     stdout = _first_step(_read(read_oszicar, files.stdout, []))
     steps = {
         "OSZICAR": oszicar.n_total if oszicar else 0,
-        "OUTCAR": len(outcar.energies),
+        "OUTCAR": len(outcar.first.energies),
         "vasp.out": stdout.n_total if stdout else 0,  # not every VASP prints its steps there
     }
     ions = {

@@ -52,7 +52,8 @@ class IonicStep:
     energy
         Energy extrapolated to sigma -> 0 of the last step, eV.
     ediff_reached
-        Whether OUTCAR says that the loop was aborted because EDIFF is reached.
+        Whether OUTCAR says that the loop was aborted because EDIFF is reached. VASP 5 says so also
+        when NELM steps are used up.
     lattice
         Lattice vectors as rows, angstrom, shape (3, 3).
     positions

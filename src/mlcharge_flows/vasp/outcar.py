@@ -124,19 +124,8 @@ class Outcar:
     from_atoms
         Whether VASP says that it superposed atomic densities (or used orbitals); None if it did
         not get that far.
-    energies
-        Free energy of each electronic step of ionic step 1, eV.
-    residuals
-        ``rms(total)`` of these steps: the rms(c) of OSZICAR; None where not printed.
-    change, band_change
-        Change of the free energy and of the band-structure energy in the last of these steps, eV.
-    energy
-        Energy extrapolated to sigma -> 0 of the last of these steps, eV.
-    ediff_reached
-        Whether OUTCAR says of ionic step 1 that the loop was aborted because EDIFF is reached.
-        VASP 5 says so also when NELM steps are used up.
-    last
-        The last ionic step in which the ground state was computed.
+    first, last
+        Ionic step 1, and the last one in which the ground state was computed.
     elapsed
         Wall time of the whole run, s; VASP prints it last, so None means that it did not finish.
     """
@@ -163,27 +152,25 @@ class Outcar:
     nelmdl: int | None = None
     ediff: float | None = None
     from_atoms: bool | None = None
-    energies: tuple[float, ...] = ()
-    residuals: tuple[float | None, ...] = ()
-    change: float | None = None
-    band_change: float | None = None
-    energy: float | None = None
-    ediff_reached: bool = False
+    first: IonicStep = field(default_factory=IonicStep)
     last: IonicStep = field(default_factory=IonicStep)
     elapsed: float | None = None
 
     @property
-    def last_converged(self) -> bool:
-        """Whether the last ionic step met the stop rule, as far as OUTCAR shows it."""
-        step = self.last
-        return step.ediff_reached and self._below_ediff(
-            len(step.energies), step.change, step.band_change, EDIFF
-        )
-
-    @property
     def converged(self) -> bool:
         """Whether ionic step 1 met the stop rule, as far as OUTCAR shows it."""
-        return self.stop_rule_met(len(self.energies), self.change, self.band_change)
+        return self._met_by(self.first)
+
+    @property
+    def last_converged(self) -> bool:
+        """Whether the last ionic step met the stop rule, as far as OUTCAR shows it."""
+        return self._met_by(self.last)
+
+    def _met_by(self, step: IonicStep) -> bool:
+        n_steps = len(step.energies)
+        return step.ediff_reached and self._below_ediff(
+            n_steps, step.change, step.band_change, EDIFF
+        )
 
     def stop_rule_met(
         self,
@@ -215,7 +202,7 @@ class Outcar:
         ----------
         VASP wiki, EDIFF and NELM, https://www.vasp.at/wiki/index.php/EDIFF.
         """
-        return self.ediff_reached and self._below_ediff(n_steps, change, band_change, ediff)
+        return self.first.ediff_reached and self._below_ediff(n_steps, change, band_change, ediff)
 
     def _below_ediff(
         self, n_steps: int, change: float | None, band_change: float | None, ediff: float
@@ -252,17 +239,7 @@ def read_outcar(path: str | Path) -> Outcar:
         # takewhile drops the first Iteration line, which is step 1(1) in every run.
         header = _read_header(path, takewhile(lambda line: not ITERATION.match(line), lines))
         first, last, elapsed = read_ionic_steps(lines, header.pop("geometry"))
-    return Outcar(
-        energies=first.energies,
-        residuals=first.residuals,
-        change=first.change,
-        band_change=first.band_change,
-        energy=first.energy,
-        ediff_reached=first.ediff_reached,
-        last=last,
-        elapsed=elapsed,
-        **header,
-    )
+    return Outcar(first=first, last=last, elapsed=elapsed, **header)
 
 
 def _read_header(path: str | Path, lines: Iterable[str]) -> dict[str, Any]:
