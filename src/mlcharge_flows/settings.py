@@ -2,8 +2,8 @@
 
 Runs use what the user has configured for atomate2 and pymatgen. The embedded ``gpaw-vasp`` runs
 only where it is asked for: by ``MLCHARGE_VASP_CMD=gpaw-vasp``, by ``--executable gpaw-vasp``, or by
-the commands of ``mlcharge`` on a machine on which nothing is configured. Every field can be given
-as an environment variable with the prefix ``MLCHARGE_``.
+the commands of ``mlcharge`` where nothing is configured. Environment variables with the prefix
+``MLCHARGE_`` set the fields.
 
 The command of a run is the first of these that is set:
 
@@ -65,7 +65,7 @@ class Settings(BaseSettings):
         Command line of the executable. ``gpaw-vasp`` alone, or behind an MPI launcher, is the
         embedded executable. If not given, what is configured for VASP; see the module's text.
     cache
-        Folder of what can be made again.
+        Folder of what can be made again, such as the embedded POTCAR library.
     models
         Folder of the models that the user has added.
 
@@ -80,20 +80,13 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MLCHARGE_")
 
-    vasp_cmd: str = Field(
-        default_factory=lambda: _configured_command() or _DEFAULT,
-        description="Command line of the executable.",
-    )
+    vasp_cmd: str = Field(default_factory=lambda: _configured_command() or _DEFAULT)
     cache: Path = Field(
         default_factory=lambda: (
             Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mlcharge_flows"
-        ),
-        description="Folder for what can be made again, such as the embedded POTCAR library.",
+        )
     )
-    models: Path = Field(
-        default_factory=lambda known: known["cache"] / "models",
-        description="Folder of the models that a user has added.",
-    )
+    models: Path = Field(default_factory=lambda known: known["cache"] / "models")
 
     @classmethod
     def for_command(cls, executable: str | None = None) -> Settings:
@@ -107,8 +100,8 @@ class Settings(BaseSettings):
         Returns
         -------
         Settings
-            With the given command; else with the configured one; else with ``vasp_std`` if it is
-            on the PATH; else with the embedded executable.
+            With the given command, else the configured one, else ``vasp_std`` if it is on the
+            PATH, else the embedded executable.
         """
         if executable is not None:
             return cls(vasp_cmd=executable)
@@ -177,12 +170,7 @@ class Settings(BaseSettings):
         Returns
         -------
         str
-            For the user of a command.
-
-        Examples
-        --------
-        >>> Settings(vasp_cmd="gpaw-vasp", cache="/cache").describe().partition(";")[0]
-        'Executable: gpaw-vasp (embedded)'
+            Such as ``Executable: gpaw-vasp (embedded); POTCARs: /cache/potcars``.
         """
         command = f"{EMBEDDED} (embedded)" if self.vasp_cmd == EMBEDDED else self.vasp_cmd
         return one_line(f"Executable: {command}; POTCARs: {self.potcar_library or 'none'}")
@@ -228,10 +216,9 @@ class Settings(BaseSettings):
         """Let this process and its children use the executable of these settings.
 
         For the embedded executable, pymatgen's settings and ``PMG_VASP_PSP_DIR`` name its POTCAR
-        library, which is filled when it is used for the first time, and ``OMP_NUM_THREADS`` is 1
-        unless it is set: runs share a machine. A command that was chosen here, not configured, is
-        passed to child processes as ``MLCHARGE_VASP_CMD``. Afterwards all is as before. With an
-        executable of the user, their POTCAR library and threads stay as they are.
+        library, which is filled at its first use, and ``OMP_NUM_THREADS`` is 1 unless it is set:
+        runs share a machine. A command that was chosen here is passed to child processes as
+        ``MLCHARGE_VASP_CMD``. Afterwards all is as before.
 
         Yields
         ------
@@ -294,16 +281,13 @@ def _environment_command() -> bool:
 def _words(command: str) -> list[str]:
     """Split a command line and leave out its redirections."""
     words: list[str] = []
-    is_target = False
-    for word in shlex.split(command):
-        if is_target:
-            is_target = False
-            continue
+    remaining = iter(shlex.split(command))
+    for word in remaining:
         before, *after = _REDIRECTION.split(word, maxsplit=1)
-        if after:
-            is_target = not after[0]
         if before:
             words.append(before)
+        if after == [""]:  # the next word is the file
+            next(remaining, None)
     return words
 
 
@@ -351,15 +335,13 @@ def _is_export(library: Path) -> bool:
 @contextmanager
 def _replaced(mapping: MutableMapping[str, str], key: str, value: str) -> Iterator[None]:
     """Set an entry, and restore what was there."""
-    had, before = key in mapping, mapping.get(key)
+    before = {key: mapping[key]} if key in mapping else {}
     mapping[key] = value
     try:
         yield
     finally:
-        if had:
-            mapping[key] = before  # type: ignore[assignment] # None is a value of pymatgen's
-        else:
-            mapping.pop(key, None)
+        mapping.pop(key, None)
+        mapping.update(before)
 
 
 def _fill(library: Path) -> None:
@@ -370,12 +352,8 @@ def _fill(library: Path) -> None:
         library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
             filled = Path(scratch) / library.name
-            subprocess.run(
-                [_embedded_program(), "potcar", str(filled)],
-                check=True,
-                capture_output=True,
-                text=True,
-            )
+            command = [_embedded_program(), "potcar", str(filled)]
+            subprocess.run(command, check=True, capture_output=True, text=True)
             filled.rename(library)
     except subprocess.CalledProcessError as error:
         reason = (error.stderr.strip().splitlines() or ["no message"])[-1]

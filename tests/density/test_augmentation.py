@@ -10,7 +10,6 @@ from mlcharge_flows.density.augmentation import (
     atomic_occupancies,
     blocks,
     from_matrix,
-    irreps,
     labels,
     n_occupancies,
     rotate,
@@ -183,6 +182,10 @@ def test_lmaxmix_6_keeps_every_occupancy_of_f_channels_and_4_does_not(rng):
     np.testing.assert_array_equal(truncate(occupancies, channels, 6), occupancies)
     lost = truncate(occupancies, channels, 4) == 0.0
     assert {L for (_, _, L, _), zero in zip(labels(channels), lost, strict=True) if zero} == {5, 6}
+
+
+def irreps(channels):
+    return "+".join(f"1x{block.L}{'eo'[block.L % 2]}" for block in blocks(channels))
 
 
 @pytest.mark.parametrize("channels", CHANNELS)

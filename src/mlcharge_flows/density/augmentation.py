@@ -1,4 +1,4 @@
-r"""Augmentation occupancies of an ion as VASP's CHGCAR stores them, and their irreps layout.
+r"""Augmentation occupancies of an ion as VASP's CHGCAR stores them.
 
 For projector channels :math:`a = (i_a, l_a)` in POTCAR order, the flat array of an ion holds for
 every pair :math:`a \le b` and every :math:`L = |l_a-l_b|, |l_a-l_b|+2, \ldots, l_a+l_b` the
@@ -14,8 +14,9 @@ with D the atomic density matrix in real harmonics. The on-site density is then
 were measured on real files: the L = 0 value is
 :math:`(2-\delta_{ab}) \sum_m D_{am,bm} / \sqrt{4\pi}`.
 
-Everywhere below, ``channels`` lists l of each channel, such as ``(0, 0, 1, 1)``, and occupancies
-are in electrons.
+Their components rotate as those of e3nn's irreps (M. Geiger and T. Smidt, arXiv:2207.09453) whose
+coordinates are (y, z, x), of parity (-1)^L. Everywhere below, ``channels`` lists l of each channel,
+such as ``(0, 0, 1, 1)``, and occupancies are in electrons.
 
 References
 ----------
@@ -68,7 +69,7 @@ def blocks(channels: Sequence[int]) -> tuple[Block, ...]:
     Returns
     -------
     tuple of Block
-        One per channel pair and L.
+        One for each channel pair and L.
 
     Raises
     ------
@@ -127,38 +128,8 @@ def labels(channels: Sequence[int]) -> list[tuple[int, int, int, int]]:
     list of tuple
         Channels a and b, L and M of each, in order.
 
-    Examples
-    --------
-    >>> labels((0, 1))[:4]
-    [(0, 0, 0, 0), (0, 1, 1, -1), (0, 1, 1, 0), (0, 1, 1, 1)]
     """
     return [(a, b, L, M) for a, b, L, _ in blocks(channels) for M in range(-L, L + 1)]
-
-
-def irreps(channels: Sequence[int]) -> str:
-    """Irreps of O(3) that augmentation occupancies are a direct sum of, in e3nn's notation.
-
-    Parameters
-    ----------
-    channels
-        l of each channel.
-
-    Returns
-    -------
-    str
-        Irreps in order. The components are those of e3nn when its coordinates are (y, z, x).
-
-    References
-    ----------
-    M. Geiger and T. Smidt, e3nn: Euclidean neural networks, arXiv:2207.09453.
-
-    Examples
-    --------
-    >>> irreps((0, 1))
-    '1x0e+1x1o+1x0e+1x2e'
-    """
-    # The parity of a product of channels is (-1)^(la + lb) = (-1)^L, since L runs in steps of 2.
-    return "+".join(f"1x{block.L}{'eo'[block.L % 2]}" for block in blocks(channels))
 
 
 def from_matrix(matrix: np.ndarray, channels: Sequence[int]) -> np.ndarray:
@@ -167,8 +138,8 @@ def from_matrix(matrix: np.ndarray, channels: Sequence[int]) -> np.ndarray:
     Parameters
     ----------
     matrix
-        Density matrix D in electrons, shape (n, n) with n = sum(2l+1); index order: channel,
-        then m = -l..l. Only its symmetric part counts, as in a density.
+        Density matrix D in electrons, shape (n, n) with n = sum(2l+1), ordered by channel, then
+        m = -l..l. Only its symmetric part counts.
     channels
         l of each channel.
 
@@ -184,10 +155,8 @@ def from_matrix(matrix: np.ndarray, channels: Sequence[int]) -> np.ndarray:
 
     Examples
     --------
-    Two electrons in an s channel:
-
-    >>> float(np.round(from_matrix(np.array([[2.0]]), (0,))[0], 5))
-    0.56419
+    >>> from_matrix(np.array([[2.0]]), (0,)).round(5)  # two electrons in an s channel
+    array([0.56419])
     """
     matrix = np.asarray(matrix, dtype=float)
     spans = _spans(channels)
@@ -206,10 +175,9 @@ def from_matrix(matrix: np.ndarray, channels: Sequence[int]) -> np.ndarray:
 
 
 def to_matrix(occupancies: np.ndarray, channels: Sequence[int]) -> np.ndarray:
-    """Atomic density matrix of augmentation occupancies.
+    """Atomic density matrix of augmentation occupancies: the inverse of :func:`from_matrix`.
 
-    The inverse of :func:`from_matrix` on matrices without parts of odd la + lb + L, which do not
-    contribute to a density.
+    Parts of odd la + lb + L, which do not contribute to a density, are zero.
 
     Parameters
     ----------

@@ -41,10 +41,8 @@ class Crystal:
     Examples
     --------
     >>> salt = Crystal(np.eye(3) * 4.0, ("Na", "Cl"), np.array([[0, 0, 0], [0.5, 0.5, 0.5]]))
-    >>> round(salt.volume, 9)
-    64.0
-    >>> salt.species
-    (('Na', 1), ('Cl', 1))
+    >>> round(salt.volume, 9), salt.species
+    (64.0, (('Na', 1), ('Cl', 1)))
     """
 
     lattice: np.ndarray

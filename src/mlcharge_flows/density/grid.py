@@ -36,12 +36,7 @@ def frequencies(n: int) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        Shape (n,): 0, 1, .., -2, -1. For even n the Nyquist frequency appears as -n/2.
-
-    Examples
-    --------
-    >>> frequencies(5)
-    array([ 0,  1,  2, -2, -1])
+        Shape (n,): 0, 1, .., -2, -1. For even n the Nyquist frequency is -n/2.
     """
     rounded: np.ndarray = np.rint(np.fft.fftfreq(n) * n)
     return rounded.astype(int)
@@ -72,11 +67,9 @@ def half_frequencies(shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.n
 def regrid(values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Interpolate a real periodic function to another grid in Fourier space.
 
-    The mean, hence the integral over the cell, is kept. The result is exact for a function whose
-    frequencies both grids hold; refining and then restricting gives back the original.
-
-    At the Nyquist frequency of an even grid, n/2 and -n/2 are one component: refining gives half of
-    it to each, restricting adds the two.
+    The mean is kept. The result is exact for a function whose frequencies both grids hold; refining
+    and then restricting gives back the original. At the Nyquist frequency of an even grid, n/2 and
+    -n/2 are one component: refining gives half of it to each, restricting adds the two.
 
     Parameters
     ----------
@@ -180,7 +173,7 @@ class CrystalSymmetry:
 class GridSymmetry:
     """Operations of a crystal that map a grid onto itself: point g goes to matrix @ g + shift.
 
-    They are a group; operations of the crystal that put grid points between others are left out.
+    Operations of the crystal that put grid points between others are left out.
 
     Parameters
     ----------

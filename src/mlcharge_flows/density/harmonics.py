@@ -102,14 +102,12 @@ def sphere_quadrature(degree: int) -> tuple[np.ndarray, np.ndarray]:
     n_phi = degree + 1
     phi = 2 * pi * np.arange(n_phi) / n_phi
     sine = np.sqrt(1 - cosine**2)
-    points = np.stack(
-        [
-            np.outer(sine, np.cos(phi)),
-            np.outer(sine, np.sin(phi)),
-            np.outer(cosine, np.ones(n_phi)),
-        ],
-        axis=-1,
-    ).reshape(-1, 3)
+    axes = (
+        np.outer(sine, np.cos(phi)),
+        np.outer(sine, np.sin(phi)),
+        np.outer(cosine, np.ones(n_phi)),
+    )
+    points = np.stack(axes, axis=-1).reshape(-1, 3)
     weights = np.repeat(weight * 2 * pi / n_phi, n_phi)
     for array in (points, weights):
         array.setflags(write=False)
@@ -134,11 +132,6 @@ def gaunt(la: int, lb: int, L: int) -> np.ndarray:
     numpy.ndarray
         Shape (2la+1, 2lb+1, 2L+1), read-only; exactly zero where la + lb + L is odd or the
         triangle rule fails.
-
-    Examples
-    --------
-    >>> round(float(gaunt(0, 0, 0)[0, 0, 0]) * (4 * 3.141592653589793) ** 0.5, 12)
-    1.0
     """
     if (la + lb + L) % 2 or not abs(la - lb) <= L <= la + lb:
         integrals = np.zeros((2 * la + 1, 2 * lb + 1, 2 * L + 1))
@@ -155,8 +148,7 @@ def gaunt(la: int, lb: int, L: int) -> np.ndarray:
 def rotation_matrix(degree: int, rotation: np.ndarray) -> np.ndarray:
     """Wigner matrix D in the real basis: Y(R r) = D Y(r).
 
-    Coefficients of a function transform with the same matrix: if f has coefficients c, the
-    rotated function f(R^-1 r) has D c.
+    If a function f has coefficients c, the rotated function f(R^-1 r) has D c.
 
     Parameters
     ----------
@@ -177,9 +169,7 @@ def rotation_matrix(degree: int, rotation: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    Inversion multiplies degree l by (-1)^l:
-
-    >>> bool(np.allclose(rotation_matrix(3, -np.eye(3)), -np.eye(7)))
+    >>> bool(np.allclose(rotation_matrix(3, -np.eye(3)), -np.eye(7)))  # inversion: (-1)^l
     True
     """
     rotation = np.asarray(rotation, dtype=float)

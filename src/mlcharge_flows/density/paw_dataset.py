@@ -22,8 +22,7 @@ from mlcharge_flows.density.augmentation import n_occupancies
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_MIN_MESH_POINTS = 4
-"""Points that a cubic spline needs."""
+_MIN_MESH_POINTS = 4  # of a cubic spline
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +57,7 @@ class PartialWaves:
 class PawDataset:
     """One PAW data set, as far as it is known; unknown parts are None.
 
-    Equality compares all that identifies a data set (symbol, TITEL, valence, channels, mesh,
-    hash), but not its arrays; :meth:`matches` compares those, too.
+    Equality compares all fields but the arrays; :meth:`matches` compares those, too.
 
     Parameters
     ----------
@@ -233,17 +231,8 @@ class PawDataset:
 
     @property
     def _identity(self) -> tuple[object, ...]:
-        return (
-            self.symbol,
-            self.titel,
-            self.zval,
-            self.channels,
-            self.q_step,
-            self.lexch,
-            self.enmax,
-            self.mass,
-            self.sha256,
-        )
+        names = "symbol titel zval channels q_step lexch enmax mass sha256"
+        return tuple(getattr(self, name) for name in names.split())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PawDataset) and self._identity == other._identity

@@ -125,9 +125,7 @@ def read_chgcar(path: str | os.PathLike[str]) -> ChgcarDensity:
     ------
     ChgcarError
         The file is truncated or malformed, holds NaN, infinities or overflow stars, lacks
-        augmentation occupancies, or is non-collinear. Subclasses tell a broken grid
-        (:class:`IncompleteGridError`), occupancies (:class:`OccupancyError`), magnetization
-        (:class:`MagnetizationError`) and non-collinear files (:class:`NonCollinearError`) apart.
+        augmentation occupancies, or is non-collinear; its subclasses tell which.
     OSError
         The file cannot be opened.
     """
@@ -310,17 +308,17 @@ def _parse_magnetization(file: BinaryIO, density: Density) -> Magnetization:
 
 
 def parse_header(lines: Sequence[str]) -> Crystal:
-    """Read the ions.
+    """Read the ions of a header.
 
     Parameters
     ----------
     lines
-        The header, without its line ends, from the comment to the last coordinates or beyond.
+        From the comment to the last coordinates or beyond, without line ends.
 
     Returns
     -------
     Crystal
-        Lattice scaled by the factor in the second line; ``Mg_pv/f474ac0d`` is read as Mg.
+        Lattice and ions; ``Mg_pv/f474ac0d`` is read as Mg.
 
     Raises
     ------

@@ -93,8 +93,8 @@ def chgcar_acceptance(
     Parameters
     ----------
     path
-        The file. A gzipped one counts as unpacked if its name ends in ``.gz``; under any other name
-        VASP would open it, and understand nothing.
+        The file. A gzipped one counts as unpacked if its name ends in ``.gz``; under another name
+        VASP would open it as it is.
     crystal
         Ions of the POSCAR; None leaves this, as each of the following, unchecked.
     shape
@@ -201,9 +201,6 @@ _NOT_READ = re.compile(
     r"|PAW occupancies are missing"
     r"|charge density could not be read from file"
 )
-_MAGNETIZATION_READ = re.compile(r"magnetization density read from file")
-_MAGNETIZATION_FROM_ATOMS = re.compile(r"magnetization density of overlapping atoms calculated")
-_ENTERED = re.compile(r"entering main loop")
 _ERROR = re.compile(r"\bERROR\b:?\s*(.*)")
 _FIRST_STEP = re.compile(r"\s*[A-Z]{2,4}\s*:\s+1\s")
 
@@ -215,7 +212,7 @@ class DensityMessages:
     Parameters
     ----------
     comment
-        VASP's echo of the first line of the CHGCAR that was read, stripped; None if none was.
+        VASP's echo of the comment of the CHGCAR that was read; None if none was.
     magnetization
         Origin of the spin density; None without such a message (no spin).
     warnings
@@ -236,9 +233,9 @@ class DensityMessages:
     def provenance(self) -> Provenance:
         """Origin of the initial density: ``chgcar``, ``atoms`` or ``unknown``.
 
-        It is ``chgcar`` if a comment was echoed and no warning concerns any part of the file. A run
-        that entered the main loop otherwise began with the superposition of atoms, or with the
-        density of its orbitals (ICHARG = 0). A run that stopped before is ``unknown``.
+        It is ``chgcar`` if a comment was echoed and no warning concerns any part of the file.
+        Otherwise a run that entered the main loop began with the superposition of atoms, or with
+        the density of its orbitals (ICHARG = 0); one that stopped before is ``unknown``.
         """
         if self.comment is not None and not self.warnings:
             return "chgcar"
@@ -289,13 +286,13 @@ def read_density_messages(path: str | Path) -> DensityMessages:
             line = str(raw).strip().strip("|").strip()  # some messages of VASP 6 are in boxes
             if match := _READ.search(line):
                 comment = match[1].strip()
-            elif _MAGNETIZATION_READ.search(line):
+            elif "magnetization density read from file" in line:
                 magnetization = "chgcar"
-            elif _MAGNETIZATION_FROM_ATOMS.search(line):
+            elif MAGNETIZATION_OF_ATOMS in line:
                 magnetization = "atoms"
             elif _NOT_READ.search(line):
                 warnings.append(line)
-            elif _ENTERED.search(line):
+            elif "entering main loop" in line:
                 entered = True
             elif _FIRST_STEP.match(line):
                 entered = True

@@ -2,8 +2,7 @@
 
 VASP reads each line list-directed: what follows the expected numbers is a comment. It takes three
 scaling factors as well as one, and names of data sets in place of elements. A file of VASP 4, which
-names no elements, leaves them to the POTCAR; here it is refused, for without the POTCAR no reader
-can know them.
+leaves the elements to the POTCAR, is refused.
 
 References
 ----------
@@ -25,6 +24,7 @@ from pymatgen.io.vasp.inputs import Poscar
 
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.io import decode_text
+from mlcharge_flows.vasp.fortran import parse_logical
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from pymatgen.core.structure import Structure
 
-#: Largest volume of a cell, cubic angstrom: more is a slip of the exponent.
 MAX_VOLUME = 1e9
+"""Largest volume of a cell, cubic angstrom: more is a slip of the exponent."""
 
 LEFT_HANDED = (
     "the triple product of the lattice vectors is negative, which VASP refuses: exchange two of "
@@ -44,7 +44,6 @@ LEFT_HANDED = (
 _PLACEHOLDER = "comment"
 _NAME = re.compile(r"([A-Z][a-z]?)(?:[_/].*|\d?\.\d+.*)?")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][-+]?\d+)?")
-_LOGICAL = re.compile(r"\.?([TtFf])[A-Za-z]*\.?")
 
 
 class PoscarError(MlchargeError, ValueError):
@@ -255,11 +254,11 @@ def _ion(
     numbers = _numbers(lines, index, 3, f"the coordinates of ion {ion + 1}")
     if not flags:
         return numbers, ""
-    words = lines[index].split()[3:6]
-    logicals = [match[1].upper() for word in words if (match := _LOGICAL.fullmatch(word))]
-    if len(logicals) != 3:
-        raise PoscarError(f"ion {ion + 1} lacks the three flags of selective dynamics")
-    return numbers, " ".join(logicals)
+    try:
+        first, second, third = ("FT"[parse_logical(word)] for word in lines[index].split()[3:6])
+    except ValueError:
+        raise PoscarError(f"ion {ion + 1} lacks the three flags of selective dynamics") from None
+    return numbers, f"{first} {second} {third}"
 
 
 def _names_beside_ions(
