@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from pymatgen.core import SETTINGS as PYMATGEN
 from pymatgen.core import Lattice, Structure
+from pymatgen.io.vasp import Poscar
 from typer.testing import CliRunner
 
 from mlcharge_flows import __version__, settings
@@ -234,6 +235,34 @@ def test_inspect(run_folder):
     assert result.exit_code == 0
     for text in ("4 x 4 x 4", "2.00000", "ion 1 He: 15 values", "read from file: a\n"):
         assert text in result.output
+
+
+def test_inspect_refuses_ions_in_another_order(tmp_path):
+    """VASP compares nothing but their number, and would begin from this file."""
+    crystal = Crystal(
+        4 * np.eye(3),
+        ("He", "He", "Ne"),
+        np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.5, 0.0, 0.5]]),
+    )
+    density = Density(crystal, np.full((4, 4, 4), 0.1), (np.zeros(15),) * 3, comment="a")
+    write_chgcar(tmp_path / "CHGCAR", density)
+
+    def inspected(symbols, positions):
+        cell = Structure(Lattice.cubic(4.0), symbols, positions)
+        Poscar(cell).write_file(tmp_path / "POSCAR")
+        return mlcharge("inspect", tmp_path / "CHGCAR", "--poscar", tmp_path / "POSCAR")
+
+    first, second, third = crystal.positions
+    assert inspected(crystal.symbols, [first, second, third]).exit_code == 0
+    moved = inspected(crystal.symbols, [first + 0.02, second, third])
+    assert moved.exit_code == 0, "VASP adds the change of the superposition"
+    assert "ions have moved" in moved.output
+    swapped = inspected(crystal.symbols, [second, first, third])
+    assert swapped.exit_code == 1
+    assert "not of the run: ion 1 of the file is ion 2 of the run" in swapped.output
+    swapped = inspected(("Ne", "He", "He"), [third, first, second])
+    assert swapped.exit_code == 1
+    assert "not of the run: ion 1 is He in the file and Ne in the run" in swapped.output
 
 
 def test_inspect_tells_why_vasp_would_not_use_it(run_folder):

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from pymatgen.core import Lattice, Structure
@@ -151,6 +152,85 @@ def test_predictions_are_starts(model, salt, tmp_path):
         "tiny",
         ["no POTCAR here: whether the run has the model's PAW data sets is not checked"],
     )
+
+
+def test_what_vasp_would_not_say_of_a_prediction(model, tmp_path):
+    """Neither that it drops a file of other projectors, nor that ions are in another order."""
+    given, in_order = tmp_path / "salt.vasp", tmp_path / "sorted.vasp"
+    Poscar(SALT).write_file(given)
+    Poscar(SALT.get_sorted_structure()).write_file(in_order)
+    words = ("--encut", 350, "--model", model, "--out", tmp_path / "out")
+    told = " ".join(mlcharge("predict", given, *words).output.split())
+    assert told.count("note: VASP drops these files, and begins from free atoms, if its PAW") == 1
+    assert "give --potcar with the data sets of the runs" in told
+    assert "note: the ions of salt were put in another order than in the structure file" in told
+    assert "put in another order" not in mlcharge("predict", in_order, *words).output
+    # The CHGCAR does not fit the POSCAR that was given.
+    chgcar = tmp_path / "out" / "salt" / "CHGCAR"
+    assert mlcharge("inspect", chgcar, "--poscar", given).exit_code == 1
+    assert mlcharge("inspect", chgcar, "--poscar", in_order).exit_code == 0
+
+
+def test_ions_are_in_the_order_of_the_potcar(tiny, checkpoint, salt, tmp_path, monkeypatch):
+    atoms = [tiny.atom("O", 6.0), tiny.atom("Mg", 2.0)]
+    monkeypatch.setattr("mlcharge_flows.vasp.potcar.read_potcar", lambda path: atoms)
+    monkeypatch.setattr("mlcharge_flows.sources.run_inputs.read_potcar", lambda path: atoms)
+    (tmp_path / "POTCAR").touch()
+    words = ("--encut", 350, "--model", checkpoint, "--out", tmp_path / "out")
+    result = mlcharge("predict", salt, *words, "--potcar", tmp_path / "POTCAR")
+    assert result.exit_code == 0, result.output
+    assert "drops these files" not in result.output
+    folder = tmp_path / "out" / "MgO"
+    assert read_chgcar(folder / "CHGCAR").crystal.symbols == ("O", "Mg")
+    assert Poscar.from_file(folder / "POSCAR").site_symbols == ["O", "Mg"]
+    # VASP assigns data sets by their place.
+    atoms.reverse()
+    words = ("inspect", folder / "CHGCAR", "--poscar", folder / "POSCAR")
+    (line,) = refused(*words, "--potcar", tmp_path / "POTCAR")
+    assert line.endswith("are of Mg O, the blocks of ions of O Mg: VASP would assign them by place")
+
+
+def test_two_data_sets_of_one_element_are_refused(tiny, model, salt, tmp_path, monkeypatch):
+    atoms = [tiny.atom("O", 6.0), tiny.atom("Mg", 2.0), tiny.atom("Mg", 8.0)]
+    atoms[2] = replace(atoms[2], titel="PAW_PBE Mg_pv test")
+    monkeypatch.setattr("mlcharge_flows.vasp.potcar.read_potcar", lambda path: atoms)
+    (tmp_path / "POTCAR").touch()
+    words = ("--encut", 350, "--model", model, "--out", tmp_path / "out")
+    (line,) = refused("predict", salt, *words, "--potcar", tmp_path / "POTCAR")
+    assert "two PAW data sets of Mg (PAW_PBE Mg test and PAW_PBE Mg_pv test)" in line
+
+
+def test_everything_that_is_wrong_with_a_structure_can_be_skipped(
+    tiny, model, tmp_path, monkeypatch
+):
+    """Unreadable, unknown, charged, twice the same name, of no data set, a result in its place."""
+    strained = SALT.copy().apply_strain(0.01)
+    for name, structure in {"good": SALT, "result": strained}.items():
+        structure.to(filename=str(tmp_path / f"{name}.cif"))
+    (tmp_path / "broken.cif").write_text("nothing")
+    Structure(Lattice.cubic(4.0), ["Cs"], [[0, 0, 0]]).to(filename=str(tmp_path / "other.cif"))
+    (tmp_path / "charged.json").write_text(json.dumps(SALT.copy().set_charge(1).as_dict()))
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        strained.to(filename=str(tmp_path / folder / "same.cif"))
+    chgcar = tmp_path / "out" / "result" / "CHGCAR"
+    chgcar.parent.mkdir(parents=True)
+    chgcar.write_text("unknown system\n")
+    structures = [tmp_path / f"{n}.cif" for n in ("good", "result", "broken", "other")]
+    structures += [tmp_path / "charged.json", tmp_path / "one", tmp_path / "two"]
+    words = ("predict", *structures, "--encut", 350, "--model", model, "--out", tmp_path / "out")
+    assert "broken.cif" in " ".join(refused(*words))
+    atoms = [tiny.atom("Mg", 2.0), tiny.atom("O", 6.0)]
+    monkeypatch.setattr("mlcharge_flows.vasp.potcar.read_potcar", lambda path: atoms)
+    monkeypatch.setattr("mlcharge_flows.sources.run_inputs.read_potcar", lambda path: atoms)
+    (tmp_path / "POTCAR").touch()
+    for more in ((), ("--potcar", tmp_path / "POTCAR")):
+        result = mlcharge(*words, *more, "--skip-bad")
+        assert result.exit_code == 0, result.output + result.stderr
+        written = {path.parent.name for path in (tmp_path / "out").glob("*/initial_density.json")}
+        assert "good" in written
+        assert not {"result", "other", "charged", "broken"} & written
+        assert chgcar.read_text() == "unknown system\n"
 
 
 def test_many_structures_share_one_model(model, tiny, tmp_path):

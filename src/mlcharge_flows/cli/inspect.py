@@ -32,8 +32,8 @@ def inspect(
 ) -> None:
     """Show grid, electrons and occupancies of a CHGCAR, and VASP's messages about it.
 
-    Exit status 1 if VASP would not begin from it. Without the inputs of a run, only the file
-    itself is checked.
+    Exit status 1 if VASP would not begin from it, or would although its ions are not those of the
+    run. Without the inputs of a run, only the file itself is checked.
 
     [bold]Examples[/bold]
 
@@ -54,14 +54,16 @@ def inspect(
     facts += [("VASP would say", message) for message in acceptance.messages]
     for name, value in facts:
         typer.echo(f"{name:<16}{one_line(value, 1000)}")
-    if acceptance.read_by_vasp:
+    if acceptance.other_ions:
+        density = f"this file, which is not of the run: {acceptance.other_ions}"
+    elif acceptance.read_by_vasp:
         density = "this file"
     elif acceptance.messages:
         density = "atoms (ICHARG=1)"
     else:
         density = "not known what: the file is of another kind of run"
     typer.echo(f"{'and start from':<16}{density}")
-    if not acceptance.read_by_vasp:
+    if acceptance.other_ions or not acceptance.read_by_vasp:
         raise typer.Exit(1)
 
 
@@ -93,17 +95,18 @@ def _run_inputs(poscar: Path | None, incar: Path | None, potcar: Path | None) ->
 def _datasets_of_ions(
     datasets: Sequence[PawDataset], poscar: PoscarFile, path: Path
 ) -> list[PawDataset]:
-    """PAW data set of each ion: by the order of the POTCAR, else by element."""
-    if tuple(dataset.symbol for dataset in datasets) == poscar.symbols:
-        blocks = zip(datasets, poscar.species, strict=True)
-        return [dataset for dataset, (_, count) in blocks for _ in range(count)]
-    of_element = {dataset.symbol: dataset for dataset in datasets}
-    elements = [site.specie.symbol for site in poscar.structure]
-    if missing := sorted(set(elements) - set(of_element)):
+    """PAW data set of each ion: VASP assigns those of the POTCAR to the blocks of ions by place."""
+    # So one element may have two, such as pseudo-hydrogens.
+    symbols = tuple(dataset.symbol for dataset in datasets)
+    if missing := sorted(set(poscar.symbols) - set(symbols)):
         exit_with_error(f"{path}: has no data set for {', '.join(missing)}")
-    if len(of_element) < len(datasets):
-        exit_with_error(f"{path}: has two data sets of an element, in another order than POSCAR")
-    return [of_element[element] for element in elements]
+    if symbols != poscar.symbols:
+        exit_with_error(
+            f"{path}: its data sets are of {' '.join(symbols)}, the blocks of ions of "
+            f"{' '.join(poscar.symbols)}: VASP would assign them by place"
+        )
+    blocks = zip(datasets, poscar.species, strict=True)
+    return [dataset for dataset, (_, n) in blocks for _ in range(n)]
 
 
 def _check_file(path: Path) -> None:

@@ -21,12 +21,20 @@ from mlcharge_flows.cli.terminal import (
 )
 
 if TYPE_CHECKING:
+    from pymatgen.core import Structure
     from rich.console import Console
 
-    from mlcharge_flows.sources import InitialDensity, InitialDensityDocument
+    from mlcharge_flows.sources import InitialDensity, InitialDensityDocument, RunInputs
     from mlcharge_flows.structures import Material
 
 DOCUMENT = "initial_density.json"
+
+WITHOUT_POTCAR = (
+    "VASP drops these files, and begins from free atoms, if its PAW data sets have other "
+    "projectors than the model's, as VASP's own have for the shipped models: give --potcar with "
+    "the data sets of the runs, for which a model either was made or refuses to predict"
+)
+"""What cannot be promised without the POTCAR of the runs."""
 
 
 def predict(
@@ -52,9 +60,11 @@ def predict(
 ) -> None:
     """Predict the converged density of structures: CHGCARs for runs with ICHARG = 1.
 
-    For each structure, a folder with CHGCAR, the POSCAR that it belongs to (ions sorted, one block
-    per element), and initial_density.json with the sources of density and occupancies. The grid is
-    the one that VASP takes for ENCUT and PREC. No POTCAR, VASP or GPAW is needed.
+    For each structure, a folder with CHGCAR, the POSCAR that it belongs to (one block of ions per
+    element, in the order of --potcar), and initial_density.json with the sources of density and
+    occupancies. The grid is the one that VASP takes for ENCUT and PREC. VASP and GPAW are not
+    needed. Without --potcar, whether VASP reads the files is not known: with PAW data sets of other
+    projectors than the model's, it drops them and begins from free atoms.
 
     [bold]Examples[/bold]
 
@@ -74,8 +84,7 @@ def predict(
             "--occupancies: converged ones need a run; give its CHGCAR, or the name of a model"
         )
     tags = _tags(incar, encut, prec, potcar)
-    if potcar is not None and not potcar.is_file():
-        exit_with_error(f"{potcar}: there is no such file")
+    order = _order_of_elements(potcar)
     console = Console(highlight=False)
     try:
         density = parse_initial_density("learned", model, occupancies)
@@ -90,10 +99,46 @@ def predict(
     print_left_out(console, problems)
     if not materials:
         exit_with_error("there is no structure to predict")
-    refused = _predict_all(console, materials, density, tags, potcar, out)
+    ordered = {material.id: _in_blocks(material.structure, order) for material in materials}
+    refused = _predict_all(console, materials, ordered, density, tags, potcar, out)
     if refused and (len(refused) == len(materials) or not skip_bad):
         exit_with_error(*refused)
     print_left_out(console, refused)
+
+
+def _order_of_elements(potcar: Path | None) -> list[str]:
+    """Elements in the order of a POTCAR; empty without one."""
+    from mlcharge_flows.vasp.potcar import PotcarError, datasets_by_element, read_potcar
+
+    if potcar is None:
+        return []
+    if not potcar.is_file():
+        exit_with_error(f"{potcar}: there is no such file")
+    try:
+        return list(datasets_by_element(read_potcar(potcar)))
+    except (PotcarError, OSError) as error:
+        text = str(error)
+        exit_with_error(text if str(potcar) in text else f"{potcar}: {text}")
+
+
+def _in_blocks(structure: Structure, order: list[str]) -> Structure:
+    """Put the ions of an element side by side: in a given order, or by electronegativity."""
+    if not order:
+        return structure.get_sorted_structure()
+    rank = {symbol: number for number, symbol in enumerate(order)}
+    return structure.get_sorted_structure(key=lambda site: rank.get(site.specie.symbol, len(rank)))
+
+
+def _note_reordered(materials: list[Material], ordered: dict[str, Structure]) -> str | None:
+    """Line that names the structures whose ions were put in another order; None without any."""
+    names = [m.id for m in materials if list(m.structure) != list(ordered[m.id])]
+    if not names:
+        return None
+    listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return (
+        f"the ions of {listed} were put in another order than in the structure file: a CHGCAR "
+        "belongs to the POSCAR beside it, and the POTCAR has to follow that; no other POSCAR fits"
+    )
 
 
 def _tags(
@@ -132,6 +177,7 @@ def _tags(
 def _predict_all(
     console: Console,
     materials: list[Material],
+    ordered: dict[str, Structure],
     density: InitialDensity,
     tags: dict[str, Any],
     potcar: Path | None,
@@ -140,14 +186,15 @@ def _predict_all(
     """Predict one after the other; a line for each that was refused."""
     from rich.progress import Progress
 
-    from mlcharge_flows.sources import SourceError
+    from mlcharge_flows.sources import RunInputs, SourceError
     from mlcharge_flows.vasp.potcar import PotcarError
 
     refused, notes = [], dict[str, None]()
     with Progress(*bar_columns(), console=console) as progress:
         for material in progress.track(materials, description="predicting"):
             try:
-                document = _predict_one(material, density, tags, potcar, out / material.id)
+                inputs = RunInputs.from_files(ordered[material.id], tags, potcar)
+                document = _predict_one(inputs, density, out / material.id)
             except (SourceError, PotcarError) as error:
                 refused.append(f"{material.source}: {material.id}: {error}")
             except OSError as error:
@@ -159,38 +206,32 @@ def _predict_all(
                 line = f"{material.id}: {document.path}, {grid}, {document.preparation_time:.2f} s"
                 progress.console.print(line, markup=False, soft_wrap=True)
                 notes |= dict.fromkeys(document.warnings)
+    if len(refused) < len(materials):
+        if potcar is None:
+            notes[WITHOUT_POTCAR] = None
+        if reordered := _note_reordered(materials, ordered):
+            notes[reordered] = None
     print_left_out(console, notes, "note")
     return refused
 
 
 def _predict_one(
-    material: Material,
-    density: InitialDensity,
-    tags: dict[str, Any],
-    potcar: Path | None,
-    folder: Path,
+    inputs: RunInputs, density: InitialDensity, folder: Path
 ) -> InitialDensityDocument:
     """Write POSCAR, CHGCAR and document of a structure."""
     from pymatgen.io.vasp import Poscar
 
     from mlcharge_flows.io import atomic_write
-    from mlcharge_flows.sources import RunInputs, SourceError
-
-    if getattr(material.structure, "_charge", None):
-        raise SourceError("the cell is charged: models know neutral cells only")
-    structure = material.structure.get_sorted_structure()
-    inputs = RunInputs.from_files(structure, tags, potcar)
-    folder.mkdir(parents=True, exist_ok=True)
-    _check_replaceable(folder / "CHGCAR")
-    document = density.write(inputs, folder)
-    Poscar(structure, comment=str(document.comment)).write_file(folder / "POSCAR")
-    atomic_write(folder / DOCUMENT, document.model_dump_json(indent=1) + "\n")
-    return document
-
-
-def _check_replaceable(chgcar: Path) -> None:
-    """Exit if a CHGCAR is there that is no initial density: it may be the result of a run."""
+    from mlcharge_flows.sources import SourceError
     from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar
 
+    if getattr(inputs.structure, "_charge", None):
+        raise SourceError("the cell is charged: models know neutral cells only")
+    folder.mkdir(parents=True, exist_ok=True)
+    chgcar = folder / "CHGCAR"
     if chgcar.exists() and not is_initial_chgcar(chgcar):
-        exit_with_error(f"{chgcar}: is of a run and is not replaced; choose another --out")
+        raise SourceError(f"{chgcar}: is of a run and is not replaced; choose another --out")
+    document = density.write(inputs, folder)
+    Poscar(inputs.structure, comment=str(document.comment)).write_file(folder / "POSCAR")
+    atomic_write(folder / DOCUMENT, document.model_dump_json(indent=1) + "\n")
+    return document

@@ -20,7 +20,7 @@ from mlcharge_flows.density.paw_dataset import PawDataset, n_electrons
 from mlcharge_flows.settings import Settings, SetupError
 from mlcharge_flows.sources.potcar_library import datasets_of_library, datasets_of_text
 from mlcharge_flows.vasp.incar import fft_grids
-from mlcharge_flows.vasp.potcar import PotcarError, read_potcar
+from mlcharge_flows.vasp.potcar import PotcarError, datasets_by_element, read_potcar
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -243,15 +243,7 @@ class RunInputs:
         PotcarError
             There are two data sets of an element.
         """
-        datasets: dict[str, PawDataset] = {}
-        for dataset in self.read_potcar():
-            known = datasets.setdefault(dataset.symbol, dataset)
-            if known.titel != dataset.titel:
-                raise PotcarError(
-                    f"the POTCAR has two PAW data sets of {dataset.symbol} ({known.titel} and "
-                    f"{dataset.titel}): use one for all ions of an element"
-                )
-        return datasets
+        return datasets_by_element(self.read_potcar())
 
     @cached_property
     def datasets(self) -> Mapping[str, PawDataset]:

@@ -50,6 +50,8 @@ MAGNETIZATION_OF_ATOMS = "magnetization density of overlapping atoms calculated"
 
 HEADER_PRECISION = 2e-6
 """Precision of a CHGCAR's header, which has six decimals: fractional coordinates, and angstrom."""
+SAME_PLACE = 0.05
+"""Distance up to which an ion of a file is where an ion of the run is, angstrom."""
 _ELECTRON_TOLERANCE = 1e-3
 
 
@@ -70,6 +72,9 @@ class Acceptance:
         a non-collinear density.
     density
         What the file holds, as far as it is readable.
+    other_ions
+        In what the ions of the file are others than those of the run, which VASP does not notice;
+        None if they are the same, moved or not.
     """
 
     readable: bool
@@ -77,6 +82,7 @@ class Acceptance:
     messages: tuple[str, ...]
     warnings: tuple[str, ...] = ()
     density: Density | None = None
+    other_ions: str | None = None
 
 
 def chgcar_acceptance(
@@ -149,7 +155,8 @@ def chgcar_acceptance(
     messages = [READ.format(comment=echoed_comment(density.comment))]
     if spin_polarized:
         messages.append(MAGNETIZATION_READ if density.magnetization else MAGNETIZATION_OF_ATOMS)
-    return Acceptance(True, True, tuple(messages), tuple(warnings), density)
+    other = None if crystal is None else _other_ions(density.crystal, crystal)
+    return Acceptance(True, True, tuple(messages), tuple(warnings), density, other)
 
 
 def _gzipped(path: str | os.PathLike[str]) -> bool:
@@ -188,6 +195,21 @@ def _differences(density: Density, crystal: Crystal | None, n_electrons: float |
     if n_electrons is not None and abs(density.n_electrons - n_electrons) > _ELECTRON_TOLERANCE:
         warnings.append(f"the file holds {density.n_electrons:.4f} electrons, not {n_electrons:g}")
     return warnings
+
+
+def _other_ions(own: Crystal, run: Crystal) -> str | None:
+    """First ion of a file that is another one in the run: of another element, or swapped."""
+    for ion, (symbol, expected) in enumerate(zip(own.symbols, run.symbols, strict=True), start=1):
+        if symbol != expected:
+            return f"ion {ion} is {symbol} in the file and {expected} in the run"
+    apart = own.positions - run.positions
+    moved = np.linalg.norm((apart - np.rint(apart)) @ run.lattice, axis=1) > SAME_PLACE
+    for ion in np.flatnonzero(moved).tolist():
+        apart = own.positions[ion] - run.positions
+        distance = np.linalg.norm((apart - np.rint(apart)) @ run.lattice, axis=1)
+        if distance.min() < SAME_PLACE:
+            return f"ion {ion + 1} of the file is ion {int(distance.argmin()) + 1} of the run"
+    return None
 
 
 Provenance = Literal["chgcar", "atoms", "unknown"]

@@ -26,7 +26,7 @@ from mlcharge_flows.vasp.fortran import FortranNumberError, parse_floats, parse_
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy as np
 
@@ -75,6 +75,36 @@ def read_potcar(path: str | os.PathLike[str]) -> tuple[PawDataset, ...]:
         except ValueError as error:
             raise PotcarError(f"{path}: data set {number}: {error}") from None
     return tuple(datasets)
+
+
+def datasets_by_element(datasets: Iterable[PawDataset]) -> dict[str, PawDataset]:
+    """Assign data sets to elements.
+
+    Parameters
+    ----------
+    datasets
+        Of a POTCAR.
+
+    Returns
+    -------
+    dict of str to PawDataset
+        In the order of the POTCAR.
+
+    Raises
+    ------
+    PotcarError
+        Two different data sets are of one element, such as pseudo-hydrogens: which ion has which
+        would depend on positions in POSCAR and POTCAR.
+    """
+    found: dict[str, PawDataset] = {}
+    for dataset in datasets:
+        known = found.setdefault(dataset.symbol, dataset)
+        if known.titel != dataset.titel:
+            raise PotcarError(
+                f"the POTCAR has two PAW data sets of {dataset.symbol} ({known.titel} and "
+                f"{dataset.titel}): use one for all ions of an element"
+            )
+    return found
 
 
 def _parse(text: str) -> PawDataset:
