@@ -99,7 +99,7 @@ class _Mesh:
 
     def __init__(self, divisions: np.ndarray, first: np.ndarray) -> None:
         self.divisions, self.first = divisions, first
-        indices = np.indices(divisions[::-1]).reshape(3, -1)[::-1].T
+        indices = np.indices(tuple(divisions[::-1])).reshape(3, -1)[::-1].T
         points = first + indices / divisions
         # Into (-1/2, 1/2]; the margin keeps rounding from moving 1/2.
         self.coordinates = points - np.ceil(points - 0.5 - 1e-9)
