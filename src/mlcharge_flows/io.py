@@ -89,7 +89,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def atomic_write(path: str | Path, text: str) -> None:
-    """Write a text file whole.
+    """Write a text file whole, as :func:`atomic_path` does.
 
     Parameters
     ----------
@@ -97,11 +97,6 @@ def atomic_write(path: str | Path, text: str) -> None:
         The file to make or to replace.
     text
         Its content.
-
-    Raises
-    ------
-    OSError
-        It cannot be written; the error names `path`.
     """
     with atomic_path(path) as partial:
         partial.write_text(text, encoding="utf-8")
@@ -221,7 +216,7 @@ def validation_problems(error: ValidationError, model: type[BaseModel]) -> list[
     Returns
     -------
     list of str
-        The problems, in pydantic's order.
+        One line per problem, in pydantic's order.
 
     Examples
     --------

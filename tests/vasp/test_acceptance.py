@@ -44,7 +44,7 @@ def acceptance(tmp_path, density):
 
 def test_good_file_is_used_and_echoes_its_comment(acceptance, density):
     found = acceptance(density)
-    assert found.readable
+    assert found.density is not None
     assert found.read_by_vasp
     assert found.messages == ("charge-density read from file: superposition",)
     assert found.warnings == ()
@@ -52,21 +52,21 @@ def test_good_file_is_used_and_echoes_its_comment(acceptance, density):
 
 def test_missing_file(tmp_path):
     found = chgcar_acceptance(tmp_path / "CHGCAR")
-    assert not found.readable
+    assert found.density is None
     assert not found.read_by_vasp
     assert found.messages == ("WARNING: chargedensity file is incomplete",)
 
 
 def test_truncated_grid(acceptance):
     found = acceptance(lambda text: text[:800])
-    assert (found.readable, found.read_by_vasp) == (False, False)
+    assert (found.density is not None, found.read_by_vasp) == (False, False)
     assert found.messages == ("WARNING: chargedensity file is incomplete",)
     assert "CHGCAR" in found.warnings[0]
 
 
 def test_other_grid(acceptance, density):
     found = acceptance(density, shape=(4, 5, 8))
-    assert (found.readable, found.read_by_vasp) == (True, False)
+    assert (found.density is not None, found.read_by_vasp) == (True, False)
     assert found.messages == ("WARNING: dimensions on CHGCAR file are different",)
 
 
@@ -82,7 +82,7 @@ def test_other_grid(acceptance, density):
 )
 def test_bad_records_drop_the_whole_density(acceptance, change, ion):
     found = acceptance(change)
-    assert (found.readable, found.read_by_vasp) == (True, False)
+    assert (found.density is not None, found.read_by_vasp) == (True, False)
     assert found.messages == (f"RD_RHO_PAW: ion  {ion} data corrupt", MISSING)
     assert found.density.n_electrons == pytest.approx(2.0)
 
@@ -162,7 +162,7 @@ def test_unknown_expectations_are_not_checked(tmp_path, density):
 
 def test_a_non_collinear_file_is_no_start_of_a_collinear_run(vasp_samples):
     found = chgcar_acceptance(vasp_samples / "co_noncollinear_layout/CHGCAR.gz")
-    assert found.readable
+    assert found.density is not None
     assert not found.read_by_vasp
     assert found.messages == ()
     (warning,) = found.warnings
@@ -177,7 +177,7 @@ def test_four_blocks_are_non_collinear(tmp_path, density):
     second = max(n for n, line in enumerate(lines) if line.split() == ["4", "5", "6"])
     (tmp_path / "CHGCAR").write_text("".join(lines + 2 * lines[second:]))
     found = chgcar_acceptance(tmp_path / "CHGCAR")
-    assert (found.readable, found.read_by_vasp) == (True, False)
+    assert (found.density is not None, found.read_by_vasp) == (True, False)
     assert "a third block: the density is non-collinear" in found.warnings[0]
 
 

@@ -30,18 +30,19 @@ if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
 # Names of items, in lower case and with underscores alone.
-_CELL = [f"_cell_length_{axis}" for axis in "abc"]
-_CELL += [f"_cell_angle_{angle}" for angle in ("alpha", "beta", "gamma")]
-_CELL += ["_symmetry_cell_setting", "_space_group_crystal_system"]
+_CELL = (
+    "_cell_length_a _cell_length_b _cell_length_c _cell_angle_alpha _cell_angle_beta "
+    "_cell_angle_gamma _symmetry_cell_setting _space_group_crystal_system"
+).split()
 _OPERATIONS = ("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz")
-_SYMBOLS = tuple(
-    f"{name}_{form}"
-    for name in ("_symmetry_space_group_name", "_space_group_name")
-    for form in ("h-m", "h_m", "h-m_alt")
+_SYMBOLS = (
+    *("_symmetry_space_group_name_h-m", "_symmetry_space_group_name_h_m"),
+    *("_symmetry_space_group_name_h-m_alt", "_space_group_name_h-m"),
+    *("_space_group_name_h_m", "_space_group_name_h-m_alt"),
 )
 _HALL = ("_symmetry_space_group_name_hall", "_space_group_name_hall")
 _NUMBERS = ("_symmetry_int_tables_number", "_space_group_it_number")
-_POSITIONS = [f"_atom_site_fract_{axis}" for axis in "xyz"]
+_POSITIONS = ["_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z"]
 _SITE = ["_atom_site_label", "_atom_site_type_symbol", *_POSITIONS, "_atom_site_occupancy"]
 _CHARGES = ["_atom_type_symbol", "_atom_type_oxidation_number"]
 _MAGNETIC = ("_space_group_magn", "_atom_site_moment", "_space_group_symop_magn")

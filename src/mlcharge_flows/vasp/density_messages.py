@@ -61,8 +61,6 @@ class Acceptance:
 
     Parameters
     ----------
-    readable
-        Whether the file holds a whole total density, be it gzipped.
     read_by_vasp
         Whether VASP would use it as initial density with ICHARG = 1.
     messages
@@ -71,13 +69,12 @@ class Acceptance:
         What VASP would not say: the exact defect, another structure, another number of electrons,
         a non-collinear density.
     density
-        What the file holds, as far as it is readable.
+        What the file holds, be it gzipped; None if it has no whole total density.
     other_ions
         In what the ions of the file are others than those of the run, which VASP does not notice;
         None if they are the same, moved or not.
     """
 
-    readable: bool
     read_by_vasp: bool
     messages: tuple[str, ...]
     warnings: tuple[str, ...] = ()
@@ -127,59 +124,57 @@ def chgcar_acceptance(
         warnings.append(str(error))
     except NonCollinearError as error:
         reason = f"{error}; a collinear run cannot start from it"
-        return Acceptance(True, False, (), (reason,), error.density)
+        return Acceptance(False, (), (reason,), error.density)
     except MagnetizationError as error:
         density = error.density
         warnings.append(str(error))
         if error.cut:
             warnings.append("VASP can hang on a magnetization that is cut: mend or remove it")
     except (ChgcarError, OSError) as error:
-        return Acceptance(False, False, (INCOMPLETE,), (str(error),))
+        return Acceptance(False, (INCOMPLETE,), (str(error),))
 
-    if _gzipped(path):
+    with Path(path).open("rb") as file:
+        gzipped = file.read(len(GZIP)) == GZIP
+    if gzipped:
         warnings.append("the file is gzipped: unpack it for VASP")
         if Path(path).suffix != ".gz":  # VASP opens it, under the name that it has
-            return Acceptance(True, False, (INCOMPLETE,), tuple(warnings), density)
+            return Acceptance(False, (INCOMPLETE,), tuple(warnings), density)
     if crystal is not None and len(crystal) != len(density.crystal):
         reason = f"the file holds {len(density.crystal)} ions, the run {len(crystal)}"
-        return Acceptance(True, False, (INCOMPLETE,), (*warnings, reason), density)
+        return Acceptance(False, (INCOMPLETE,), (*warnings, reason), density)
     warnings += _differences(density, crystal, n_electrons)
     if shape is not None and tuple(shape) != density.shape:
         warnings.append(f"grid {density.shape} on the file, {tuple(shape)} in the run")
-        return Acceptance(True, False, (OTHER_GRID,), tuple(warnings), density)
-    if not defects:
-        defects, reasons = _occupancy_defects(density, channels)
-        warnings += reasons
+        return Acceptance(False, (OTHER_GRID,), tuple(warnings), density)
+    if not defects and (defect := _occupancy_defect(density, channels)):
+        ion, reason = defect
+        defects = _corrupt(ion)
+        warnings.append(reason)
     if defects:
-        return Acceptance(True, False, defects, tuple(warnings), density)
+        return Acceptance(False, defects, tuple(warnings), density)
     messages = [READ.format(comment=echoed_comment(density.comment))]
     if spin_polarized:
         messages.append(MAGNETIZATION_READ if density.magnetization else MAGNETIZATION_OF_ATOMS)
     other = None if crystal is None else _other_ions(density.crystal, crystal)
-    return Acceptance(True, True, tuple(messages), tuple(warnings), density, other)
-
-
-def _gzipped(path: str | os.PathLike[str]) -> bool:
-    with Path(path).open("rb") as file:
-        return file.read(len(GZIP)) == GZIP
+    return Acceptance(True, tuple(messages), tuple(warnings), density, other)
 
 
 def _corrupt(ion: int) -> tuple[str, str]:
     return CORRUPT_OCCUPANCIES.format(ion=ion), NO_OCCUPANCIES
 
 
-def _occupancy_defects(
+def _occupancy_defect(
     density: Density, channels: Sequence[Sequence[int]] | None
-) -> tuple[tuple[str, ...], list[str]]:
+) -> tuple[int, str] | None:
+    """Number of the first ion whose occupancies VASP cannot use, and why."""
     if density.augmentation is None:
-        return _corrupt(1), ["the file has no occupancies"]
-    for ion, occupancies in enumerate(density.augmentation):
+        return 1, "the file has no occupancies"
+    for ion, occupancies in enumerate(density.augmentation, start=1):
         n = len(occupancies)
-        expected = n if channels is None else n_occupancies(channels[ion])
+        expected = n if channels is None else n_occupancies(channels[ion - 1])
         if n != expected:
-            reason = f"ion {ion + 1} has {n} occupancies, its data set needs {expected}"
-            return _corrupt(ion + 1), [reason]
-    return (), []
+            return ion, f"ion {ion} has {n} occupancies, its data set needs {expected}"
+    return None
 
 
 def _differences(density: Density, crystal: Crystal | None, n_electrons: float | None) -> list[str]:

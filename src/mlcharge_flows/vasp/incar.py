@@ -241,8 +241,8 @@ def fft_grids(lattice: np.ndarray, incar: Mapping[str, Any]) -> FFTGrids:
     Raises
     ------
     FineGridError
-        ENCUT is needed and missing, PREC is unknown, or PREC is Low, Medium or High, whose fine
-        grids depend on the data sets (ENAUG) and must be given as NGXF, NGYF, NGZF.
+        ENCUT is needed and missing, or PREC is unknown, or it is Low, Medium or High, whose fine
+        grids depend on the data sets (ENAUG).
 
     Examples
     --------

@@ -72,15 +72,7 @@ class IonicStep:
 
 
 class Geometry:
-    """Lattice and ions, read line by line from a header or an ionic step.
-
-    Attributes
-    ----------
-    lattice
-        Lattice vectors as rows, angstrom, shape (3, 3); None if not printed.
-    positions
-        Cartesian coordinates, angstrom, shape (ions, 3); None if not printed.
-    """
+    """Lattice and ions, read line by line; None as long as they are not printed."""
 
     def __init__(self) -> None:
         self.lattice: np.ndarray | None = None

@@ -103,7 +103,7 @@ class Oszicar:
     Parameters
     ----------
     ionic_steps
-        In order; the last one is unfinished if the run was killed or still goes on.
+        The last one is unfinished if the run was killed or still goes on.
     """
 
     ionic_steps: tuple[IonicStep, ...]
