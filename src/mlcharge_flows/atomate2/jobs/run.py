@@ -21,6 +21,7 @@ from mlcharge_flows.atomate2.handlers import (
     DivergedDensityHandler,
     InitialDensityValidator,
 )
+from mlcharge_flows.atomate2.run_processes import run_processes
 from mlcharge_flows.atomate2.schemas import RunProvenance
 from mlcharge_flows.atomate2.sets.comparison import lmaxmix
 from mlcharge_flows.atomate2.staging import (
@@ -134,7 +135,7 @@ class RunFromDensityMaker(WrapperMaker):
         )
         provenance.write(folder)
         try:
-            with Settings().activated():
+            with Settings().activated(), run_processes(folder):
                 maker = _prepared(self.maker)
                 _leave_out_added_tags(maker.input_set_generator, prev_dir)
                 observed: Any = ObservedInputGenerator(
