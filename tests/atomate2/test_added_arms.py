@@ -99,8 +99,8 @@ def stand_in_material(material_, maker, folder):
     return material.run_material(material_, maker, folder)
 
 
-def in_this_process(materials, maker, folder, workers):
-    yield from (material.run_material(m, maker, folder / m.id) for m in materials)
+def in_this_process(materials, run, maker, folder, workers):
+    yield from ((m, run(m, maker, folder / m.id)) for m in materials)
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(flow, "RunFromDensityMaker", StandInRun)
     monkeypatch.setattr(flow, "InitialDensityMaker", StandInWriter)
     monkeypatch.setattr(flow, "count", counted)
-    monkeypatch.setattr(local, "_pool", in_this_process)
+    monkeypatch.setattr(local, "run_in_workers", in_this_process)
 
 
 def crystal(a=3.0, name="a"):
@@ -183,7 +183,7 @@ def test_a_start_that_needs_the_converged_run_gets_that_of_before(quick, tmp_pat
 def test_a_reference_that_was_lost_is_no_converged_run(quick, tmp_path):
     run_locally([crystal()], maker(), tmp_path)
     MaterialFolder(tmp_path / "a").write_result(
-        material.failed_comparison(crystal(), maker(), "no luck")
+        material.failed_comparison(crystal(), maker(), "no luck"), crystal().structure
     )
     run_locally([crystal()], maker("converged"), tmp_path)
     assert (tmp_path / "a" / "converged-density" / "prev").read_text() == "None"
@@ -278,7 +278,7 @@ def test_a_note_of_an_addition_that_was_finished_removes_nothing(quick, tmp_path
     asked = maker("superposition")
     found = material.run_material(crystal(), asked, tmp_path / "a")
     note = (tmp_path / "a" / ADDING).read_text()
-    MaterialFolder(tmp_path / "a").write_result(found)
+    MaterialFolder(tmp_path / "a").write_result(found, crystal().structure)
     (tmp_path / "a" / ADDING).write_text(note)  # killed between the result and its removal
     before = state(tmp_path / "a")
     (union,) = run_locally([crystal()], maker("superposition", "converged"), tmp_path)
@@ -311,7 +311,8 @@ def test_an_addition_that_kills_its_worker_is_lost_alone(quick, tmp_path, monkey
 def test_an_arm_that_was_taken_out_of_the_result_runs_again(quick, tmp_path):
     (first,) = run_locally([crystal()], maker("superposition"), tmp_path)
     default = {"default": first.arms["default"]}
-    MaterialFolder(tmp_path / "a").write_result(first.model_copy(update={"arms": default}))
+    only_default = first.model_copy(update={"arms": default})
+    MaterialFolder(tmp_path / "a").write_result(only_default, crystal().structure)
     (again,) = run_locally([crystal()], maker("superposition"), tmp_path)
     assert ran(tmp_path / "a") == ["default", "superposition", "superposition"]
     folder = Path(again.arms["superposition"].folder)
@@ -321,7 +322,7 @@ def test_an_arm_that_was_taken_out_of_the_result_runs_again(quick, tmp_path):
 @pytest.mark.gpaw
 def test_arms_are_added_for_real(tmp_path, monkeypatch):
     pytest.importorskip("gpaw", reason="needs the gpaw extra")
-    monkeypatch.setattr(local, "_pool", in_this_process)
+    monkeypatch.setattr(local, "run_in_workers", in_this_process)
     cheap = comparison_static()
     cheap.input_set_generator = ComparisonSetGenerator(
         user_incar_settings={"ENCUT": 250}, user_kpoints_settings={"reciprocal_density": 4}

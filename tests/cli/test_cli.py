@@ -136,7 +136,7 @@ def test_a_file_in_place_of_the_output_folder(nothing_runs, monkeypatch, helium,
 
 
 def test_the_bar_is_there_once_it_begins(nothing_runs, monkeypatch, helium, tmp_path):
-    def run_locally(materials, maker, out, workers, advance, begin):
+    def run_locally(materials, maker, out, workers, advance, begin, **_):
         begin()
         raise OSError(28, "No space left on device")
 
@@ -160,14 +160,14 @@ def test_nothing_could_be_compared(nothing_runs, monkeypatch, helium, tmp_path):
         protocol="p",
         arms={"default": ScfRun(folder="", failure="no electronic step")},
     )
-    monkeypatch.setattr("mlcharge_flows.campaign.local.run_locally", lambda *_: [failed])
+    monkeypatch.setattr("mlcharge_flows.campaign.local.run_locally", lambda *_, **__: [failed])
     result = mlcharge("compare", helium, "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert "no material could be compared" in result.stderr
 
 
 def test_ctrl_c(nothing_runs, monkeypatch, helium, tmp_path):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(
@@ -296,7 +296,7 @@ def test_the_executable_is_printed_and_can_be_chosen(nothing_runs, monkeypatch, 
     monkeypatch.setattr(
         "mlcharge_flows.sources.potcar_library.elements_without_potcar", lambda *_: set()
     )
-    monkeypatch.setattr("mlcharge_flows.campaign.local.run_locally", lambda *_: [])
+    monkeypatch.setattr("mlcharge_flows.campaign.local.run_locally", lambda *_, **__: [])
     monkeypatch.setenv("VASP_CMD", "srun vasp_std")
     monkeypatch.setenv("PMG_VASP_PSP_DIR", "/theirs")
     words = ("compare", helium, "--out", tmp_path / "out")

@@ -3,27 +3,27 @@
 Each material runs its flow through jobflow in ``FOLDER/<material>/`` and writes
 ``comparison.json`` there when it is finished. After a kill of any kind, a second run with the same
 settings runs the materials that are not finished. Arms that a finished material lacks are added;
-finished arms are kept and not run again.
+finished arms are kept and not run again. Arms that failed by the fault of the machine are run
+again, those that failed for physical reasons only where that is asked for.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter, deque
 from contextlib import contextmanager
-from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
-from mlcharge_flows.campaign.material_folder import RESULT, MaterialFolder
-from mlcharge_flows.campaign.request import CampaignRequest
-from mlcharge_flows.campaign.worker import (
-    failed_comparison,
-    follow_parent,
-    run_material,
-    stop_workers,
+from mlcharge_flows.atomate2.run_processes import end_processes
+from mlcharge_flows.campaign.material_folder import (
+    RESULT,
+    MaterialFolder,
+    remove_scraps,
 )
+from mlcharge_flows.campaign.pool import run_in_workers
+from mlcharge_flows.campaign.request import CampaignRequest
+from mlcharge_flows.campaign.worker import failed_comparison, run_material
 from mlcharge_flows.errors import MlchargeError
 
 if TYPE_CHECKING:
@@ -61,7 +61,11 @@ def is_campaign_folder(folder: Path) -> bool:
 
 
 def finished_materials(
-    materials: Sequence[Material], maker: MaterialFlowMaker, folder: Path
+    materials: Sequence[Material],
+    maker: MaterialFlowMaker,
+    folder: Path,
+    *,
+    retry_failed: bool = False,
 ) -> dict[str, Comparison]:
     """Comparisons in a folder that are the complete results of these materials under a Maker.
 
@@ -73,12 +77,15 @@ def finished_materials(
         Flow of one material.
     folder
         Campaign folder.
+    retry_failed
+        Whether results with an arm that does not count are none.
 
     Returns
     -------
     dict of str to Comparison
         By identifier. They may hold further arms. Results of another protocol, other models, or
-        another structure of the same name do not count.
+        another structure of the same name do not count, nor do arms that failed by the fault of the
+        machine.
     """
     request = CampaignRequest.from_maker(maker)
     finished = {}
@@ -88,27 +95,11 @@ def finished_materials(
         if (
             comparison is not None
             and request.is_complete(comparison)
+            and not request.arms_to_retry(comparison, retry_failed)
             and place.conflict(request, material.structure) is None
         ):
             finished[material.id] = comparison
     return finished
-
-
-def remove_failed(materials: Sequence[Material], maker: MaterialFlowMaker, folder: Path) -> None:
-    """Remove the results of materials whose first arm does not count, so that they run again.
-
-    Parameters
-    ----------
-    materials
-        What is to be run.
-    maker
-        Flow of one material.
-    folder
-        Campaign folder.
-    """
-    for name, comparison in finished_materials(materials, maker, folder).items():
-        if comparison.arms[maker.arms[0]].exclusion_reason is not None:
-            (folder / name / RESULT).unlink()
 
 
 def read_results(folder: Path) -> list[Comparison]:
@@ -122,11 +113,29 @@ def read_results(folder: Path) -> list[Comparison]:
     Returns
     -------
     list of Comparison
-        By name of the material.
+        By name of the material; those that cannot be read are left out, see
+        :func:`unreadable_results`.
     """
     places = (MaterialFolder(path.parent) for path in sorted(folder.glob(f"*/{RESULT}")))
     found = (place.read_result() for place in places)
     return [comparison for comparison in found if comparison is not None]
+
+
+def unreadable_results(folder: Path) -> list[str]:
+    """Tell which results in a campaign folder cannot be read.
+
+    Parameters
+    ----------
+    folder
+        Campaign folder.
+
+    Returns
+    -------
+    list of str
+        One line for each.
+    """
+    places = (MaterialFolder(path.parent) for path in sorted(folder.glob(f"*/{RESULT}")))
+    return [issue for place in places if (issue := place.result_issue())]
 
 
 def run_locally(
@@ -136,12 +145,14 @@ def run_locally(
     workers: int = 1,
     on_result: Callable[[Comparison], None] = lambda comparison: None,
     on_begin: Callable[[], None] = lambda: None,
+    *,
+    retry_failed: bool = False,
 ) -> list[Comparison]:
     """Run the flow of each material that is not finished, several at a time.
 
     Of a material that is finished with some of the arms, only the others run. What fails is a
-    comparison with failures. On Ctrl-C the running materials are stopped with all their processes;
-    finished materials stay.
+    comparison with failures. A result that cannot be read is counted again from its runs. On Ctrl-C
+    the running materials are stopped with all their processes; finished materials stay.
 
     Parameters
     ----------
@@ -157,6 +168,8 @@ def run_locally(
         Called for each material as it finishes.
     on_begin
         Called once, when the folder has proven usable.
+    retry_failed
+        Whether arms that failed for physical reasons run again, too.
 
     Returns
     -------
@@ -169,41 +182,48 @@ def run_locally(
         The folder cannot be written, is in use by another campaign, or holds other files or
         results that are not of these materials, settings and models.
     """
+    request = CampaignRequest.from_maker(maker)
+    places = {material.id: MaterialFolder(folder / material.id) for material in materials}
     with _locked(folder):
-        finished = finished_materials(materials, maker, folder)
+        end_processes(folder)  # of a campaign that was killed here: nothing of it runs on
+        remove_scraps(folder)
+        for material in materials:
+            _check(places[material.id], material, request)
+        unusable = _recover(materials, maker, places)
+        finished = finished_materials(materials, maker, folder, retry_failed=retry_failed)
+        finished |= unusable
         pending = {material.id: material for material in materials if material.id not in finished}
-        request = CampaignRequest.from_maker(maker)
-        places = {name: MaterialFolder(folder / name) for name in pending}
-        for name, material in pending.items():
-            _check(places[name], material, request)
-        for place in places.values():
-            place.remove_unfinished()
+        for name in pending:
+            places[name].remove_unfinished()
+            if (before := places[name].read_result()) is not None:
+                failed = request.arms_to_retry(before, retry_failed)
+                places[name].drop_arms(failed, keep_others=request.can_add_arms)
+                places[name].remove_unfinished()
         on_begin()
-
-        def finish(comparison: Comparison) -> None:
-            name = comparison.material_id
-            del pending[name]
-            places[name].write_result(comparison)
-            finished[name] = comparison
+        for comparison in unusable.values():
             on_result(comparison)
 
-        crashes = dict.fromkeys(pending, 0)
-        while pending:
-            try:
-                for comparison in _pool(list(pending.values()), maker, folder, workers):
-                    finish(comparison)
-            except BrokenProcessPool:
-                # A worker was killed (by hand, or for its memory). What ran then is run again, but
-                # not for ever: it may be what kills the workers.
-                for name, material in list(pending.items()):
-                    if not places[name].is_unfinished():
-                        continue
-                    crashes[name] += 1
-                    if crashes[name] < MAX_WORKER_CRASHES:
-                        places[name].remove_unfinished()
-                        continue
-                    cause, before = "its worker process was killed", places[name].read_result()
-                    finish(failed_comparison(material, maker, cause, before))
+        def finish(material: Material, comparison: Comparison) -> None:
+            places[material.id].write_result(comparison, material.structure)
+            finished[material.id] = comparison
+            on_result(comparison)
+
+        crashes: Counter[str] = Counter()
+        queue = deque(pending.values())
+        for material, found in run_in_workers(queue, run_material, maker, folder, workers):
+            if found is not None:
+                finish(material, found)
+                continue
+            # The worker was killed (by hand, or for its memory). Its material is run again, but
+            # not for ever: it may be what kills the workers.
+            place = places[material.id]
+            place.remove_unfinished()
+            crashes[material.id] += 1
+            if crashes[material.id] < MAX_WORKER_CRASHES:
+                queue.appendleft(material)
+            else:
+                cause = "its worker process was killed"
+                finish(material, failed_comparison(material, maker, cause, place.read_result()))
     return [finished[material.id] for material in materials]
 
 
@@ -218,31 +238,6 @@ def usable_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _pool(
-    materials: list[Material], maker: MaterialFlowMaker, folder: Path, workers: int
-) -> Iterator[Comparison]:
-    """Comparisons as they finish; when this ends early, all processes below are stopped."""
-    pool = ProcessPoolExecutor(
-        max_workers=max(1, min(workers, len(materials))),
-        mp_context=get_context("spawn"),
-        initializer=follow_parent,
-    )
-    try:
-        waiting = {
-            pool.submit(run_material, material, maker, folder / material.id)
-            for material in materials
-        }
-        while waiting:
-            ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            # Those that finished count, also when another one was killed at the same time.
-            for future in sorted(ready, key=lambda future: future.exception() is not None):
-                yield future.result()
-        pool.shutdown()
-    finally:
-        stop_workers()
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager
@@ -263,7 +258,21 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _check(place: MaterialFolder, material: Material, request: CampaignRequest) -> None:
     """Refuse folders that are not of a campaign, and results of something else."""
-    if place.is_foreign():
-        raise FolderError(f"{place.path}: exists and is not of a campaign; choose another --out")
     if conflict := place.conflict(request, material.structure):
         raise FolderError(f"{place.path}: {conflict}; choose another --out, or remove it")
+
+
+def _recover(
+    materials: Sequence[Material], maker: MaterialFlowMaker, places: dict[str, MaterialFolder]
+) -> dict[str, Comparison]:
+    """Restore results that cannot be read; failures of those whose files may not be touched."""
+    unusable = {}
+    for material in materials:
+        place = places[material.id]
+        if (issue := place.result_issue()) is None:
+            continue
+        if place.has_broken_result():
+            place.recover_result(material.structure)
+        else:  # the file system refuses to read it: it may be whole
+            unusable[material.id] = failed_comparison(material, maker, f"OSError: {issue}")
+    return unusable

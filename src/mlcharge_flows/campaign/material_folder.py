@@ -1,29 +1,44 @@
 """The folder of one material: its structure, its result, and what a killed run left in it.
 
 ``comparison.json`` is written atomically when the material is finished. While arms are added to it,
-``adding.json`` lists what the folder held before; none of that is removed.
+``adding.json`` lists what the folder held before; none of that is removed. Folders appear whole and
+disappear whole (they are renamed, then removed), so that a kill at any point leaves either.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import shutil
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pymatgen.core.structure import Structure
 
-from mlcharge_flows.io import atomic_write
+from mlcharge_flows.atomate2.jobs.comparison import OUTCOME_FILE, Outcome, count
+from mlcharge_flows.io import atomic_path, atomic_write
 from mlcharge_flows.scf.comparison import Comparison
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Collection
 
     from mlcharge_flows.campaign.request import CampaignRequest
 
 RESULT = "comparison.json"
+UNREADABLE = "comparison.json.unreadable"
 STRUCTURE = "structure.json"
+REQUEST = "request-{}.json"
 ADDING = "adding.json"
+
+_SCRAPS = (".begun-*", ".removed-*", ".*.partial")
+"""Names in a campaign folder that only a killed campaign leaves."""
+_OURS = re.compile(
+    r"job_.*|flow\.log|\..*\.partial|request-\d+\.json|adding\.json|comparison\.json(\.unreadable)?"
+)
+"""What lies in the folder of a material whose structure is missing, apart from links."""
 
 
 @dataclass(frozen=True)
@@ -44,29 +59,154 @@ class MaterialFolder:
         Returns
         -------
         Comparison or None
-            None if the material is not finished.
+            None if the material is not finished, or if its result cannot be read.
         """
         try:
-            return Comparison.model_validate_json((self.path / RESULT).read_text(encoding="utf-8"))
+            return self._result()
         except (OSError, ValueError):
             return None
 
-    def write_result(self, comparison: Comparison) -> None:
+    def result_issue(self) -> str | None:
+        """Tell why the result cannot be read.
+
+        Returns
+        -------
+        str or None
+            One line that names the file; None if it can be read, or if there is none.
+        """
+        try:
+            self._result()
+        except OSError as error:
+            return f"{self.path / RESULT}: cannot be read ({error.strerror or error})"
+        except ValueError:
+            return f"{self.path / RESULT}: is half-written, or no result"
+        return None
+
+    def has_broken_result(self) -> bool:
+        """Whether the file of the result can be read and is none.
+
+        Returns
+        -------
+        bool
+            False, too, where the file system refuses: the file may be whole.
+        """
+        try:
+            self._result()
+        except OSError:
+            return False
+        except ValueError:
+            return True
+        return False
+
+    def _result(self) -> Comparison | None:
+        try:
+            text = (self.path / RESULT).read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return Comparison.model_validate_json(text)
+
+    def write_result(self, comparison: Comparison, structure: Structure) -> None:
         """Write the result atomically: a reader finds all of it or, until then, the one before.
 
         Parameters
         ----------
         comparison
             Counted runs of all arms.
+        structure
+            Structure of the material, which the result names by its hash.
 
         Raises
         ------
         OSError
             It cannot be written.
         """
-        self.path.mkdir(exist_ok=True)
+        if not self.path.exists():  # its worker was killed before it began
+            self._create(structure)
+        comparison.structure = structure_hash(structure)
         atomic_write(self.path / RESULT, comparison.model_dump_json(indent=1) + "\n")
         (self.path / ADDING).unlink(missing_ok=True)
+
+    def recover_result(self, structure: Structure) -> Comparison | None:
+        """Restore a result that cannot be read from the runs that it was counted from.
+
+        The unreadable file is kept under another name.
+
+        Parameters
+        ----------
+        structure
+            Structure that is to be run.
+
+        Returns
+        -------
+        Comparison or None
+            Of the arms whose runs are in the folder, now also its result; None if the folder does
+            not tell what was run, or nothing of it is left.
+
+        Raises
+        ------
+        OSError
+            The folder cannot be written to.
+        """
+        try:
+            with atomic_path(self.path / UNREADABLE) as kept:
+                shutil.copyfile(self.path / RESULT, kept)
+            if not self._is_of(structure, None):
+                return None
+            found = self._recounted(structure)
+        except (ValueError, KeyError, TypeError, FileNotFoundError):
+            return None
+        if found is not None:
+            self.write_result(found, structure)
+        return found
+
+    def _recounted(self, structure: Structure) -> Comparison | None:
+        outcome = self.path / "outcome" / OUTCOME_FILE
+        if outcome.is_file():
+            return Outcome.model_validate_json(outcome.read_text(encoding="utf-8"))
+        requests = [json.loads(path.read_text()) for path in self.path.glob(REQUEST.format("*"))]
+        if not requests or not all(request["can_add_arms"] for request in requests):
+            return None  # other flows have results beside their counted runs
+        folders = {
+            arm: self.path / link_name(f"{arm} run")
+            for request in requests
+            for arm in request["arms"]
+        }
+        recount: Any = count
+        arms = {
+            arm: recount.original(str(at.resolve())) for arm, at in folders.items() if at.is_dir()
+        }
+        if not arms:
+            return None
+        models = {arm: sha for request in requests for arm, sha in request["models"].items()}
+        return Comparison(
+            material_id=self.path.name,
+            formula=structure.composition.reduced_formula,
+            n_atoms=len(structure),
+            protocol=requests[0]["protocol"],
+            arms=arms,
+            models={arm: sha for arm, sha in models.items() if arm in arms},
+        )
+
+    def drop_arms(self, arms: Collection[str], *, keep_others: bool) -> None:
+        """Remove arms from the result, so that they run again.
+
+        Parameters
+        ----------
+        arms
+            Their names.
+        keep_others
+            Whether the other arms stay; else the material is run again as a whole.
+        """
+        found = self.read_result()
+        if found is None:
+            return
+        others = {arm: run for arm, run in found.arms.items() if arm not in arms}
+        if not (keep_others and others):
+            (self.path / RESULT).unlink()
+            return
+        models = {arm: sha for arm, sha in found.models.items() if arm in others}
+        kept = found.model_copy(update={"arms": others, "models": models})
+        atomic_write(self.path / RESULT, kept.model_dump_json(indent=1) + "\n")
 
     def conflict(self, request: CampaignRequest, structure: Structure) -> str | None:
         """Reason why the result is not that of a request and must not be replaced.
@@ -83,12 +223,14 @@ class MaterialFolder:
         str or None
             None if there is no result, or if it can be taken and completed.
         """
+        if self.is_foreign():
+            return "exists and is not of a campaign"
         found = self.read_result()
         if found is None:
             return None
         if reason := request.conflicts_with(found):
             return reason
-        if not self._is_of(structure):
+        if not self._is_of(structure, found):
             return "finished with another structure"
         if not request.is_complete(found) and (self.path / "pack").exists():
             return "of a data set, its run is packed and takes no further arms"
@@ -100,46 +242,58 @@ class MaterialFolder:
         Returns
         -------
         bool
-            True for a file, and for a folder with content but without a structure.
+            True for a file, and for a folder with content but without a structure, unless all of it
+            is what a campaign leaves that was killed while it removed the folder.
         """
         if not self.path.is_dir():
-            return self.path.exists()
-        return any(self.path.iterdir()) and not (self.path / STRUCTURE).exists()
+            return self.path.exists() or self.path.is_symlink()
+        if (self.path / STRUCTURE).exists():
+            return False
+        return not all(
+            _OURS.fullmatch(path.name)
+            or (path.is_symlink() and str(path.readlink()).startswith("job_"))
+            for path in self.path.iterdir()
+        )
 
-    def is_unfinished(self) -> bool:
-        """Whether a run began here and did not finish.
-
-        Returns
-        -------
-        bool
-            True for a first run without result, and while arms are added.
-        """
-        return (self.path / ADDING).exists() or (self.path.exists() and self.read_result() is None)
-
-    def begin(self, structure: Structure, finished: Comparison | None) -> None:
+    def begin(
+        self, request: CampaignRequest, structure: Structure, finished: Comparison | None
+    ) -> None:
         """Create the folder of a material; of a finished one, list its content.
 
         Parameters
         ----------
+        request
+            What is run.
         structure
             Structure of the material.
         finished
             Arms that are finished; None for a first run.
         """
         if finished is None:
-            self.path.mkdir(parents=True)
-            (self.path / STRUCTURE).write_text(structure.to_json(), encoding="utf-8")
+            self._create(structure)
         else:
             existing = sorted(path.name for path in self.path.iterdir())
             content = {"arms": list(finished.arms), "existing": existing}
             atomic_write(self.path / ADDING, json.dumps(content, indent=1) + "\n")
+        number = len(list(self.path.glob(REQUEST.format("*"))))
+        atomic_write(
+            self.path / REQUEST.format(number + 1), json.dumps(asdict(request), indent=1) + "\n"
+        )
+
+    def _create(self, structure: Structure) -> None:
+        """Make the folder, with its structure in it from the first moment on."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".begun-", dir=self.path.parent) as begun:
+            made = Path(begun, self.path.name)
+            made.mkdir()
+            atomic_write(made / STRUCTURE, structure.to_json())
+            made.rename(self.path)
 
     def remove_unfinished(self) -> None:
         """Remove what a killed run left; what was finished before it stays as it is."""
         finished = self.read_result()
         if finished is None:
-            if self.path.exists():
-                shutil.rmtree(self.path)
+            remove_folder(self.path)
             return
         existing = self._existing_before_adding(finished)
         if existing is not None:
@@ -149,10 +303,12 @@ class MaterialFolder:
                 if path.is_symlink():
                     path.unlink()
                 elif path.name.startswith("job_"):  # anything else is not of a flow
-                    shutil.rmtree(path)
+                    shutil.rmtree(path, ignore_errors=True)
         (self.path / ADDING).unlink(missing_ok=True)
 
-    def _is_of(self, structure: Structure) -> bool:
+    def _is_of(self, structure: Structure, found: Comparison | None) -> bool:
+        if found is not None and found.structure == structure_hash(structure):
+            return True
         try:
             content = json.loads((self.path / STRUCTURE).read_text(encoding="utf-8"))
             return bool(Structure.from_dict(content) == structure)
@@ -169,3 +325,72 @@ class MaterialFolder:
             return set(content["existing"] if "existing" in content else content["held"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+def structure_hash(structure: Structure) -> str:
+    """Hash of a structure with all its properties.
+
+    Parameters
+    ----------
+    structure
+        Structure.
+
+    Returns
+    -------
+    str
+        Twelve hexadecimal digits.
+    """
+    text = json.dumps(structure.as_dict(), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def link_name(job: str) -> str:
+    """Name of the link to the folder of a job.
+
+    Parameters
+    ----------
+    job
+        Name of the job.
+
+    Returns
+    -------
+    str
+        Without blanks and slashes.
+
+    Examples
+    --------
+    >>> link_name("converged/atomic run")
+    'converged-atomic-run'
+    """
+    return job.replace(" ", "-").replace("/", "-")
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder at once, under another name: a kill leaves all of it, or nothing here.
+
+    Parameters
+    ----------
+    path
+        The folder; it need not exist.
+    """
+    if not path.exists():
+        return
+    trash = Path(tempfile.mkdtemp(prefix=".removed-", dir=path.parent))
+    path.rename(trash / path.name)
+    shutil.rmtree(trash, ignore_errors=True)
+
+
+def remove_scraps(folder: Path) -> None:
+    """Remove what killed campaigns left beside the folders of materials.
+
+    Parameters
+    ----------
+    folder
+        Campaign folder, in which no other campaign runs.
+    """
+    for pattern in _SCRAPS:
+        for path in folder.glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlcharge_flows.atomate2.flows.material import AddsArms
+from mlcharge_flows.scf.comparison import REFERENCE
 
 if TYPE_CHECKING:
     from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
@@ -63,6 +64,30 @@ class CampaignRequest:
             True if no arm is missing.
         """
         return comparison.arms.keys() >= set(self.arms)
+
+    def arms_to_retry(self, comparison: Comparison, retry_failed: bool = False) -> set[str]:
+        """Choose the requested arms that failed and are run again.
+
+        Parameters
+        ----------
+        comparison
+            Finished arms of a material.
+        retry_failed
+            Whether those are meant, too, that failed for physical reasons.
+
+        Returns
+        -------
+        set of str
+            Arms that failed by the fault of the machine, and those whose initial density needs the
+            run of such an arm.
+        """
+        runs = {arm: run for arm, run in comparison.arms.items() if arm in self.arms}
+        if retry_failed:
+            return {arm for arm, run in runs.items() if run.exclusion_reason is not None}
+        failed = {arm for arm, run in runs.items() if run.failed_by_machine}
+        if REFERENCE in failed:
+            failed |= {arm for arm, run in runs.items() if run.lacks_initial_density}
+        return failed
 
     def conflicts_with(self, comparison: Comparison) -> str | None:
         """Reason why a comparison can neither be the result nor be kept beside it.

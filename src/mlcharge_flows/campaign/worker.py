@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import signal
+import sys
 import threading
 from contextlib import contextmanager, suppress
 from multiprocessing import active_children, connection, parent_process
@@ -17,7 +19,9 @@ from jobflow import run_locally as run_flow
 from maggma.stores import MemoryStore
 
 from mlcharge_flows.atomate2.flows.material import AddsArms
-from mlcharge_flows.campaign.material_folder import MaterialFolder
+from mlcharge_flows.atomate2.run_processes import run_processes
+from mlcharge_flows.campaign.material_folder import MaterialFolder, link_name
+from mlcharge_flows.campaign.request import CampaignRequest
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun
@@ -31,6 +35,9 @@ if TYPE_CHECKING:
     from mlcharge_flows.structures import Material
 
 LOG = "flow.log"
+
+_PR_SET_PDEATHSIG = 1
+"""Request of Linux' prctl: the signal that a process gets when its parent ends."""
 
 
 def run_material(material: Material, maker: MaterialFlowMaker, path: Path) -> Comparison:
@@ -55,8 +62,8 @@ def run_material(material: Material, maker: MaterialFlowMaker, path: Path) -> Co
     folder = MaterialFolder(path)
     finished = folder.read_result()
     try:
-        folder.begin(material.structure, finished)
-        with _logged(path / LOG):
+        folder.begin(CampaignRequest.from_maker(maker), material.structure, finished)
+        with _logged(path / LOG), run_processes(path):
             flow = _missing_arms(material, maker, finished)
             # Documents live as long as the flow: the folder is what stays.
             store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
@@ -105,6 +112,9 @@ def failed_comparison(
 def follow_parent() -> None:
     """Tie this worker process to its parent: Ctrl-C is handled there, and its death ends both."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -150,10 +160,11 @@ def _name_folders(flow: Flow, responses: dict[str, dict[int, Response[Any]]], fo
         for response in responses.get(job.uuid, {}).values():
             job_folder = Path(response.job_dir)
             if any(job_folder.iterdir()):
-                link = folder / job.name.replace(" ", "-").replace("/", "-")
-                if link.is_symlink():  # of an arm whose result was deleted, to run it again
-                    link.unlink()
-                link.symlink_to(job_folder.name)
+                link = folder / link_name(job.name)
+                new = link.with_name(".link.partial")
+                new.unlink(missing_ok=True)
+                new.symlink_to(job_folder.name)
+                new.replace(link)  # there may be one of an arm that is run again
             else:
                 job_folder.rmdir()
 

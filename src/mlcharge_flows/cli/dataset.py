@@ -182,12 +182,9 @@ def _allowed(
 
 
 def _run(console: Console, prepared: Prepared[DensitySampleMaker], out: Path, retry: bool) -> None:
-    from mlcharge_flows.campaign.local import remove_failed
     from mlcharge_flows.scf.comparison import REFERENCE
 
-    if retry:
-        remove_failed(prepared.materials, prepared.maker, out)
-    done = run_materials(console, prepared, out)
+    done = run_materials(console, prepared, out, retry_failed=retry)
     n_failed = sum(c.arms[REFERENCE].exclusion_reason is not None for c in done)
     if n_failed:
         console.print(f"{n_failed} materials failed; the cause is in their comparison.json")

@@ -180,7 +180,9 @@ def with_potcars(
     return usable, problems
 
 
-def run_materials(console: Console, prepared: Prepared[AnyMaker], out: Path) -> list[Comparison]:
+def run_materials(
+    console: Console, prepared: Prepared[AnyMaker], out: Path, *, retry_failed: bool = False
+) -> list[Comparison]:
     """Run what is not finished, with a progress bar.
 
     Parameters
@@ -191,6 +193,8 @@ def run_materials(console: Console, prepared: Prepared[AnyMaker], out: Path) -> 
         What to run.
     out
         Campaign folder.
+    retry_failed
+        Whether arms that failed for physical reasons run again, too.
 
     Returns
     -------
@@ -198,17 +202,25 @@ def run_materials(console: Console, prepared: Prepared[AnyMaker], out: Path) -> 
         Of all materials, finished now or before. A folder that cannot be used, a full disk and
         Ctrl-C end the command with one line.
     """
-    from mlcharge_flows.campaign.local import FolderError, finished_materials, run_locally
+    from mlcharge_flows.campaign.local import (
+        FolderError,
+        finished_materials,
+        run_locally,
+        unreadable_results,
+    )
 
     maker, materials = prepared.maker, prepared.materials
-    finished = len(finished_materials(materials, maker, out))
+    finished = len(finished_materials(materials, maker, out, retry_failed=retry_failed))
     if finished:
         console.print(f"{finished} of {len(materials)} materials are finished already")
+    print_left_out(console, unreadable_results(out), "counted or run again")
     # The end of a batch job is handled like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with _progress(console, len(materials) - finished) as (begin, advance):
-            return run_locally(materials, maker, out, prepared.workers, advance, begin)
+            return run_locally(
+                materials, maker, out, prepared.workers, advance, begin, retry_failed=retry_failed
+            )
     except FolderError as error:
         exit_with_error(error)
     except OSError as error:  # a full disk, for one

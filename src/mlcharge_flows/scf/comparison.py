@@ -38,6 +38,9 @@ class Comparison(BaseModel):
         default_factory=dict,
         description="SHA-256 of the checkpoints behind the arms that models predicted.",
     )
+    structure: str | None = Field(
+        None, description="Hash of the structure; None in results of version 0.1."
+    )
 
     def energy_difference(self, arm: str, reference: str) -> float | None:
         """Energy of an arm relative to the reference.

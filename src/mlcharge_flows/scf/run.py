@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import AliasChoices, BaseModel, Field
 
 from mlcharge_flows.vasp.chgcar_writer import echoed_comment, header_comment
+
+_OF_THE_MACHINE = re.compile(
+    r"killed|signal|left no document|return code is (-\d|1[3-9]\d|12[6-9])"
+    r"|no space left|disk quota|out of memory|OutOfMemory|MemoryError|cannot allocate|bad_alloc"
+    r"|\boom\b|\[Errno \d+\]|SetupError|input/output error|stale file handle|bus error"
+    r"|command not found|unable to (launch|create|allocate|confirm)|node failure|time limit",
+    re.IGNORECASE,
+)
+_MISSING_OUTPUT = re.compile(r"\[Errno 2\].*(vasprun|OUTCAR|OSZICAR|CHGCAR|CONTCAR|EIGENVAL)")
+_NO_DENSITY = "no initial density"
 
 
 class ScfRun(BaseModel):
@@ -122,6 +133,21 @@ class ScfRun(BaseModel):
             or self.provenance_issue
             or (None if self.n_total else "no electronic step")
         )
+
+    @property
+    def failed_by_machine(self) -> bool:
+        """Whether the failure is the machine's, not that of the material and its settings.
+
+        Memory, disk space, a signal or the end of a batch job, a launcher or an executable that is
+        missing: the same run may succeed the next time.
+        """
+        text = self.failure or ""
+        return bool(_OF_THE_MACHINE.search(text)) and not _MISSING_OUTPUT.search(text)
+
+    @property
+    def lacks_initial_density(self) -> bool:
+        """Whether nothing ran because there was no initial density."""
+        return (self.failure or "").startswith(_NO_DENSITY)
 
     @property
     def total_time(self) -> float | None:
