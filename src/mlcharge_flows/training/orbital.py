@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from typing_extensions import override
 
+from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.orbital.config import OrbitalConfig
-from mlcharge_flows.models.orbital.form_factors import FormFactorFit
+from mlcharge_flows.models.orbital.elements import FormFactorFit
+from mlcharge_flows.models.orbital.equivariant import Interaction
 from mlcharge_flows.models.orbital.g_vectors import GVectors
 from mlcharge_flows.models.orbital.graph import Graph
-from mlcharge_flows.models.orbital.interaction import Interaction
 from mlcharge_flows.models.orbital.network import OrbitalNetwork
 from mlcharge_flows.models.scdp.config import PRESETS, ScdpConfig
 from mlcharge_flows.models.scdp.network import ScdpNetwork
@@ -111,6 +112,8 @@ class OrbitalTask(Task[OrbitalSample, OrbitalTrainingSample]):
     fifth of the memory.
     """
 
+    model: SiteConfig
+
     @override
     def _build(
         self, config: TrainingConfig, dataset: DensityDataset
@@ -157,6 +160,7 @@ class OrbitalTask(Task[OrbitalSample, OrbitalTrainingSample]):
     def initialize(self, samples: Iterable[OrbitalSample]) -> list[OrbitalTrainingSample]:
         network = self._network(self.network)
         training, n_edges, n_sites = [], 0.0, 0
+        lengths = [n_occupancies(self.model.channels[symbol]) for symbol in self.model.elements]
         known: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
         for sample in samples:
             n_edges += sample.graph.n_neighbors
@@ -166,8 +170,7 @@ class OrbitalTask(Task[OrbitalSample, OrbitalTrainingSample]):
             projections = network.augmentation.projections(
                 sample.target, sample.g_vectors, sample.phases[:n_ions]
             )
-            lengths = [network.augmentation.n_occupancies(index) for index in species]
-            changes = torch.split(sample.augmentation, lengths)
+            changes = torch.split(sample.augmentation, [lengths[index] for index in species])
             for index, projection, change in zip(species, projections, changes, strict=True):
                 known.setdefault(index, []).append((projection, change))
             training.append(thinned(sample, self.config.loss.thinning))

@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the models extra")
 
 from mlcharge_flows.density.augmentation import blocks, n_occupancies  # noqa: E402
-from mlcharge_flows.models.orbital.augmentation import N_EXPONENTS, AugmentationResponse  # noqa: E402
+from mlcharge_flows.models.orbital.gaussians import N_EXPONENTS, AugmentationResponse  # noqa: E402
 
 CHANNELS = {"O": (0, 0, 1, 1), "Ce": (0, 3)}
 LMAX, N_IONS = 2, 90

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 from orbital_models import precision  # noqa: E402
 from scipy.special import spherical_jn  # noqa: E402
 
-from mlcharge_flows.models.orbital.basis import GaussianBasis  # noqa: E402
+from mlcharge_flows.models.orbital.gaussians import GaussianBasis  # noqa: E402
 
 R = np.linspace(0.0, 14.0, 4001)
 LMAX = 4

@@ -7,11 +7,8 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 
 from orbital_models import precision  # noqa: E402
 
-from mlcharge_flows.models.orbital.equivariant import (  # noqa: E402
-    EquivariantLinear,
-    GauntProduct,
-    harmonics,
-)
+from mlcharge_flows.models.orbital.equivariant import EquivariantLinear, GauntProduct  # noqa: E402
+from mlcharge_flows.models.orbital.graph import harmonics  # noqa: E402
 
 CYCLIC = [1, 2, 0]
 """e3nn's polar axis is y."""

@@ -8,12 +8,7 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 from orbital_models import TRICLINIC, precision  # noqa: E402
 
 from mlcharge_flows.density.crystal import Crystal  # noqa: E402
-from mlcharge_flows.models.orbital.form_factors import (  # noqa: E402
-    FIRST,
-    STEP,
-    FormFactorFit,
-    FormFactors,
-)
+from mlcharge_flows.models.orbital.elements import FIRST_KNOT, KNOT_STEP, FormFactorFit, FormFactors  # noqa: E402
 from mlcharge_flows.models.orbital.g_vectors import GVectors  # noqa: E402
 
 LARGEST = 9.2
@@ -47,7 +42,7 @@ def drawn():
 
 def slow(factors, species, g_vectors, phases):
     """The sum over ions, each with the linear interpolation of NumPy."""
-    knots = FIRST + STEP * np.arange(factors.values.shape[1])
+    knots = FIRST_KNOT + KNOT_STEP * np.arange(factors.values.shape[1])
     total = np.zeros(len(g_vectors.q), dtype=complex)
     for element, own in zip(species.tolist(), phases.numpy(), strict=True):
         total += (
@@ -110,5 +105,5 @@ def test_low_g_components_are_not_corrected():
     factors = drawn()
     for species, g_vectors, phases in crystals(2):
         found = factors(species, g_vectors, phases)
-        assert not found[g_vectors.q <= FIRST].any()
-        assert found[g_vectors.q > FIRST + STEP].all()
+        assert not found[g_vectors.q <= FIRST_KNOT].any()
+        assert found[g_vectors.q > FIRST_KNOT + KNOT_STEP].all()

@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 from orbital_models import crystal, precision  # noqa: E402
 
 from mlcharge_flows.density.harmonics import real_harmonics  # noqa: E402
-from mlcharge_flows.models.orbital.basis import GaussianBasis  # noqa: E402
 from mlcharge_flows.models.orbital.g_vectors import GVectors  # noqa: E402
+from mlcharge_flows.models.orbital.gaussians import GaussianBasis  # noqa: E402
 
 SHAPE = (20, 21, 24)
 LMAX = 3

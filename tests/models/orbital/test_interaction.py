@@ -6,8 +6,8 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 
 from orbital_models import crystal, network, precision, salt  # noqa: E402
 
+from mlcharge_flows.models.orbital.equivariant import Coupling  # noqa: E402
 from mlcharge_flows.models.orbital.graph import Graph  # noqa: E402
-from mlcharge_flows.models.orbital.interaction import Coupling  # noqa: E402
 from mlcharge_flows.models.orbital.network import OrbitalNetwork  # noqa: E402
 
 

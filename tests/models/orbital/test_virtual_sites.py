@@ -8,7 +8,7 @@ pytest.importorskip("torch", reason="needs the models extra")
 from orbital_models import crystal, salt
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.models.orbital.virtual_sites import (
+from mlcharge_flows.models.orbital.graph import (
     bond_midpoints,
     interstitial_sites,
     virtual_sites,

@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 VirtualSites = Literal["none", "bonds", "interstitials", "both"]
+N_VIRTUAL_KINDS: dict[VirtualSites, int] = {"none": 0, "bonds": 1, "interstitials": 1, "both": 2}
+"""Species of virtual sites; they follow the elements."""
 
 
 class SiteConfig(BaseModel):
@@ -50,11 +52,6 @@ class SiteConfig(BaseModel):
     form_factors: bool = Field(
         False, description="Whether every element has a mean correction of its form factor."
     )
-
-    @property
-    def n_species(self) -> int:
-        """Number of elements and of kinds of virtual sites together."""
-        return len(self.elements) + {"none": 0, "both": 2}.get(self.virtual, 1)
 
 
 class OrbitalConfig(SiteConfig):

@@ -5,7 +5,7 @@ r"""G vectors of a grid within a sphere, and the density of orbitals on them.
         Y_{lm}(\hat G) \sum_k c^i_{klm} F_{kl}(G) ,
 
 with the coefficients c of the orbitals on site i and their radial transforms F of
-:mod:`mlcharge_flows.models.orbital.basis`.
+:mod:`mlcharge_flows.models.orbital.gaussians`.
 """
 
 from __future__ import annotations
@@ -13,24 +13,49 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import pi
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 import torch
 from scipy.fft import next_fast_len
 
 from mlcharge_flows.density.grid import half_frequencies
-from mlcharge_flows.models.orbital.equivariant import harmonics
+from mlcharge_flows.models.orbital.graph import harmonics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlcharge_flows.density.crystal import Crystal
-    from mlcharge_flows.models.orbital.basis import GaussianBasis, SiteOrbitals
-
+    from mlcharge_flows.models.orbital.gaussians import GaussianBasis, SiteOrbitals
 
 N_SHELLS = 3
 """|G| shells of the sums: tables of one fit into the cache, and wide orbitals drop out of some."""
+
+
+class Expansion(NamedTuple):
+    """Predicted expansion of the density change of one crystal in orbitals.
+
+    Parameters
+    ----------
+    coefficients
+        Of the Gaussians, shape (sites, (lmax + 1)^2, exponents).
+    scales
+        Factors of the exponents, shape (sites, lmax + 1, exponents), or None.
+    species
+        Species of each site, shape (sites,).
+    n_ions
+        Number of sites that are ions; they come first.
+    """
+
+    coefficients: torch.Tensor
+    scales: torch.Tensor | None
+    species: torch.Tensor
+    n_ions: int
+
+    @property
+    def ions(self) -> torch.Tensor:
+        """Element of each ion, shape (ions,)."""
+        return self.species[: self.n_ions]
 
 
 @dataclass(frozen=True, eq=False)

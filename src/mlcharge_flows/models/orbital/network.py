@@ -1,56 +1,47 @@
-"""Equivariant network: crystal graph to coefficients of orbitals, density and occupancies."""
+"""The orbital model: an equivariant network from crystal graph to density and occupancies."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import pi
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from typing_extensions import override
 
-from mlcharge_flows.models.orbital.augmentation import AugmentationResponse
-from mlcharge_flows.models.orbital.basis import GaussianBasis
+from mlcharge_flows.density.density import superpose
+from mlcharge_flows.models.checkpoint import network_of
+from mlcharge_flows.models.model import DensityModel, ModelError
 from mlcharge_flows.models.orbital.config import OrbitalConfig
-from mlcharge_flows.models.orbital.embedding import Embedding
-from mlcharge_flows.models.orbital.equivariant import degree_of_component, mlp
-from mlcharge_flows.models.orbital.form_factors import FormFactors
-from mlcharge_flows.models.orbital.graph import Graph, scatter_sum
-from mlcharge_flows.models.orbital.interaction import Interaction
+from mlcharge_flows.models.orbital.elements import Embedding, FormFactors
+from mlcharge_flows.models.orbital.equivariant import (
+    Interaction,
+    degree_of_component,
+    mlp,
+    scatter_sum,
+)
+from mlcharge_flows.models.orbital.g_vectors import Expansion, GVectors
+from mlcharge_flows.models.orbital.gaussians import (
+    MAX_RELATIVE_CHANGE,
+    AugmentationResponse,
+    GaussianBasis,
+)
+from mlcharge_flows.models.orbital.graph import Graph
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from mlcharge_flows.density.crystal import Crystal
-    from mlcharge_flows.models.orbital.basis import Basis, SiteOrbitals
+    from mlcharge_flows.density.density import Density
+    from mlcharge_flows.density.paw_dataset import PawDataset
+    from mlcharge_flows.models.card import Card
+    from mlcharge_flows.models.checkpoint import Checkpoint
     from mlcharge_flows.models.orbital.config import SiteConfig
-    from mlcharge_flows.models.orbital.g_vectors import GVectors
+    from mlcharge_flows.models.orbital.gaussians import Basis, SiteOrbitals
 
 _SMALLEST_SCALE, _LARGEST_SCALE = 0.5, 2.0
 """Range of the factors of the exponents (SCDP, appendix)."""
-
-
-class Expansion(NamedTuple):
-    """Predicted expansion of the density change of one crystal in orbitals.
-
-    Parameters
-    ----------
-    coefficients
-        Of the Gaussians, shape (sites, (lmax + 1)^2, exponents).
-    scales
-        Factors of the exponents, shape (sites, lmax + 1, exponents), or None.
-    species
-        Species of each site, shape (sites,).
-    n_ions
-        Number of sites that are ions; they come first.
-    """
-
-    coefficients: torch.Tensor
-    scales: torch.Tensor | None
-    species: torch.Tensor
-    n_ions: int
-
-    @property
-    def ions(self) -> torch.Tensor:
-        """Element of each ion, shape (ions,)."""
-        return self.species[: self.n_ions]
 
 
 class OrbitalNetwork(nn.Module):
@@ -75,19 +66,10 @@ class OrbitalNetwork(nn.Module):
                 config.smallest_exponent, config.ratio, config.n_exponents, config.lmax
             )
         self.config, self.basis = config, basis
-        lmax, n_channels, hidden = config.lmax, config.n_channels, config.n_hidden
+        n_channels, hidden = config.n_channels, config.n_hidden
         self.embedding = Embedding(config)
         interactions = [
-            Interaction(
-                lmax,
-                n_channels,
-                self.embedding.n_edge,
-                config.n_embedding,
-                hidden,
-                config.n_factors,
-                first=index == 0,
-                n_coupled=config.n_coupled,
-            )
+            Interaction(config, self.embedding.n_edge, first=index == 0)
             for index in range(config.n_interactions)
         ]
         # Later interactions change nothing at first: so three train as fast as two.
@@ -284,11 +266,7 @@ class OrbitalNetwork(nn.Module):
         return density
 
     def occupancy_changes(
-        self,
-        density: torch.Tensor,
-        ions: torch.Tensor,
-        g_vectors: GVectors,
-        phases: torch.Tensor,
+        self, density: torch.Tensor, ions: torch.Tensor, g_vectors: GVectors, phases: torch.Tensor
     ) -> list[torch.Tensor]:
         """Changes of the augmentation occupancies that belong to a change of the density.
 
@@ -312,3 +290,108 @@ class OrbitalNetwork(nn.Module):
         projections = self.augmentation.projections(density, g_vectors, phases[: len(ions)])
         changes: list[torch.Tensor] = self.augmentation(projections, ions)
         return changes
+
+
+class OrbitalModel(DensityModel):
+    """Superposition of atoms plus Gaussian orbitals whose coefficients a network predicts.
+
+    NELECT is exact because the superposition of atoms integrates to it, the predicted monopoles
+    cancel within the cell, and the component G = 0 is not changed. A density is refused whose
+    occupancies would change more than :data:`.gaussians.MAX_RELATIVE_CHANGE` times as much as
+    those of any ion in training.
+
+    Parameters
+    ----------
+    card
+        What the network was trained on.
+    network
+        Trained weights.
+    atoms
+        Free atom of each element.
+    """
+
+    completes_densities = True
+
+    def __init__(
+        self, card: Card, network: OrbitalNetwork, atoms: Mapping[str, PawDataset]
+    ) -> None:
+        self.card = card
+        self.atoms = atoms
+        self.network = network.eval().requires_grad_(requires_grad=False)
+
+    @override
+    def predict(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
+        network = self.network
+        atomic = superpose(crystal, self.atoms, shape)
+        graph = network.graph(crystal)
+        g_vectors = GVectors.of(crystal, atomic.shape, network.config.g_max, network.basis.lmax)
+        phases = g_vectors.phases(graph.positions)
+        with torch.inference_mode():
+            expansion = network(graph)[0]
+            density = network.density(expansion, g_vectors, phases)
+            changes = network.occupancy_changes(density, expansion.ions, g_vectors, phases)
+            correction = g_vectors.to_grid(density)
+        total = atomic.total + correction.double().numpy()
+        return replace(self._changed(atomic, changes), total=total, comment=self.card.name)
+
+    @override
+    def complete(self, density: Density) -> Density:
+        network, crystal = self.network, density.crystal
+        atomic = superpose(crystal, self.atoms, density.shape)
+        g_vectors = GVectors.of(crystal, density.shape, network.config.g_max, network.basis.lmax)
+        change = torch.fft.rfftn(torch.from_numpy(density.total - atomic.total), norm="forward")
+        ions = self._species(crystal)
+        with torch.inference_mode():
+            phases = g_vectors.phases(torch.from_numpy(crystal.positions))
+            coefficients = (change.flatten()[g_vectors.index] * crystal.volume).to(phases.dtype)
+            changes = network.occupancy_changes(coefficients, ions, g_vectors, phases)
+        return replace(density, augmentation=self._changed(atomic, changes).augmentation)
+
+    @override
+    def with_element_means(self, density: Density) -> Density:
+        atomic = superpose(density.crystal, self.atoms, density.shape)
+        changes = self.network.augmentation.element_means(self._species(density.crystal))
+        return replace(density, augmentation=self._changed(atomic, changes).augmentation)
+
+    def _species(self, crystal: Crystal) -> torch.Tensor:
+        elements = self.network.config.elements
+        return torch.tensor([elements.index(symbol) for symbol in crystal.symbols])
+
+    def _changed(self, atomic: Density, changes: Sequence[torch.Tensor]) -> Density:
+        """Add changes to the occupancies of a superposition of atoms."""
+        species = self._species(atomic.crystal).tolist()
+        for ion, (index, change) in enumerate(zip(species, changes, strict=True)):
+            relative = self.network.augmentation.relative_change(index, change)
+            if relative > MAX_RELATIVE_CHANGE:
+                raise ModelError(
+                    f"{self.card.name}: the density around ion {ion + 1} "
+                    f"({atomic.crystal.symbols[ion]}) is unlike any in training: its augmentation "
+                    f"occupancies would change {relative:.1f} times as much as the largest there"
+                )
+        pairs = zip(atomic.augmentation or (), changes, strict=True)
+        changed = tuple(values + change.double().numpy() for values, change in pairs)
+        return replace(atomic, augmentation=changed)
+
+
+def load(checkpoint: Checkpoint) -> OrbitalModel:
+    """Build the model of a checkpoint.
+
+    Parameters
+    ----------
+    checkpoint
+        With the free atom of every element.
+
+    Returns
+    -------
+    OrbitalModel
+        Ready to predict.
+
+    Raises
+    ------
+    CheckpointError
+        Its weights do not fit its card, or free atoms are missing.
+    """
+    network = network_of(
+        checkpoint, lambda options: OrbitalNetwork(OrbitalConfig.model_validate(options))
+    )
+    return OrbitalModel(checkpoint.card, network, checkpoint.atoms)

@@ -1,9 +1,9 @@
 r"""Even-tempered Gaussians with other exponents for each species.
 
-As :mod:`mlcharge_flows.models.orbital.basis`, with a smallest exponent and a number of Gaussians
-for each species and degree, padded to one shape. Gaussians at a ratio of 1.3 are nearly linearly
-dependent: orthonormalizing them exactly would amplify rounding errors. Contractions whose overlap
-eigenvalue is below :data:`MIN_EIGENVALUE` are therefore left shorter than one.
+As :mod:`mlcharge_flows.models.orbital.gaussians`, with a smallest exponent and a number of
+Gaussians for each species and degree, padded to one shape. Gaussians at a ratio of 1.3 are nearly
+linearly dependent: orthonormalizing them exactly would amplify rounding errors. Contractions whose
+overlap eigenvalue is below :data:`MIN_EIGENVALUE` are therefore left shorter than one.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import nn
+from typing_extensions import override
 
-from mlcharge_flows.models.orbital.basis import overlap, transform_norms
+from mlcharge_flows.models.orbital.gaussians import Basis, SiteOrbitals, orthonormal_shell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ MIN_EIGENVALUE = 1e-3
 """Overlap eigenvalues are not taken as smaller than this in the orthonormalization."""
 
 
-class SpeciesBasis(nn.Module):
+class SpeciesBasis(nn.Module, Basis):
     """Orbitals of all species; no trained parameters.
 
     Parameters
@@ -51,35 +52,22 @@ class SpeciesBasis(nn.Module):
         for species, degrees in enumerate(shells):
             for degree, (smallest, n) in enumerate(degrees):
                 alpha = smallest * ratio ** np.arange(n)
-                values, vectors = np.linalg.eigh(overlap(alpha, degree))
+                norm, contraction = orthonormal_shell(alpha, degree, MIN_EIGENVALUE)
                 exponents[species, degree, :n] = alpha
-                norms[species, degree, :n] = transform_norms(alpha, degree)
-                contractions[species, degree, :n, :n] = (
-                    vectors / np.sqrt(np.maximum(values, MIN_EIGENVALUE)) @ vectors.T
-                )
+                norms[species, degree, :n] = norm
+                contractions[species, degree, :n, :n] = contraction
         buffers = {"exponents": exponents, "norms": norms, "contractions": contractions}
         for name, array in buffers.items():
             tensor = torch.tensor(array, dtype=torch.get_default_dtype())
             self.register_buffer(name, tensor, persistent=False)
 
+    @override
     def of(self, species: torch.Tensor) -> SpeciesOrbitals:
-        """Orbitals of the sites of a graph.
-
-        Parameters
-        ----------
-        species
-            Species of each site, shape (sites,).
-
-        Returns
-        -------
-        SpeciesOrbitals
-            The orbitals, in the order of the sites.
-        """
         return SpeciesOrbitals(self, species)
 
 
-class SpeciesOrbitals:
-    """Orbitals of sites; see :class:`~mlcharge_flows.models.orbital.basis.SiteOrbitals`.
+class SpeciesOrbitals(SiteOrbitals):
+    """Orbitals of sites; coefficients are zero where a species has no Gaussian.
 
     Parameters
     ----------
@@ -92,19 +80,8 @@ class SpeciesOrbitals:
     def __init__(self, basis: SpeciesBasis, species: torch.Tensor) -> None:
         self.basis, self.species = basis, species
 
+    @override
     def uncontracted(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """Coefficients of the Gaussians from those of the contractions.
-
-        Parameters
-        ----------
-        coefficients
-            Of the contractions, shape (sites, (lmax + 1)^2, exponents).
-
-        Returns
-        -------
-        torch.Tensor
-            Same shape; zero where a species has no Gaussian.
-        """
         parts = [
             coefficients[:, degree**2 : (degree + 1) ** 2]
             @ self.basis.contractions[self.species, degree]
@@ -112,25 +89,10 @@ class SpeciesOrbitals:
         ]
         return torch.cat(parts, dim=1)
 
+    @override
     def radial_groups(
         self, q: torch.Tensor, scales: torch.Tensor | None
     ) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
-        """Groups of sites that share their radial functions.
-
-        Parameters
-        ----------
-        q
-            Lengths |G|, shape (G vectors,), 1/angstrom.
-        scales
-            Factors of the exponents, shape (sites, lmax + 1, exponents), or None.
-
-        Yields
-        ------
-        sites : torch.Tensor
-            Indices of the sites of one species, or with `scales` one site.
-        radials : list of torch.Tensor
-            F_kl(G) of each degree, shape (exponents, G vectors), angstrom^(3/2).
-        """
         for species in self.species.unique().tolist():
             sites = (self.species == species).nonzero()[:, 0]
             if scales is None:
@@ -139,19 +101,8 @@ class SpeciesOrbitals:
                 for site in sites:
                     yield site[None], self._radials(q, species, scales[site])
 
+    @override
     def charges(self, scales: torch.Tensor | None = None) -> torch.Tensor:
-        """Integral of each Gaussian of degree zero over all space.
-
-        Parameters
-        ----------
-        scales
-            Factors of the exponents of degree zero, shape (sites, exponents), or None.
-
-        Returns
-        -------
-        torch.Tensor
-            Shape (sites, exponents), angstrom^(3/2).
-        """
         charges: torch.Tensor = self.basis.norms[self.species, 0] / (4 * pi) ** 0.5
         return charges if scales is None else charges * scales**-0.75
 

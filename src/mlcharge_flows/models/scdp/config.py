@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import AliasChoices, Field, ValidationInfo, model_validator
 
-from mlcharge_flows.models.orbital.config import SiteConfig
+from mlcharge_flows.models.orbital.config import N_VIRTUAL_KINDS, SiteConfig
 from mlcharge_flows.models.scdp.even_tempered import BASIS_SET, even_tempered
 
 _WITHOUT_SHELLS = "without shells"
@@ -83,8 +83,7 @@ class ScdpConfig(SiteConfig):
     @property
     def species(self) -> list[str]:
         """Element that provides the orbitals of each species; virtual sites come last."""
-        n_virtual = self.n_species - len(self.elements)
-        return [*self.elements, *[self.virtual_element] * n_virtual]
+        return [*self.elements, *[self.virtual_element] * N_VIRTUAL_KINDS[self.virtual]]
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -10,8 +10,7 @@ from torch import nn
 
 from mlcharge_flows.models.checkpoint import network_of
 from mlcharge_flows.models.orbital.equivariant import EquivariantLinear, GauntProduct
-from mlcharge_flows.models.orbital.model import OrbitalModel
-from mlcharge_flows.models.orbital.network import OrbitalNetwork
+from mlcharge_flows.models.orbital.network import OrbitalModel, OrbitalNetwork
 from mlcharge_flows.models.scdp.basis import SpeciesBasis
 from mlcharge_flows.models.scdp.config import ScdpConfig
 from mlcharge_flows.models.scdp.molecule import graph_of
