@@ -10,7 +10,7 @@ bse = pytest.importorskip("basis_set_exchange", reason="needs the train extra")
 from pydantic import ValidationError  # noqa: E402
 
 from mlcharge_flows.models.scdp import PRESETS, ScdpConfig  # noqa: E402
-from mlcharge_flows.models.scdp.even_tempered import MIN_NORM_FRACTION, even_tempered, norm_fraction  # noqa: E402
+from mlcharge_flows.models.scdp.basis import MIN_NORM_FRACTION, even_tempered, norm_fraction  # noqa: E402
 
 BOHR = 0.529177210903
 

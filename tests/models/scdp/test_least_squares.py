@@ -9,9 +9,10 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 pytest.importorskip("h5py", reason="needs the train extra")
 pytest.importorskip("basis_set_exchange", reason="needs the train extra")
 
+from least_squares import least_squares  # noqa: E402
+
 from mlcharge_flows.models.orbital.g_vectors import GVectors  # noqa: E402
 from mlcharge_flows.models.scdp import ScdpConfig, ScdpNetwork  # noqa: E402
-from mlcharge_flows.models.scdp.least_squares import least_squares  # noqa: E402
 from mlcharge_flows.training.dataset import DensityDataset  # noqa: E402
 
 MOLECULES = Path(__file__).parents[3] / "test_files" / "molecules" / "molecules.h5"

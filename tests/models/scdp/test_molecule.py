@@ -8,7 +8,7 @@ pytest.importorskip("torch", reason="needs the models extra")
 from scdp_models import boxed, placed
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.models.scdp.molecule import NotAMoleculeError, bond_midpoints, one_copy
+from mlcharge_flows.models.scdp.network import NotAMoleculeError, bond_midpoints, one_copy
 
 SKEWED = np.array([[9.0, 0, 0], [4.0, 8.5, 0], [-3.0, 2.0, 9.0]])
 

@@ -18,7 +18,7 @@ from mlcharge_flows.models.checkpoint import (  # noqa: E402
 )
 from mlcharge_flows.models.registry import Registry  # noqa: E402
 from mlcharge_flows.models.scdp import load  # noqa: E402
-from mlcharge_flows.models.scdp.molecule import NotAMoleculeError  # noqa: E402
+from mlcharge_flows.models.scdp.network import NotAMoleculeError  # noqa: E402
 from mlcharge_flows.testing.laws import (  # noqa: E402
     Tolerance,
     assert_integrates_to,

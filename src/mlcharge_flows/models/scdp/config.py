@@ -7,7 +7,7 @@ from typing import Any, Self
 from pydantic import AliasChoices, Field, ValidationInfo, model_validator
 
 from mlcharge_flows.models.orbital.config import N_VIRTUAL_KINDS, SiteConfig
-from mlcharge_flows.models.scdp.even_tempered import BASIS_SET, even_tempered
+from mlcharge_flows.models.scdp.basis import BASIS_SET, even_tempered
 
 _WITHOUT_SHELLS = "without shells"
 """Validation context of options whose shells are not derived yet."""
