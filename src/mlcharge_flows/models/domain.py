@@ -171,37 +171,25 @@ class GeometryBounds(BaseModel):
         return None
 
     def _shortest(self, pair: str) -> float | None:
-        """Shortest distance of a pair of elements that counts as trained on.
-
-        A pair may never have been bonded in the training set while its elements were to others:
-        the bound is then the mean of the shortest distances of both elements.
-
-        Returns
-        -------
-        float or None
-            Angstrom; None if neither is known.
-        """
+        """Shortest distance of a pair of elements that counts as trained on, angstrom, if known."""
+        # A pair may never have been bonded in the training set while its elements were to others:
+        # the bound is then the mean of the shortest distances of both elements.
         one, other = (self.nearest.get(symbol) for symbol in pair.split("-"))
         bonded = (one[0] + other[0]) / 2 if one and other else None
         known = [distance for distance in (self.pairs.get(pair), bonded) if distance is not None]
         return min(known, default=None)
 
     def _isolation(self, crystal: Crystal, seen: _Environment) -> str | None:
-        for ion, (symbol, distance) in enumerate(
-            zip(crystal.symbols, seen.nearest.tolist(), strict=True), start=1
-        ):
+        for ion, distance in enumerate(seen.nearest.tolist()):
+            symbol = crystal.symbols[ion]
+            farthest = self.nearest[symbol][1] if symbol in self.nearest else np.inf
             if not np.isfinite(distance):
-                return (
-                    f"ion {ion} ({symbol}) is isolated: its nearest neighbor is farther than "
-                    f"{self.radius:g} angstrom"
-                )
-            if symbol in self.nearest and distance > (1 + ISOLATION_MARGIN) * (
-                farthest := self.nearest[symbol][1]
-            ):
-                return (
-                    f"ion {ion} ({symbol}) is isolated: its nearest neighbor is at "
-                    f"{distance:.2f} angstrom; up to {farthest:.2f} were trained on"
-                )
+                place = f"farther than {self.radius:g} angstrom"
+            elif distance > (1 + ISOLATION_MARGIN) * farthest:
+                place = f"at {distance:.2f} angstrom; up to {farthest:.2f} were trained on"
+            else:
+                continue
+            return f"ion {ion + 1} ({symbol}) is isolated: its nearest neighbor is {place}"
         return None
 
     def _density(self, crystal: Crystal, seen: _Environment) -> str | None:

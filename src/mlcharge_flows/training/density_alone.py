@@ -22,21 +22,18 @@ from typing_extensions import override
 from mlcharge_flows.density.grid import regrid
 from mlcharge_flows.models.charge3net.config import DIFFERENCE_SCALE, ChargE3NetConfig
 from mlcharge_flows.models.charge3net.config import PRESETS as CHARGE3NET_PRESETS
-from mlcharge_flows.models.charge3net.field import DensityField
-from mlcharge_flows.models.charge3net.graph import (
-    Edges,
+from mlcharge_flows.models.charge3net.field import (
+    DensityField,
     atom_neighbors,
     atomic_numbers,
     point_neighbors,
 )
 from mlcharge_flows.models.charge3net.model import density_from_output
-from mlcharge_flows.models.charge3net.network import ChargE3Net
+from mlcharge_flows.models.charge3net.network import ChargE3Net, Edges
 from mlcharge_flows.models.superres.config import PRESETS as SUPERRES_PRESETS
 from mlcharge_flows.models.superres.config import SuperResConfig
-from mlcharge_flows.models.superres.image import Image
-from mlcharge_flows.models.superres.model import regrid_neutral
-from mlcharge_flows.models.superres.network import SuperResNetwork
-from mlcharge_flows.models.superres.symmetry import AXIS_PERMUTATIONS
+from mlcharge_flows.models.superres.image import AXIS_PERMUTATIONS, Image
+from mlcharge_flows.models.superres.network import SuperResNetwork, regrid_neutral
 from mlcharge_flows.training.config import TrainingError, model_options
 from mlcharge_flows.training.task import Task
 

@@ -2,7 +2,8 @@ import numpy as np
 import torch
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.models.charge3net.graph import Edges, atom_neighbors, point_neighbors
+from mlcharge_flows.models.charge3net.field import atom_neighbors, point_neighbors
+from mlcharge_flows.models.charge3net.network import Edges
 
 CUBE = Crystal(np.eye(3) * 4.0, ("Po",), np.zeros((1, 3)))
 

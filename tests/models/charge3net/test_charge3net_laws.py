@@ -9,12 +9,8 @@ from pymatgen.core import Lattice, Structure
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.models.charge3net import ChargE3Net, PointModel
-from mlcharge_flows.models.charge3net.graph import (
-    Edges,
-    atom_neighbors,
-    atomic_numbers,
-    point_neighbors,
-)
+from mlcharge_flows.models.charge3net.field import atom_neighbors, atomic_numbers, point_neighbors
+from mlcharge_flows.models.charge3net.network import Edges
 from mlcharge_flows.models.model import ModelError
 
 

@@ -10,9 +10,8 @@ from image_models import ATOMS, VARIANTS, card_of, network_of
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import superpose
 from mlcharge_flows.models.superres import SuperResModel, asymmetry
-from mlcharge_flows.models.superres.image import Image, input_shape
+from mlcharge_flows.models.superres.image import AXIS_PERMUTATIONS, Image, input_shape
 from mlcharge_flows.models.superres.network import PixelShuffle
-from mlcharge_flows.models.superres.symmetry import AXIS_PERMUTATIONS
 
 VARIANT = pytest.mark.parametrize("variant", VARIANTS)
 

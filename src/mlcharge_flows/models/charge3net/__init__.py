@@ -1,9 +1,14 @@
 """ChargE3Net: an equivariant network that predicts the density point by point."""
 
 from mlcharge_flows.models.charge3net.config import PRESETS, ChargE3NetConfig
-from mlcharge_flows.models.charge3net.model import ChargE3NetModel, PointModel, load
+from mlcharge_flows.models.charge3net.field import PointModel
+from mlcharge_flows.models.charge3net.model import (
+    ChargE3NetModel,
+    load,
+    load_published,
+    published_checkpoint,
+)
 from mlcharge_flows.models.charge3net.network import ChargE3Net
-from mlcharge_flows.models.charge3net.published import load_published, published_checkpoint
 
 __all__ = [
     "PRESETS",

@@ -1,10 +1,9 @@
-r"""The equivariant convolution of ChargE3Net, and the gate that follows it.
+r"""The equivariant convolution of ChargE3Net, with its radial functions.
 
 Receiver i aggregates messages from the atoms j within the cutoff and mixes them with a residual
 connection,
 
 .. math::
-
     A_i' = \cos\theta_i\, W_3 A_i + \sin\theta_i\, W_1 \frac{1}{\sqrt{n}} \sum_j
         (W_2 A_j) \otimes R(r_{ij}) Y(\hat r_{ij}),
 
@@ -14,7 +13,6 @@ Each path (l1, l2 -> l3) of the tensor product takes channels u of the sender's 
 harmonic of the edge,
 
 .. math::
-
     m_{zuk} = \sqrt{2 l_3 + 1} \sum_{e \to z} w_{eu} \sum_{ij} C_{ijk}\, A_{s(e)ui}\, Y_{ej},
 
 with one weight w per edge, channel and path from the radial network, and Wigner 3j symbols C. The
@@ -34,14 +32,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from e3nn.nn import Gate
+from e3nn.math import normalize2mom, soft_one_hot_linspace
 from e3nn.o3 import Irrep, Irreps, Linear, wigner_3j
 from torch import nn
 
-from mlcharge_flows.models.charge3net.radial import RadialNetwork
-
 if TYPE_CHECKING:
     from mlcharge_flows.models.charge3net.config import ChargE3NetConfig
+
 
 RADIAL_WIDTH = 100
 """Width of the hidden layer of the radial networks."""
@@ -252,36 +249,122 @@ class Messages(nn.Module):
         return torch.cat(blocks, dim=1)
 
 
-def gate(receivers: Irreps, config: ChargE3NetConfig) -> Gate:
-    """Gated nonlinearity after a convolution: SiLU and tanh for scalars, gates for l > 0.
+class RadialBasis(nn.Module):
+    """Gaussians spread evenly over 0 to the cutoff, each with mean 0 and deviation 1 there.
 
-    Its output are those irreps of the hidden layer that a tensor product of the receiver's
-    features with the harmonics of an edge contains.
+    They do not vanish at the cutoff: the network is discontinuous where an atom leaves the
+    neighborhood, as the published one is.
 
     Parameters
     ----------
-    receivers
-        Irreps of the receivers' features before the convolution.
-    config
-        Size of the network.
-
-    Returns
-    -------
-    e3nn.nn.Gate
-        Its ``irreps_in`` are the irreps that the convolution has to produce.
+    cutoff
+        Largest distance, angstrom.
+    size
+        Number of functions.
     """
-    reached = {ir for _, a in receivers for _, b in config.harmonics for ir in a * b}
-    hidden = [(mul, ir) for mul, ir in config.irreps if ir in reached]
-    scalars = Irreps([(mul, ir) for mul, ir in hidden if ir.l == 0]).simplify()
-    gated = Irreps([(mul, ir) for mul, ir in hidden if ir.l > 0])
-    gate_irrep = Irrep("0e") if Irrep("0e") in reached else Irrep("0o")
-    gates = Irreps([(mul, gate_irrep) for mul, _ in gated]).simplify()
-    scalar_activations = {1: nn.functional.silu, -1: torch.tanh}
-    gate_activations = {1: torch.sigmoid, -1: torch.tanh}
-    return Gate(
-        scalars,
-        [scalar_activations[ir.p] for _, ir in scalars],
-        gates,
-        [gate_activations[ir.p] for _, ir in gates],
-        gated,
-    )
+
+    mean: torch.Tensor
+    inv_std: torch.Tensor
+
+    def __init__(self, cutoff: float, size: int) -> None:
+        super().__init__()
+        self.cutoff, self.size = cutoff, size
+        values = self._gaussians(torch.linspace(0.0, cutoff, 10_001, dtype=torch.float64))
+        # Buffers, not constants: a checkpoint holds its own.
+        self.register_buffer("mean", values.mean(0).float())
+        self.register_buffer("inv_std", values.std(0).reciprocal().float())
+
+    def forward(self, distances: torch.Tensor) -> torch.Tensor:
+        """Evaluate all functions.
+
+        Parameters
+        ----------
+        distances
+            Angstrom, any shape.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (..., size).
+        """
+        return (self._gaussians(distances) - self.mean) * self.inv_std
+
+    def _gaussians(self, distances: torch.Tensor) -> torch.Tensor:
+        values: torch.Tensor = soft_one_hot_linspace(
+            distances, 0.0, self.cutoff, self.size, basis="gaussian", cutoff=False
+        )
+        return values
+
+
+class RadialLayer(nn.Module):
+    """A linear layer without bias whose outputs have variance 1 if its inputs and weights have.
+
+    Parameters
+    ----------
+    n_in
+        Number of inputs.
+    n_out
+        Number of outputs.
+    """
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(n_in, n_out))
+
+    @property
+    def matrix(self) -> torch.Tensor:
+        """Scaled weights, shape (n_in, n_out)."""
+        scaled: torch.Tensor = self.weight / self.weight.shape[0] ** 0.5
+        return scaled
+
+
+class RadialNetwork(nn.Module):
+    """Weights of all paths of a convolution as functions of the distance: one hidden layer, SiLU.
+
+    Parameters
+    ----------
+    n_basis
+        Radial functions.
+    n_hidden
+        Width of the hidden layer.
+    n_weights
+        Weights, one per channel and path.
+    """
+
+    def __init__(self, n_basis: int, n_hidden: int, n_weights: int) -> None:
+        super().__init__()
+        self.layer0 = RadialLayer(n_basis, n_hidden)
+        self.layer1 = RadialLayer(n_hidden, n_weights)
+        # e3nn's SiLU: scaled to variance 1 for normally distributed inputs.
+        self.activation = normalize2mom(nn.functional.silu)
+
+    def hidden(self, basis: torch.Tensor) -> torch.Tensor:
+        """Evaluate the hidden layer, shape (..., n_hidden); see :meth:`forward`.
+
+        Parameters
+        ----------
+        basis
+            Radial functions, shape (..., n_basis).
+
+        Returns
+        -------
+        torch.Tensor
+            Its values.
+        """
+        values: torch.Tensor = self.activation(basis @ self.layer0.matrix)
+        return values
+
+    def forward(self, basis: torch.Tensor) -> torch.Tensor:
+        """Evaluate all weights.
+
+        Parameters
+        ----------
+        basis
+            Radial functions, shape (..., n_basis).
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (..., n_weights).
+        """
+        return self.hidden(basis) @ self.layer1.matrix

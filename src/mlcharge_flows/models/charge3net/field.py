@@ -1,4 +1,4 @@
-"""The predicted density of one crystal as a function of position, evaluated in chunks."""
+"""The predicted density of a crystal as a function of position, evaluated in chunks."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psutil
 import torch
+from pymatgen.core.periodic_table import Element
 
-from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.crystal import Crystal, NeighborList
 from mlcharge_flows.density.grid import GridSymmetry
 from mlcharge_flows.models.charge3net.convolution import Messages
-from mlcharge_flows.models.charge3net.graph import (
-    Edges,
-    atom_neighbors,
-    atomic_numbers,
-    point_neighbors,
-)
+from mlcharge_flows.models.charge3net.network import Edges
+from mlcharge_flows.models.model import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from mlcharge_flows.density.crystal import NeighborList
+    from pymatgen.core.structure import Structure
+
     from mlcharge_flows.models.charge3net.network import ChargE3Net
 
+CUTOFF_TOLERANCE = 1e-5
+"""Atoms this much beyond the cutoff, angstrom, are neighbors, too: symmetry-equivalent points have
+equal neighbors in spite of rounding."""
 POINTS_PER_NEIGHBOR_LIST = 20_000
 """Points whose neighbor lists are held in memory at a time."""
 CPU_CHUNK_BYTES = 40 * 2**20
@@ -162,6 +163,140 @@ class DensityField:
 
     def _edges(self, neighbors: NeighborList, receivers: np.ndarray | None) -> Edges:
         return Edges.of(neighbors, receivers, device=self._device, dtype=self._dtype)
+
+
+class PointModel:
+    """A trained network that evaluates the density at points or on grids of any crystal.
+
+    Values are the unscaled output of the network: close to the right number of electrons, but not
+    normalized to it.
+
+    Parameters
+    ----------
+    network
+        Trained; switched to evaluation mode.
+    probes_per_chunk
+        Points evaluated at a time; by default as many as memory allows.
+    """
+
+    def __init__(self, network: ChargE3Net, probes_per_chunk: int | None = None) -> None:
+        self.network = network.eval()
+        self.probes_per_chunk = probes_per_chunk
+
+    def density_at(self, structure: Structure | Crystal, points: np.ndarray) -> np.ndarray:
+        """Evaluate the density of a structure at points.
+
+        Parameters
+        ----------
+        structure
+            Ordered structure.
+        points
+            Cartesian, angstrom, shape (n, 3); anywhere, as the crystal is periodic.
+
+        Returns
+        -------
+        numpy.ndarray
+            Electrons/angstrom^3, shape (n,).
+
+        Raises
+        ------
+        ModelError
+            A site is of no element, or of several.
+        ValueError
+            The points have another shape or are not finite.
+        """
+        return self.field(structure).at(points)
+
+    def field(self, structure: Structure | Crystal) -> DensityField:
+        """The density of a structure as a function of position.
+
+        Parameters
+        ----------
+        structure
+            Ordered structure.
+
+        Returns
+        -------
+        DensityField
+            Evaluates the density; the features of the atoms are computed already.
+
+        Raises
+        ------
+        ModelError
+            A site is of no element, or of several.
+        """
+        if not isinstance(structure, Crystal):
+            if not structure.is_ordered:
+                raise ModelError("sites with several species: the model needs an ordered structure")
+            structure = Crystal.from_structure(structure)
+        return DensityField(self.network, structure, self.probes_per_chunk)
+
+
+def atom_neighbors(crystal: Crystal, cutoff: float) -> NeighborList:
+    """Neighbors of the atoms of a crystal.
+
+    Parameters
+    ----------
+    crystal
+        The ions.
+    cutoff
+        Angstrom; atoms up to :data:`CUTOFF_TOLERANCE` beyond count.
+
+    Returns
+    -------
+    NeighborList
+        An atom is a neighbor of its own images, not of itself.
+    """
+    return NeighborList.of_ions(crystal, cutoff + CUTOFF_TOLERANCE)
+
+
+def point_neighbors(points: np.ndarray, crystal: Crystal, cutoff: float) -> NeighborList:
+    """Atoms around points anywhere in space.
+
+    Parameters
+    ----------
+    points
+        Cartesian, angstrom, shape (n, 3).
+    crystal
+        The ions.
+    cutoff
+        Angstrom; atoms up to :data:`CUTOFF_TOLERANCE` beyond count.
+
+    Returns
+    -------
+    NeighborList
+        One center per point; an atom at the very point counts.
+    """
+    return NeighborList.of_points(points, crystal, cutoff + CUTOFF_TOLERANCE)
+
+
+def atomic_numbers(symbols: Iterable[str]) -> np.ndarray:
+    """Atomic number of each element.
+
+    Parameters
+    ----------
+    symbols
+        Element symbols.
+
+    Returns
+    -------
+    numpy.ndarray
+        Integers, shape (n,).
+
+    Raises
+    ------
+    ModelError
+        A symbol is not an element.
+
+    Examples
+    --------
+    >>> atomic_numbers(["Na", "Cl"])
+    array([11, 17])
+    """
+    try:
+        return np.array([Element(symbol).Z for symbol in symbols], dtype=np.int64)
+    except ValueError as error:
+        raise ModelError(f"{error}: the model knows elements only") from None
 
 
 def chunks(

@@ -1,99 +1,71 @@
-"""ChargE3Net as a model of the density; it predicts no augmentation occupancies."""
+"""ChargE3Net as a model of the density, and its published checkpoints.
+
+A published file is read without executing code that it may contain. Known forms:
+``{"model": tensors}`` as released, and Lightning's ``{"state_dict": tensors}`` with the prefix
+``network.`` to every name. Besides the weights they hold constants of e3nn, which are compared with
+those of the installed version.
+
+References
+----------
+Code and weights of the authors: https://github.com/AIforGreatGood/charge3net (MIT).
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+import zipfile
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from e3nn.o3 import wigner_3j
+from typing_extensions import override
 
-from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows import __version__
 from mlcharge_flows.density.density import Density, superpose
-from mlcharge_flows.models.charge3net.config import DIFFERENCE_SCALE, network_config
-from mlcharge_flows.models.charge3net.field import DensityField
+from mlcharge_flows.io import file_sha256
+from mlcharge_flows.models.card import Card, DataCard
+from mlcharge_flows.models.charge3net.config import (
+    DIFFERENCE_SCALE,
+    ChargE3NetConfig,
+    network_config,
+)
+from mlcharge_flows.models.charge3net.field import PointModel
 from mlcharge_flows.models.charge3net.network import ChargE3Net
-from mlcharge_flows.models.checkpoint import CheckpointError
+from mlcharge_flows.models.checkpoint import Checkpoint, CheckpointError
+from mlcharge_flows.models.domain import GeometryBounds
 from mlcharge_flows.models.model import DensityModel, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from pymatgen.core.structure import Structure
-
+    from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.paw_dataset import PawDataset
-    from mlcharge_flows.models.card import Card
-    from mlcharge_flows.models.checkpoint import Checkpoint
 
-
-class PointModel:
-    """A trained network that evaluates the density at points or on grids of any crystal.
-
-    Values are the unscaled output of the network: close to the right number of electrons, but not
-    normalized to it.
-
-    Parameters
-    ----------
-    network
-        Trained; switched to evaluation mode.
-    probes_per_chunk
-        Points evaluated at a time; by default as many as memory allows.
-    """
-
-    def __init__(self, network: ChargE3Net, probes_per_chunk: int | None = None) -> None:
-        self.network = network.eval()
-        self.probes_per_chunk = probes_per_chunk
-
-    def density_at(self, structure: Structure | Crystal, points: np.ndarray) -> np.ndarray:
-        """Evaluate the density of a structure at points.
-
-        Parameters
-        ----------
-        structure
-            Ordered structure.
-        points
-            Cartesian, angstrom, shape (n, 3); anywhere, as the crystal is periodic.
-
-        Returns
-        -------
-        numpy.ndarray
-            Electrons/angstrom^3, shape (n,).
-
-        Raises
-        ------
-        ModelError
-            A site is of no element, or of several.
-        ValueError
-            The points have another shape or are not finite.
-        """
-        return self.field(structure).at(points)
-
-    def field(self, structure: Structure | Crystal) -> DensityField:
-        """The density of a structure as a function of position.
-
-        Parameters
-        ----------
-        structure
-            Ordered structure.
-
-        Returns
-        -------
-        DensityField
-            Evaluates the density; the features of the atoms are computed already.
-
-        Raises
-        ------
-        ModelError
-            A site is of no element, or of several.
-        """
-        if not isinstance(structure, Crystal):
-            if not structure.is_ordered:
-                raise ModelError("sites with several species: the model needs an ordered structure")
-            structure = Crystal.from_structure(structure)
-        return DensityField(self.network, structure, self.probes_per_chunk)
+CITATION = (
+    "T. Koker, K. Quigley, E. Taw, K. Tibbetts, L. Li, Higher-order equivariant neural networks "
+    "for charge density prediction in materials, npj Comput. Mater. 10, 161 (2024)"
+)
+MATERIALS_PROJECT = DataCard(
+    name="Materials Project, PBE and PBE+U, collected on 7 May 2023", train=106_171, validation=512
+)
+"""Training data of ``charge3net_mp.pt``, from the paper."""
+GEOMETRY = GeometryBounds(volume=(6.7, 59.4), neighbors=(6, 136))
+"""Of 4,370 materials of its training set (neighbors: of the 40 with the smallest and the 40 with
+the largest volume per atom)."""
+_PARTS = ("atom_model.", "probe_model.")
+_SYMBOLS = re.compile(r"_w3j_(\d+)_(\d+)_(\d+)$")
+_CONSTANT = re.compile(r"\.(output_mask|tp\..*|mul\..*)$")
 
 
 class ChargE3NetModel(DensityModel):
-    """A trained network with its card.
+    """A trained network with its card; it predicts no augmentation occupancies.
+
+    The density integrates to the valence electrons, see :func:`density_from_output`.
 
     Parameters
     ----------
@@ -110,36 +82,9 @@ class ChargE3NetModel(DensityModel):
     ) -> None:
         self.card, self.points, self.atoms = card, points, atoms or {}
 
-    def predict(
-        self,
-        crystal: Crystal,
-        shape: tuple[int, int, int],
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Density:
-        """Predict the density of a neutral cell, without augmentation occupancies.
-
-        The density integrates to the valence electrons, see :func:`density_from_output`.
-
-        Parameters
-        ----------
-        crystal
-            The ions.
-        shape
-            Fine grid (NGXF, NGYF, NGZF).
-        progress
-            Called with the number of grid points done and of all.
-
-        Returns
-        -------
-        Density
-            Electrons/angstrom^3.
-
-        Raises
-        ------
-        ModelError
-            The output is not finite or holds no electrons.
-        """
-        output = self.points.field(crystal).on_grid(shape, progress)
+    @override
+    def predict(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
+        output = self.points.field(crystal).on_grid(shape)
         superposition = None
         if self.points.network.config.target == "difference":
             superposition = superpose(crystal, self.atoms, shape).total
@@ -210,3 +155,178 @@ def load(checkpoint: Checkpoint) -> ChargE3NetModel:
             f"{card.name}: lacks free atoms; the network predicts a difference from them"
         )
     return model
+
+
+def load_published(path: str | Path, *, device: str = "cpu", **config: Any) -> PointModel:
+    """Load a published checkpoint file.
+
+    Parameters
+    ----------
+    path
+        The file as released by its authors.
+    device
+        Device of the network.
+    **config
+        Size of the network if it is not the published one; fields of :class:`ChargE3NetConfig`.
+
+    Returns
+    -------
+    PointModel
+        ``density_at(structure, points)`` evaluates the density in electrons/angstrom^3.
+
+    Raises
+    ------
+    ModelError
+        The file is no checkpoint, or of a network of another size; one line.
+    """
+    size = network_config(**config)
+    return PointModel(published_network(path, size).to(device))
+
+
+def published_checkpoint(
+    path: str | Path,
+    name: str,
+    paw: Mapping[str, PawDataset],
+    *,
+    paw_family: str = "VASP's PBE, as Materials Project uses it",
+    data: DataCard = MATERIALS_PROJECT,
+    geometry: GeometryBounds = GEOMETRY,
+    **config: Any,
+) -> Checkpoint:
+    """Convert a published file to a checkpoint of this package.
+
+    The file names neither the PAW data sets of its training densities nor their valence electrons:
+    the card takes them from the user's own POTCARs.
+
+    Parameters
+    ----------
+    path
+        The file as released by its authors.
+    name
+        Name of the checkpoint.
+    paw
+        PAW data set of each element that the model may predict, without its free atom.
+    paw_family
+        Functional and library of these PAW data sets.
+    data
+        Training data of the network.
+    geometry
+        Range of the training crystals; others are refused.
+    **config
+        Size of the network if it is not the published one; fields of :class:`ChargE3NetConfig`.
+
+    Returns
+    -------
+    Checkpoint
+        Without free atoms.
+
+    Raises
+    ------
+    ModelError
+        The file is no checkpoint, or of a network of another size; one line.
+    """
+    path = Path(path)
+    size = network_config(**config)
+    network = published_network(path, size)
+    card = Card(
+        name=name,
+        architecture="charge3net",
+        config=size.model_dump(),
+        description=f"ChargE3Net as published: {path.name}, sha256 {file_sha256(path)}; converted "
+        "on the day of this card.",
+        data=data,
+        paw_family=paw_family,
+        paw={
+            symbol: replace(dataset, q_step=None, form_factor=None)
+            for symbol, dataset in paw.items()
+        },
+        occupancies="none",
+        geometry=geometry,
+        license="MIT",
+        citation=CITATION,
+        created=date.today(),
+        version=__version__,
+    )
+    return Checkpoint(card, {}, network.learned())
+
+
+def published_network(path: str | Path, size: ChargE3NetConfig) -> ChargE3Net:
+    """Network of a published checkpoint file.
+
+    Parameters
+    ----------
+    path
+        The file as released by its authors.
+    size
+        Size of the network.
+
+    Returns
+    -------
+    ChargE3Net
+        On the CPU, in single precision.
+
+    Raises
+    ------
+    CheckpointError
+        The file is no checkpoint, or of a network of another size; one line.
+    """
+    path = Path(path)
+    tensors = _without_constants(path, _network_tensors(path, _read(path)))
+    try:
+        return ChargE3Net.of(size, tensors)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path}: not of a ChargE3Net with lmax={size.lmax}, mul={size.mul}, "
+            f"num_interactions={size.num_interactions}, num_basis={size.num_basis}: {error}; "
+            "give the size that it was trained with"
+        ) from None
+
+
+def _read(path: Path) -> object:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such file")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as error:
+        if isinstance(error, UnpicklingError) and zipfile.is_zipfile(path):
+            raise CheckpointError(
+                f"{path}: holds Python objects beside tensors, and reading them could run foreign "
+                'code; where you trust the file, save its entry "model" or "state_dict" alone with '
+                "torch.save, and give that"
+            ) from None
+        raise CheckpointError(f"{path}: not a whole file of torch.save") from None
+
+
+def _network_tensors(path: Path, content: object) -> dict[str, torch.Tensor]:
+    """Tensors of the network, by their names in the released form."""
+    if isinstance(content, dict):
+        forms = (content.get(name) for name in ("model", "state_dict"))
+        named = next((form for form in forms if isinstance(form, dict)), content)
+        tensors = {
+            str(name).removeprefix("network."): value
+            for name, value in named.items()
+            if isinstance(value, torch.Tensor)
+        }
+        own = {name: value for name, value in tensors.items() if name.startswith(_PARTS)}
+        if own:
+            return own
+    raise CheckpointError(
+        f"{path}: no checkpoint of ChargE3Net; it has no tensors of an atom_model and a probe_model"
+    )
+
+
+def _without_constants(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Check the 3j symbols of the file, and leave out all that e3nn computes itself."""
+    for name, value in tensors.items():
+        if found := _SYMBOLS.search(name):
+            own = wigner_3j(*map(int, found.groups()))
+            if value.shape != own.shape or not torch.allclose(value.to(own), own, atol=1e-5):
+                raise CheckpointError(
+                    f"{path}: {name} differs from the installed e3nn's 3j symbol; the file is "
+                    "broken or of an e3nn with other conventions"
+                )
+    return {
+        name: value.float()
+        for name, value in tensors.items()
+        if not _CONSTANT.search(name) and value.numel()
+    }

@@ -1,4 +1,4 @@
-"""ChargE3Net: the density at any point from the atoms around it.
+"""ChargE3Net: the density at any point from the edges to the atoms around it.
 
 Atoms receive messages from the atoms within the cutoff, 4 angstrom; a probe at each point receives
 messages from the atoms within the cutoff, layer by layer; a linear readout of its scalars is the
@@ -12,26 +12,68 @@ charge density prediction in materials, npj Comput. Mater. 10, 161 (2024), equat
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
 import torch
-from e3nn.o3 import Irreps, Linear, spherical_harmonics
+from e3nn.nn import Gate
+from e3nn.o3 import Irrep, Irreps, Linear, spherical_harmonics
 from torch import nn
+from torch.nn.functional import pad
 
-from mlcharge_flows.models.charge3net.convolution import Convolution, gate
-from mlcharge_flows.models.charge3net.radial import RadialBasis
+from mlcharge_flows.models.charge3net.convolution import Convolution, RadialBasis
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from mlcharge_flows.density.crystal import NeighborList
     from mlcharge_flows.models.charge3net.config import ChargE3NetConfig
-    from mlcharge_flows.models.charge3net.graph import Edges
 
+
+MIN_DISTANCE = 1e-5
+"""Distance, angstrom, below which an edge has no direction: it would be that of rounding."""
 N_SPECIES = 119
 """Length of the one-hot encoding of an element: atomic numbers 0 to 118."""
 _NORMALIZATION = [
     f"{part}.basis.{name}" for part in ("atom_model", "probe_model") for name in ("mean", "inv_std")
 ]
+
+
+def gate(receivers: Irreps, config: ChargE3NetConfig) -> Gate:
+    """Gated nonlinearity after a convolution: SiLU and tanh for scalars, gates for l > 0.
+
+    Its output are those irreps of the hidden layer that a tensor product of the receiver's
+    features with the harmonics of an edge contains.
+
+    Parameters
+    ----------
+    receivers
+        Irreps of the receivers' features before the convolution.
+    config
+        Size of the network.
+
+    Returns
+    -------
+    e3nn.nn.Gate
+        Its ``irreps_in`` are the irreps that the convolution has to produce.
+    """
+    reached = {ir for _, a in receivers for _, b in config.harmonics for ir in a * b}
+    hidden = [(mul, ir) for mul, ir in config.irreps if ir in reached]
+    scalars = Irreps([(mul, ir) for mul, ir in hidden if ir.l == 0]).simplify()
+    gated = Irreps([(mul, ir) for mul, ir in hidden if ir.l > 0])
+    gate_irrep = Irrep("0e") if Irrep("0e") in reached else Irrep("0o")
+    gates = Irreps([(mul, gate_irrep) for mul, _ in gated]).simplify()
+    scalar_activations = {1: nn.functional.silu, -1: torch.tanh}
+    gate_activations = {1: torch.sigmoid, -1: torch.tanh}
+    return Gate(
+        scalars,
+        [scalar_activations[ir.p] for _, ir in scalars],
+        gates,
+        [gate_activations[ir.p] for _, ir in gates],
+        gated,
+    )
 
 
 class _Layers(nn.Module):
@@ -226,3 +268,92 @@ class ChargE3Net(nn.Module):
                 raise ValueError(f"{name} is not finite")
         network.load_state_dict(dict(learned), strict=False)
         return network
+
+
+@dataclass(frozen=True, eq=False)
+class Edges:
+    """Edges into each receiver, padded to the largest number of neighbors.
+
+    Parameters
+    ----------
+    senders
+        Index of the sending atom, shape (receivers, neighbors); 0 for padding.
+    vectors
+        From the receiver to that atom, angstrom, shape (receivers, neighbors, 3).
+    present
+        False for padding, shape (receivers, neighbors).
+    """
+
+    senders: torch.Tensor
+    vectors: torch.Tensor
+    present: torch.Tensor
+
+    @classmethod
+    def of(
+        cls,
+        neighbors: NeighborList,
+        receivers: np.ndarray | None = None,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Self:
+        """Pad a neighbor list.
+
+        Parameters
+        ----------
+        neighbors
+            Neighbors of all receivers.
+        receivers
+            Indices of the receivers, in the order wanted; all by default.
+        device
+            Device of the tensors.
+        dtype
+            Precision of the vectors.
+
+        Returns
+        -------
+        Edges
+            One row per receiver.
+        """
+        counts = neighbors.counts
+        first = np.cumsum(counts) - counts
+        if receivers is not None:
+            first, counts = first[receivers], counts[receivers]
+        columns = np.arange(max(1, counts.max(initial=0)))
+        present = columns < counts[:, None]
+        index = (first[:, None] + columns)[present]
+        senders = np.zeros(present.shape, dtype=np.int64)
+        vectors = np.zeros((*present.shape, 3))
+        senders[present] = neighbors.others[index]
+        directed = neighbors.distances[index] >= MIN_DISTANCE
+        vectors[present] = np.where(directed[:, None], neighbors.vectors[index], 0.0)
+        return cls(
+            torch.as_tensor(senders, device=device),
+            torch.as_tensor(vectors, device=device, dtype=dtype),
+            torch.as_tensor(present, device=device),
+        )
+
+    @classmethod
+    def batch(cls, edges: Sequence[Self], n_atoms: Sequence[int]) -> Self:
+        """Join the edges of several structures in one disconnected graph.
+
+        Parameters
+        ----------
+        edges
+            Edges of each structure.
+        n_atoms
+            Atoms of each structure; the senders of later structures are shifted by them.
+
+        Returns
+        -------
+        Edges
+            The receivers of all structures, one structure after the other.
+        """
+        width = max(e.senders.shape[1] for e in edges)
+        offsets = accumulate(n_atoms, initial=0)
+        padded = [(e, (0, width - e.senders.shape[1])) for e in edges]
+        return cls(
+            torch.cat([pad(e.senders + o, p) for (e, p), o in zip(padded, offsets, strict=False)]),
+            torch.cat([pad(e.vectors, (0, 0, *p)) for e, p in padded]),
+            torch.cat([pad(e.present, p) for e, p in padded]),
+        )

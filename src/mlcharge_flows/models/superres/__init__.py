@@ -1,9 +1,8 @@
 """A residual convolutional network on the superposition of atoms as a periodic image."""
 
 from mlcharge_flows.models.superres.config import PRESETS, SuperResConfig
-from mlcharge_flows.models.superres.model import SuperResModel, load
-from mlcharge_flows.models.superres.network import SuperResNetwork
-from mlcharge_flows.models.superres.symmetry import Asymmetry, asymmetry
+from mlcharge_flows.models.superres.image import Asymmetry, asymmetry
+from mlcharge_flows.models.superres.network import SuperResModel, SuperResNetwork, load
 
 __all__ = [
     "PRESETS",

@@ -22,14 +22,30 @@ prediction, Nat. Commun. 16, 4811 (2025); pixel shuffling: W. Shi et al., arXiv:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
+from typing_extensions import override
+
+from mlcharge_flows.density.density import superpose
+from mlcharge_flows.density.grid import GridSymmetry, regrid
+from mlcharge_flows.models.checkpoint import network_of
+from mlcharge_flows.models.model import DensityModel, ModelError
+from mlcharge_flows.models.superres.config import SuperResConfig
+from mlcharge_flows.models.superres.image import Image
 
 if TYPE_CHECKING:
-    from mlcharge_flows.models.superres.config import SuperResConfig
-    from mlcharge_flows.models.superres.image import Image
+    from collections.abc import Mapping, Sequence
+
+    from mlcharge_flows.density.crystal import Crystal
+    from mlcharge_flows.density.density import Density
+    from mlcharge_flows.density.paw_dataset import PawDataset
+    from mlcharge_flows.models.card import Card
+    from mlcharge_flows.models.checkpoint import Checkpoint
+
 
 _GRID = (-3, -2, -1)
 _INITIAL_DENSITY = 0.1
@@ -164,3 +180,95 @@ class _Block(nn.Module):
 
 def _convolution(n_in: int, n_out: int, kernel: int) -> nn.Conv3d:
     return nn.Conv3d(n_in, n_out, kernel, padding=kernel // 2, padding_mode="circular")
+
+
+class SuperResModel(DensityModel):
+    """Superposition of atoms, corrected by a convolutional network on its image.
+
+    It predicts no augmentation occupancies. The density integrates to the valence electrons: the
+    superposition of atoms does, the network keeps its number of electrons, and the mean of the
+    correction, zero up to rounding, is subtracted.
+
+    Parameters
+    ----------
+    card
+        Card of the checkpoint.
+    network
+        Trained network.
+    atoms
+        Free atom of each element.
+    symmetrize
+        Whether predictions are averaged over the crystal's symmetry; by default as the options of
+        the network say.
+    """
+
+    def __init__(
+        self,
+        card: Card,
+        network: SuperResNetwork,
+        atoms: Mapping[str, PawDataset],
+        symmetrize: bool | None = None,
+    ) -> None:
+        self.card, self.atoms = card, atoms
+        self.network = network.eval().requires_grad_(requires_grad=False)
+        self.symmetrize = network.config.symmetrize if symmetrize is None else symmetrize
+
+    @override
+    def predict(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
+        superposition = superpose(crystal, self.atoms, shape)
+        weight = self.network.last.weight
+        image = Image.of(crystal, self.atoms, self.network.config).to(weight.device, weight.dtype)
+        with torch.inference_mode():
+            change = (self.network(image) - image.superposition)[0, 0].cpu().double().numpy()
+        if not np.all(np.isfinite(change)):
+            raise ModelError(
+                f"{self.card.name}: predicts no density; it is not trained for this crystal"
+            )
+        correction = regrid_neutral(change, superposition.shape)
+        if self.symmetrize:
+            correction = GridSymmetry.of(crystal, shape).symmetrize(correction)
+        total = superposition.total + correction
+        return replace(superposition, total=total, augmentation=None, comment=self.card.name)
+
+
+def regrid_neutral(change: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Regrid a correction of the density, and make its integral exactly zero.
+
+    Parameters
+    ----------
+    change
+        Predicted minus superposed density on the grid of the network, shape (nx, ny, nz).
+    shape
+        Points of the new grid along each lattice vector.
+
+    Returns
+    -------
+    numpy.ndarray
+        Correction on the new grid.
+    """
+    return regrid(change - change.mean(), shape)
+
+
+def load(checkpoint: Checkpoint) -> SuperResModel:
+    """Build the model of a checkpoint, on a GPU if there is one.
+
+    Parameters
+    ----------
+    checkpoint
+        Card, free atoms and weights.
+
+    Returns
+    -------
+    SuperResModel
+        Ready to predict.
+
+    Raises
+    ------
+    CheckpointError
+        The weights do not fit the card, or free atoms are missing.
+    """
+    network = network_of(
+        checkpoint, lambda options: SuperResNetwork(SuperResConfig.model_validate(options))
+    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return SuperResModel(checkpoint.card, network.to(device), checkpoint.atoms)
