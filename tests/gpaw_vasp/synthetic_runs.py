@@ -114,6 +114,8 @@ def silicon() -> Run:
         projected_dos=share[:, :, None] * dos,
         started=1.7e9,
         seconds=12.5,
+        user_seconds=11.0,
+        system_seconds=0.5,
         cores=2,
     )
 

@@ -292,10 +292,10 @@ def test_our_own_reader_understands_the_outcar(
     assert read.titels == tuple(dataset.titel for dataset in run.datasets)
     assert (read.n_ions, read.n_electrons, read.lmaxmix) == (2, 23.0, 4)
     assert (read.nelm, read.nelmdl, read.converged) == (100, -5, True)
-    assert read.energies == pytest.approx([step.free_energy for step in run.steps], abs=1e-8)
-    for residual, step in zip(read.residuals, run.steps, strict=True):
+    assert read.first.energies == pytest.approx([step.free_energy for step in run.steps], abs=1e-8)
+    for residual, step in zip(read.first.residuals, run.steps, strict=True):
         assert residual == (step.charge_residual and pytest.approx(step.charge_residual, rel=1e-4))
-    assert read.elapsed == run.seconds
+    assert (read.elapsed, read.cpu_time) == (run.seconds, 11.5)
 
 
 def test_outcar_charges_are_the_projected_electrons(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def scf_run(rng, arm: str, n_default: int, energy: float, residual: float, folde
         residuals=residuals,
         energy=energy + rng.normal(scale=5e-5),
         wall_time=2.0 * n_total * rng.uniform(0.95, 1.05),
+        cpu_time=1.9 * n_total,
         preparation_time={"learned": 1.5, "converged": 0.2}.get(arm, 0.0),
         converged=True,
         started_from="chgcar" if given else "atoms",

@@ -47,6 +47,7 @@ def test_wall_times_stand_only_where_the_control_shows_a_quiet_machine(campaign)
     busy = summarize(campaign)
     assert busy.wall_time_noise == pytest.approx(0.2, abs=0.05)
     assert set(summary_table(busy)[WALL_TIME]) == {"–"}
+    assert summary_table(busy).loc["learned", "CPU time saved"].endswith(" %")
     assert "control" in summary_note(busy)
     for comparison in campaign:
         del comparison.arms["superposition"]

@@ -67,7 +67,7 @@ def test_the_real_pair(sample):
     atoms = count_run(sample("si_relax_pair", ".relax1"), expected_comment="unknown")
     assert (atoms.n_total, atoms.n_scf, atoms.first_residual) == (10, 6, 0.373)
     assert (atoms.n_atoms, atoms.converged, atoms.failure) == (2, True, None)
-    assert (atoms.wall_time, atoms.energy) == (13.679, -10.841697)
+    assert (atoms.wall_time, atoms.cpu_time, atoms.energy) == (13.679, 11.845, -10.841697)
     assert atoms.fell_back
     assert atoms.exclusion_reason == "fell back to atoms: WARNING: chargedensity file is incomplete"
 

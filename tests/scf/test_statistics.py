@@ -182,6 +182,22 @@ def test_wall_time_includes_the_preparation():
     assert arm.total_preparation_time == 20
 
 
+def test_processor_times_are_paired_with_those_of_the_preparation():
+    campaign = [
+        material(
+            name,
+            default=started("default", 10, wall_time=1.0, cpu_time=20.0),
+            learned=started(
+                "learned", 5, wall_time=9.0, cpu_time=10.0, preparation_time=1.0, **prep
+            ),
+        )
+        for name, prep in (("measured", {"preparation_cpu_time": 4.0}), ("not measured", {}))
+    ]
+    arm = summarize(campaign).arms["learned"]
+    assert arm.median_cpu_saving == pytest.approx((1 - 14 / 20 + 1 - 11 / 20) / 2)
+    assert summarize(campaign).arms["default"].median_cpu_saving == 0.0
+
+
 def test_loading_a_model_is_a_cost_of_the_process_and_no_run():
     def campaign(loading_time):
         runs = {

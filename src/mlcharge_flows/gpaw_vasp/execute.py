@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ def execute(folder: Path) -> Run:
     UnsupportedInputError
         If the input cannot be computed.
     """
-    started, clock = time.time(), time.perf_counter()
+    started, clock, cpu = time.time(), time.perf_counter(), os.times()
     echo: Callable[[str], None] = _print if world.rank == 0 else _discard
     echo(f" running on {world.size:4d} total cores")
     echo(f" {program()}, file formats of VASP 6; this is not VASP")
@@ -106,6 +107,8 @@ def execute(folder: Path) -> Run:
         messages=messages,
         started=started,
         seconds=time.perf_counter() - clock,
+        user_seconds=os.times().user - cpu.user,
+        system_seconds=os.times().system - cpu.system,
         cores=world.size,
     )
     if world.rank == 0:

@@ -41,7 +41,7 @@ def outcar(run: Run) -> str:
     Returns
     -------
     str
-        Text of the file. Memory and CPU time are those of the present process.
+        Text of the file. The memory is that of the present process.
     """
     lines = [
         *_head(run),
@@ -288,14 +288,15 @@ def _forces(run: Run, forces: np.ndarray) -> Iterator[str]:
 
 def _timing(run: Run) -> Iterator[str]:
     usage = resource.getrusage(resource.RUSAGE_SELF)
+    cpu_time = run.user_seconds + run.system_seconds
     yield f"     LOOP+:  cpu time{run.seconds:10.4f}: real time{run.seconds:10.4f}"
     yield "\n"
     yield " General timing and accounting informations for this job:"
     yield " ========================================================"
     yield ""
-    yield f"                  Total CPU time used (sec):{usage.ru_utime + usage.ru_stime:13.3f}"
-    yield f"                            User time (sec):{usage.ru_utime:13.3f}"
-    yield f"                          System time (sec):{usage.ru_stime:13.3f}"
+    yield f"                  Total CPU time used (sec):{cpu_time:13.3f}"
+    yield f"                            User time (sec):{run.user_seconds:13.3f}"
+    yield f"                          System time (sec):{run.system_seconds:13.3f}"
     yield f"                         Elapsed time (sec):{run.seconds:13.3f}"
     yield ""
     yield f"                   Maximum memory used (kb):{usage.ru_maxrss:12d}."

@@ -148,6 +148,8 @@ class Run:
         POSIX time of the start.
     seconds
         Wall time.
+    user_seconds, system_seconds
+        Processor time of this process and of the system for it, without the loading of libraries.
     cores
         Number of MPI processes.
     """
@@ -180,4 +182,6 @@ class Run:
     messages: Sequence[str] = field(default_factory=tuple)
     started: float = 0.0
     seconds: float = 0.0
+    user_seconds: float = 0.0
+    system_seconds: float = 0.0
     cores: int = 1

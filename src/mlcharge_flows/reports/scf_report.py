@@ -109,6 +109,12 @@ COLUMNS: tuple[Column[ArmSummary], ...] = (
         lambda arm: percent(arm.median_wall_saving),
     ),
     Column(
+        "CPU time saved",
+        "the same for processor times, which other work on the machine changes little: of the "
+        "first process of a run with several, and of all threads that prepare a density",
+        lambda arm: percent(arm.median_cpu_saving),
+    ),
+    Column(
         "max |dE|",
         "largest energy difference to the reference, meV/atom",
         lambda arm: number(arm.max_abs_dE_meV_per_atom, 3),
@@ -118,14 +124,14 @@ COLUMNS: tuple[Column[ArmSummary], ...] = (
 
 
 _RUN = (
-    *("n_total", "n_scf", "first_residual", "wall_time", "preparation_time", "loading_time"),
-    *("energy", "converged", "started_from", "verified", "corrections", "failure"),
-    *("provenance_issue", "folder"),
+    *("n_total", "n_scf", "first_residual", "wall_time", "cpu_time", "preparation_time"),
+    *("preparation_cpu_time", "loading_time", "energy", "converged", "started_from", "verified"),
+    *("corrections", "failure", "provenance_issue", "folder"),
 )
 _RUN_COLUMNS = (
     *("material_id", "formula", "n_atoms", "arm", "n_total", "n_scf", "reduction"),
-    *("first_residual", "wall_time", "preparation_time", "loading_time", "energy"),
-    "dE_meV_per_atom",
+    *("first_residual", "wall_time", "cpu_time", "preparation_time", "preparation_cpu_time"),
+    *("loading_time", "energy", "dE_meV_per_atom"),
     *("converged", "started_from", "verified", "corrections", "failure", "provenance_issue"),
     *("protocol", "folder"),
 )

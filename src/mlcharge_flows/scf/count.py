@@ -148,7 +148,7 @@ def _fill_steps(run: ScfRun, outcar: Outcar, oszicar: IonicStep | None) -> None:
     run.energies = [_finite(value) for value in energies]
     run.residuals = [_finite(value) for value in residuals]
     run.energy = _finite(energy)
-    run.wall_time = outcar.elapsed
+    run.wall_time, run.cpu_time = outcar.elapsed, outcar.cpu_time
 
 
 def _fill_provenance(run: ScfRun, outcar: Outcar, messages: DensityMessages | None) -> None:

@@ -55,10 +55,17 @@ class ScfRun(BaseModel):
     )
     energy: float | None = Field(None, description="E0 (sigma -> 0) after ionic step 1, eV.")
     wall_time: float | None = Field(None, description="Elapsed time of the whole run, s.")
+    cpu_time: float | None = Field(
+        None,
+        description="Processor time of the whole run, s; of its first process if it has several.",
+    )
     preparation_time: float = Field(
         0.0,
         description="Wall time spent on the initial density (prediction, writing), s.",
         validation_alias=AliasChoices("preparation_time", "start_time"),
+    )
+    preparation_cpu_time: float | None = Field(
+        None, description="Processor time spent on the initial density, s; None: not measured."
     )
     loading_time: float | None = Field(
         None,
@@ -153,3 +160,13 @@ class ScfRun(BaseModel):
     def total_time(self) -> float | None:
         """Wall time of the run and of the preparation of its initial density, s."""
         return self.wall_time + self.preparation_time if self.wall_time else None
+
+    @property
+    def total_cpu_time(self) -> float | None:
+        """Processor time of the run and of the preparation of its initial density, s.
+
+        Where that of the preparation was not measured, it is taken for the wall time.
+        """
+        spent = self.preparation_cpu_time
+        preparation = self.preparation_time if spent is None else spent
+        return self.cpu_time + preparation if self.cpu_time else None

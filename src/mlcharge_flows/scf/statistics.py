@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import pairwise
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,6 +104,9 @@ class ArmSummary(BaseModel):
     )
     total_wall_saving: float | None = Field(
         None, description="The same for the summed wall times of all materials."
+    )
+    median_cpu_saving: float | None = Field(
+        None, description="As median_wall_saving, for processor times."
     )
     total_preparation_time: float | None = Field(
         None,
@@ -292,8 +296,10 @@ def _summarize_arm(campaign: Sequence[Comparison], arm: str, reference: str) -> 
     reductions = _reductions(pairs)
     differences = [c.energy_difference(arm, reference) for c in paired]
     dE = np.abs(np.array([d for d in differences if d is not None], float))
-    steps, residuals = _values(pairs, _n_total), _values(pairs, lambda run: run.first_residual)
-    n_scf, walls = _values(pairs, lambda run: run.n_scf), _values(pairs, lambda run: run.total_time)
+    steps, residuals, n_scf, walls, cpu_times = (
+        _values(pairs, attrgetter(name))
+        for name in ("n_total", "first_residual", "n_scf", "total_time", "total_cpu_time")
+    )
     median_steps, median_reference = median(steps[:, 0]), median(steps[:, 1])
     return ArmSummary(
         n_attempted=len(runs),
@@ -324,6 +330,7 @@ def _summarize_arm(campaign: Sequence[Comparison], arm: str, reference: str) -> 
         total_wall_saving=(
             float(1 - walls[:, 0].sum() / walls[:, 1].sum()) if walls.size else None
         ),
+        median_cpu_saving=median(1 - cpu_times[:, 0] / cpu_times[:, 1]),
         total_preparation_time=sum(run.preparation_time for run, _ in pairs) if pairs else None,
         total_loading_time=sum(run.loading_time or 0.0 for run, _ in pairs) or None,
         max_abs_dE_meV_per_atom=max(dE.tolist(), default=None),
@@ -370,12 +377,8 @@ def _values(pairs: Iterable[Pair], value: Callable[[ScfRun], float | None]) -> F
     return np.array([pair for pair in both if None not in pair], float).reshape(-1, 2)
 
 
-def _n_total(run: ScfRun) -> int | None:
-    return run.n_total
-
-
 def _reductions(pairs: Iterable[Pair]) -> FloatArray:
-    steps = _values(pairs, _n_total)
+    steps = _values(pairs, attrgetter("n_total"))
     return 1 - steps[:, 0] / steps[:, 1]
 
 

@@ -78,6 +78,9 @@ class InitialDensityDocument(BaseModel):
         description="Wall time to make and write the initial density, s.",
         validation_alias=AliasChoices("preparation_time", "seconds"),
     )
+    preparation_cpu_time: float | None = Field(
+        None, description="Processor time of all threads to make and write it, s."
+    )
     loading_time: float | None = Field(
         None,
         description="Wall time to load libraries and the model, s; None without a model. It is due "

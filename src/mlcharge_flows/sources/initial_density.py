@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import TYPE_CHECKING, ClassVar
 
 from monty.json import MSONable
@@ -218,7 +218,7 @@ class InitialDensity(MSONable):
         began = perf_counter()
         self.density.load_model()
         self.augmentation.load_model()
-        loaded = perf_counter()
+        loaded, cpu_before = perf_counter(), process_time()
         inputs = self.complete(inputs)
         evaluated = self.evaluate(inputs)
         # A chain of sources is documented as the one that it took.
@@ -231,6 +231,7 @@ class InitialDensity(MSONable):
                 "model": taken.model_name,
                 "checkpoint": taken.checkpoint,
                 "preparation_time": perf_counter() - loaded,
+                "preparation_cpu_time": process_time() - cpu_before,
                 "loading_time": loaded - began if self.uses_model else None,
             }
         )

@@ -33,6 +33,7 @@ _FRACTIONAL = re.compile(r"^\s*position of ions in fractional coordinates")
 _CARTESIAN = re.compile(r"^\s*POSITION\s+TOTAL-FORCE")
 _DECIMAL = re.compile(r"[-+]?\d+\.\d+")
 _ELAPSED = re.compile(rf"^\s*Elapsed time \(sec\):\s*({REAL})")
+_CPU_TIME = re.compile(rf"^\s*Total CPU time used \(sec\):\s*({REAL})")
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +181,7 @@ class _StepReader:
 
 def read_ionic_steps(
     lines: Iterable[str], initial: Geometry
-) -> tuple[IonicStep, IonicStep, float | None]:
+) -> tuple[IonicStep, IonicStep, float | None, float | None]:
     """Read what follows the first Iteration line of an OUTCAR.
 
     Parameters
@@ -195,12 +196,12 @@ def read_ionic_steps(
     first, last : IonicStep
         Ionic step 1, and the last one whose ground state was computed: linear response counts on
         as if it were further ionic steps.
-    elapsed : float or None
-        Wall time of the whole run, s; None if VASP did not print it.
+    elapsed, cpu_time : float or None
+        Wall time and processor time of the whole run, s; None if VASP did not print it.
     """
     first = last = step = _StepReader(1)
     step.begin(1)
-    elapsed = None
+    elapsed = cpu_time = None
     for line in lines:
         if match := ITERATION.match(line):
             if int(match[1]) != step.number:
@@ -208,8 +209,10 @@ def read_ionic_steps(
             step.begin(int(match[2]))
         elif match := _ELAPSED.match(line):
             elapsed = parse_column(match[1])
+        elif match := _CPU_TIME.match(line):
+            cpu_time = parse_column(match[1])
         else:
             step.read(line)
             if step.energy is not None:
                 last = step
-    return first.finish(initial), last.finish(initial), elapsed
+    return first.finish(initial), last.finish(initial), elapsed, cpu_time

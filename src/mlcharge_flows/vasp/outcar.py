@@ -128,6 +128,8 @@ class Outcar:
         Ionic step 1, and the last one in which the ground state was computed.
     elapsed
         Wall time of the whole run, s; VASP prints it last, so None means that it did not finish.
+    cpu_time
+        Processor time of the whole run, s: of the first process where there are several.
     """
 
     titels: tuple[str, ...] = ()
@@ -155,6 +157,7 @@ class Outcar:
     first: IonicStep = field(default_factory=IonicStep)
     last: IonicStep = field(default_factory=IonicStep)
     elapsed: float | None = None
+    cpu_time: float | None = None
 
     @property
     def converged(self) -> bool:
@@ -238,8 +241,8 @@ def read_outcar(path: str | Path) -> Outcar:
         lines = (str(line) for line in file)
         # takewhile drops the first Iteration line, which is step 1(1) in every run.
         header = _read_header(path, takewhile(lambda line: not ITERATION.match(line), lines))
-        first, last, elapsed = read_ionic_steps(lines, header.pop("geometry"))
-    return Outcar(first=first, last=last, elapsed=elapsed, **header)
+        first, last, elapsed, cpu_time = read_ionic_steps(lines, header.pop("geometry"))
+    return Outcar(first=first, last=last, elapsed=elapsed, cpu_time=cpu_time, **header)
 
 
 def _read_header(path: str | Path, lines: Iterable[str]) -> dict[str, Any]:

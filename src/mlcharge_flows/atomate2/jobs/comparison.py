@@ -61,6 +61,7 @@ def count(run_dir: str | None) -> ScfRun:
         preparation_time=given.preparation_time if given else 0.0,
         loading_time=given.loading_time if given else None,
     )
+    run.preparation_cpu_time = given.preparation_cpu_time if given else None
     run.augmentation_source = given.augmentation_source if given else None
     if given and given.failure:
         run.failure = f"no initial density: {given.failure}"
