@@ -1,9 +1,18 @@
+import bz2
 import errno
+import gzip
+import lzma
 from pathlib import Path
 
 import pytest
 
-from mlcharge_flows.io import atomic_path, atomic_write
+from mlcharge_flows.io import (
+    UnreadableFileError,
+    atomic_path,
+    atomic_write,
+    compression,
+    read_bytes,
+)
 
 
 class StopError(Exception):
@@ -66,3 +75,26 @@ def test_errors_of_other_files_keep_their_names(target):
     with pytest.raises(FileNotFoundError) as caught:
         copy()
     assert caught.value.filename == "/no/such/source"
+
+
+PACKED = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_archives_are_unpacked_whatever_their_name(tmp_path, name):
+    path = tmp_path / "INCAR"
+    path.write_bytes(PACKED[name](b"ENCUT = ") + PACKED[name](b"520"))
+    assert compression(path) == name
+    assert read_bytes(path) == b"ENCUT = 520"
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(UnreadableFileError, match=f"the {name} archive is damaged or cut"):
+        read_bytes(path)
+
+
+@pytest.mark.parametrize("pack", [*PACKED.values(), bytes])
+def test_no_more_is_read_than_the_limit(tmp_path, pack):
+    path = tmp_path / "INCAR"
+    path.write_bytes(pack(b"x" * (2**20 + 1)))
+    with pytest.raises(UnreadableFileError, match="is larger than 1 MiB, the limit"):
+        read_bytes(path, 2**20)
+    assert len(read_bytes(path, 2**20 + 1)) == 2**20 + 1

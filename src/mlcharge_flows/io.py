@@ -1,18 +1,20 @@
-"""Files: written atomically, hashed, and YAML read into a checked model.
+"""Files: written atomically, unpacked, hashed, and YAML read into a checked model.
 
 A file that is written here appears whole: a reader finds the old one or the new one, never a part.
 """
 
 from __future__ import annotations
 
+import bz2
 import errno
 import gzip
+import lzma
 import os
+import zlib
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from zlib import crc32
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -27,6 +29,16 @@ Model = TypeVar("Model", bound=BaseModel)
 
 MAX_YAML_VALUES = 100_000
 """Most values of a YAML file: a few lines of aliases can stand for billions."""
+
+
+MAX_BYTES = 2**28
+"""Largest input file, unpacked, in bytes: 256 MiB."""
+
+_MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
+
+
+class UnreadableFileError(MlchargeError, OSError):
+    """A compressed file that is damaged or cut, or a file larger than what is read."""
 
 
 class YamlError(MlchargeError, ValueError):
@@ -73,7 +85,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     # No name inside: whoever searches a folder for CHGCAR* must not find a part of one.
-    partial = path.with_name(f".{os.getpid()}-{crc32(path.name.encode()):08x}.partial")
+    partial = path.with_name(f".{os.getpid()}-{zlib.crc32(path.name.encode()):08x}.partial")
     try:
         yield partial
         _to_disk(partial)
@@ -100,6 +112,75 @@ def atomic_write(path: str | Path, text: str) -> None:
     """
     with atomic_path(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def compression(path: str | os.PathLike[str]) -> str | None:
+    """Name the format of a compressed file, whatever it is called.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    str or None
+        ``gzip``, ``bzip2`` or ``xz``; None for any other file.
+    """
+    with Path(path).open("rb") as file:
+        first = file.read(6)
+    return next((name for magic, name in _MAGIC.items() if first.startswith(magic)), None)
+
+
+def read_bytes(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:
+    """Read a file, plain or compressed by gzip, bzip2 or xz.
+
+    Parameters
+    ----------
+    path
+        The file.
+    limit
+        Most bytes of its unpacked content: some kilobytes can stand for billions.
+
+    Returns
+    -------
+    bytes
+        Unpacked content.
+
+    Raises
+    ------
+    UnreadableFileError
+        The file is larger, damaged or cut.
+    """
+    form = compression(path)
+    with Path(path).open("rb") as file:
+        content = file.read(limit + 1)
+    if form is not None and len(content) <= limit:
+        content = _unpacked(content, form, limit)
+    if len(content) > limit:
+        raise UnreadableFileError(f"is larger than {limit >> 20} MiB, the limit")
+    return content
+
+
+def _unpacked(packed: bytes, form: str, limit: int) -> bytes:
+    """Content of joined archives, no more than a byte above the limit."""
+    content = bytearray()
+    try:
+        while packed and len(content) <= limit:
+            decompressor: Any
+            if form == "gzip":
+                decompressor = zlib.decompressobj(wbits=31)
+            else:
+                decompressor = bz2.BZ2Decompressor() if form == "bzip2" else lzma.LZMADecompressor()
+            content += decompressor.decompress(packed, limit + 1 - len(content))
+            if not decompressor.eof and len(content) <= limit:
+                raise UnreadableFileError(f"the {form} archive is damaged or cut")
+            packed = decompressor.unused_data.lstrip(b"\0")
+    except (zlib.error, lzma.LZMAError, EOFError, ValueError, OSError) as error:
+        if isinstance(error, UnreadableFileError):
+            raise
+        raise UnreadableFileError(f"the {form} archive is damaged ({one_line(error)})") from None
+    return bytes(content)
 
 
 def decode_text(content: bytes) -> str:

@@ -1,6 +1,8 @@
 """Reading and writing CHGCARs: identity on real files, and clear refusals."""
 
+import bz2
 import gzip
+import lzma
 import re
 from dataclasses import replace
 
@@ -337,6 +339,18 @@ def test_damaged_gzip(tmp_path):
     (tmp_path / "CHGCAR.gz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(IncompleteGridError, match="gzip"):
         read_chgcar(tmp_path / "CHGCAR.gz")
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_compressed_files_are_read_whatever_their_name(tmp_path, compress):
+    write_chgcar(tmp_path / "CHGCAR", density_of())
+    content = (tmp_path / "CHGCAR").read_bytes()
+    whole = read_chgcar(tmp_path / "CHGCAR")
+    (tmp_path / "CHGCAR").write_bytes(compress(content))
+    assert read_chgcar(tmp_path / "CHGCAR").fingerprint == whole.fingerprint
+    (tmp_path / "CHGCAR").write_bytes(compress(content)[:-20])
+    with pytest.raises(IncompleteGridError, match="archive is damaged or cut"):
+        read_chgcar(tmp_path / "CHGCAR")
 
 
 def test_equal_densities_make_equal_archives(tmp_path):

@@ -23,7 +23,7 @@ _MAX_IONS_SHOWN = 12
 
 
 def inspect(
-    chgcar: Annotated[Path, typer.Argument(help="The CHGCAR, plain or gzipped.")],
+    chgcar: Annotated[Path, typer.Argument(help="The CHGCAR, plain or compressed.")],
     poscar: Annotated[
         Path | None, typer.Option(help="POSCAR of the run that would read it.")
     ] = None,

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import bz2
 import json
-import lzma
 import re
 import warnings
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +13,7 @@ import numpy as np
 from pymatgen.core.structure import Structure
 
 from mlcharge_flows.errors import one_line
-from mlcharge_flows.io import decode_text
+from mlcharge_flows.io import MAX_BYTES, decode_text, read_bytes
 from mlcharge_flows.structures.cif import StructureError, cif_blocks, structure_of_cif
 from mlcharge_flows.vasp.poscar import LEFT_HANDED, PoscarError, parse_poscar
 
@@ -32,9 +29,6 @@ MAX_IONS = 5000
 
 MAX_LENGTH = 1000.0
 """Longest lattice vector, in angstrom; more is a slip of the exponent."""
-
-MAX_BYTES = 2**28
-"""Largest file of structures, decompressed, in bytes: 256 MiB, some 100,000 structures."""
 
 _MAX_NAME = 100
 _SUFFIXES = (".cif", ".json", ".vasp", ".poscar")
@@ -70,7 +64,7 @@ def read_structures(paths: Iterable[str | Path]) -> tuple[list[Material], list[s
     Understood are CIF (one or more data blocks), POSCAR, and JSON with one structure, a list of
     structures, or ``{"structures": [{"material_id": .., "cif" or "structure": ..}, ..]}``, in
     which ``split`` may say what a structure is for; all of them also with ``.gz``, ``.bz2`` and
-    ``.xz``, up to :data:`MAX_BYTES`. A folder gives all such files in it.
+    ``.xz``, up to 256 MiB unpacked. A folder gives all such files in it.
 
     Parameters
     ----------
@@ -139,7 +133,7 @@ def _is_readable(file: Path) -> bool:
 def _entries(file: Path) -> Iterator[tuple[str, Any, str]]:
     """Names, unparsed contents and splits of the structures in a file."""
     try:
-        text = decode_text(_content(file))
+        text = decode_text(read_bytes(file, MAX_BYTES))
     except OSError as error:
         raise StructureError(f"cannot be read ({error.strerror or error})") from None
     if not text.strip():
@@ -156,34 +150,6 @@ def _entries(file: Path) -> Iterator[tuple[str, Any, str]]:
             yield (name if len(blocks) == 1 else f"{name}-{number}"), block, ""
     else:
         yield name, text, ""
-
-
-def _content(file: Path) -> bytes:
-    """Bytes of a file, decompressed, never more than the limit."""
-    with file.open("rb") as opened:
-        raw = opened.read(MAX_BYTES + 1)
-    decompressor: Any = None
-    if raw[:2] == b"\x1f\x8b":
-        decompressor = lambda: zlib.decompressobj(wbits=31)  # noqa: E731
-    elif raw[:3] == b"BZh":
-        decompressor = bz2.BZ2Decompressor
-    elif raw[:6] == b"\xfd7zXZ\x00":
-        decompressor = lambda: lzma.LZMADecompressor(memlimit=MAX_BYTES)  # noqa: E731
-    content = raw
-    if decompressor is not None:
-        content = b""
-        try:
-            while raw and len(content) <= MAX_BYTES:  # files may be joined, as by cat
-                stream = decompressor()
-                content += stream.decompress(raw, MAX_BYTES + 1 - len(content))
-                if not stream.eof and len(content) <= MAX_BYTES:
-                    raise StructureError("cannot be read (the compressed file is cut)")
-                raw = stream.unused_data.lstrip(b"\0")
-        except (zlib.error, lzma.LZMAError, OSError, EOFError) as error:
-            raise StructureError(f"cannot be read ({one_line(error)})") from None
-    if len(content) > MAX_BYTES:
-        raise StructureError(f"is larger than {MAX_BYTES >> 20} MiB, the limit; split the file")
-    return content
 
 
 def _json(text: str) -> Any:

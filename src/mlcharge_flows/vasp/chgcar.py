@@ -11,11 +11,9 @@ VASP wiki, CHGCAR, https://www.vasp.at/wiki/index.php/CHGCAR.
 
 from __future__ import annotations
 
-import gzip
-import io
 import re
-import zlib
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -24,14 +22,15 @@ import numpy as np
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Density, Magnetization
 from mlcharge_flows.errors import MlchargeError, one_line
+from mlcharge_flows.io import UnreadableFileError, compression, read_bytes
 from mlcharge_flows.vasp.fortran import parse_floats, read_block
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-GZIP = b"\x1f\x8b"
-"""First bytes of every gzip archive."""
+_MAX_UNPACKED = 2**33
+"""Most bytes of a compressed file, unpacked; a plain one is read in pieces, whatever its size."""
 
 TITLE = b"augmentation occupancies"
 """Beginning of the line above the occupancies of an ion."""
@@ -105,7 +104,7 @@ class ChgcarDensity(Density):
 
 
 def read_chgcar(path: str | os.PathLike[str]) -> ChgcarDensity:
-    """Read a CHGCAR, without spin or collinear, plain or gzipped.
+    """Read a CHGCAR, without spin or collinear, plain or compressed (gzip, bzip2, xz).
 
     Headers of VASP 5 to 6.5, all styles of Fortran's numbers, Unix and Windows line ends are read,
     and a file whose last line has no end. A file without augmentation occupancies (CHG, or a
@@ -139,14 +138,12 @@ def read_chgcar(path: str | os.PathLike[str]) -> ChgcarDensity:
 
 
 def _opened(path: Path) -> BinaryIO:
-    file = path.open("rb")
-    if file.peek(2)[:2] != GZIP:
-        return file
-    with file:
-        try:
-            return io.BytesIO(gzip.decompress(file.read()))
-        except (EOFError, zlib.error, gzip.BadGzipFile):
-            raise IncompleteGridError("the gzip archive is damaged or truncated") from None
+    if compression(path) is None:
+        return path.open("rb")
+    try:
+        return BytesIO(read_bytes(path, _MAX_UNPACKED))
+    except UnreadableFileError as error:
+        raise IncompleteGridError(str(error)) from None
 
 
 def _parse(file: BinaryIO) -> ChgcarDensity:

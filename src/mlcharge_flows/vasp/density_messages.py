@@ -23,8 +23,8 @@ import numpy as np
 from monty.io import zopen
 
 from mlcharge_flows.density.augmentation import n_occupancies
+from mlcharge_flows.io import compression
 from mlcharge_flows.vasp.chgcar import (
-    GZIP,
     ChgcarError,
     MagnetizationError,
     NonCollinearError,
@@ -69,7 +69,7 @@ class Acceptance:
         What VASP would not say: the exact defect, another structure, another number of electrons,
         a non-collinear density.
     density
-        What the file holds, be it gzipped; None if it has no whole total density.
+        What the file holds, be it compressed; None if it has no whole total density.
     other_ions
         In what the ions of the file are others than those of the run, which VASP does not notice;
         None if they are the same, moved or not.
@@ -96,8 +96,8 @@ def chgcar_acceptance(
     Parameters
     ----------
     path
-        The file. A gzipped one counts as unpacked if its name ends in ``.gz``; under another name
-        VASP would open it as it is.
+        The file. A compressed one counts as unpacked if its name ends in ``.gz``, ``.bz2`` or
+        ``.xz``; under another name VASP would open it as it is.
     crystal
         Ions of the POSCAR; None leaves this, as each of the following, unchecked.
     shape
@@ -133,11 +133,9 @@ def chgcar_acceptance(
     except (ChgcarError, OSError) as error:
         return Acceptance(False, (INCOMPLETE,), (str(error),))
 
-    with Path(path).open("rb") as file:
-        gzipped = file.read(len(GZIP)) == GZIP
-    if gzipped:
-        warnings.append("the file is gzipped: unpack it for VASP")
-        if Path(path).suffix != ".gz":  # VASP opens it, under the name that it has
+    if compression(path) is not None:
+        warnings.append("the file is compressed: unpack it for VASP")
+        if Path(path).suffix not in (".gz", ".bz2", ".xz"):  # VASP opens it as it is
             return Acceptance(False, (INCOMPLETE,), tuple(warnings), density)
     if crystal is not None and len(crystal) != len(density.crystal):
         reason = f"the file holds {len(density.crystal)} ions, the run {len(crystal)}"

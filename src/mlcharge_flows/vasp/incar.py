@@ -24,11 +24,10 @@ from math import sqrt, tau
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from monty.io import zopen
 from pymatgen.io.vasp.inputs import Incar
 
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.io import decode_text
+from mlcharge_flows.io import decode_text, read_bytes
 from mlcharge_flows.vasp.fortran import FortranNumberError, parse_integer, parse_logical, parse_real
 
 if TYPE_CHECKING:
@@ -82,9 +81,7 @@ def read_incar(path: str | Path) -> dict[str, Any]:
     OSError
         The file cannot be read.
     """
-    with zopen(path, mode="rb") as file:
-        content = file.read()
-    return parse_incar(decode_text(bytes(content)), str(path))
+    return parse_incar(decode_text(read_bytes(path)), str(path))
 
 
 def parse_incar(text: str, name: str = "INCAR") -> dict[str, Any]:

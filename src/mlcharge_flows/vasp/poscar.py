@@ -18,12 +18,11 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
-from monty.io import zopen
 from pymatgen.core.periodic_table import Element
 from pymatgen.io.vasp.inputs import Poscar
 
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.io import decode_text
+from mlcharge_flows.io import decode_text, read_bytes
 from mlcharge_flows.vasp.fortran import parse_logical
 
 if TYPE_CHECKING:
@@ -95,9 +94,7 @@ def read_poscar(path: str | Path) -> PoscarFile:
     OSError
         The file cannot be read.
     """
-    with zopen(path, mode="rb") as file:
-        content = file.read()
-    return parse_poscar(decode_text(bytes(content)))
+    return parse_poscar(decode_text(read_bytes(path)))
 
 
 def parse_poscar(text: str) -> PoscarFile:

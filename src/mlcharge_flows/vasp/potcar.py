@@ -11,7 +11,6 @@ VASP wiki, POTCAR, https://www.vasp.at/wiki/index.php/POTCAR. Names of the secti
 
 from __future__ import annotations
 
-import gzip
 import re
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +21,7 @@ from pymatgen.core.periodic_table import Element
 from mlcharge_flows.density.augmentation import atomic_occupancies
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.errors import MlchargeError
+from mlcharge_flows.io import UnreadableFileError, read_bytes
 from mlcharge_flows.vasp.fortran import FortranNumberError, parse_floats, parse_real
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class PotcarError(MlchargeError, ValueError):
 
 
 def read_potcar(path: str | os.PathLike[str]) -> tuple[PawDataset, ...]:
-    """Read all data sets of a POTCAR, plain or gzipped.
+    """Read all data sets of a POTCAR, plain or compressed.
 
     Parameters
     ----------
@@ -59,12 +59,10 @@ def read_potcar(path: str | os.PathLike[str]) -> tuple[PawDataset, ...]:
         The file cannot be opened.
     """
     path = Path(path)
-    content = path.read_bytes()
-    if content.startswith(b"\x1f\x8b"):
-        try:
-            content = gzip.decompress(content)
-        except (EOFError, gzip.BadGzipFile):
-            raise PotcarError(f"{path}: the gzip archive is damaged or truncated") from None
+    try:
+        content = read_bytes(path)
+    except UnreadableFileError as error:
+        raise PotcarError(f"{path}: {error}") from None
     parts = content.decode("latin-1").split("End of Dataset")
     if len(parts) == 1 or parts[-1].strip():
         raise PotcarError(f"{path}: no whole data set, 'End of Dataset' is missing")
