@@ -178,11 +178,6 @@ class Card(BaseModel):
         """Elements that the model knows, in alphabetical order."""
         return tuple(sorted(self.paw))
 
-    @property
-    def predicts_occupancies(self) -> bool:
-        """Whether the model predicts augmentation occupancies."""
-        return self.occupancies == "own"
-
     def domain(self, atoms: Mapping[str, PawDataset] | None = None) -> Domain:
         """Applicability domain of the model.
 

@@ -133,8 +133,25 @@ def read_card(path: str | Path) -> Card:
     CheckpointError
         The file is missing, or no checkpoint.
     """
+    from safetensors import SafetensorError, safe_open
+
     path = Path(path)
-    return _card(path, _metadata(path))
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
+    if "card" not in metadata:
+        raise CheckpointError(f"{path}: has no card; not a checkpoint of mlcharge_flows")
+    try:
+        return Card.model_validate_json(metadata["card"])
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{path}: its card cannot be read ({_first_problem(error)}); another version of "
+            "mlcharge_flows may have written it"
+        ) from None
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -238,39 +255,16 @@ def network_of(checkpoint: Checkpoint, make: Callable[[dict[str, Any]], Network]
         network = make(card.config)
         network.load_state_dict(dict(checkpoint.weights))
     except ValidationError as error:
-        first = error.errors()[0]
-        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise CheckpointError(f"{card.name}: no such network ({reason})") from None
+        raise CheckpointError(f"{card.name}: no such network ({_first_problem(error)})") from None
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{card.name}: its weights do not fit its card ({reason})") from None
     return network
 
 
-def _metadata(path: Path) -> dict[str, str]:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such file")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
-
-
-def _card(path: Path, metadata: dict[str, str]) -> Card:
-    if "card" not in metadata:
-        raise CheckpointError(f"{path}: has no card; not a checkpoint of mlcharge_flows")
-    try:
-        return Card.model_validate_json(metadata["card"])
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "it"
-        raise CheckpointError(
-            f"{path}: its card cannot be read ({where}: {first['msg']}); another version of "
-            "mlcharge_flows may have written it"
-        ) from None
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
 
 
 def _check_atoms(path: Path, card: Card, atoms: Mapping[str, PawDataset]) -> None:
