@@ -126,6 +126,49 @@ def test_a_crash_is_told_with_its_cause(folder, helium, document):
     assert counted.expected_comment == "c"
 
 
+BOX = """
+ -----------------------------------------------------------------------------
+|                                                                             |
+|     EEEEEEE  RRRRRR   RRRRRR   OOOOOOO  RRRRRR      ###     ###     ###     |
+|                                                                             |
+|     Error reading item NCORE from file INCAR.                               |
+|                                                                             |
+|       ---->  I REFUSE TO CONTINUE WITH THIS SICK JOB ... BYE!!! <----       |
+ -----------------------------------------------------------------------------
+"""
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "words"),
+    [
+        (BOX, "", "no electronic step: Error reading item NCORE from file INCAR."),
+        ("running\n", "slurmstepd: error: oom_kill event\n", "slurmstepd: error: oom_kill event"),
+        (
+            "running on 4 cores\n",
+            "forrtl: severe (174): SIGSEGV\nImage    PC       Routine\nvasp_std 00A1 Unknown\n",
+            "no electronic step: forrtl: severe (174): SIGSEGV",
+        ),
+    ],
+)
+def test_a_failed_run_shows_the_last_words_of_the_executable(
+    folder, helium, document, tmp_path, stdout, stderr, words
+):
+    """Not those of the validator, which finds no vasprun.xml."""
+    program = tmp_path / "vasp_std"
+    program.write_text(f"#!/bin/sh\ncat <<'E'\n{stdout}E\ncat >&2 <<'E'\n{stderr}E\nexit 1\n")
+    program.chmod(0o755)
+    maker = static()
+    maker.run_vasp_kwargs = {"vasp_cmd": str(program), "handlers": ()}
+    with pytest.raises(Exception, match="Validation failed") as error:
+        run(RunFromDensityMaker(maker=maker), helium, document)
+    (note,) = error.value.__notes__
+    assert words in note
+    assert RunProvenance.read(folder).failure.startswith(note.removeprefix("mlcharge: "))
+    counted = count.original(str(folder))
+    assert words in counted.failure
+    assert "Validation" not in counted.failure
+
+
 @pytest.mark.parametrize(
     ("written", "raised", "failure"),
     [

@@ -103,7 +103,7 @@ def _count(run: ScfRun, files: RunFiles) -> str | None:
     outcar = _read(read_outcar, files.outcar, problems) or Outcar()
     oszicar = _first_step(_read(read_oszicar, files.oszicar, problems))
     if _is_blank(files.stdout) and (outcar.first.energies or oszicar):
-        message = _last_line(files.stderr) or "vasp.out is empty, other files are of another run"
+        message = files.last_words() or "vasp.out is empty, other files are of another run"
         return f"did not start: {message}"
     _fill_steps(run, outcar, oszicar)
     if files.stdout is None:
@@ -122,10 +122,11 @@ def _count(run: ScfRun, files: RunFiles) -> str | None:
     if run.n_total is None:
         silent = not (files.oszicar or files.outcar or not _is_blank(files.stdout, missing=True))
         cause = "the executable wrote nothing" if silent else "no electronic step"
-        message = _last_line(files.stderr)
+        message = files.last_words()
         return f"{cause}: {message}" if message else cause
     if outcar.elapsed is None or run.energy is None:
-        return f"did not finish: {'killed, or still running' if files.outcar else 'no OUTCAR'}"
+        state = "killed, or still running" if files.outcar else "no OUTCAR"
+        return f"did not finish: {files.last_words(errors_only=True) or state}"
     if mismatch := _mismatch(files, outcar, oszicar):
         return f"files of different runs: {mismatch}"
     if not run.converged:
@@ -210,15 +211,6 @@ def _is_blank(path: Path | None, missing: bool = False) -> bool:
         return missing
     with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
         return not any(str(line).strip() for line in file)
-
-
-def _last_line(path: Path | None) -> str:
-    """Last line that is not blank, at most 200 characters of it; empty if there is none."""
-    if path is None:
-        return ""
-    with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
-        lines = [line for line in map(str, file) if line.strip()]
-    return one_line(lines[-1], 200) if lines else ""
 
 
 def _read(read: Callable[[Path], T], path: Path | None, problems: list[str]) -> T | None:

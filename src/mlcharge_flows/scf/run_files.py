@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import combinations
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from monty.io import zopen
 
-from mlcharge_flows.errors import MlchargeError
+from mlcharge_flows.errors import MlchargeError, one_line
 
 COMPRESSIONS = ("", ".gz", ".bz2", ".xz")
 """Endings of a plain file and of compressed ones."""
@@ -19,6 +20,13 @@ _COUNTED = ("OSZICAR", "OUTCAR", "vasp.out")
 _SUFFIXED = re.compile(r"(?:OSZICAR|OUTCAR|vasp\.out)(\.(?!gz$|bz2$|xz$)\w+?)?(?:\.gz|\.bz2|\.xz)?")
 _RELAXATION = re.compile(r"\.relax(\d+)")
 _CHUNK = 1 << 20
+_LAST_LINES = 60
+# VASP ends its boxes with "I REFUSE TO CONTINUE", which is no reason: the line before it is.
+_NAMES_ERROR = re.compile(
+    r"\berror|severe|forrtl|out of memory|oom.?kill|killed|abort|segmentation|sigsegv"
+    r"|no space|not found|no such file|cannot|could not|unable to|bad news|exceeded|cancelled",
+    re.IGNORECASE,
+)
 
 
 class RunFilesError(MlchargeError, ValueError):
@@ -109,6 +117,40 @@ class RunFiles:
             poscar=first(f"POSCAR{suffix}"),
             chgcar=first(f"CHGCAR{suffix}"),
         )
+
+    def last_words(self, errors_only: bool = False) -> str:
+        """Last thing that the executable, or its launcher, wrote about a failure.
+
+        Parameters
+        ----------
+        errors_only
+            Whether a line that names no error is left out.
+
+        Returns
+        -------
+        str
+            Last line of standard error or, without one there, of standard output that names an
+            error, else the last line of standard error; at most 200 characters, empty if there is
+            none.
+
+        Raises
+        ------
+        OSError
+            A file cannot be read.
+        """
+        stderr, stdout = _last_lines(self.stderr), _last_lines(self.stdout)
+        last = [] if errors_only else stderr
+        named = [line for line in (*stdout, *stderr) if _NAMES_ERROR.search(line)]
+        return one_line([*last, *named][-1], 200) if last or named else ""
+
+
+def _last_lines(path: Path | None) -> list[str]:
+    """Last lines that hold words, without the boxes that VASP draws around its messages."""
+    if path is None:
+        return []
+    with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
+        lines = (str(line).strip("|-*= \t\r\n") for line in file)
+        return list(deque((line for line in lines if line), maxlen=_LAST_LINES))
 
 
 def count_ions(path: Path) -> int | None:

@@ -79,7 +79,9 @@ def _joined(found: str | None, raised: str) -> str:
     """``cause: details`` of what the files show and what Python raised, if that adds anything."""
     if found is None:
         return raised
-    if found.startswith(("stopped", "did not start")) or raised.startswith(_OUTPUTS_MISSING):
+    if raised.startswith((found, _OUTPUTS_MISSING)):
+        return found
+    if found.startswith(("stopped", "did not start")):
         return found
     return f"{found}{';' if ':' in found else ':'} {raised}"
 

@@ -11,6 +11,7 @@ from atomate2.utils.path import strip_hostname
 from atomate2.vasp.jobs.base import BaseVaspMaker, vasp_job
 from atomate2.vasp.jobs.core import StaticMaker
 from atomate2.vasp.run import DEFAULT_HANDLERS
+from custodian.custodian import CustodianError
 from custodian.vasp.validators import VaspFilesValidator, VasprunXMLValidator
 from emmet.core.tasks import TaskDoc
 from jobflow import Response
@@ -34,6 +35,7 @@ from mlcharge_flows.atomate2.staging import (
 )
 from mlcharge_flows.atomate2.wrapper import ObservedInputGenerator, WrapperMaker
 from mlcharge_flows.errors import one_line
+from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.settings import Settings
 from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument
 from mlcharge_flows.sources.run_inputs import RunInputs
@@ -152,6 +154,10 @@ class RunFromDensityMaker(WrapperMaker):
             unread = provenance.unread_density
             cause = SourceError(unread) if unread else error
             provenance.failure = f"{type(cause).__name__}: {one_line(cause)}"
+            if isinstance(cause, CustodianError) and (shown := count_run(folder).failure):
+                # A validator knows no more than that outputs are missing.
+                cause.add_note(f"mlcharge: {shown}")
+                provenance.failure = f"{shown} ({provenance.failure})"
             provenance.write(folder)
             if self.on_error == "raise":
                 if cause is error:
