@@ -162,6 +162,16 @@ def test_a_bomb_is_refused_with_the_limit_named(tmp_path, monkeypatch, compress)
     assert "is larger than 16 MiB, the limit" in problem(path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_names_the_encoding(tmp_path, salt, encoding):
+    (tmp_path / "a.json").write_text(salt.to_json(), encoding=encoding)
+    (tmp_path / "b.cif").write_text(salt.to(fmt="cif"), encoding=encoding)
+    (tmp_path / "c.vasp").write_text(salt.to(fmt="poscar"), encoding=encoding)
+    materials, problems = read_structures([tmp_path])
+    assert problems == []
+    assert all(material.structure.matches(salt) for material in materials)
+
+
 def test_joined_gzip_files_are_one(tmp_path, salt):
     text = salt.to(fmt="cif").encode()
     path = tmp_path / "a.cif.gz"

@@ -214,3 +214,8 @@ def test_what_pymatgen_writes_is_read(symmetrized: bool) -> None:
     corundum.add_oxidation_state_by_element({"Al": 3, "O": -2})
     text = str(CifWriter(corundum, symprec=0.01 if symmetrized else None))
     assert read(text).matches(corundum, primitive_cell=False, scale=False)
+
+
+def test_key_words_may_be_in_capitals() -> None:
+    text = cif().replace("loop_", "LOOP_").replace("data_", "DATA_")
+    assert structure_of_cif(*cif_blocks(text)) == structure_of_cif(*cif_blocks(cif()))

@@ -6,6 +6,7 @@ A file that is written here appears whole: a reader finds the old one or the new
 from __future__ import annotations
 
 import bz2
+import codecs
 import errno
 import gzip
 import lzma
@@ -184,7 +185,7 @@ def _unpacked(packed: bytes, form: str, limit: int) -> bytes:
 
 
 def decode_text(content: bytes) -> str:
-    r"""Decode a text file of unknown origin: UTF-8, with or without byte-order mark, or Latin-1.
+    r"""Decode a text file of unknown origin by its byte-order mark, or as UTF-8 or Latin-1.
 
     Parameters
     ----------
@@ -201,8 +202,13 @@ def decode_text(content: bytes) -> str:
     >>> decode_text(b"\xef\xbb\xbfNaCl"), decode_text(b"M\xfcller"), decode_text(b"M\xc3\xbcller")
     ('NaCl', 'Müller', 'Müller')
     """
+    encoding = "utf-8-sig"
+    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        encoding = "utf-32"
+    elif content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
     try:
-        return content.decode("utf-8-sig")
+        return content.decode(encoding)
     except UnicodeDecodeError:
         return content.decode("latin-1")
 

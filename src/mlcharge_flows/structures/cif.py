@@ -95,6 +95,8 @@ def cif_blocks(text: str) -> list[str]:
             else:
                 blocks.append([])
                 line = "data_" + line.strip()[5:]
+        elif not in_text:  # key words are of either case, but not for pymatgen
+            line = re.sub(r"^\s*loop_", "loop_", line, flags=re.IGNORECASE)
         if blocks:
             blocks[-1].append(line)
     if not blocks:
