@@ -13,11 +13,12 @@ from pymatgen.io.vasp.inputs import Kpoints
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.gpaw_vasp.bz_sampling import Sampling
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.execute import execute
-from mlcharge_flows.gpaw_vasp.kpoints import KPointSet
 from mlcharge_flows.gpaw_vasp.symmetry import gpaw_symmetry, symmetric_grid
 from mlcharge_flows.vasp.chgcar import read_chgcar
+from mlcharge_flows.vasp.kpoints import KPointSet
 
 A, C = 2.6, 5.6
 
@@ -131,7 +132,7 @@ def test_rotations_that_a_mesh_lacks_are_left_out(scheme, divisions, shift, kept
     mesh = KPointSet(scheme, divisions, shift)
     found = gpaw_symmetry(cube, 2, 1e-5, mesh).rotations
     assert len(found) == kept
-    points = mesh.sampling().build(None).kpt_Kc
+    points = Sampling(mesh).build(None).kpt_Kc
 
     def wrapped(kpoints):
         return {tuple(point) for point in np.round(np.mod(kpoints + 1e-9, 1.0), 6)}

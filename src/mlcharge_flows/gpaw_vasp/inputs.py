@@ -13,12 +13,18 @@ from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.paw_dataset import n_electrons
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
-from mlcharge_flows.gpaw_vasp.kpoints import KPointSet, from_file, from_spacing, read_kpoints
 from mlcharge_flows.gpaw_vasp.settings import IncarSettings
 from mlcharge_flows.gpaw_vasp.symmetry import crystal_rotations, keeps_mesh
 from mlcharge_flows.gpaw_vasp.tags import check_tags
 from mlcharge_flows.io import decode_text
 from mlcharge_flows.vasp.incar import FFTGrids, fft_grids, parse_incar
+from mlcharge_flows.vasp.kpoints import (
+    KPointsError,
+    KPointSet,
+    from_file,
+    from_spacing,
+    read_kpoints,
+)
 from mlcharge_flows.vasp.poscar import PoscarFile, read_poscar
 from mlcharge_flows.vasp.potcar import read_potcar
 
@@ -128,9 +134,11 @@ def read_inputs(folder: Path) -> Inputs:
     if incar.get("ISTART", 1) != 0 and wavecar.is_file() and wavecar.stat().st_size:
         messages.append(NO_WAVECAR)
     if (folder / "KPOINTS").exists():
-        kpoints = from_file(_read(folder, "KPOINTS", read_kpoints), crystal.lattice)
+        kpoints = _read(
+            folder, "KPOINTS", lambda path: from_file(read_kpoints(path), crystal.lattice)
+        )
     else:
-        kpoints = from_spacing(crystal.lattice, settings.kspacing, settings.kgamma)
+        kpoints = _mesh_of_spacing(crystal, settings)
     if settings.ismear == -5 and not kpoints.is_mesh:
         raise UnsupportedInputError(
             "INCAR: ISMEAR = -5 needs a k-point mesh, set ISMEAR = 0 for a list or lines"
@@ -141,6 +149,13 @@ def read_inputs(folder: Path) -> Inputs:
             messages.append(OTHER_LATTICE.format(lost=np.count_nonzero(~kept), all=len(kept)))
     grids = _grids(crystal, incar, settings)
     return Inputs(crystal, poscar.comment, incar, settings, kpoints, datasets, grids, messages)
+
+
+def _mesh_of_spacing(crystal: Crystal, settings: IncarSettings) -> KPointSet:
+    try:
+        return from_spacing(crystal.lattice, settings.kspacing, settings.kgamma)
+    except KPointsError as error:
+        raise UnsupportedInputError(str(error)) from error
 
 
 def _crystal(poscar: PoscarFile) -> Crystal:

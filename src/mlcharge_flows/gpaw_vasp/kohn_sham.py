@@ -28,6 +28,7 @@ from gpaw.new.calculation import DFT
 from gpaw.new.symmetry import SymmetryAnalysisBug
 
 from mlcharge_flows.errors import one_line
+from mlcharge_flows.gpaw_vasp.bz_sampling import Sampling
 from mlcharge_flows.gpaw_vasp.density_conversion import DensityConverter
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.lcao import lcao_guess
@@ -161,7 +162,7 @@ class KohnSham:
         self.parameters = Parameters(
             mode={"name": "pw", "ecut": settings.encut},
             xc="PBE",
-            kpts=inputs.kpoints.sampling(),  # type: ignore[arg-type]
+            kpts=Sampling(inputs.kpoints),  # type: ignore[arg-type]
             gpts=symmetric_grid(inputs.grids.coarse, symmetry.rotations),
             nbands=settings.nbands,
             occupations=occupation_scheme(settings.ismear, settings.sigma),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlcharge_flows.density.crystal import Crystal
-    from mlcharge_flows.gpaw_vasp.kpoints import KPointSet
+    from mlcharge_flows.vasp.kpoints import KPointSet
 
 
 def gpaw_symmetry(crystal: Crystal, isym: int, symprec: float, kpoints: KPointSet) -> Symmetry:
@@ -100,7 +100,7 @@ def keeps_mesh(rotations: np.ndarray, kpoints: KPointSet) -> np.ndarray:
 
     Examples
     --------
-    >>> from mlcharge_flows.gpaw_vasp.kpoints import KPointSet
+    >>> from mlcharge_flows.vasp.kpoints import KPointSet
     >>> quarter_turn = np.array([[[0, -1, 0], [1, 0, 0], [0, 0, 1]]])
     >>> [keeps_mesh(quarter_turn, KPointSet("Gamma", n))[0] for n in ((4, 4, 2), (4, 3, 2))]
     [np.True_, np.False_]
@@ -108,7 +108,7 @@ def keeps_mesh(rotations: np.ndarray, kpoints: KPointSet) -> np.ndarray:
     if not kpoints.is_mesh:
         return np.ones(len(rotations), dtype=bool)
     size = np.asarray(kpoints.divisions)
-    first = kpoints.sampling().build(None).kpt_Kc[0]
+    first = kpoints.first
     transposed = np.asarray(rotations).transpose(0, 2, 1)
     steps = transposed * size / size[:, None]
     shifts = (first @ transposed - first) * size

@@ -1,4 +1,4 @@
-"""The k-points of KPOINTS or KSPACING, and their form for GPAW.
+"""The k-points of KPOINTS or KSPACING.
 
 References
 ----------
@@ -12,20 +12,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from gpaw.dft import BZSampling
-from gpaw.new.brillouin import IBZ, BZPoints, MonkhorstPackKPoints
 from pymatgen.io.vasp.inputs import Kpoints, KpointsSupportedModes
 
-from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
+from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.io import decode_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gpaw.new.symmetry import Symmetries
-
 #: Most k-points of a mesh, list or path: more are a slip of the pen.
 MAX_KPOINTS = 100_000
+
+
+class KPointsError(MlchargeError, ValueError):
+    """K-points that VASP or this package cannot use; one line that names the file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class KPointSet:
 
     Raises
     ------
-    UnsupportedInputError
+    KPointsError
         If there are too many points, a number is not finite, or weights are negative or all zero.
     """
 
@@ -71,9 +71,9 @@ class KPointSet:
         _check_count(count)
         for numbers in (self.shift, self.points, self.weights):
             if numbers is not None and not np.isfinite(numbers).all():
-                raise UnsupportedInputError("KPOINTS: a number is not finite")
+                raise KPointsError("KPOINTS: a number is not finite")
         if self.weights is not None and (min(self.weights) < 0 or not sum(self.weights) > 0):
-            raise UnsupportedInputError(
+            raise KPointsError(
                 "KPOINTS: weights must be positive or zero, and one of them positive"
             )
 
@@ -82,90 +82,21 @@ class KPointSet:
         """Whether the points form a regular mesh, which the tetrahedron method needs."""
         return self.points is None
 
-    def sampling(self) -> _Sampling:
-        """Wrap the points as GPAW's k-point parameter.
-
-        Returns
-        -------
-        BZSampling
-            The same points.
-        """
-        return _Sampling(self)
-
-
-class _Sampling(BZSampling):
-    """GPAW's k-point parameter for points that are already known.
-
-    Parameters
-    ----------
-    kpoints
-        The points.
-    """
-
-    def __init__(self, kpoints: KPointSet) -> None:
-        self.kpoints = kpoints
-
-    def todict(self) -> dict[str, object]:
-        return {}
-
-    def build(self, atoms: object) -> BZPoints:
-        if self.kpoints.points is not None:
-            return _WeightedPoints(self.kpoints.points, self.kpoints.weights)
-        size = np.asarray(self.kpoints.divisions)
-        # ASE's mesh is Monkhorst and Pack's: even divisions miss Gamma by half a step.
-        offset = np.asarray(self.kpoints.shift, dtype=float) / size
-        if self.kpoints.scheme == "Gamma":
-            offset += np.where(size % 2 == 0, 0.5, 0.0) / size
-        return MonkhorstPackKPoints(size, offset)
-
-
-class _WeightedPoints(BZPoints):
-    """List of points whose order and weights the user gives.
-
-    Parameters
-    ----------
-    points
-        Fractional coordinates, shape (k, 3).
-    weights
-        Shape (k,); None for equal ones.
-    """
-
-    def __init__(self, points: np.ndarray, weights: np.ndarray | None) -> None:
-        super().__init__(points)
-        self.weights = np.ones(len(points)) if weights is None else np.asarray(weights, float)
-
-    def reduce(self, symmetries: Symmetries, **_: object) -> IBZ:
-        """Keep every point; GPAW would merge equivalent ones and lose their order.
-
-        Parameters
-        ----------
-        symmetries
-            Rotations of the run.
-        **_
-            Options of GPAW, without meaning here.
-
-        Returns
-        -------
-        IBZ
-            The points in their order.
-        """
-        n = len(self)
-        every = np.arange(n)
-        return IBZ(
-            symmetries,
-            self,
-            ibz2bz=every,
-            bz2ibz=every,
-            weights=self.weights / self.weights.sum(),
-            bz2bz_Ks=np.tile(every[:, None], len(symmetries)),
-            s_K=np.zeros(n, int),
-            time_reversal_K=np.zeros(n, bool),
-        )
+    @property
+    def first(self) -> np.ndarray:
+        """First point of a mesh, from which the others are steps upward; shape (3,)."""
+        if self.divisions is None:
+            raise ValueError("a list has no mesh")
+        size = np.asarray(self.divisions)
+        # Even divisions of Monkhorst and Pack miss Gamma by half a step.
+        half = (self.scheme != "Gamma") & (size % 2 == 0)
+        first: np.ndarray = (np.asarray(self.shift, dtype=float) + 0.5 * half) / size
+        return first
 
 
 def _check_count(count: float) -> None:
     if count > MAX_KPOINTS:
-        raise UnsupportedInputError(
+        raise KPointsError(
             f"KPOINTS: {count:.3g} k-points are too many, the limit is {MAX_KPOINTS}"
         )
 
@@ -189,7 +120,7 @@ def from_spacing(lattice: np.ndarray, spacing: float, gamma: bool = True) -> KPo
 
     Raises
     ------
-    UnsupportedInputError
+    KPointsError
         If the spacing is not positive, or too small.
 
     References
@@ -202,7 +133,7 @@ def from_spacing(lattice: np.ndarray, spacing: float, gamma: bool = True) -> KPo
     (4, 4, 4)
     """
     if not spacing > 0:
-        raise UnsupportedInputError(f"INCAR: KSPACING = {spacing:g} must be positive")
+        raise KPointsError(f"INCAR: KSPACING = {spacing:g} must be positive")
     lengths = np.linalg.norm(2.0 * np.pi * np.linalg.inv(lattice).T, axis=1)
     divisions = tuple(int(max(1, np.ceil(length / spacing - 1e-9))) for length in lengths)
     return KPointSet("Gamma" if gamma else "Monkhorst-Pack", divisions)
@@ -223,26 +154,24 @@ def read_kpoints(path: Path) -> Kpoints:
 
     Raises
     ------
-    UnsupportedInputError
+    KPointsError
         If the file ends too early or holds a generalized mesh.
     """
     lines = decode_text(path.read_bytes()).splitlines()
     if len(lines) < 4:
-        raise UnsupportedInputError(f"KPOINTS: the file ends after line {len(lines)}")
+        raise KPointsError(f"KPOINTS: the file ends after line {len(lines)}")
     style = lines[2].strip()[:1].lower()
     # In line mode, what follows an exclamation mark further down is a label.
     plain = len(lines) if style != "l" else 3
     lines[1:plain] = [re.split("[!#]", line)[0].rstrip() for line in lines[1:plain]]
     if lines[1].split()[:1] == ["0"] and style in {"c", "k", "r"}:
-        raise UnsupportedInputError(
+        raise KPointsError(
             "KPOINTS: generalized meshes are not supported, use Gamma or Monkhorst-Pack"
         )
     try:
         return Kpoints.from_str("\n".join(lines))
     except IndexError:
-        raise UnsupportedInputError(
-            f"KPOINTS: the file ends too early, after line {len(lines)}"
-        ) from None
+        raise KPointsError(f"KPOINTS: the file ends too early, after line {len(lines)}") from None
 
 
 def from_file(kpoints: Kpoints, lattice: np.ndarray) -> KPointSet:
@@ -262,7 +191,7 @@ def from_file(kpoints: Kpoints, lattice: np.ndarray) -> KPointSet:
 
     Raises
     ------
-    UnsupportedInputError
+    KPointsError
         If the style is not supported.
     """
     style = kpoints.style
@@ -270,7 +199,7 @@ def from_file(kpoints: Kpoints, lattice: np.ndarray) -> KPointSet:
     if style in {modes.Gamma, modes.Monkhorst}:
         divisions = tuple(int(n) for n in kpoints.kpts[0])
         if min(divisions) < 1:
-            raise UnsupportedInputError(f"KPOINTS: divisions {divisions} must be positive")
+            raise KPointsError(f"KPOINTS: divisions {divisions} must be positive")
         s1, s2, s3 = (float(s) for s in kpoints.kpts_shift)
         return KPointSet(
             "Gamma" if style == modes.Gamma else "Monkhorst-Pack", divisions, (s1, s2, s3)
@@ -283,11 +212,9 @@ def from_file(kpoints: Kpoints, lattice: np.ndarray) -> KPointSet:
         ends = np.asarray(kpoints.kpts, dtype=float)
         _check_count(kpoints.num_kpts * len(ends) / 2)
         if len(ends) % 2:
-            raise UnsupportedInputError("KPOINTS: the last segment has no end")
+            raise KPointsError("KPOINTS: the last segment has no end")
         if kpoints.coord_type and kpoints.coord_type.lower()[0] in "ck":
-            raise UnsupportedInputError(
-                "KPOINTS: line mode is supported in reciprocal coordinates only"
-            )
+            raise KPointsError("KPOINTS: line mode is supported in reciprocal coordinates only")
         steps = np.linspace(0.0, 1.0, kpoints.num_kpts)[:, None]
         points = np.concatenate(
             [(1 - steps) * a + steps * b for a, b in zip(ends[::2], ends[1::2], strict=True)]
@@ -305,6 +232,4 @@ def from_file(kpoints: Kpoints, lattice: np.ndarray) -> KPointSet:
             points=np.asarray(kpoints.kpts, dtype=float),
             weights=np.asarray(kpoints.kpts_weights, dtype=float),
         )
-    raise UnsupportedInputError(
-        f"KPOINTS: style {style.name} is not supported, use a mesh, a list or lines"
-    )
+    raise KPointsError(f"KPOINTS: style {style.name} is not supported, use a mesh, a list or lines")
