@@ -216,6 +216,58 @@ def test_of_two_relaxations_the_last_one_is_packed(run, vasp_samples):
         read(last)
 
 
+def test_folders_are_searched_and_named_by_their_paths(run, tmp_path):
+    runs = tmp_path / "runs"
+    places = {"lih": "LiH/run", "mg2_relax": "Mg/run", "no_spin_relax": "deep/er/last"}
+    for name, place in places.items():
+        folder = run(name, "CHGCAR", "OUTCAR").folder
+        (runs / place).parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(runs / place)
+    (runs / "empty").mkdir()
+    words = ["dataset", "pack", str(runs), "--protocol", "any", "--out", str(tmp_path / "all.h5")]
+    result = CliRunner().invoke(app, [*words, "--allow-mixed"])
+    assert result.exit_code == 0, result.output
+    assert set(DensityDataset(tmp_path / "all.h5").ids) == {"last", "LiH-run", "Mg-run"}
+
+
+def test_the_same_crystal_is_packed_once(run, tmp_path):
+    runs = tmp_path / "runs"
+    for place in ("a/LiH", "b/LiH"):
+        folder = run("lih", "CHGCAR", "OUTCAR").folder
+        (runs / place).parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(runs / place)
+    words = ["dataset", "pack", str(runs), "--protocol", "any", "--out", str(tmp_path / "all.h5")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert f"{runs}/b/LiH: is the same crystal as {runs}/a/LiH" in result.stderr
+    result = CliRunner().invoke(app, [*words, "--skip-bad"])
+    assert result.exit_code == 0, result.output
+    assert "left out: " in result.stderr
+    assert DensityDataset(tmp_path / "all.h5").ids == ("a-LiH",)
+
+
+def test_everything_that_is_wrong_with_a_run_can_be_skipped(run, vasp_samples, tmp_path):
+    """Broken, empty, of another functional, not self-consistent, a prediction."""
+    runs = tmp_path / "runs"
+    names = ("lih", "lih_scan", "si_spin_nscf_atomate")
+    for name in names:
+        folder = run(name, "CHGCAR", "OUTCAR").folder
+        runs.mkdir(exist_ok=True)
+        folder.rename(runs / name)
+    (runs / "broken").mkdir()
+    (runs / "broken" / "CHGCAR").write_text("half a header\n1.0\n")
+    (runs / "prediction").mkdir()
+    text = (runs / "lih" / "CHGCAR").read_text()
+    (runs / "prediction" / "CHGCAR").write_text(
+        "mlcharge-learned-0123456789abcdef\n" + text.partition("\n")[2]
+    )
+    words = ["dataset", "pack", str(runs), str(tmp_path / "none"), "--protocol", "any"]
+    result = CliRunner().invoke(app, [*words, "--skip-bad", "--out", str(tmp_path / "all.h5")])
+    assert result.exit_code == 0, result.output + result.stderr
+    assert DensityDataset(tmp_path / "all.h5").ids == ("lih",)
+    assert result.stderr.count("left out: ") == 5
+
+
 def test_runs_of_different_functionals_are_packed_together_only_on_request(vasp_samples, tmp_path):
     folders = [str(vasp_samples / name) for name in ("lih", "lih_scan")]
     words = ["dataset", "pack", *folders, "--protocol", "any", "--out", str(tmp_path / "both.h5")]

@@ -316,7 +316,9 @@ def _written(out: Path, write: Callable[[], DensityDataset]) -> None:
 
 @app.command()
 def pack(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of finished runs, and folders of such folders.")
+    ],
     protocol: Annotated[
         str, typer.Option(help="Your name for their settings; another name does not merge.")
     ],
@@ -327,32 +329,30 @@ def pack(
     ] = False,
     allow_mixed: AllowMixed = False,
 ) -> None:
-    """Pack finished runs of VASP; identifiers are the names of the folders.
+    """Pack finished runs of VASP; identifiers are the ends of their paths that differ.
 
-    With a POTCAR beside its CHGCAR, a run is packed as its difference from the free atoms, which
-    the file then contains, too: mind the license of the POTCAR. Without one, channels come from
-    OUTCAR, and the density itself is packed. CHGCAR must be the converged density of the run of
-    OUTCAR. METAGGA is read from INCAR or vasprun.xml.
+    Folders are searched to any depth. The same crystal with the same settings is packed once. With
+    a POTCAR beside its CHGCAR, a run is packed as its difference from the free atoms, which the
+    file then contains, too: mind the license of the POTCAR. Without one, channels come from OUTCAR,
+    and the density itself is packed. CHGCAR must be the converged density of the run of OUTCAR; of
+    files with .relax1 and .relax2, the last are taken. METAGGA is read from INCAR or vasprun.xml.
 
     [bold]Example[/bold]
 
-        mlcharge dataset pack runs/* --protocol PBE-520 --out vasp.h5
+        mlcharge dataset pack runs --protocol PBE-520 --out vasp.h5
     """
-    from mlcharge_flows.training.dataset import write_dataset
-    from mlcharge_flows.training.finished_run import RunError, read_finished_run
-    from mlcharge_flows.training.origin import Origin
+    from rich.console import Console
 
-    packed, problems = [], []
-    for folder in runs:
-        name = folder.resolve().name
-        try:
-            packed.append(read_finished_run(folder, Origin(name, protocol, str(folder), split)))
-        except RunError as error:
-            problems.append(str(error))
+    from mlcharge_flows.training.dataset import write_dataset
+    from mlcharge_flows.training.finished_run import read_finished_runs
+
+    samples, problems = read_finished_runs(runs, protocol, split)
     if problems and not skip_bad:
         remedy = "nothing was packed: correct this, or leave it out with --skip-bad"
         exit_with_error(*problems, remedy)
-    _written(out, lambda: write_dataset(out, packed, allow_mixed=allow_mixed))
+    left_out = problems if skip_bad else None
+    _written(out, lambda: write_dataset(out, samples, allow_mixed=allow_mixed, left_out=left_out))
+    print_left_out(Console(stderr=True, highlight=False), problems)
 
 
 @app.command()

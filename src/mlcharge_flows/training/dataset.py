@@ -145,7 +145,11 @@ class DensityDataset:
 
 
 def write_dataset(
-    path: str | Path, samples: Iterable[DensitySample], *, allow_mixed: bool = False
+    path: str | Path,
+    samples: Iterable[DensitySample],
+    *,
+    allow_mixed: bool = False,
+    left_out: list[str] | None = None,
 ) -> DensityDataset:
     """Write a data set atomically.
 
@@ -157,6 +161,9 @@ def write_dataset(
         At least one; of one protocol, one PAW data set per element, each with its own identifier.
     allow_mixed
         Whether runs may differ in functional, DFT+U, spin polarization, charge and LMAXMIX.
+    left_out
+        Given, samples that do not belong to those before them are left out, and a line for each
+        is appended.
 
     Returns
     -------
@@ -173,8 +180,14 @@ def write_dataset(
     with _new_file(path) as file:
         common = _Common(file, allow_mixed=allow_mixed)
         for sample in samples:
-            common.add(sample)
-            _write_sample(file["materials"], sample)
+            try:
+                common.add(sample)
+            except DatasetError as error:
+                if left_out is None:
+                    raise
+                left_out.append(str(error))
+            else:
+                _write_sample(file["materials"], sample)
     return DensityDataset(path)
 
 
@@ -289,16 +302,16 @@ class _Common:
                 f"{sample.id} was made with {conflict}, as the others: samples of different "
                 "settings do not merge; take them all the same with --allow-mixed"
             )
-        self.settings = self.settings.joined(sample.settings)
         for symbol, dataset in sample.paw.items():
-            if symbol not in self.paw:
-                self.paw[symbol] = dataset
-                _write_paw(self.file["paw"].create_group(symbol), dataset)
-            elif not self.paw[symbol].matches(dataset):
+            if not self.paw.get(symbol, dataset).matches(dataset):
                 raise DatasetError(
                     f"{sample.id} was made with {dataset.titel}, the others with "
                     f"{self.paw[symbol].titel}: samples of different PAW data sets do not merge"
                 )
+        self.settings = self.settings.joined(sample.settings)
+        for symbol in sample.paw.keys() - self.paw.keys():
+            self.paw[symbol] = sample.paw[symbol]
+            _write_paw(self.file["paw"].create_group(symbol), sample.paw[symbol])
 
 
 def _write_sample(materials: h5py.Group, sample: DensitySample) -> None:

@@ -19,7 +19,7 @@ from monty.io import zopen
 
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.training.origin import RunSettings
+from mlcharge_flows.training.origin import Origin, RunSettings
 from mlcharge_flows.training.sample import DensitySample
 from mlcharge_flows.vasp.chgcar import read_chgcar
 from mlcharge_flows.vasp.chgcar_writer import is_prediction
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from mlcharge_flows.density.density import Density
-    from mlcharge_flows.training.origin import Origin
     from mlcharge_flows.vasp.outcar import Outcar
 
 GEOMETRY_TOLERANCE = 1e-4
@@ -43,8 +42,96 @@ FIRST_NON_SCF_ICHARG = 10
 """Values of ICHARG from which on the density is not updated."""
 
 
+_CHGCAR = re.compile(r"CHGCAR(?:\.relax\d+)?(?:\.gz)?").fullmatch
+
+
 class RunError(MlchargeError, ValueError):
     """A run that cannot be packed; one line that names its folder and the reason."""
+
+
+def find_runs(paths: Iterable[str | Path]) -> dict[str, Path]:
+    """Find run folders, and name them by their paths.
+
+    Parameters
+    ----------
+    paths
+        Run folders, and folders of them to any depth.
+
+    Returns
+    -------
+    dict of str to Path
+        Folders with a CHGCAR, by the shortest end of the path that no other one has, its parts
+        joined by hyphens. A given folder without a CHGCAR below it is kept as it is.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as root:
+    ...     for run in ("Si/relax", "Si/static", "Ge/static"):
+    ...         Path(root, run).mkdir(parents=True)
+    ...         Path(root, run, "CHGCAR.gz").touch()
+    ...     sorted(find_runs([root]))
+    ['Ge-static', 'Si-static', 'relax']
+    """
+    folders: dict[Path, Path] = {}
+    for path in map(Path, paths):
+        below = sorted(chgcar.parent for chgcar in path.rglob("CHGCAR*") if _CHGCAR(chgcar.name))
+        folders |= {folder.resolve(): folder for folder in below or [path]}
+    named: dict[str, Path] = {}
+    for full, folder in folders.items():
+        for n in range(1, len(full.parts) + 1):
+            name = "-".join(full.parts[-n:])
+            is_shared = any(full is not o and o.parts[-n:] == full.parts[-n:] for o in folders)
+            if not is_shared and name not in named:
+                break
+        named[name] = folder
+    return named
+
+
+def read_finished_runs(
+    paths: Iterable[str | Path], protocol: str, split: str = ""
+) -> tuple[list[DensitySample], list[str]]:
+    """Pack the runs in folders, each crystal once for the same settings.
+
+    Parameters
+    ----------
+    paths
+        Run folders, and folders of them to any depth.
+    protocol
+        Name of the settings of all runs.
+    split
+        Split of the samples.
+
+    Returns
+    -------
+    samples : list of DensitySample
+        The packed densities, named by :func:`find_runs`.
+    problems : list of str
+        A line for each run that cannot be packed, or is a duplicate.
+    """
+    samples: list[DensitySample] = []
+    problems: list[str] = []
+    for name, folder in find_runs(paths).items():
+        try:
+            sample = read_finished_run(folder, Origin(name, protocol, str(folder), split))
+        except RunError as error:
+            problems.append(str(error))
+            continue
+        same = next((other for other in samples if _is_duplicate(sample, other)), None)
+        if same is None:
+            samples.append(sample)
+        else:
+            problems.append(f"{folder}: is the same crystal as {same.origin.source}")
+    return samples, problems
+
+
+def _is_duplicate(one: DensitySample, other: DensitySample) -> bool:
+    a, b = one.crystal, other.crystal
+    if a.symbols != b.symbols or one.settings != other.settings or one.encut != other.encut:
+        return False
+    apart = a.positions - b.positions
+    apart -= np.rint(apart)
+    return _close(a.lattice, b.lattice) and _close(apart @ a.lattice, np.zeros(3))
 
 
 def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
