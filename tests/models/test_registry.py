@@ -54,7 +54,7 @@ def test_names_and_paths_are_the_same_model(models, write, tmp_path, monkeypatch
 def test_a_loaded_model_predicts_with_the_weights_of_its_file(models, write):
     loaded = models.load(write())
     density = loaded.model.predict(SALT, (20, 20, 20))
-    atoms = superpose(SALT, loaded.atoms, (20, 20, 20))
+    atoms = superpose(SALT, loaded.card.free_atoms, (20, 20, 20))
     assert density.n_electrons == pytest.approx(8.0, abs=1e-9)
     assert np.abs(density.total - atoms.total).max() > 0.01
     assert density.augmentation[0][0] == pytest.approx(1.25 * atoms.augmentation[0][0])

@@ -44,7 +44,7 @@ def test_electrons_of_silicon_leave_the_holes(models, silicon, name):
     loaded.domain.check(silicon, SHAPE)
     density = loaded.model.predict(silicon, SHAPE)
     assert density.n_electrons == pytest.approx(8, abs=1e-6)
-    start = superpose(silicon, read_checkpoint(models.path(name)).atoms, SHAPE)
+    start = superpose(silicon, read_checkpoint(models.path(name)).card.free_atoms, SHAPE)
     bond, hole = (tuple(np.array(SHAPE) // part) for part in (8, 2))
     assert density.total[hole] < 0.9 * start.total[hole]
     if name != "superres":  # too small for bonds
@@ -56,7 +56,7 @@ def test_every_density_can_be_completed(models, silicon, name):
     orbital = models.load("orbital").model
     assert orbital.completes_densities
     density = models.load(name).model.predict(silicon, SHAPE)
-    start = superpose(silicon, orbital.atoms, SHAPE)
+    start = superpose(silicon, orbital.card.free_atoms, SHAPE)
     for complete in (orbital.complete, orbital.with_element_means):
         records = complete(density).augmentation
         for record, atomic in zip(records, start.augmentation, strict=True):

@@ -52,23 +52,28 @@ def _to_entries(datasets: Any) -> Any:
     }
 
 
-def _from_entries(entries: dict[str, _PawEntry]) -> dict[str, PawDataset]:
-    """PAW data sets of the entries of a card."""
-    return {symbol: PawDataset(symbol=symbol, **dict(entry)) for symbol, entry in entries.items()}
+def _validate(datasets: Any, handler: core_schema.ValidatorFunctionWrapHandler) -> Any:
+    """Data sets of the entries of a card; a data set that is given stays as it is."""
+    entries: dict[str, _PawEntry] = handler(_to_entries(datasets))
+    return {
+        symbol: datasets[symbol]
+        if isinstance(datasets[symbol], PawDataset)
+        else PawDataset(symbol=symbol, **dict(entry))
+        for symbol, entry in entries.items()
+    }
 
 
 def _paw_schema(_source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
     """Check and write data sets by way of their entries."""
-    entries = handler.generate_schema(dict[str, _PawEntry])
-    return core_schema.no_info_before_validator_function(
-        _to_entries,
-        core_schema.no_info_after_validator_function(_from_entries, entries),
+    return core_schema.no_info_wrap_validator_function(
+        _validate,
+        handler.generate_schema(dict[str, _PawEntry]),
         serialization=core_schema.plain_serializer_function_ser_schema(_to_entries),
     )
 
 
 PawDatasets = Annotated[dict[str, PawDataset], GetPydanticSchema(_paw_schema)]
-"""PAW data set of each element; in JSON TITEL, valence, channels and mesh step of each."""
+"""PAW data set of each element; in JSON without its free atom, whose arrays are tensors."""
 
 
 class DataCard(BaseModel):
@@ -178,26 +183,15 @@ class Card(BaseModel):
         """Elements that the model knows, in alphabetical order."""
         return tuple(sorted(self.paw))
 
-    def domain(self, atoms: Mapping[str, PawDataset] | None = None) -> Domain:
-        """Applicability domain of the model.
+    @property
+    def free_atoms(self) -> dict[str, PawDataset]:
+        """PAW data sets whose free atom is known: of a whole checkpoint, if it holds them."""
+        return {symbol: dataset for symbol, dataset in self.paw.items() if dataset.has_free_atom}
 
-        Parameters
-        ----------
-        atoms
-            PAW data sets with their free atoms, as far as the checkpoint holds them.
-
-        Returns
-        -------
-        Domain
-            Compares free atoms where they are given.
-        """
-        return Domain(
-            self.name,
-            {**self.paw, **(atoms or {})},
-            self.paw_family,
-            self.geometry,
-            self.data.encut,
-        )
+    @property
+    def domain(self) -> Domain:
+        """Applicability domain of the model; free atoms are compared where they are known."""
+        return Domain(self.name, self.paw, self.paw_family, self.geometry, self.data.encut)
 
     def n_electrons(self, symbols: Iterable[str]) -> float:
         """Valence electrons of a neutral cell.

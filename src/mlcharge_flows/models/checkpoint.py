@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-    from mlcharge_flows.density.paw_dataset import PawDataset
-
     Network = TypeVar("Network", bound=Module)
 
 SUFFIX = ".safetensors"
@@ -61,15 +59,13 @@ class Checkpoint:
     Parameters
     ----------
     card
-        Training data, PAW data sets, applicability domain, errors, license.
-    atoms
-        PAW data set with the free atom of each element; empty if they may not be distributed.
+        Training data, PAW data sets with their free atoms (unless those may not be distributed),
+        applicability domain, errors, license.
     weights
         State of the network, by name.
     """
 
     card: Card
-    atoms: Mapping[str, PawDataset]
     weights: Mapping[str, Tensor]
 
 
@@ -91,19 +87,21 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> str:
     Raises
     ------
     CheckpointError
-        The free atoms are not those of the card.
+        The card has the mesh of a free atom, but not the free atom.
     """
     import torch
     from safetensors.torch import save
 
     path = Path(path)
-    _check_atoms(path, checkpoint.card, checkpoint.atoms)
+    for symbol, paw in checkpoint.card.paw.items():
+        if (paw.q_step is None) == paw.has_free_atom:
+            raise CheckpointError(f"{path}: not written, the free atom of {symbol} is missing")
     tensors = {
         # safetensors does not write tensors that share memory.
         f"weights.{name}": weight.detach().cpu().contiguous().clone()
         for name, weight in checkpoint.weights.items()
     }
-    for symbol, atom in checkpoint.atoms.items():
+    for symbol, atom in checkpoint.card.free_atoms.items():
         tensors[f"atoms.{symbol}.form_factor"] = torch.tensor(atom.form_factor, dtype=torch.float64)
         tensors[f"atoms.{symbol}.record"] = torch.tensor(
             atom.atomic_occupancies, dtype=torch.float64
@@ -186,13 +184,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         for name, tensor in tensors.items()
         if name.startswith("weights.")
     }
-    atoms = {}
-    for symbol, paw in card.paw.items():
-        if paw.q_step is None:
+    paw = dict(card.paw)
+    for symbol, dataset in card.paw.items():
+        if dataset.q_step is None:
             continue
         try:
-            atoms[symbol] = replace(
-                paw,
+            paw[symbol] = replace(
+                dataset,
                 form_factor=tensors[f"atoms.{symbol}.form_factor"].numpy(),
                 atomic_occupancies=tensors[f"atoms.{symbol}.record"].numpy(),
             )
@@ -200,7 +198,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             raise CheckpointError(
                 f"{path}: the free atom of {symbol} is broken ({error})"
             ) from None
-    return Checkpoint(card, atoms, weights)
+    return Checkpoint(card.model_copy(update={"paw": paw}), weights)
 
 
 def current_name(architecture: str, name: str) -> str:
@@ -249,7 +247,7 @@ def network_of(checkpoint: Checkpoint, make: Callable[[dict[str, Any]], Network]
         The options are invalid, the weights do not fit them, or free atoms are missing.
     """
     card = checkpoint.card
-    if missing := sorted(set(card.elements) - set(checkpoint.atoms)):
+    if missing := sorted(set(card.elements) - set(card.free_atoms)):
         raise CheckpointError(f"{card.name}: lacks the free atoms of {', '.join(missing)}")
     try:
         network = make(card.config)
@@ -265,17 +263,3 @@ def network_of(checkpoint: Checkpoint, make: Callable[[dict[str, Any]], Network]
 def _first_problem(error: ValidationError) -> str:
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
-
-
-def _check_atoms(path: Path, card: Card, atoms: Mapping[str, PawDataset]) -> None:
-    for symbol in {*card.paw, *atoms}:
-        paw, atom = card.paw.get(symbol), atoms.get(symbol)
-        if paw is None:
-            raise CheckpointError(f"{path}: not written, the card knows no {symbol}")
-        if (paw.q_step is None) != (atom is None):
-            raise CheckpointError(f"{path}: not written, card or free atom of {symbol} is missing")
-        if atom is not None and (
-            (atom.zval, atom.channels, atom.q_step) != (paw.zval, paw.channels, paw.q_step)
-            or not atom.has_free_atom
-        ):
-            raise CheckpointError(f"{path}: not written, {symbol} is another atom on its card")

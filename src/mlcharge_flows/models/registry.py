@@ -14,9 +14,6 @@ from mlcharge_flows.models.checkpoint import SUFFIX, read_card, read_checkpoint
 from mlcharge_flows.models.model import DensityModel, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.card import Card
     from mlcharge_flows.models.domain import Domain
 
@@ -28,20 +25,17 @@ DEFAULT = "orbital"
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A model in memory, and what its checkpoint holds besides the weights.
+    """A model in memory, and the hash of its checkpoint.
 
     Parameters
     ----------
     model
         Ready to predict.
-    atoms
-        PAW data sets with their free atoms, as far as the checkpoint holds them.
     sha256
         SHA-256 of the checkpoint, hexadecimal.
     """
 
     model: DensityModel
-    atoms: Mapping[str, PawDataset]
     sha256: str
 
     @property
@@ -51,8 +45,8 @@ class LoadedModel:
 
     @property
     def domain(self) -> Domain:
-        """Applicability domain of the model; free atoms are compared where they are known."""
-        return self.card.domain(self.atoms)
+        """Applicability domain of the model."""
+        return self.card.domain
 
 
 @dataclass(frozen=True)
@@ -235,7 +229,7 @@ def _load(path: Path, mtime: int, size: int) -> LoadedModel:
         raise ModelError(
             f"{path}: needs {error.name}: pip install 'mlcharge-flows[models]'"
         ) from None
-    return LoadedModel(model, checkpoint.atoms, _checksum(path, mtime, size))
+    return LoadedModel(model, _checksum(path, mtime, size))
 
 
 @lru_cache(maxsize=64)

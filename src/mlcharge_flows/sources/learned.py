@@ -131,8 +131,7 @@ class _OfModel(Source):
         SourceError
             The model cannot be loaded.
         """
-        loaded = self._load()
-        known = {**loaded.card.paw, **loaded.atoms}
+        known = self._load().card.paw
         if not elements <= known.keys():
             return None
         return {element: known[element] for element in elements}

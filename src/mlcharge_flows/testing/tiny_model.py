@@ -95,7 +95,7 @@ def load(checkpoint: Checkpoint) -> TinyModel:
     """
     LOADS.append(checkpoint.card.name)
     moved = {}
-    for symbol, free in checkpoint.atoms.items():
+    for symbol, free in checkpoint.card.free_atoms.items():
         weight = float(checkpoint.weights[f"transfer.{symbol}"])
         if free.atomic_occupancies is None:
             raise ValueError(f"{symbol}: the free atom has no occupancies")
@@ -162,7 +162,7 @@ def checkpoint(
         "version": __version__,
     }
     weights = {f"transfer.{symbol}": torch.tensor(WEIGHT) for symbol in atoms}
-    return Checkpoint(Card(**(facts | changes)), dict(atoms), weights)
+    return Checkpoint(Card(**(facts | changes)), weights)
 
 
 def write(path: Path, *args: Any, **changes: Any) -> Path:

@@ -115,9 +115,6 @@ def checkpoint_of(
     materials = Counter(symbol for sample in samples for symbol in set(sample.crystal.symbols))
     cutoffs = [sample.encut for sample in samples if sample.encut is not None]
     paw = {symbol: dataset.paw[symbol] for symbol in sorted(materials)}
-    atoms = {
-        symbol: paw_dataset for symbol, paw_dataset in paw.items() if paw_dataset.has_free_atom
-    }
     card = Card(
         name=config.name,
         architecture=config.architecture,
@@ -153,7 +150,7 @@ def checkpoint_of(
         created=datetime.now(UTC).date(),
         version=__version__,
     )
-    return Checkpoint(card, atoms, task.weights)
+    return Checkpoint(card, task.weights)
 
 
 def write_log(path: Path, rows: Sequence[dict[str, float]]) -> None:

@@ -35,7 +35,7 @@ def checkpoint(learned, tiny, oblique):
         created=date(2026, 1, 1),
         version="0.1.0",
     )
-    return Checkpoint(card, {}, learned)
+    return Checkpoint(card, learned)
 
 
 def positive(checkpoint, crystal):
@@ -95,7 +95,7 @@ def test_weights_that_do_not_fit_the_card_are_refused(checkpoint):
     weights = dict(checkpoint.weights)
     del weights["probe_model.readout.weight"]
     with pytest.raises(CheckpointError, match=r"probes: .*readout\.weight is missing"):
-        load(Checkpoint(checkpoint.card, {}, weights))
+        load(Checkpoint(checkpoint.card, weights))
     other = checkpoint.card.model_copy(update={"config": {"lmax": 3, "color": "red"}})
     with pytest.raises(CheckpointError, match="color"):
-        load(Checkpoint(other, {}, checkpoint.weights))
+        load(Checkpoint(other, checkpoint.weights))

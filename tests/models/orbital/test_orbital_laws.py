@@ -245,12 +245,14 @@ def test_weights_of_another_size_are_refused():
     weights = dict(made.network.state_dict())
     weights.pop("readout")
     with pytest.raises(CheckpointError, match="random: its weights do not fit its card"):
-        load(Checkpoint(made.card, ATOMS, weights))
+        load(Checkpoint(made.card, weights))
+    paw = {**made.card.paw, "Mg": replace(made.card.paw["Mg"], form_factor=None)}
+    lacking = made.card.model_copy(update={"paw": paw})
     with pytest.raises(CheckpointError, match="random: lacks the free atoms of Mg"):
-        load(Checkpoint(made.card, {"O": ATOMS["O"]}, made.network.state_dict()))
+        load(Checkpoint(lacking, made.network.state_dict()))
     config = {**made.card.config, "n_channels": 0}
     card = made.card.model_copy(update={"config": config})
     with pytest.raises(CheckpointError, match=r"random: no such network \(n_channels: "):
-        load(Checkpoint(card, ATOMS, made.network.state_dict()))
-    whole = load(Checkpoint(made.card, ATOMS, made.network.state_dict()))
+        load(Checkpoint(card, made.network.state_dict()))
+    whole = load(Checkpoint(made.card, made.network.state_dict()))
     same(whole.predict(crystal(), SHAPE), made.predict(crystal(), SHAPE))

@@ -183,7 +183,7 @@ def test_a_checkpoint_needs_no_library_of_basis_sets(tmp_path, monkeypatch):
     torch.set_default_dtype(torch.float32)
     made = model(virtual="bonds", scaling=True)
     path = tmp_path / "random.safetensors"
-    write_checkpoint(path, Checkpoint(made.card, ATOMS, made.network.state_dict()))
+    write_checkpoint(path, Checkpoint(made.card, made.network.state_dict()))
     monkeypatch.setitem(__import__("sys").modules, "basis_set_exchange", None)
     molecule = boxed(placed())
     expected = made.predict(molecule, SHAPE)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from image_models import ATOMS, card_of, network_of
+from image_models import card_of, network_of
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.models.checkpoint import Checkpoint
@@ -28,4 +28,4 @@ def rutile():
 @pytest.fixture
 def checkpoint():
     network = network_of().float()
-    return Checkpoint(card_of(network), ATOMS, network.state_dict())
+    return Checkpoint(card_of(network), network.state_dict())

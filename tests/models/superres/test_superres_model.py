@@ -36,9 +36,11 @@ def test_a_checkpoint_predicts_the_same_as_its_network(checkpoint, oblique, tmp_
 
 def test_broken_checkpoints_are_refused_in_one_line(checkpoint):
     other = network_of(channels=5).float()
+    paw = {symbol: replace(data, form_factor=None) for symbol, data in checkpoint.card.paw.items()}
+    without = checkpoint.card.model_copy(update={"paw": paw})
     for broken, says in (
         (replace(checkpoint, weights=other.state_dict()), "do not fit its card"),
-        (replace(checkpoint, atoms={}), "lacks the free atoms of Cl, Na"),
+        (replace(checkpoint, card=without), "lacks the free atoms of Cl, Na"),
         (
             replace(checkpoint, card=card_of(other, config={"kernel": 4})),
             "kernel: Value error, a kernel needs a point in its middle",

@@ -149,8 +149,8 @@ def load(checkpoint: Checkpoint) -> ChargE3NetModel:
     except ValueError as error:
         raise CheckpointError(f"{card.name}: its weights do not fit its card ({error})") from None
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = ChargE3NetModel(card, PointModel(network.to(device)), checkpoint.atoms)
-    if network.config.target == "difference" and not card.paw.keys() <= checkpoint.atoms.keys():
+    model = ChargE3NetModel(card, PointModel(network.to(device)), card.free_atoms)
+    if network.config.target == "difference" and card.paw.keys() != card.free_atoms.keys():
         raise CheckpointError(
             f"{card.name}: lacks free atoms; the network predicts a difference from them"
         )
@@ -247,7 +247,7 @@ def published_checkpoint(
         created=date.today(),
         version=__version__,
     )
-    return Checkpoint(card, {}, network.learned())
+    return Checkpoint(card, network.learned())
 
 
 def published_network(path: str | Path, size: ChargE3NetConfig) -> ChargE3Net:

@@ -394,4 +394,4 @@ def load(checkpoint: Checkpoint) -> OrbitalModel:
     network = network_of(
         checkpoint, lambda options: OrbitalNetwork(OrbitalConfig.model_validate(options))
     )
-    return OrbitalModel(checkpoint.card, network, checkpoint.atoms)
+    return OrbitalModel(checkpoint.card, network, checkpoint.card.free_atoms)

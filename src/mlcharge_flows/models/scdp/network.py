@@ -265,4 +265,4 @@ def load(checkpoint: Checkpoint) -> OrbitalModel:
         Its weights do not fit its card, or free atoms are missing.
     """
     network = network_of(checkpoint, lambda given: ScdpNetwork(ScdpConfig.model_validate(given)))
-    return OrbitalModel(checkpoint.card, network, checkpoint.atoms)
+    return OrbitalModel(checkpoint.card, network, checkpoint.card.free_atoms)

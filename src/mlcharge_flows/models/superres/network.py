@@ -271,4 +271,4 @@ def load(checkpoint: Checkpoint) -> SuperResModel:
         checkpoint, lambda options: SuperResNetwork(SuperResConfig.model_validate(options))
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return SuperResModel(checkpoint.card, network.to(device), checkpoint.atoms)
+    return SuperResModel(checkpoint.card, network.to(device), checkpoint.card.free_atoms)
