@@ -17,7 +17,6 @@ from mlcharge_flows.models.charge3net import (  # noqa: E402
     ChargE3Net,
     ChargE3NetConfig,
     load_published,
-    published,
 )
 from mlcharge_flows.models.registry import Registry  # noqa: E402
 
@@ -38,7 +37,7 @@ def refused(*words):
 @pytest.fixture
 def file(tmp_path, monkeypatch):
     """A small network in the form of the published files."""
-    monkeypatch.setattr(published, "network_config", lambda **_: SIZE)
+    monkeypatch.setattr("mlcharge_flows.models.charge3net.model.network_config", lambda **_: SIZE)
     torch.manual_seed(0)
     network = ChargE3Net(SIZE)
     with torch.no_grad():
