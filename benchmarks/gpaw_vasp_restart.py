@@ -96,8 +96,9 @@ def compute(
     kpoint_density: float,
     icharg: int,
     start: Density | None = None,
+    **tags: Any,
 ) -> tuple[Path, Any]:
-    """Make one run under the protocol of comparisons; its stdout is dropped."""
+    """Make one run under the protocol of comparisons, or other tags; its stdout is dropped."""
     folder = Path(tempfile.mkdtemp(dir=parent))
     poscar = Poscar.from_file(crystal)
     tags = {
@@ -110,6 +111,7 @@ def compute(
         "LMAXMIX": 4,
         "ICHARG": icharg,
         "NELM": 100,
+        **tags,
     }
     Incar(tags).write_file(folder / "INCAR")
     poscar.write_file(folder / "POSCAR", significant_figures=16)

@@ -54,7 +54,7 @@ def test_every_benchmark_is_tested_and_says_how_it_is_run():
     for path in scripts:
         assert f"python benchmarks/{path.name}" in path.read_text(encoding="utf-8")
         assert f'"{path.stem}"' in tests
-    assert len(scripts) == 8
+    assert len(scripts) == 9
 
 
 def test_commands_of_the_documents_name_scripts_that_are_there():
@@ -100,6 +100,27 @@ def test_campaign_overhead(run):
     pytest.importorskip("fireworks", reason="needs the fireworks extra")
     (row,) = run("campaign_overhead", 2)[1:]
     assert row[:2] == ["2", "12"]
+
+
+@pytest.mark.gpaw
+def test_gpaw_vasp_orbitals(run, tmp_path):
+    pytest.importorskip("gpaw", reason="needs the gpaw extra")
+    folder = tmp_path / "silicon"
+    folder.mkdir()
+    changes = (5.4, -15.7, -0.49, -3.7e-3, -3.8e-5)
+    lines = [
+        f"DAV: {n:3d} {sum(changes[:n]):20.12E} {x:.5E} {x:.5E} 9 0.1E+01"
+        for n, x in enumerate(changes, 1)
+    ]
+    (folder / "OSZICAR").write_text("\n".join([*lines, "   1 F= -.1E+02 E0= -.1E+02  d E =0.0"]))
+    given = ["gpaw_vasp_orbitals", "Si", "--vasp", tmp_path, "--encut", 200, "--density", 4]
+    rows = run(*given)
+    (real, median, mean), ours = rows[1:4], rows[5]
+    assert real == ["silicon", "1.6e+01", "4.9e-01", "3.7e-03", "3.8e-05", "1/74"]
+    assert median[1:] == real[1:]
+    assert mean[-1] == "1/74"
+    assert ours[0] == "Si"
+    assert float(ours[1]) > 1
 
 
 @pytest.mark.gpaw

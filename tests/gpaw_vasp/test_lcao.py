@@ -8,7 +8,8 @@ from pymatgen.io.vasp.inputs import Kpoints
 
 pytest.importorskip("gpaw", reason="needs the gpaw extra")
 
-from mlcharge_flows.gpaw_vasp.lcao import EIGENVALUE_OF_RANDOM_BANDS, atomic_orbitals, lcao_guess
+from mlcharge_flows.gpaw_vasp.initial_orbitals import EIGENVALUE_OF_RANDOM_BANDS
+from mlcharge_flows.gpaw_vasp.lcao import atomic_orbitals, lcao_guess
 
 # Cells with ions off the origin, whose phases count; real orbitals at Gamma alone.
 CASES = [("MgO", (3, 3, 2)), ("TiO2", (2, 2, 2)), ("MgO", (1, 1, 1))]

@@ -121,16 +121,17 @@ def test_an_insulator_may_have_no_empty_band_but_is_warned(folder, capsys):
     assert "TOO FEW BANDS" in capsys.readouterr().out
 
 
-def test_a_wavecar_that_is_not_read_is_named(folder):
+def test_a_wavecar_without_a_header_is_none_as_in_vasp(folder):
     path = folder()
-    assert read_inputs(path).warnings == []
-    (path / "WAVECAR").write_bytes(b"")
-    assert read_inputs(path).warnings == []
-    (path / "WAVECAR").write_bytes(b"orbitals")
-    (warning,) = read_inputs(path).warnings
-    assert "WAVECAR is not read" in warning
+    assert read_inputs(path).notices == ()
+    for content in (b"", b"orbitals"):
+        (path / "WAVECAR").write_bytes(content)
+        inputs = read_inputs(path)
+        assert inputs.wavecar is None
+        assert inputs.notices == ("found WAVECAR, reading the header",)
+        assert inputs.settings.nelmdl == 5
     folder("ISTART = 0")
-    assert read_inputs(path).warnings == []
+    assert read_inputs(path).notices == ()
 
 
 def test_a_mesh_that_breaks_the_symmetry_is_announced_as_by_vasp(folder):

@@ -82,8 +82,8 @@ def test_tags_without_meaning_pass_silently():
 
 
 def test_files_that_are_not_written_and_tags_without_influence_are_named():
-    files, mixer = check_tags({"LWAVE": True, "LAECHG": False, "MAXMIX": 40})
-    assert "WAVECAR" in files
+    files, mixer = check_tags({"LAECHG": True, "LELF": False, "MAXMIX": 40})
+    assert "AECCAR" in files
     assert "MAXMIX" in mixer
 
 
@@ -133,6 +133,20 @@ def test_delay_of_mixing(tags, delay):
 
 def test_icharg_0_means_atoms_without_a_wavecar():
     assert IncarSettings.from_incar({"ICHARG": 0}, 400.0, 8.0, 2).icharg == 2
+
+
+@pytest.mark.parametrize(
+    ("tags", "icharg", "delay"),
+    [
+        ({}, 0, 0),
+        ({"ALGO": "VeryFast"}, 0, 0),
+        ({"ICHARG": 1}, 1, 0),
+        ({"ICHARG": 11, "NELMDL": -2}, 11, 2),
+    ],
+)
+def test_with_the_orbitals_of_a_wavecar_defaults_are_others(tags, icharg, delay):
+    settings = IncarSettings.from_incar(tags, 400.0, 8.0, 2, orbitals_read=True)
+    assert (settings.icharg, settings.nelmdl) == (icharg, delay)
 
 
 def test_charged_cells_and_too_few_bands_are_refused():

@@ -13,8 +13,8 @@ from mlcharge_flows.vasp.wavecar import (
     WavecarError,
     WavecarHeader,
     WavecarReader,
-    WavecarWriter,
 )
+from mlcharge_flows.vasp.wavecar_writer import WavecarWriter
 
 LATTICE = np.array([[3.1, 0.2, 0.0], [0.0, 2.7, -0.3], [0.4, 0.0, 3.6]])
 KPOINTS = np.array([[0.0, 0.0, 0.0], [0.25, -0.5, 0.125]])

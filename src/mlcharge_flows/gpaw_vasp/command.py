@@ -78,6 +78,14 @@ def run(
             "--version", callback=_print_version, is_eager=True, help="Print the version."
         ),
     ] = False,
+    lcao: Annotated[
+        bool,
+        typer.Option(
+            "--lcao",
+            help="Begin with diagonalized atomic orbitals, which VASP does not have, instead of "
+            "random ones: fewer steps are needed, and step counts are no longer VASP's.",
+        ),
+    ] = False,
 ) -> None:
     """Run like `vasp_std`: compute the folder you are in, with GPAW.
 
@@ -100,7 +108,7 @@ def run(
 
     use_mkl_transforms()
     try:
-        execute(Path.cwd())
+        execute(Path.cwd(), lcao=lcao)
     except UnsupportedInputError as error:
         _fail(str(error))
     except OSError as error:

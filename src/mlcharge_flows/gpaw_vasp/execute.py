@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from gpaw.mpi import world
 
+from mlcharge_flows.gpaw_vasp.calculation import check_data_sets
 from mlcharge_flows.gpaw_vasp.electronic_structure import electronic_structure
 from mlcharge_flows.gpaw_vasp.initial_density import initial_density
+from mlcharge_flows.gpaw_vasp.initial_orbitals import random_orbitals
 from mlcharge_flows.gpaw_vasp.inputs import Inputs, read_inputs
 from mlcharge_flows.gpaw_vasp.kohn_sham import KohnSham
+from mlcharge_flows.gpaw_vasp.lcao import lcao_guess
 from mlcharge_flows.gpaw_vasp.outputs import (
     OSZICAR_HEADER,
     OszicarWriter,
@@ -21,6 +25,7 @@ from mlcharge_flows.gpaw_vasp.outputs import (
     write_outputs,
 )
 from mlcharge_flows.gpaw_vasp.result import ElectronicStep, Run, program
+from mlcharge_flows.gpaw_vasp.stored_orbitals import NOT_READ, StoredOrbitals, write_wavecar
 from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 
 if TYPE_CHECKING:
@@ -28,21 +33,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlcharge_flows.density.density import Density
+    from mlcharge_flows.gpaw_vasp.initial_orbitals import InitialOrbitals
 
 #: First line of the CHGCAR where the INCAR names no SYSTEM, as VASP has it.
 NO_SYSTEM = "unknown system"
 
 
-def execute(folder: Path) -> Run:
+LCAO = "orbitals begin as diagonalized atomic orbitals, which VASP does not have"
+
+
+def execute(folder: Path, *, lcao: bool = False) -> Run:
     """Compute a run folder and write VASP's output files into it.
 
-    Standard output gets VASP's lines about the initial density and the electronic steps as they
-    happen. The CHGCAR that was read is replaced only when the run has ended, and atomically.
+    Standard output gets VASP's lines about initial orbitals and density and the electronic steps as
+    they happen. WAVECAR and CHGCAR are replaced only when the run has ended, and atomically.
 
     Parameters
     ----------
     folder
-        Run folder with INCAR, POSCAR, KPOINTS or KSPACING, POTCAR, and CHGCAR for ICHARG = 1 or 11.
+        Run folder with INCAR, POSCAR, KPOINTS or KSPACING, POTCAR, CHGCAR for ICHARG = 1 or
+        11, and WAVECAR unless ISTART = 0.
+    lcao
+        Begin with diagonalized atomic orbitals instead of VASP's random ones, without a WAVECAR.
 
     Returns
     -------
@@ -66,13 +78,12 @@ def execute(folder: Path) -> Run:
     echo(
         f" POSCAR found : {len(inputs.crystal.species):2d} types and {len(inputs.crystal):7d} ions"
     )
-    solver = KohnSham(inputs)
-    solver.check_data_sets()
-    echo(" POSCAR, INCAR and KPOINTS ok, starting setup")
-    density, messages = initial_density(folder, inputs)
-    for line in messages:
+    for line in inputs.notices:
         echo(f" {line}")
-    solver.set_initial_density(density)
+    solver = KohnSham(inputs)
+    check_data_sets(inputs, solver.builder.setups)
+    echo(" POSCAR, INCAR and KPOINTS ok, starting setup")
+    messages = _set_initial_state(solver, folder, lcao, echo)
     steps = _iterate(solver, folder, echo)
     for line in solver.check_highest_band():
         echo(f" WARNING: {line}")
@@ -111,6 +122,8 @@ def execute(folder: Path) -> Run:
         system_seconds=os.times().system - cpu.system,
         cores=world.size,
     )
+    if inputs.settings.lwave:
+        write_wavecar(folder / "WAVECAR", solver)
     if world.rank == 0:
         if inputs.settings.lcharg and not inputs.settings.fixed_density:
             write_chgcar(folder / "CHGCAR", final_density(solver))
@@ -156,16 +169,39 @@ def resolved(inputs: Inputs) -> dict[str, Any]:
         "SYSTEM": str(inputs.incar.get("SYSTEM", NO_SYSTEM)),
         "NELMDL": -settings.nelmdl,
         "NELECT": inputs.n_electrons,
-        "ISTART": 0,
+        "ISTART": 0 if inputs.wavecar is None else 1,
         "ISPIN": 1,
         "NSW": 0,
         "IBRION": -1,
         "GGA": "PE",
         "LREAL": False,
-        "LWAVE": False,
         **dict(zip(names[0], grids.coarse, strict=True)),
         **dict(zip(names[1], grids.fine, strict=True)),
     }
+
+
+def _set_initial_state(
+    solver: KohnSham, folder: Path, lcao: bool, echo: Callable[[str], None]
+) -> list[str]:
+    """Read or make orbitals and density; return the lines about the density that stdout got."""
+    inputs = solver.inputs
+    with ExitStack() as stack:
+        orbitals: InitialOrbitals = lcao_guess if lcao else random_orbitals
+        if inputs.wavecar is None:
+            echo(f" {NOT_READ}")
+            if lcao:
+                echo(f" WARNING: {LCAO}")
+        else:
+            kpoints = solver.builder.ibz.kpt_kc
+            stored = stack.enter_context(StoredOrbitals(folder / "WAVECAR", inputs, kpoints))
+            for line in stored.messages:
+                echo(f" {line}")
+            orbitals = stored
+        density, messages = initial_density(folder, inputs)
+        for line in messages:
+            echo(f" {line}")
+        solver.set_initial_state(density, orbitals)
+    return messages
 
 
 def _iterate(solver: KohnSham, folder: Path, echo: Callable[[str], None]) -> list[ElectronicStep]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NOT_READ = "charge density could not be read from file CHGCAR for ICHARG>10"
 
 
-def initial_density(folder: Path, inputs: Inputs) -> tuple[Density, list[str]]:
+def initial_density(folder: Path, inputs: Inputs) -> tuple[Density | None, list[str]]:
     """Read the density that ICHARG asks for, or superpose atoms.
 
     ICHARG = 1 and 11 read the CHGCAR; where ions have moved since it was written, the change of
@@ -43,8 +43,9 @@ def initial_density(folder: Path, inputs: Inputs) -> tuple[Density, list[str]]:
 
     Returns
     -------
-    density : Density
-        On the fine grid, with augmentation occupancies.
+    density : Density or None
+        On the fine grid, with augmentation occupancies; None with ICHARG = 0, for the density of
+        the WAVECAR's orbitals.
     messages : list of str
         Lines for stdout.
 
@@ -53,6 +54,8 @@ def initial_density(folder: Path, inputs: Inputs) -> tuple[Density, list[str]]:
     UnsupportedInputError
         With ICHARG = 11, if the CHGCAR cannot be used.
     """
+    if inputs.settings.icharg == 0:
+        return None, ["initial charge from wavefunction"]
     if not inputs.settings.reads_chgcar:
         return atomic_superposition(inputs), []
     acceptance = chgcar_acceptance(

@@ -14,6 +14,7 @@ from mlcharge_flows.density.paw_dataset import n_electrons
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.settings import IncarSettings
+from mlcharge_flows.gpaw_vasp.stored_orbitals import wavecar_header
 from mlcharge_flows.gpaw_vasp.symmetry import crystal_rotations, keeps_mesh
 from mlcharge_flows.gpaw_vasp.tags import check_tags
 from mlcharge_flows.io import decode_text
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlcharge_flows.density.paw_dataset import PawDataset
+    from mlcharge_flows.vasp.wavecar import WavecarHeader
 
 Content = TypeVar("Content")
 
@@ -50,8 +52,6 @@ OTHER_LATTICE = (
     "The mesh lacks {lost} of {all} rotations of the crystal, they are not used"
 )
 """Begins with VASP's words for a k-point mesh that breaks the symmetry of the crystal."""
-
-NO_WAVECAR = "WAVECAR is not read, orbitals begin as atomic orbitals; set ISTART = 0"
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +76,10 @@ class Inputs:
         VASP's coarse and fine FFT grids.
     warnings
         Lines for stdout.
+    wavecar
+        Header of the WAVECAR that the run begins from; None without one.
+    notices
+        Lines for stdout that are no warnings.
     """
 
     crystal: Crystal
@@ -86,6 +90,8 @@ class Inputs:
     datasets: tuple[PawDataset, ...]
     grids: FFTGrids
     warnings: list[str]
+    wavecar: WavecarHeader | None = None
+    notices: tuple[str, ...] = ()
 
     @property
     def n_electrons(self) -> float:
@@ -122,17 +128,16 @@ def read_inputs(folder: Path) -> Inputs:
     poscar = _read(folder, "POSCAR", read_poscar)
     crystal = _crystal(poscar)
     datasets = _datasets(_read(folder, "POTCAR", read_potcar), poscar)
+    wavecar, notices = wavecar_header(folder, incar)
     settings = IncarSettings.from_incar(
         incar,
         max((dataset.enmax for dataset in datasets if dataset.enmax is not None), default=0.0),
         n_electrons(_of_ions(datasets, crystal)),
         len(crystal),
+        orbitals_read=wavecar is not None,
     )
-    if incar.get("NELMDL") == 0:
+    if incar.get("NELMDL") == 0 and wavecar is None:
         messages.append(NO_DELAY)
-    wavecar = folder / "WAVECAR"
-    if incar.get("ISTART", 1) != 0 and wavecar.is_file() and wavecar.stat().st_size:
-        messages.append(NO_WAVECAR)
     if (folder / "KPOINTS").exists():
         kpoints = _read(
             folder, "KPOINTS", lambda path: from_file(read_kpoints(path), crystal.lattice)
@@ -148,7 +153,18 @@ def read_inputs(folder: Path) -> Inputs:
         if not kept.all():
             messages.append(OTHER_LATTICE.format(lost=np.count_nonzero(~kept), all=len(kept)))
     grids = _grids(crystal, incar, settings)
-    return Inputs(crystal, poscar.comment, incar, settings, kpoints, datasets, grids, messages)
+    return Inputs(
+        crystal,
+        poscar.comment,
+        incar,
+        settings,
+        kpoints,
+        datasets,
+        grids,
+        messages,
+        wavecar,
+        tuple(notices),
+    )
 
 
 def _mesh_of_spacing(crystal: Crystal, settings: IncarSettings) -> KPointSet:

@@ -1,9 +1,9 @@
 """Self-consistency counted as VASP counts it, on GPAW's building blocks.
 
-One electronic step is three iterations of GPAW's PPCG eigensolver over all bands (one with ALGO =
-Fast, once the density changes), new occupations, the energy of the input density, then (after the
-fixed-density steps) the output density and mixing. ``d eps`` is the change of the band energy by
-the orbital update at fixed potential, as in VASP.
+One electronic step is two iterations of GPAW's PPCG eigensolver over all bands (three where two are
+slow, one with ALGO = Fast once the density changes), new occupations, the energy of the input
+density, then (after the fixed-density steps) the output density and mixing. ``d eps`` is the change
+of the band energy by the orbital update at fixed potential, as in VASP.
 
 References
 ----------
@@ -15,97 +15,38 @@ P. E. Bloechl, Phys. Rev. B 50, 17953 (1994), for the projector augmented-wave m
 from __future__ import annotations
 
 import time
-import warnings
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
 from ase.units import Ha
-from gpaw.dft import Parameters
-from gpaw.mpi import world
 from gpaw.new.calculation import DFT
-from gpaw.new.symmetry import SymmetryAnalysisBug
 
-from mlcharge_flows.errors import one_line
-from mlcharge_flows.gpaw_vasp.bz_sampling import Sampling
+from mlcharge_flows.gpaw_vasp.calculation import build, gpaw_errors
 from mlcharge_flows.gpaw_vasp.density_conversion import DensityConverter
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
-from mlcharge_flows.gpaw_vasp.lcao import lcao_guess
-from mlcharge_flows.gpaw_vasp.mixing import KerkerPulay
+from mlcharge_flows.gpaw_vasp.initial_orbitals import diagonalize, random_orbitals
 from mlcharge_flows.gpaw_vasp.result import EV_PER_A3_IN_KB, ElectronicStep
-from mlcharge_flows.gpaw_vasp.symmetry import gpaw_symmetry, symmetric_grid
-from mlcharge_flows.vasp.plane_waves import count_plane_waves
+from mlcharge_flows.gpaw_vasp.stored_orbitals import StoredOrbitals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mlcharge_flows.density.density import Density
+    from mlcharge_flows.gpaw_vasp.initial_orbitals import InitialOrbitals
     from mlcharge_flows.gpaw_vasp.inputs import Inputs
 
-#: PPCG iterations of one step. Three reduce d eps about a hundredfold, as VASP's Davidson scheme
-#: does; with fewer, orbitals and not densities decide the step count.
-PPCG_ITERATIONS = 3
+#: PPCG iterations of one step. Two leave 1/30 to 1/120 of the energy error of random orbitals, as a
+#: step of VASP's Davidson scheme does; three leave a thousandth (benchmarks/gpaw_vasp_orbitals.py).
+PPCG_ITERATIONS = 2
+#: The same where two are slower than that: a fixed-density step has left more than SLOW.
+SLOW_PPCG_ITERATIONS = 3
+SLOW = 1 / 20
 #: The same with ALGO = Fast and VeryFast, where VASP takes the cheaper RMM-DIIS.
 FAST_PPCG_ITERATIONS = 1
 
-#: Irreducible k-points that the tetrahedron method needs at least.
-CORNERS_OF_TETRAHEDRON = 4
-
 #: Occupation of the highest band from which on VASP warns of too few bands.
 OCCUPIED = 1e-2
-
-
-def occupation_scheme(ismear: int, sigma: float) -> dict[str, Any]:
-    """Translate ISMEAR and SIGMA to GPAW's occupation scheme.
-
-    Parameters
-    ----------
-    ismear
-        -5 is the tetrahedron method with Bloechl's corrections, -1 Fermi-Dirac, 0 Gaussian
-        smearing (Methfessel-Paxton of order 0), 1 and 2 Methfessel-Paxton.
-    sigma
-        Width, in eV.
-
-    Returns
-    -------
-    dict
-        GPAW's parameter.
-
-    References
-    ----------
-    VASP wiki, ISMEAR; P. E. Bloechl, O. Jepsen and O. K. Andersen, Phys. Rev. B 49, 16223 (1994);
-    M. Methfessel and A. T. Paxton, Phys. Rev. B 40, 3616 (1989).
-
-    Examples
-    --------
-    >>> occupation_scheme(-1, 0.1)
-    {'name': 'fermi-dirac', 'width': 0.1}
-    """
-    if ismear == -5:
-        return {"name": "improved-tetrahedron-method"}
-    if ismear == -1:
-        return {"name": "fermi-dirac", "width": sigma}
-    return {"name": "methfessel-paxton", "order": ismear, "width": sigma}
-
-
-@contextmanager
-def _gpaw_setup() -> Iterator[None]:
-    """Turn GPAW's errors about an input that it cannot set up into one line."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        except SymmetryAnalysisBug:
-            raise UnsupportedInputError(
-                "POSCAR: the rotations found within SYMPREC are no group; standardize the cell, or "
-                "set ISYM = 0 or another SYMPREC in INCAR"
-            ) from None
-        except (ValueError, FileNotFoundError, RuntimeError, np.linalg.LinAlgError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise UnsupportedInputError(
-                f"GPAW refuses this input: {one_line(reason or repr(error))}"
-            ) from error
 
 
 class KohnSham:
@@ -137,10 +78,8 @@ class KohnSham:
         self.atoms = Atoms(
             crystal.symbols, cell=crystal.lattice, scaled_positions=crystal.positions, pbc=True
         )
-        with _gpaw_setup():
-            self._build()
-            self._check_tetrahedra()
-            self._check_bands()
+        self.parameters, self.builder = build(inputs, self.atoms)
+        with gpaw_errors():
             self.basis = self.builder.create_basis_set()
             self.density = self.builder.density_from_superposition(self.basis)
         self.converter = DensityConverter(
@@ -152,80 +91,33 @@ class KohnSham:
             self.builder.atomdist,
         )
         self.converged = False
-        #: Band energy of the current orbitals in the current potential, in hartree.
-        self.expected_band_energy: float | None = None
 
-    def _build(self) -> None:
-        """Set GPAW up, on a coarse grid that keeps the symmetry."""
-        inputs, settings = self.inputs, self.inputs.settings
-        symmetry = gpaw_symmetry(inputs.crystal, settings.isym, settings.symprec, inputs.kpoints)
-        self.parameters = Parameters(
-            mode={"name": "pw", "ecut": settings.encut},
-            xc="PBE",
-            kpts=Sampling(inputs.kpoints),  # type: ignore[arg-type]
-            gpts=symmetric_grid(inputs.grids.coarse, symmetry.rotations),
-            nbands=settings.nbands,
-            occupations=occupation_scheme(settings.ismear, settings.sigma),
-            eigensolver={"name": "ppcg", "niter": PPCG_ITERATIONS},
-            mixer=KerkerPulay(settings.amix, settings.bmix, settings.amin, settings.encut),
-            symmetry=symmetry,
-            # Each process holds whole densities: MPI distributes k-points.
-            parallel={"domain": 1, "band": 1},
-        )
-        self.builder = self.parameters.dft_component_builder(self.atoms, log=None, comm=world)
-
-    def _check_tetrahedra(self) -> None:
-        """Refuse the tetrahedron method where k-points make no tetrahedron, in VASP's words."""
-        count = len(self.builder.ibz)
-        if self.inputs.settings.ismear == -5 and count < CORNERS_OF_TETRAHEDRON:
-            raise UnsupportedInputError(
-                f"INCAR: ISMEAR = -5: Tetrahedron method fails for NKPT<4. NKPT = {count}, "
-                "set ISMEAR = 0 or a finer mesh"
-            )
-
-    def _check_bands(self) -> None:
-        """Refuse more bands than there are plane waves at one of the k-points."""
-        settings = self.inputs.settings
-        kpoints = self.builder.ibz.kpt_kc
-        fewest = min(count_plane_waves(self.inputs.crystal.lattice, settings.encut, kpoints))
-        if settings.nbands > fewest:
-            raise UnsupportedInputError(
-                f"INCAR: NBANDS = {settings.nbands}, but ENCUT = {settings.encut:g} leaves only "
-                f"{fewest} plane waves at one k-point"
-            )
-
-    def check_data_sets(self) -> None:
-        """Compare the POTCAR with the data sets that GPAW loaded.
-
-        Raises
-        ------
-        UnsupportedInputError
-            If channels or valence differ: a VASP POTCAR, or another gpaw-data.
-        """
-        for dataset, setup in zip(self.inputs.dataset_of_ion, self.builder.setups, strict=True):
-            zval = dataset.zval or 0.0
-            if dataset.channels != tuple(setup.l_j) or abs(zval - setup.Nv) > 1e-6:
-                raise UnsupportedInputError(
-                    f"POTCAR: {dataset.titel} is not the PAW data set of GPAW, "
-                    "fill a library with 'gpaw-vasp potcar DIR' and set PMG_VASP_PSP_DIR to it"
-                )
-
-    def set_initial_density(self, density: Density) -> None:
-        """Set density and occupancies, and guess the orbitals in their potential.
+    def set_initial_state(
+        self, density: Density | None, initial_orbitals: InitialOrbitals = random_orbitals
+    ) -> None:
+        """Set density, occupancies and orbitals, and compute the first potential.
 
         Parameters
         ----------
         density
-            Density and augmentation occupancies on VASP's fine grid.
+            Density and augmentation occupancies on VASP's fine grid; None for those of the
+            orbitals, which then have to be stored ones (ICHARG = 0).
+        initial_orbitals
+            Makes the orbitals in the potential of that density.
 
         Raises
         ------
         UnsupportedInputError
             If GPAW has no potential for this cell, or no orbitals.
         """
-        self.converter.to_gpaw(density, self.density)
-        self.density.symmetrize(self.builder.ibz.symmetries)
-        with _gpaw_setup():
+        with gpaw_errors():
+            if density is None:
+                assert isinstance(initial_orbitals, StoredOrbitals)
+                self.orbitals = initial_orbitals.occupied(self.builder)
+                self.density.update(self.orbitals)
+            else:
+                self.converter.to_gpaw(density, self.density)
+                self.density.symmetrize(self.builder.ibz.symmetries)
             self.potential_calculator = self.builder.create_potential_calculator()
             self.density.normalize(self.potential_calculator.charge)
             self.loop = self.builder.create_scf_loop()
@@ -236,7 +128,14 @@ class KohnSham:
                     "POSCAR: GPAW has no gradient on the grid of this cell, give its reduced cell "
                     "or set ISYM = 0 in INCAR"
                 )
-            self.orbitals = lcao_guess(self.builder, self.loop.hamiltonian, self.potential)
+            hamiltonian = self.loop.hamiltonian
+            if density is None:
+                for wave in self.orbitals:
+                    diagonalize(wave, hamiltonian, self.potential)
+            else:
+                self.orbitals = initial_orbitals(self.builder, hamiltonian, self.potential)
+        #: Band energy of the current orbitals in the current potential, in hartree.
+        self.expected_band_energy: float = self._occupy()[0]
 
     @property
     def n_electrons(self) -> float:
@@ -260,11 +159,12 @@ class KohnSham:
         least = max(settings.nelmin, settings.nelmdl + 1)
         self.loop.mixer.reset()
         self.loop.mixer.mix(self.density)
-        previous = 0.0
+        previous = previous_change = 0.0
+        usual_iterations = PPCG_ITERATIONS
         for number in range(1, settings.nelm + 1):
             begin = time.perf_counter()
             fast = settings.fast and number > settings.nelmdl
-            iterations = FAST_PPCG_ITERATIONS if fast else PPCG_ITERATIONS
+            iterations = FAST_PPCG_ITERATIONS if fast else usual_iterations
             band_change, residual = self._update_orbitals(iterations)
             free_energy = self.energies.total_free * Ha
             change = free_energy - previous
@@ -291,11 +191,12 @@ class KohnSham:
             )
             if self.converged:
                 return
-            previous = free_energy
+            if charge_residual is None and number > 2 and abs(change) > SLOW * abs(previous_change):
+                usual_iterations = SLOW_PPCG_ITERATIONS
+            previous, previous_change = free_energy, change
 
     def _update_orbitals(self, iterations: int) -> tuple[float, float]:
         """Improve the orbitals at fixed potential; return d eps and the residual's norm, in eV."""
-        expected = self.expected_band_energy
         solver = self.loop.eigensolver
         solver.niter = solver.min_niter = iterations
         _, error, self.energies = solver.iterate(
@@ -306,16 +207,21 @@ class KohnSham:
             self.potential_calculator,
             self.energies,
         )
-        gained = self._band_energy() - expected if expected is not None else None
-        band, entropy, extrapolation = self.orbitals.calculate_occs(
-            self.loop.occ_calc, self.n_electrons
-        )
+        gained = self._band_energy() - self.expected_band_energy
+        band, entropy, extrapolation = self._occupy()
         self.energies.set(band=band, entropy=entropy, extrapolation=extrapolation)
         self.expected_band_energy = band
         self.entropy = entropy * Ha
         self.energy_zero = self.energies.total_extrapolated * Ha
         residual = np.sqrt(error / self.n_electrons) * Ha if np.isfinite(error) else 0.0
-        return (band if gained is None else gained) * Ha, float(residual)
+        return gained * Ha, float(residual)
+
+    def _occupy(self) -> tuple[float, float, float]:
+        """Occupy the bands; return band energy, entropy term and extrapolation, in hartree."""
+        band, entropy, extrapolation = self.orbitals.calculate_occs(
+            self.loop.occ_calc, self.n_electrons
+        )
+        return band, entropy, extrapolation
 
     def _band_energy(self) -> float:
         """Sum of the eigenvalues with the previous occupations, in hartree."""
@@ -338,7 +244,6 @@ class KohnSham:
         voxel = self.density.nt_sR.desc.volume / valence[0].size
         change = self.potential.vt_sR.data - before.vt_sR.data
         on_site = self.potential.dH_asii.data - before.dH_asii.data
-        assert self.expected_band_energy is not None
         self.expected_band_energy += float(
             (change * valence).sum() * voxel + (on_site * matrices).sum()
         )

@@ -47,7 +47,8 @@ class IncarSettings(BaseModel):
     icharg: int = Field(
         2,
         alias="ICHARG",
-        description="1, 11: read the CHGCAR; 2, 12: atoms; above 10 the density stays fixed.",
+        description="0: density of the WAVECAR's orbitals; 1, 11: read the CHGCAR; 2, 12: atoms; "
+        "above 10 the density stays fixed.",
     )
     nelm: int = Field(60, alias="NELM", ge=1, description="Maximum number of electronic steps.")
     nelmin: int = Field(2, alias="NELMIN", description="Minimum number of electronic steps.")
@@ -55,6 +56,7 @@ class IncarSettings(BaseModel):
         DEFAULT_DELAY, alias="NELMDL", description="Fixed-density steps, without sign."
     )
     lmaxmix: int = Field(2, alias="LMAXMIX", ge=0, description="Highest L of the CHGCAR.")
+    lwave: bool = Field(True, alias="LWAVE", description="Whether to write the WAVECAR.")
     lcharg: bool = Field(True, alias="LCHARG", description="Whether to write the CHGCAR.")
     nbands: int = Field(alias="NBANDS", ge=1, description="Number of bands.")
     kspacing: float = Field(
@@ -77,13 +79,7 @@ class IncarSettings(BaseModel):
     @field_validator("nelmdl")
     @classmethod
     def _without_sign(cls, value: int) -> int:
-        # Without orbitals of a WAVECAR, VASP takes its default in place of no delay.
-        return abs(value) or DEFAULT_DELAY
-
-    @field_validator("icharg")
-    @classmethod
-    def _without_wavecar(cls, value: int) -> int:
-        return 2 if value == 0 else value
+        return abs(value)
 
     @property
     def fixed_density(self) -> bool:
@@ -102,9 +98,17 @@ class IncarSettings(BaseModel):
 
     @classmethod
     def from_incar(
-        cls, incar: Mapping[str, Any], enmax: float, n_electrons: float, n_ions: int
+        cls,
+        incar: Mapping[str, Any],
+        enmax: float,
+        n_electrons: float,
+        n_ions: int,
+        orbitals_read: bool = False,
     ) -> IncarSettings:
         """Fill in VASP's defaults.
+
+        They depend on whether the run begins with the orbitals of a WAVECAR: then ICHARG and NELMDL
+        are 0 by default; else NELMDL = 0 means the default, 5, and ICHARG = 0 means 2.
 
         Parameters
         ----------
@@ -117,6 +121,8 @@ class IncarSettings(BaseModel):
             ``(NELECT + 2) / 2 + max(NIONS / 2, 3)`` and ``0.6 NELECT``.
         n_ions
             Number of ions.
+        orbitals_read
+            Whether there is a WAVECAR to begin from.
 
         Returns
         -------
@@ -131,15 +137,20 @@ class IncarSettings(BaseModel):
 
         References
         ----------
-        VASP wiki, NBANDS and NELMDL.
+        VASP wiki, NBANDS, ICHARG and NELMDL.
         """
         bands = max(int((n_electrons + 2) / 2 + max(n_ions // 2, 3)), int(0.6 * n_electrons))
         defaults: dict[str, Any] = {"ENCUT": enmax, "NBANDS": bands}
         if (ialgo := incar.get("IALGO")) in ALGO_OF_IALGO:
             defaults["ALGO"] = ALGO_OF_IALGO[ialgo]
         given = {**defaults, **{tag: value for tag, value in incar.items() if value is not None}}
-        if str(given.get("ALGO", "")).lower().startswith("v") and not given.get("NELMDL"):
-            given["NELMDL"] = DEFAULT_DELAY_VERY_FAST
+        if orbitals_read:
+            given = {"ICHARG": 0, "NELMDL": 0} | given
+        else:
+            given["ICHARG"] = given.get("ICHARG") or 2
+            very_fast = str(given.get("ALGO", "")).lower().startswith("v")
+            delay = DEFAULT_DELAY_VERY_FAST if very_fast else DEFAULT_DELAY
+            given["NELMDL"] = given.get("NELMDL") or delay
         try:
             settings = cls.model_validate(given)
         except ValidationError as error:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 #: Tags that do here what they do in VASP.
 HONORED = frozenset(
-    "SYSTEM ENCUT PREC NGX NGY NGZ NGXF NGYF NGZF ALGO IALGO EDIFF ISMEAR SIGMA ISTART ICHARG NELM "
-    "NELMIN NELMDL LMAXMIX LCHARG NBANDS NELECT KSPACING KGAMMA ISYM SYMPREC LORBIT NEDOS EMIN "
-    "EMAX AMIX BMIX AMIN GGA ISIF".split()
+    "SYSTEM ENCUT PREC NGX NGY NGZ NGXF NGYF NGZF ALGO IALGO EDIFF ISMEAR SIGMA ISTART INIWAV "
+    "ICHARG NELM NELMIN NELMDL LMAXMIX LCHARG LWAVE NBANDS NELECT KSPACING KGAMMA ISYM SYMPREC "
+    "LORBIT NEDOS EMIN EMAX AMIX BMIX AMIN GGA ISIF".split()
 )
 
 #: Reason -> tags that change nothing here.
@@ -37,7 +37,7 @@ WITHOUT_MEANING: dict[str, frozenset[str]] = {
             KPAR LASYNC LPLANE LSCAAWARE LSCALAPACK LSCALU LUSENCCL MAXMEM NBLK NCORE NPAR NSIM
             NWRITE PFLAT PLEVEL PROUTINE PTHRESHOLD""",
         "numerical details of VASP": """
-            ADDGRID APACO CSHIFT DEPER EBREAK EFERMI ENAUG ENINI GGA_COMPAT INIWAV ISEARCH ISPECIAL
+            ADDGRID APACO CSHIFT DEPER EBREAK EFERMI ENAUG ENINI GGA_COMPAT ISEARCH ISPECIAL
             IWAVPR LASPH LCOMPAT LCORR LREAL LSUBROT NDAV NLSPLINE RANDOM_GENERATOR RANDOM_SEED
             ROPT SCSRAD TIME WEIMIN""",
         "ions that move (NSW)": """
@@ -90,7 +90,6 @@ WITHOUT_MEANING_BY_PREFIX = ("ML_", "PHON_", "ELPH_", "TRANSPORT_", "HILLS_", "K
 
 #: Tags for files that are not written here.
 OUTPUT_FILES: dict[str, str] = {
-    "LWAVE": "WAVECAR",
     "LWAVEH5": "vaspwave.h5",
     "LCHARGH5": "vaspwave.h5",
     "LAECHG": "AECCAR",
@@ -137,10 +136,9 @@ REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "GGA": (_not_named("PE", "", "--"), "there are PAW data sets for PBE only, set GGA = PE"),
     "XC": (lambda value: True, "functionals are chosen by GGA, set GGA = PE"),
-    "ICHARG": (
-        _not_in(0, 1, 2, 11, 12),
-        "only 1, 2, 11 and 12 (and 0, which means 2 without a WAVECAR) are supported",
-    ),
+    "ICHARG": (_not_in(0, 1, 2, 11, 12), "only 0, 1, 2, 11 and 12 are supported"),
+    "ISTART": (_not_in(0, 1, 2, 3), "only 0 and 1 are supported"),
+    "INIWAV": (_not_in(1), "orbitals begin as random ones, set INIWAV = 1"),
     "ISMEAR": (_not_in(-5, -1, 0, 1, 2), "only -5, -1, 0, 1 and 2 are supported"),
     "ISYM": (_not_in(-1, 0, 1, 2, 3), "only -1, 0, 1, 2 and 3 are known"),
     "LORBIT": (_not_in(0, 10, 11, 12, 13, 14), "only 0 and 10 to 14 are supported"),

@@ -1,4 +1,4 @@
-"""WAVECAR: orbitals of each spin and k-point, read and written one k-point at a time.
+"""WAVECAR: orbitals of each spin and k-point, read one k-point at a time.
 
 The file consists of records of equal length. The first two hold record length, number of spins,
 precision, numbers of k-points and bands, cutoff, lattice and Fermi level. Then follow, for each
@@ -20,31 +20,31 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 
 from mlcharge_flows.errors import MlchargeError
-from mlcharge_flows.io import atomic_path
 from mlcharge_flows.vasp.plane_waves import Half, plane_waves
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 Precision = Literal["single", "double"]
 """Of the coefficients: complex64, as VASP usually writes, or complex128."""
 
-_PRECISIONS: dict[float, Precision] = {45200: "single", 45210: "double"}
-_TAGS = {precision: tag for tag, precision in _PRECISIONS.items()}
-_HEADER_NUMBERS = 13  # of record 2: numbers of k-points and bands, ENCUT, lattice, Fermi level
-_KPOINT_NUMBERS = 4  # of a k-point's record: number of plane waves, and the k-point
+PRECISIONS: dict[float, Precision] = {45200: "single", 45210: "double"}
+"""Tag of record 1 -> precision."""
+
+HEADER_NUMBERS = 13  # of record 2: numbers of k-points and bands, ENCUT, lattice, Fermi level
+KPOINT_NUMBERS = 4  # of a k-point's record: number of plane waves, and the k-point
 _MAX_COUNT = 10**7  # of k-points or bands: more are a sign of another file
 
 
 class WavecarError(MlchargeError, ValueError):
-    """A WAVECAR that is no WAVECAR, incomplete or inconsistent; one line that names the file."""
+    """A WAVECAR that cannot be read; the message is one line that names the file."""
+
+
+class IncompleteWavecarError(WavecarError):
+    """A WAVECAR with a sound header whose records end too early or hold other plane waves."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +121,7 @@ class WavecarHeader:
         int
             Bytes.
         """
-        numbers = max(_HEADER_NUMBERS, _KPOINT_NUMBERS + 3 * self.n_bands)
+        numbers = max(HEADER_NUMBERS, KPOINT_NUMBERS + 3 * self.n_bands)
         # VASP takes an even number of coefficients.
         return max(8 * numbers, self.dtype.itemsize * 2 * ((n_plane_waves + 1) // 2))
 
@@ -164,14 +164,16 @@ class WavecarReader:
     Raises
     ------
     WavecarError
-        The file is empty, truncated, of another format, or its plane waves are not those of its
-        lattice and cutoff.
+        The file is empty or of another format.
+    IncompleteWavecarError
+        It is truncated, or its plane waves are not those of its lattice and cutoff.
     OSError
         It cannot be opened.
 
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
+    >>> from mlcharge_flows.vasp.wavecar_writer import WavecarWriter
     >>> header = WavecarHeader(2 * np.pi * np.eye(3), 3.9, n_kpoints=1, n_bands=1)
     >>> constant = np.eye(1, 7)
     >>> with TemporaryDirectory() as folder:
@@ -203,9 +205,9 @@ class WavecarReader:
             raise WavecarError(f"{self.path}: the file is empty or ends in its first record")
         length, n_spins, tag = np.fromfile(self._file, "f8", 3)
         if (
-            tag not in _PRECISIONS
+            tag not in PRECISIONS
             or n_spins not in (1, 2)
-            or not 8 * _HEADER_NUMBERS <= length < 2**53
+            or not 8 * HEADER_NUMBERS <= length < 2**53
         ):
             raise WavecarError(
                 f"{self.path}: not a WAVECAR of VASP 5 or 6 (record length {length:g}, "
@@ -214,7 +216,7 @@ class WavecarReader:
         if length % 8 or self._size < 2 * length:
             raise WavecarError(f"{self.path}: the header is damaged or truncated")
         self._file.seek(int(length))
-        numbers = np.fromfile(self._file, "f8", _HEADER_NUMBERS)
+        numbers = np.fromfile(self._file, "f8", HEADER_NUMBERS)
         n_kpoints, n_bands, encut = numbers[:3]
         lattice = numbers[3:12].reshape(3, 3)
         whole = all(0 < n < _MAX_COUNT and n == int(n) for n in (n_kpoints, n_bands))
@@ -227,11 +229,11 @@ class WavecarReader:
             int(n_bands),
             int(n_spins),
             float(numbers[12]),
-            _PRECISIONS[tag],
+            PRECISIONS[tag],
             record_length=int(length),
         )
         if self._size < header.n_records * length:
-            raise WavecarError(
+            raise IncompleteWavecarError(
                 f"{self.path}: truncated, {self._size / length:.1f} of {header.n_records} records"
             )
         return header
@@ -245,8 +247,8 @@ class WavecarReader:
         if not kpoint.any() and self.header.n_kpoints == 1 and n_file == (n_all + 1) // 2:
             return half
         if n_file == 2 * n_all:
-            raise WavecarError(f"{self.path}: spinors of a non-collinear run")
-        raise WavecarError(
+            raise IncompleteWavecarError(f"{self.path}: spinors of a non-collinear run")
+        raise IncompleteWavecarError(
             f"{self.path}: {n_file} plane waves at k-point 1, its lattice and cutoff give {n_all}"
         )
 
@@ -275,15 +277,15 @@ class WavecarReader:
 
         Raises
         ------
-        WavecarError
+        IncompleteWavecarError
             The number makes no sense.
         """
-        numbers = self._numbers(0, k, _KPOINT_NUMBERS)
+        numbers = self._numbers(0, k, KPOINT_NUMBERS)
         n = numbers[0]
         assert self.header.record_length is not None
         most = self.header.record_length // self.header.dtype.itemsize
         if not (np.isfinite(numbers).all() and 0 < n <= most and n == int(n)):
-            raise WavecarError(f"{self.path}: {n:g} plane waves at k-point {k + 1}")
+            raise IncompleteWavecarError(f"{self.path}: {n:g} plane waves at k-point {k + 1}")
         return int(n), numbers[1:]
 
     def read(self, k: int, spin: int = 0) -> KPointOrbitals:
@@ -303,7 +305,7 @@ class WavecarReader:
 
         Raises
         ------
-        WavecarError
+        IncompleteWavecarError
             The number of plane waves is not that of the lattice, cutoff and k-point.
         IndexError
             There is no such k-point or spin.
@@ -313,12 +315,12 @@ class WavecarReader:
             raise IndexError(f"{self.path}: no k-point {k} of spin {spin}")
         n, kpoint = self.read_kpoint(k)
         if n != len(header.plane_waves(kpoint)):
-            raise WavecarError(
+            raise IncompleteWavecarError(
                 f"{self.path}: {n} plane waves at k-point {k + 1}, its lattice and cutoff "
                 f"give {len(header.plane_waves(kpoint))}"
             )
-        numbers = self._numbers(spin, k, _KPOINT_NUMBERS + 3 * header.n_bands)
-        bands = numbers[_KPOINT_NUMBERS:].reshape(-1, 3)
+        numbers = self._numbers(spin, k, KPOINT_NUMBERS + 3 * header.n_bands)
+        bands = numbers[KPOINT_NUMBERS:].reshape(-1, 3)
         coefficients = np.empty((header.n_bands, n), header.dtype)
         assert header.record_length is not None
         first = 3 + (spin * header.n_kpoints + k) * (1 + header.n_bands)
@@ -327,104 +329,3 @@ class WavecarReader:
             coefficients[band] = np.fromfile(self._file, header.dtype, n)
         energies = np.ascontiguousarray(bands[:, :2]).view(np.complex128)[:, 0]
         return KPointOrbitals(kpoint, energies, bands[:, 2].copy(), coefficients)
-
-
-class WavecarWriter:
-    """Writer of a WAVECAR, to which k-points are given one after the other.
-
-    The file is put in place when it is whole, so that a reader finds the old one or the new one.
-
-    Parameters
-    ----------
-    path
-        The file.
-    header
-        What the first two records say.
-    kpoints
-        Fractional coordinates of all k-points, shape (k, 3): they decide the record length.
-
-    Raises
-    ------
-    ValueError
-        The number of k-points is not that of the header, or `record_length` is too short.
-    OSError
-        The file cannot be written.
-    """
-
-    def __init__(
-        self, path: str | Path, header: WavecarHeader, kpoints: np.ndarray | list[np.ndarray]
-    ) -> None:
-        self.path = Path(path)
-        self.kpoints = np.asarray(kpoints, dtype=float).reshape(-1, 3)
-        if len(self.kpoints) != header.n_kpoints:
-            raise ValueError(f"{len(self.kpoints)} k-points, the header says {header.n_kpoints}")
-        self._counts = [len(header.plane_waves(kpoint)) for kpoint in self.kpoints]
-        shortest = header.shortest_record(max(self._counts))
-        length = header.record_length or shortest
-        if length < shortest or length % 8:
-            raise ValueError(f"records of {length} bytes, {shortest} are needed")
-        self.header = replace(header, record_length=length)
-        self._written = 0
-
-    @cached_property
-    def size(self) -> int:
-        """Size of the whole file, in bytes."""
-        return self.header.n_records * (self.header.record_length or 0)
-
-    def __enter__(self) -> Self:
-        header = self.header
-        self._exits = ExitStack()
-        partial = self._exits.enter_context(atomic_path(self.path))
-        self._file = self._exits.enter_context(partial.open("wb"))
-        self._record(
-            np.array([header.record_length, header.n_spins, _TAGS[header.precision]], float)
-        )
-        sizes = [header.n_kpoints, header.n_bands, header.encut]
-        self._record(np.array([*sizes, *np.ravel(header.lattice), header.fermi_level]))
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        expected = self.header.n_spins * self.header.n_kpoints
-        if kind is None and self._written != expected:
-            problem = ValueError(f"{self._written} of {expected} k-points were written")
-            self._exits.__exit__(ValueError, problem, None)
-            raise problem
-        self._exits.__exit__(kind, error, traceback)
-
-    def _record(self, numbers: np.ndarray) -> None:
-        content = numbers.tobytes()
-        self._file.write(content.ljust(self.header.record_length or 0, b"\0"))
-
-    def write(self, orbitals: KPointOrbitals) -> None:
-        """Append the next k-point: all of the first spin come before those of the second.
-
-        Parameters
-        ----------
-        orbitals
-            Its coordinates must be those given at first.
-
-        Raises
-        ------
-        ValueError
-            The k-point, the number of bands or that of plane waves is not the expected one.
-        """
-        header = self.header
-        k = self._written % header.n_kpoints
-        shape = (header.n_bands, self._counts[k])
-        if self._written >= header.n_spins * header.n_kpoints:
-            raise ValueError("all k-points have been written")
-        if not np.array_equal(orbitals.kpoint, self.kpoints[k]):
-            raise ValueError(f"k-point {orbitals.kpoint}, expected {self.kpoints[k]}")
-        if orbitals.coefficients.shape != shape:
-            raise ValueError(f"coefficients {orbitals.coefficients.shape}, expected {shape}")
-        energies = np.asarray(orbitals.energies, dtype=complex)
-        bands = np.stack([energies.real, energies.imag, orbitals.occupations], axis=1)
-        self._record(np.concatenate([[shape[1]], orbitals.kpoint, bands.ravel()]))
-        for band in orbitals.coefficients:
-            self._record(np.ascontiguousarray(band, dtype=header.dtype))
-        self._written += 1
