@@ -1,9 +1,11 @@
 """Makers and flows that the power-up has started, run to their task documents."""
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from atomate2.vasp.flows.core import BandStructureMaker, DoubleRelaxMaker
 from atomate2.vasp.flows.elastic import ElasticMaker
@@ -27,6 +29,8 @@ from mlcharge_flows.atomate2.powerups import start_from_predicted_density
 from mlcharge_flows.atomate2.schemas import RunProvenance
 from mlcharge_flows.atomate2.staging import ARCHIVED
 from mlcharge_flows.sources import FromFile, InitialDensity, RunInputs, SourceError, Superposition
+from mlcharge_flows.vasp.chgcar import read_chgcar
+from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 
 pytestmark = pytest.mark.gpaw
 
@@ -324,6 +328,35 @@ def test_a_start_that_an_interrupted_run_left_is_not_inherited(
     (tmp_path / "CHGCAR").write_text("of an earlier run\n")
     document = maker.make.original(maker, silicon).output
     assert fate(document.model_dump()).existing_density_reason == "CHGCAR inherited"
+
+
+def test_an_inherited_density_that_fits_is_used(silicon, vasp, tmp_path, monkeypatch):
+    """Without ICHARG in the input set, VASP would begin from free atoms beside it."""
+    monkeypatch.chdir(tmp_path)
+    maker = start_from_predicted_density(cheap(StaticMaker()), Superposition())
+    inputs = RunInputs.from_generator(silicon, maker.input_set_generator)
+    InitialDensity(Superposition()).write(inputs, tmp_path)
+    result = replace(read_chgcar(tmp_path / "CHGCAR"), comment="unknown system")
+
+    def begun(density, **incar):
+        for path in tmp_path.iterdir():
+            if path.is_file() and not path.name.startswith("vasp_std"):
+                path.unlink()
+        write_chgcar(tmp_path / "CHGCAR", density)
+        run = update_user_incar_settings(maker, incar)
+        provenance = fate(run.make.original(run, silicon).output.model_dump())
+        assert provenance.existing_density_reason == "CHGCAR inherited"
+        return provenance.icharg, provenance.started_from
+
+    assert begun(result) == (1, "chgcar")
+    # Of another grid or structure, VASP would drop or misread it.
+    coarse = replace(result, total=result.total[::2, ::2, ::2])
+    assert begun(coarse) == (None, "atoms")
+    shift = np.array([[0.1, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    moved = replace(result.crystal, positions=result.crystal.positions + shift)
+    assert begun(replace(result, crystal=moved)) == (None, "atoms")
+    assert begun(result, METAGGA="R2SCAN") == (None, "atoms")
+    assert begun(result, ICHARG=2) == (2, "atoms")
 
 
 def test_a_full_disk_leaves_no_piece_of_a_start(silicon, run, vasp, monkeypatch, tmp_path):

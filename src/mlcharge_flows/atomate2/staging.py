@@ -17,6 +17,7 @@ from monty.os.path import zpath
 
 from mlcharge_flows.atomate2.schemas import RunProvenance
 from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.io import atomic_path, file_sha256
 from mlcharge_flows.sources.from_file import read_for_run, read_ions, structure_difference
 from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar, write_initial_chgcar
@@ -75,6 +76,17 @@ def existing_density_reason(
     # With 1 and 11 the input set asks for a CHGCAR, and there is none.
     if incar.get("ICHARG") not in (None, 1, 11):
         return f"the input set fixes ICHARG = {incar['ICHARG']}"
+    if reason := _incomplete_density_reason(incar):
+        return reason
+    job_type = maker.run_vasp_kwargs.get("job_type") or "normal"
+    if (kind := str(getattr(job_type, "value", job_type))) != "normal":
+        # Only after a single run under custodian can the initial CHGCAR be told from the result.
+        return f"job type {kind!r} is not one run under custodian"
+    return None
+
+
+def _incomplete_density_reason(incar: Mapping[str, Any]) -> str | None:
+    """Why a CHGCAR is not all that a run begins from; None if it is."""
     if str(incar.get("METAGGA", "None")).strip("- ").lower() not in ("", "none"):
         return (
             f"METAGGA = {incar['METAGGA']}: VASP also reads the kinetic-energy density (TAUCAR), "
@@ -82,11 +94,33 @@ def existing_density_reason(
         )
     if incar.get("LNONCOLLINEAR") or incar.get("LSORBIT"):
         return "noncollinear: the initial density has no direction of magnetization"
-    job_type = maker.run_vasp_kwargs.get("job_type") or "normal"
-    if (kind := str(getattr(job_type, "value", job_type))) != "normal":
-        # Only after a single run under custodian can the initial CHGCAR be told from the result.
-        return f"job type {kind!r} is not one run under custodian"
     return None
+
+
+def can_begin_from(chgcar: Path, inputs: RunInputs) -> bool:
+    """Whether a run can begin from an inherited CHGCAR that its INCAR does not ask for.
+
+    Without ICHARG, VASP would begin from free atoms.
+
+    Parameters
+    ----------
+    chgcar
+        The file.
+    inputs
+        Inputs of the run.
+
+    Returns
+    -------
+    bool
+        True if ions, electrons, grid and augmentation occupancies are those of the run.
+    """
+    if "ICHARG" in inputs.incar or _incomplete_density_reason(inputs.incar):
+        return False
+    try:
+        found = read_for_run(chgcar, inputs, on_grid_of_run=False)
+        return found.augmentation_issue is None and found.density.shape == inputs.grid
+    except (MlchargeError, OSError, KeyError, ValueError):
+        return False
 
 
 def _is_inherited(path: Path) -> bool:

@@ -26,6 +26,7 @@ from mlcharge_flows.atomate2.run_processes import run_processes
 from mlcharge_flows.atomate2.schemas import RunProvenance
 from mlcharge_flows.atomate2.sets.comparison import lmaxmix
 from mlcharge_flows.atomate2.staging import (
+    can_begin_from,
     existing_density_reason,
     finalize_run,
     frozen_moments_reason,
@@ -78,7 +79,8 @@ class RunFromDensityMaker(WrapperMaker):
         1: self-consistent from the initial density; 11: at its fixed density; 2: from free atoms.
         Each of these is an order: without its initial density nothing runs. None: what the run has
         without this package (an inherited CHGCAR or WAVECAR, an ICHARG of its input set) wins,
-        and ICHARG is 1 if the input set does not fix it.
+        and ICHARG is 1 if the input set does not fix it, also for an inherited CHGCAR that fits the
+        run.
     on_error
         ``"raise"``, or ``"record"`` to return a document of the failed run, whose folder can then
         be counted: a crashed arm is a result of a comparison.
@@ -186,7 +188,10 @@ class RunFromDensityMaker(WrapperMaker):
             provenance.existing_density_reason = reason
             given = provenance.initial_density
             if reason or given is None or given.failure:
-                provenance.icharg = inputs.incar.get("ICHARG")
+                if reason == "CHGCAR inherited" and can_begin_from(folder / "CHGCAR", inputs):
+                    provenance.added_tags = {"ICHARG": 1}
+                    made["INCAR"].update(provenance.added_tags)
+                provenance.icharg = made["INCAR"].get("ICHARG", inputs.incar.get("ICHARG"))
                 provenance.write(folder)
                 return
         elif icharg != 2:
