@@ -68,6 +68,8 @@ class Settings(BaseSettings):
         Folder of what can be made again, such as the embedded POTCAR library.
     models
         Folder of the models that the user has added.
+    max_wavecar_size
+        Largest WAVECAR of initial orbitals that is written, in GB.
 
     Examples
     --------
@@ -87,6 +89,7 @@ class Settings(BaseSettings):
         )
     )
     models: Path = Field(default_factory=lambda known: known["cache"] / "models")
+    max_wavecar_size: float = Field(4.0, ge=0.0)
 
     @classmethod
     def for_command(cls, executable: str | None = None) -> Settings:

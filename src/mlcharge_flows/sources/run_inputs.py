@@ -20,11 +20,13 @@ from mlcharge_flows.density.paw_dataset import PawDataset, n_electrons
 from mlcharge_flows.settings import Settings, SetupError
 from mlcharge_flows.sources.potcar_library import datasets_of_library, datasets_of_text
 from mlcharge_flows.vasp.incar import fft_grids
+from mlcharge_flows.vasp.irreducible_kpoints import IrreducibleKPoints, irreducible_kpoints
+from mlcharge_flows.vasp.kpoints import from_file, from_spacing
 from mlcharge_flows.vasp.potcar import PotcarError, datasets_by_element, read_potcar
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
-    from pymatgen.io.vasp import VaspInput
+    from pymatgen.io.vasp import Kpoints, VaspInput
 
 PotcarReader = Callable[[], Iterable[PawDataset]]
 """Reads the POTCAR of a run, when it is asked for the first time."""
@@ -54,6 +56,8 @@ class RunInputs:
         Folder of a finished run of the same inputs; None if there is none.
     supplied_datasets
         PAW data set of each element, used where the POTCAR of the run cannot be read.
+    kpoints
+        KPOINTS of the run; None without one, as with KSPACING.
 
     Examples
     --------
@@ -73,6 +77,7 @@ class RunInputs:
     read_potcar: PotcarReader = _no_potcar
     reference_run: Path | None = None
     supplied_datasets: Mapping[str, PawDataset] | None = None
+    kpoints: Kpoints | None = None
 
     @classmethod
     def from_generator(
@@ -321,6 +326,43 @@ class RunInputs:
         if "ENCUT" not in tags and self.encut is not None:
             tags["ENCUT"] = self.encut
         return fft_grids(self.crystal.lattice, tags).fine
+
+    @cached_property
+    def irreducible_kpoints(self) -> IrreducibleKPoints:
+        """K-points at which VASP computes, of KPOINTS or KSPACING.
+
+        Returns
+        -------
+        IrreducibleKPoints
+            Whose order is not certain where moments of MAGMOM lower the symmetry.
+
+        Raises
+        ------
+        KPointsError
+            The k-points cannot be used.
+
+        References
+        ----------
+        https://www.vasp.at/wiki/index.php/KPOINTS, .../KSPACING and .../ISYM
+        """
+        crystal, tags = self.crystal, self.incar
+        if self.kpoints is not None:
+            points = from_file(self.kpoints, crystal.lattice)
+        else:
+            spacing, gamma = float(tags.get("KSPACING", 0.5)), bool(tags.get("KGAMMA", True))
+            points = from_spacing(crystal.lattice, spacing, gamma)
+        if points.points is not None or points.divisions is None:
+            listed = np.asarray(points.points)
+            return IrreducibleKPoints(listed, np.ones(len(listed)), is_certain=True)
+        moments = np.ravel(tags.get("MAGMOM", 0.0)) if tags.get("ISPIN", 1) == 2 else np.zeros(1)
+        found = irreducible_kpoints(
+            crystal,
+            points.divisions,
+            points.first,
+            isym=int(tags.get("ISYM", 2)),
+            symprec=float(tags.get("SYMPREC", 1e-5)),
+        )
+        return replace(found, is_certain=found.is_certain and np.ptp(moments) == 0.0)
 
     @property
     def grid_tags(self) -> dict[str, int]:

@@ -47,7 +47,7 @@ class IrreducibleKPoints:
 def irreducible_kpoints(
     crystal: Crystal,
     divisions: Sequence[int],
-    first: Sequence[float] = (0.0, 0.0, 0.0),
+    first: Sequence[float] | np.ndarray = (0.0, 0.0, 0.0),
     *,
     isym: int = 2,
     symprec: float = 1e-5,
