@@ -26,7 +26,8 @@ from mlcharge_flows.density.atomic_orbitals import bloch_sums, radial_orbitals
 from mlcharge_flows.io import file_sha256
 from mlcharge_flows.settings import Settings
 from mlcharge_flows.sources.source import SourceError
-from mlcharge_flows.vasp.wavecar import KPointOrbitals, WavecarHeader, WavecarWriter
+from mlcharge_flows.vasp.wavecar import KPointOrbitals, WavecarHeader
+from mlcharge_flows.vasp.wavecar_writer import WavecarWriter
 
 if TYPE_CHECKING:
     from pathlib import Path
