@@ -249,14 +249,12 @@ def fft_grids(lattice: np.ndarray, incar: Mapping[str, Any]) -> FFTGrids:
     """
     coarse = [_explicit(incar, tag) for tag in ("NGX", "NGY", "NGZ")]
     fine = [_explicit(incar, tag) for tag in ("NGXF", "NGYF", "NGZF")]
-    if None in coarse or None in fine:
+    if None in (*coarse, *fine):
         width, ratio = _precision(str(incar.get("PREC", "Normal")))
-        lengths = np.linalg.norm(np.asarray(lattice, dtype=float), axis=1)
-        for axis in range(3):
-            if coarse[axis] is None:
-                coarse[axis] = _coarse_points(float(lengths[axis]), _encut(incar), width)
-            if fine[axis] is None:
-                fine[axis] = ratio * (coarse[axis] or 0)
+        lengths = np.linalg.norm(np.asarray(lattice, dtype=float), axis=1).tolist()
+        known = zip(coarse, lengths, strict=True)
+        coarse = [n or _coarse_points(length, _encut(incar), width) for n, length in known]
+        fine = [n or ratio * (m or 0) for n, m in zip(fine, coarse, strict=True)]
     return FFTGrids(_triple(coarse), _triple(fine))
 
 
