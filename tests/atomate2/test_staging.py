@@ -7,11 +7,11 @@ import pytest
 from atomate2.vasp.jobs.core import StaticMaker
 from pymatgen.io.vasp import Poscar
 
+from mlcharge_flows.atomate2.jobs.comparison import density_issue
 from mlcharge_flows.atomate2.schemas import RunProvenance
 from mlcharge_flows.atomate2.staging import (
     ARCHIVED,
     archive_initial_chgcar,
-    density_issue,
     existing_density_reason,
     finalize_run,
     remove_stale,

@@ -16,15 +16,13 @@ from monty.io import zopen
 from monty.os.path import zpath
 
 from mlcharge_flows.atomate2.schemas import RunProvenance
-from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.errors import MlchargeError
-from mlcharge_flows.io import atomic_path, file_sha256
+from mlcharge_flows.io import atomic_path
 from mlcharge_flows.sources.from_file import read_for_run, read_ions, structure_difference
 from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar, write_initial_chgcar
 from mlcharge_flows.sources.source import SourceError
 from mlcharge_flows.vasp.chgcar import read_chgcar
 from mlcharge_flows.vasp.density_messages import read_density_messages
-from mlcharge_flows.vasp.poscar import read_poscar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -164,7 +162,7 @@ def stage_chgcar(
     if not adapt and document.grid != inputs.grid:
         raise SourceError(f"{source} is on grid {document.grid}, not on {inputs.grid}")
     try:
-        if issue := _change(source, document):
+        if issue := document.change_of(source):
             raise SourceError(issue)
         if adapt:
             found = read_for_run(source, inputs)
@@ -183,50 +181,6 @@ def stage_chgcar(
     except OSError as error:
         raise SourceError(f"{source}: cannot be copied ({error.strerror or error})") from None
     return document
-
-
-def _change(path: Path, document: InitialDensityDocument) -> str | None:
-    """Why a file is not the one that a document describes; None if it is."""
-    if document.sha256 in (None, file_sha256(path, unpacked=True)):
-        return None
-    return f"{path}: has changed since it was written, its SHA-256 is another one"
-
-
-def density_issue(folder: Path, provenance: RunProvenance) -> str | None:
-    """Why the initial density that a run left is not the one that its provenance documents.
-
-    Parameters
-    ----------
-    folder
-        Folder of the finished run.
-    provenance
-        Its provenance.
-
-    Returns
-    -------
-    str or None
-        ``cause: details``; None if SHA-256 and structure agree, or where the result has replaced
-        the file, so that only the comment that VASP printed identifies it.
-
-    Raises
-    ------
-    OSError, ValueError
-        A file cannot be read.
-    """
-    document = provenance.initial_density
-    if document is None or document.path is None:
-        return None
-    path = folder / ARCHIVED if (folder / ARCHIVED).is_file() else Path(document.path)
-    issue, difference = provenance.density_issue, None
-    if issue is None and path.is_file() and is_initial_chgcar(path):
-        issue = _change(path, document)
-        poscar = Path(zpath(folder / "POSCAR"))
-        if issue is None and poscar.is_file():
-            run = Crystal.from_structure(read_poscar(poscar).structure)
-            difference = structure_difference(read_ions(path), run)
-    if difference:
-        return f"initial density of another structure: {path}: {difference}"
-    return f"initial density replaced: {issue}" if issue else None
 
 
 def _write_adapted(
@@ -385,7 +339,7 @@ def archive_initial_chgcar(folder: Path, provenance: RunProvenance) -> None:
         original = Path(document.path)
         is_own = original.parent in (folder, run_folder) or not original.is_file()
         if is_left:
-            provenance.density_issue = _change(chgcar, document)
+            provenance.density_issue = document.change_of(chgcar)
         if is_left and is_own:
             document.path = str(run_folder / ARCHIVED)
         elif is_own and original.name == chgcar.name:

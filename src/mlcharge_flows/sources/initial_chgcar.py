@@ -121,6 +121,28 @@ class InitialDensityDocument(BaseModel):
             failure=one_line(error),
         )
 
+    def change_of(self, path: Path) -> str | None:
+        """Why a file is not the one that was written.
+
+        Parameters
+        ----------
+        path
+            The file, as it was or compressed.
+
+        Returns
+        -------
+        str or None
+            One line; None if its SHA-256 is the documented one.
+
+        Raises
+        ------
+        OSError
+            The file cannot be read.
+        """
+        if self.sha256 in (None, file_sha256(path, unpacked=True)):
+            return None
+        return f"{path}: has changed since it was written, its SHA-256 is another one"
+
 
 def write_initial_chgcar(
     folder: Path, evaluated: Evaluated, inputs: RunInputs, label: str

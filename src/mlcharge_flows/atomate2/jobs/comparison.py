@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from atomate2.utils.path import strip_hostname
 from jobflow import job
+from monty.os.path import zpath
 from pydantic import Field
 
 from mlcharge_flows.atomate2.schemas import RunProvenance
-from mlcharge_flows.atomate2.staging import density_issue
+from mlcharge_flows.atomate2.staging import ARCHIVED
+from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.io import atomic_write
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.scf.run import ScfRun
+from mlcharge_flows.sources.from_file import read_ions, structure_difference
+from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar
+from mlcharge_flows.vasp.poscar import read_poscar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,6 +78,43 @@ def count(run_dir: str | None) -> ScfRun:
         except (ValueError, OSError) as error:
             run.failure = f"unreadable: {one_line(error)}"
     return run
+
+
+def density_issue(folder: Path, provenance: RunProvenance) -> str | None:
+    """Why the initial density that a run left is not the one that its provenance documents.
+
+    Parameters
+    ----------
+    folder
+        Folder of the finished run.
+    provenance
+        Its provenance.
+
+    Returns
+    -------
+    str or None
+        ``cause: details``; None if SHA-256 and structure agree, or where the result has replaced
+        the file, so that only the comment that VASP printed identifies it.
+
+    Raises
+    ------
+    OSError, ValueError
+        A file cannot be read.
+    """
+    document = provenance.initial_density
+    if document is None or document.path is None:
+        return None
+    path = folder / ARCHIVED if (folder / ARCHIVED).is_file() else Path(document.path)
+    issue, difference = provenance.density_issue, None
+    if issue is None and path.is_file() and is_initial_chgcar(path):
+        issue = document.change_of(path)
+        poscar = Path(zpath(folder / "POSCAR"))
+        if issue is None and poscar.is_file():
+            run = Crystal.from_structure(read_poscar(poscar).structure)
+            difference = structure_difference(read_ions(path), run)
+    if difference:
+        return f"initial density of another structure: {path}: {difference}"
+    return f"initial density replaced: {issue}" if issue else None
 
 
 def _joined(found: str | None, raised: str) -> str:
