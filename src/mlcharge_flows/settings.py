@@ -215,6 +215,18 @@ class Settings(BaseSettings):
             raise SetupError(f"PMG_VASP_PSP_DIR: there is no folder {self.potcar_library}")
 
     @contextmanager
+    def named(self) -> Iterator[None]:
+        """Let the settings of this process name this executable, which nothing runs.
+
+        Yields
+        ------
+        None
+            While ``MLCHARGE_VASP_CMD`` names it.
+        """
+        with _replaced(os.environ, "MLCHARGE_VASP_CMD", self.vasp_cmd):
+            yield
+
+    @contextmanager
     def activated(self) -> Iterator[None]:
         """Let this process and its children use the executable of these settings.
 

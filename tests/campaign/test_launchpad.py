@@ -18,10 +18,13 @@ from mlcharge_flows.campaign.launchpad import (
     LaunchPadError,
     campaign_state,
     open_launchpad,
+    recover,
+    retry,
     submit,
 )
 from mlcharge_flows.campaign.spec import FireWorksSpec
 from mlcharge_flows.cli.app import app
+from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun
 from mlcharge_flows.sources import parse_arms
 from mlcharge_flows.structures import Material
@@ -165,3 +168,95 @@ def test_commands_without_a_job_store_say_so(tmp_path, launchpad_file, launchpad
     left = campaign("status", spec, "--out", tmp_path / "x", "--launchpad", launchpad_file)
     assert left.exit_code == 2
     assert "no job store that outlives a process" in left.stderr
+
+
+def states(launchpad):
+    return {job["name"]: job["state"] for job in launchpad.fireworks.find({})}
+
+
+def test_a_submission_that_was_killed_is_completed(launchpad, maker):
+    settings = FireWorksSpec()
+    submit(launchpad, "first", [material("a"), material("b")], maker, settings)
+    workflow = launchpad.workflows.find_one({"metadata.material": "b"})
+    # Workflows are written before their jobs: killed in between.
+    launchpad.fireworks.delete_many({"fw_id": {"$in": sorted(workflow["nodes"])[2:]}})
+    assert submit(launchpad, "first", [material("a"), material("b")], maker, settings) == 1
+    assert launchpad.workflows.count_documents({}) == 2
+    assert launchpad.fireworks.count_documents({}) == 12
+    nodes = {node for wf in launchpad.workflows.find({}) for node in wf["nodes"]}
+    assert {job["fw_id"] for job in launchpad.fireworks.find({})} == nodes
+
+
+def test_jobs_of_dead_workers_run_again_and_those_of_living_ones_go_on(launchpad, maker):
+    from fireworks import FWorker
+
+    submit(launchpad, "first", [material("a")], maker, FireWorksSpec())
+    taken, launch_id = launchpad.checkout_fw(FWorker(), "/nowhere")
+    assert recover(launchpad, "first", lost_after=60) == 0
+    assert states(launchpad)[taken.name] == "RUNNING"
+    assert recover(launchpad, "first", lost_after=0) == 1
+    assert states(launchpad)[taken.name] == "READY"
+    assert launchpad.launches.find_one({"launch_id": launch_id})["state"] == "FIZZLED"
+
+
+def test_a_worker_that_died_while_it_took_a_job_leaves_it_to_others(launchpad, maker):
+    submit(launchpad, "first", [material("a")], maker, FireWorksSpec())
+    launchpad.fireworks.update_one({"name": "default run"}, {"$set": {"state": "RESERVED"}})
+    assert recover(launchpad, "first", lost_after=60) == 0
+    assert recover(launchpad, "first", lost_after=0) == 1
+    assert states(launchpad)["default run"] == "READY"
+
+
+def test_a_job_that_failed_itself_runs_again(launchpad, maker):
+    from fireworks import FWorker
+
+    submit(launchpad, "first", [material("a")], maker, FireWorksSpec())
+    taken, launch_id = launchpad.checkout_fw(FWorker(), "/nowhere")
+    launchpad.mark_fizzled(launch_id)
+    assert states(launchpad)[taken.name] == "FIZZLED"
+    assert recover(launchpad, "first") == 1
+    assert states(launchpad)[taken.name] == "READY"
+    assert recover(launchpad, "another") == 0
+
+
+def test_a_lock_of_a_dead_worker_is_removed(launchpad, maker, monkeypatch):
+    monkeypatch.setattr("mlcharge_flows.campaign.launchpad._LOCK_PAUSE", 0.01)
+    submit(launchpad, "first", [material("a")], maker, FireWorksSpec())
+    launchpad.workflows.update_many({}, {"$set": {"locked": True}})
+    recover(launchpad, "first")
+    assert launchpad.workflows.count_documents({"locked": {"$exists": True}}) == 0
+
+
+def finish_all(launchpad):
+    for collection in (launchpad.fireworks, launchpad.workflows):
+        collection.update_many({}, {"$set": {"state": "COMPLETED"}})
+    for workflow in launchpad.workflows.find({}):
+        done = dict.fromkeys(workflow["fw_states"], "COMPLETED")
+        launchpad.workflows.update_one({"_id": workflow["_id"]}, {"$set": {"fw_states": done}})
+
+
+@pytest.mark.parametrize(
+    ("failure", "retry_failed", "again"),
+    [
+        ("MemoryError: ", False, {"superposition run"}),
+        ("no initial density: OSError: [Errno 28] No space left", False, {"superposition density"}),
+        ("not converged: 100 steps", False, set()),
+        ("not converged: 100 steps", True, {"superposition run"}),
+    ],
+)
+def test_failed_arms_run_again(launchpad, maker, failure, retry_failed, again):
+    submit(launchpad, "first", [material("a"), material("b")], maker, FireWorksSpec())
+    finish_all(launchpad)
+    good = ScfRun(folder="", n_total=9, started_from="atoms")
+    arms = {"default": good, "superposition": ScfRun(folder="", failure=failure)}
+    given = {"formula": "He", "n_atoms": 1, "protocol": maker.protocol}
+    results = [
+        Comparison(material_id="a", arms=arms, **given),
+        Comparison(material_id="b", arms=dict.fromkeys(arms, good), **given),
+    ]
+    assert retry(launchpad, "first", results, maker, retry_failed=retry_failed) == len(again)
+    ready = {job["name"] for job in launchpad.fireworks.find({"state": "READY"})}
+    assert ready == again
+    waiting = {job["name"] for job in launchpad.fireworks.find({"state": "WAITING"})}
+    assert ("compare" in waiting) is bool(again)
+    assert "default run" not in ready | waiting

@@ -70,6 +70,10 @@ class RunProvenance(BaseModel):
         validation_alias=AliasChoices("restart_reason", "restarted"),
     )
     failure: str | None = Field(None, description="What went wrong; None if nothing did.")
+    execution: dict[str, str] = Field(
+        default_factory=dict,
+        description="Executable, INCAR updates of atomate2's settings, and PAW data sets by hash.",
+    )
 
     @property
     def unread_density(self) -> str | None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import json
 from collections import Counter
+from dataclasses import dataclass, replace
 from datetime import datetime
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 from mlcharge_flows.atomate2.jobs.comparison import OUTCOME_FILE, Outcome
 from mlcharge_flows.atomate2.jobs.nonscf import DOCUMENT
 from mlcharge_flows.campaign.local import read_results
+from mlcharge_flows.campaign.material_folder import structure_hash
+from mlcharge_flows.campaign.request import CampaignRequest
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.nonscf import NonSCFComparison
+from mlcharge_flows.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 CAMPAIGN = "campaign"
 """Key of the metadata of all jobs of a campaign."""
+STRUCTURE = "structure_hash"
+"""Key of the metadata of the hash of the structure that a job is of."""
 RESULT = "result"
 """Key of the metadata of the one job of each flow whose output is the result."""
 
@@ -55,7 +59,8 @@ def labeled_flow(material: Material, maker: MaterialFlowMaker, campaign: str) ->
         With the names of campaign and material in the metadata of its jobs.
     """
     flow = maker.make(material.structure, material.id)
-    flow.update_metadata({CAMPAIGN: campaign, "material": material.id})
+    structure = structure_hash(material.structure)
+    flow.update_metadata({CAMPAIGN: campaign, "material": material.id, STRUCTURE: structure})
     flow.jobs[-1].metadata[RESULT] = True
     return flow
 
@@ -75,10 +80,9 @@ def identity(material: Material, maker: MaterialFlowMaker) -> dict[str, Any]:
     dict
         Identifier, hashes of structure and settings, arms, and models.
     """
-    structure = json.dumps(material.structure.as_dict(), sort_keys=True, default=str)
     return {
         "material": material.id,
-        "structure": hashlib.sha256(structure.encode()).hexdigest()[:12],
+        "structure": structure_hash(material.structure),
         "protocol": maker.protocol,
         "arms": list(maker.arms),
         "models": maker.models,
@@ -103,17 +107,97 @@ def find_results(store: JobStore, campaign: str) -> list[Comparison]:
         By name of the material; each material once.
     """
     query = {f"metadata.{CAMPAIGN}": campaign, f"metadata.{RESULT}": True}
-    found = store.docs_store.query(query, properties=["output", "completed_at"])
+    properties = ["output", "completed_at", "metadata"]
+    found = store.docs_store.query(query, properties=properties)
     newest: dict[str, tuple[str, Comparison]] = {}
     for document in found:
         output = document["output"]
         kind = Outcome if output.get("@class") == "Outcome" else Comparison
         result = kind.model_validate(output)
+        result.structure = document.get("metadata", {}).get(STRUCTURE)
         time = str(document.get("completed_at") or "")
         # A job that ran twice has one document; only a name that was used twice gives two.
         if result.material_id not in newest or newest[result.material_id][0] < time:
             newest[result.material_id] = time, result
     return [newest[name][1] for name in sorted(newest)]
+
+
+@dataclass
+class Selection:
+    """The results that a campaign asked for, and what else was found in their place.
+
+    Parameters
+    ----------
+    results
+        Results of the campaign's materials under its settings, with its arms alone.
+    others
+        One line about each kind of results that are not shown.
+    n_complete
+        Number of materials that have all arms.
+    """
+
+    results: list[Comparison]
+    others: list[str]
+    n_complete: int
+
+
+def select_results(
+    found: Iterable[Comparison], materials: Iterable[Material], maker: MaterialFlowMaker
+) -> Selection:
+    """Choose the results that belong to a campaign as it is specified now.
+
+    The executable need not be configured where a campaign is reported: settings are compared under
+    the executable of each result.
+
+    Parameters
+    ----------
+    found
+        Results in a folder or a job store.
+    materials
+        Materials of the campaign.
+    maker
+        Flow of one material.
+
+    Returns
+    -------
+    Selection
+        Results of materials that are not in it, of structures that were changed since, of other
+        settings or checkpoints are left out.
+    """
+    structures = {material.id: material.structure for material in materials}
+    request, protocols = CampaignRequest.from_maker(maker), _protocols(found := list(found), maker)
+    shown, others, further, n_complete = [], Counter[str](), Counter[str](), 0
+    for result in found:
+        here = replace(request, protocol=protocols[_program(result)])
+        if (structure := structures.get(result.material_id)) is None:
+            others["of materials that are not in it"] += 1
+        elif result.structure not in (None, structure_hash(structure)):
+            others["of structures that were changed since"] += 1
+        elif reason := here.conflicts_with(result):
+            others[f"{reason}"] += 1
+        else:
+            arms = {arm: run for arm, run in result.arms.items() if arm in request.arms}
+            further.update(result.arms.keys() - arms.keys())
+            n_complete += here.is_complete(result)
+            shown.append(result.model_copy(update={"arms": arms}))
+    lines = [f"{number} results {reason}" for reason, number in others.items()]
+    lines += [f"arm {arm!r} of {number} materials" for arm, number in sorted(further.items())]
+    return Selection([result for result in shown if result.arms], lines, n_complete)
+
+
+def _program(result: Comparison) -> str:
+    """Executable of a result; empty for results that do not tell."""
+    names = (run.execution.get("executable") for run in result.arms.values())
+    return next((name for name in names if name), "")
+
+
+def _protocols(found: Iterable[Comparison], maker: MaterialFlowMaker) -> dict[str, str]:
+    """Hash of the settings under each executable of the results."""
+    protocols = {"": maker.protocol}
+    for program in {_program(result) for result in found} - {""}:
+        with Settings(vasp_cmd=program).named():
+            protocols[program] = maker.protocol
+    return protocols
 
 
 def finish_times(store: JobStore, campaign: str) -> list[datetime]:
@@ -187,7 +271,8 @@ def read_outcomes(folder: Path) -> list[Comparison]:
     for comparison in read_results(folder):
         path = folder / comparison.material_id / "outcome" / OUTCOME_FILE
         try:
-            complete.append(Outcome.model_validate_json(path.read_text(encoding="utf-8")))
+            outcome = Outcome.model_validate_json(path.read_text(encoding="utf-8"))
+            complete.append(outcome.model_copy(update={"structure": comparison.structure}))
         except (OSError, ValueError):
             complete.append(comparison)
     return complete

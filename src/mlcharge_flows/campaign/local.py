@@ -15,6 +15,7 @@ from collections import Counter, deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from mlcharge_flows.atomate2.execution import installed
 from mlcharge_flows.atomate2.run_processes import end_processes
 from mlcharge_flows.campaign.material_folder import (
     RESULT,
@@ -22,12 +23,14 @@ from mlcharge_flows.campaign.material_folder import (
     remove_scraps,
 )
 from mlcharge_flows.campaign.pool import run_in_workers
+from mlcharge_flows.campaign.recovery import recover_result
 from mlcharge_flows.campaign.request import CampaignRequest
 from mlcharge_flows.campaign.worker import failed_comparison, run_material
 from mlcharge_flows.errors import MlchargeError
+from mlcharge_flows.scf.comparison import execution_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
@@ -102,6 +105,34 @@ def finished_materials(
     return finished
 
 
+def folder_conflicts(
+    materials: Sequence[Material], maker: MaterialFlowMaker, folder: Path
+) -> dict[str, str]:
+    """Tell which materials cannot be run in a folder for what lies in their places.
+
+    Parameters
+    ----------
+    materials
+        What is to be run.
+    maker
+        Flow of one material.
+    folder
+        Campaign folder.
+
+    Returns
+    -------
+    dict of str to str
+        Where and why, by identifier: files that are not of a campaign, and results of other
+        settings, checkpoints or structures.
+    """
+    request, found = CampaignRequest.from_maker(maker), {}
+    for material in materials:
+        place = MaterialFolder(folder / material.id)
+        if conflict := place.conflict(request, material.structure):
+            found[material.id] = f"{place.path}: {conflict}"
+    return found
+
+
 def read_results(folder: Path) -> list[Comparison]:
     """Read every comparison in a campaign folder.
 
@@ -136,6 +167,34 @@ def unreadable_results(folder: Path) -> list[str]:
     """
     places = (MaterialFolder(path.parent) for path in sorted(folder.glob(f"*/{RESULT}")))
     return [issue for place in places if (issue := place.result_issue())]
+
+
+def unchanged_results(
+    folder: Path, results: Iterable[Comparison]
+) -> tuple[list[Comparison], list[str]]:
+    """Choose the results whose structure in the folder is still the one that was run.
+
+    Parameters
+    ----------
+    folder
+        Campaign folder.
+    results
+        Results in it.
+
+    Returns
+    -------
+    unchanged : list of Comparison
+        Those, and results that do not name their structure.
+    changed : list of str
+        One line for each other one.
+    """
+    unchanged, changed = [], []
+    for result in results:
+        if result.structure in (None, MaterialFolder(folder / result.material_id).structure_hash()):
+            unchanged.append(result)
+        else:
+            changed.append(f"{folder / result.material_id}: its structure was changed since")
+    return unchanged, changed
 
 
 def run_locally(
@@ -187,8 +246,10 @@ def run_locally(
     with _locked(folder):
         end_processes(folder)  # of a campaign that was killed here: nothing of it runs on
         remove_scraps(folder)
-        for material in materials:
-            _check(places[material.id], material, request)
+        if conflict := _other_execution(materials, maker, folder):
+            raise FolderError(f"{folder}: {conflict}; choose another --out")
+        for conflict in folder_conflicts(materials, maker, folder).values():
+            raise FolderError(f"{conflict}; choose another --out, or remove it")
         unusable = _recover(materials, maker, places)
         finished = finished_materials(materials, maker, folder, retry_failed=retry_failed)
         finished |= unusable
@@ -256,10 +317,22 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _check(place: MaterialFolder, material: Material, request: CampaignRequest) -> None:
-    """Refuse folders that are not of a campaign, and results of something else."""
-    if conflict := place.conflict(request, material.structure):
-        raise FolderError(f"{place.path}: {conflict}; choose another --out, or remove it")
+def _other_execution(
+    materials: Sequence[Material], maker: MaterialFlowMaker, folder: Path
+) -> str | None:
+    """Tell if the folder's results were computed with another executable or PAW data than here."""
+    found = [result for result in read_results(folder) if result.protocol == maker.protocol]
+    before = execution_of(found)
+    elements = {element for material in materials for element in material.structure.symbol_set}
+    known = {element for element in elements if f"POTCAR of {element}" in before}
+    if not before:
+        return None
+    now = installed(known, maker.generator)
+    for key in sorted(before.keys() & now.keys()):
+        if before[key] != {now[key]}:
+            earlier = ", ".join(sorted(before[key]))
+            return f"its results are of another {key} ({earlier}, now {now[key]})"
+    return None
 
 
 def _recover(
@@ -272,7 +345,7 @@ def _recover(
         if (issue := place.result_issue()) is None:
             continue
         if place.has_broken_result():
-            place.recover_result(material.structure)
+            recover_result(place, material.structure)
         else:  # the file system refuses to read it: it may be whole
             unusable[material.id] = failed_comparison(material, maker, f"OSError: {issue}")
     return unusable

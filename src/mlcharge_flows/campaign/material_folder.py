@@ -14,12 +14,12 @@ import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from monty.json import MontyEncoder
 from pymatgen.core.structure import Structure
 
-from mlcharge_flows.atomate2.jobs.comparison import OUTCOME_FILE, Outcome, count
-from mlcharge_flows.io import atomic_path, atomic_write
+from mlcharge_flows.io import atomic_write
 from mlcharge_flows.scf.comparison import Comparison
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from mlcharge_flows.campaign.request import CampaignRequest
 
 RESULT = "comparison.json"
-UNREADABLE = "comparison.json.unreadable"
 STRUCTURE = "structure.json"
 REQUEST = "request-{}.json"
 ADDING = "adding.json"
@@ -126,66 +125,19 @@ class MaterialFolder:
         atomic_write(self.path / RESULT, comparison.model_dump_json(indent=1) + "\n")
         (self.path / ADDING).unlink(missing_ok=True)
 
-    def recover_result(self, structure: Structure) -> Comparison | None:
-        """Restore a result that cannot be read from the runs that it was counted from.
-
-        The unreadable file is kept under another name.
-
-        Parameters
-        ----------
-        structure
-            Structure that is to be run.
+    def structure_hash(self) -> str | None:
+        """Hash of the structure in the folder.
 
         Returns
         -------
-        Comparison or None
-            Of the arms whose runs are in the folder, now also its result; None if the folder does
-            not tell what was run, or nothing of it is left.
-
-        Raises
-        ------
-        OSError
-            The folder cannot be written to.
+        str or None
+            None if there is none, or none that can be read.
         """
         try:
-            with atomic_path(self.path / UNREADABLE) as kept:
-                shutil.copyfile(self.path / RESULT, kept)
-            if not self._is_of(structure, None):
-                return None
-            found = self._recounted(structure)
-        except (ValueError, KeyError, TypeError, FileNotFoundError):
+            content = json.loads((self.path / STRUCTURE).read_text(encoding="utf-8"))
+            return structure_hash(Structure.from_dict(content))
+        except (OSError, ValueError, KeyError):
             return None
-        if found is not None:
-            self.write_result(found, structure)
-        return found
-
-    def _recounted(self, structure: Structure) -> Comparison | None:
-        outcome = self.path / "outcome" / OUTCOME_FILE
-        if outcome.is_file():
-            return Outcome.model_validate_json(outcome.read_text(encoding="utf-8"))
-        requests = [json.loads(path.read_text()) for path in self.path.glob(REQUEST.format("*"))]
-        if not requests or not all(request["can_add_arms"] for request in requests):
-            return None  # other flows have results beside their counted runs
-        folders = {
-            arm: self.path / link_name(f"{arm} run")
-            for request in requests
-            for arm in request["arms"]
-        }
-        recount: Any = count
-        arms = {
-            arm: recount.original(str(at.resolve())) for arm, at in folders.items() if at.is_dir()
-        }
-        if not arms:
-            return None
-        models = {arm: sha for request in requests for arm, sha in request["models"].items()}
-        return Comparison(
-            material_id=self.path.name,
-            formula=structure.composition.reduced_formula,
-            n_atoms=len(structure),
-            protocol=requests[0]["protocol"],
-            arms=arms,
-            models={arm: sha for arm, sha in models.items() if arm in arms},
-        )
 
     def drop_arms(self, arms: Collection[str], *, keep_others: bool) -> None:
         """Remove arms from the result, so that they run again.
@@ -230,7 +182,7 @@ class MaterialFolder:
             return None
         if reason := request.conflicts_with(found):
             return reason
-        if not self._is_of(structure, found):
+        if not self.is_of(structure, found):
             return "finished with another structure"
         if not request.is_complete(found) and (self.path / "pack").exists():
             return "of a data set, its run is packed and takes no further arms"
@@ -306,7 +258,21 @@ class MaterialFolder:
                     shutil.rmtree(path, ignore_errors=True)
         (self.path / ADDING).unlink(missing_ok=True)
 
-    def _is_of(self, structure: Structure, found: Comparison | None) -> bool:
+    def is_of(self, structure: Structure, found: Comparison | None = None) -> bool:
+        """Whether the folder is of a structure.
+
+        Parameters
+        ----------
+        structure
+            Structure that is to be run.
+        found
+            Its result, which may name the structure by its hash.
+
+        Returns
+        -------
+        bool
+            False, too, if the file of the structure cannot be read.
+        """
         if found is not None and found.structure == structure_hash(structure):
             return True
         try:
@@ -340,7 +306,7 @@ def structure_hash(structure: Structure) -> str:
     str
         Twelve hexadecimal digits.
     """
-    text = json.dumps(structure.as_dict(), sort_keys=True, default=str)
+    text = json.dumps(structure.as_dict(), sort_keys=True, cls=MontyEncoder)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mlcharge_flows.atomate2.flows.material import AddsArms
 from mlcharge_flows.scf.comparison import REFERENCE
 
 if TYPE_CHECKING:
+    from pymatgen.io.vasp.sets import VaspInputSet
+
     from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
     from mlcharge_flows.scf.comparison import Comparison
+    from mlcharge_flows.structures import Material
 
 
 @dataclass(frozen=True)
@@ -118,3 +123,45 @@ class CampaignRequest:
             if arm in comparison.arms and comparison.models.get(arm) != self.models.get(arm):
                 return f"its arm {arm!r} is finished with another checkpoint"
         return None
+
+
+def dropped_properties(material: Material, generator: VaspInputSet) -> str | None:
+    """Tell which properties of a structure its runs will not have.
+
+    Parameters
+    ----------
+    material
+        Crystal, possibly with a charge or magnetic moments.
+    generator
+        Input set generator of its runs.
+
+    Returns
+    -------
+    str or None
+        One line; None if nothing is dropped.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from pymatgen.core import Lattice, Structure
+    >>> from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
+    >>> from mlcharge_flows.structures import Material
+    >>> iron = Structure(Lattice.cubic(2.8), ["Fe"], [[0, 0, 0]], charge=1)
+    >>> dropped_properties(Material("Fe", iron, Path("Fe.json")), ComparisonSetGenerator())
+    'Fe.json: Fe runs neutral, without its charge of +1'
+    """
+    structure, dropped = material.structure, []
+    charge = structure.as_dict(verbosity=0).get("charge") or 0
+    if charge and not getattr(generator, "use_structure_charge", False):
+        dropped.append(f"neutral, without its charge of {charge:+g}")
+    moments = [site.properties.get("magmom") or 0 for site in structure]
+    moments += [getattr(site.specie, "spin", None) or 0 for site in structure]
+    incar = {
+        **getattr(generator, "config_dict", {}).get("INCAR", {}),
+        **getattr(generator, "user_incar_settings", {}),
+    }
+    if np.any(moments) and incar.get("ISPIN") == 1:
+        dropped.append("without spin, and without its magnetic moments")
+    if not dropped:
+        return None
+    return f"{material.source}: {material.id} runs {', and '.join(dropped)}"

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlcharge_flows.cli.options import (
-    Executable,  # noqa: TC001 - typer needs it at run time
+from mlcharge_flows.cli.options import (  # noqa: TC001 - typer needs them at run time
+    Executable,
+    RetryFailed,
+    SkipBad,
 )
 from mlcharge_flows.cli.runs import prepare, run_materials
 from mlcharge_flows.cli.terminal import NOTHING_DONE, exit_with_error, print_left_out, written
@@ -18,11 +20,12 @@ from mlcharge_flows.cli.terminal import NOTHING_DONE, exit_with_error, print_lef
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from fireworks import LaunchPad
     from rich.console import Console
 
     from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
+    from mlcharge_flows.campaign.documents import Selection
     from mlcharge_flows.campaign.spec import CampaignSpec
-    from mlcharge_flows.scf.comparison import Comparison
     from mlcharge_flows.structures import Material
 
 OUTCOMES = "outcomes.csv"
@@ -79,10 +82,13 @@ def run(
     ] = None,
     out: Out = None,
     executable: Executable = None,
+    skip_bad: SkipBad = False,
+    retry_failed: RetryFailed = False,
 ) -> None:
     """Run every material that is not finished, on this machine, and report.
 
-    After an interruption of any kind, give the same command: finished materials stay.
+    After an interruption of any kind, give the same command: finished materials stay. Runs that
+    failed by the fault of the machine run again, others only with --retry-failed.
 
     [bold]Example[/bold]
 
@@ -91,7 +97,7 @@ def run(
     from rich.console import Console
 
     console = Console(highlight=False)
-    campaign = _read(console, spec)
+    campaign = _read(console, spec, skip_bad)
     out = out or Path(campaign.spec.name)
     prepared = prepare(
         context,
@@ -101,20 +107,26 @@ def run(
         lambda: (campaign.materials, []),
         workers=campaign.spec.workers if workers is None else workers,
         skip_bad=campaign.spec.skip_bad,
-        remedy=f"{spec}: correct this, or leave it out with 'skip_bad: true'",
+        remedy=f"{spec}: correct this, or leave it out with 'skip_bad: true' or --skip-bad",
     )
-    results = run_materials(console, prepared, out)
+    results = run_materials(console, prepared, out, retry_failed=retry_failed)
     _show(console, campaign, _finished(campaign, out), out)
     if not any(c.arms[campaign.reference].exclusion_reason is None for c in results):
         exit_with_error(f"no material has a result; see {out}/*/flow.log", status=NOTHING_DONE)
 
 
 @app.command()
-def submit(spec: Spec, launchpad: LaunchPadFile = None) -> None:
+def submit(
+    spec: Spec,
+    launchpad: LaunchPadFile = None,
+    skip_bad: SkipBad = False,
+    retry_failed: RetryFailed = False,
+) -> None:
     """Add one workflow per material to the FireWorks LaunchPad, each only once.
 
     Workers take them with rlaunch or qlaunch; results go into each worker's own job store. The
-    executable is that of the workers: configure it here as there.
+    executable is that of the workers: configure it here as there. Given again, it lets jobs run
+    again whose worker has died, and runs that failed by the fault of the machine.
 
     [bold]Example[/bold]
 
@@ -123,14 +135,14 @@ def submit(spec: Spec, launchpad: LaunchPadFile = None) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
-    from mlcharge_flows.campaign.launchpad import open_launchpad
+    from mlcharge_flows.campaign.launchpad import open_launchpad, recover
     from mlcharge_flows.campaign.launchpad import submit as submit_materials
     from mlcharge_flows.errors import MlchargeError
     from mlcharge_flows.settings import Settings
 
     console = Console(highlight=False)
-    campaign = _read(console, spec)
-    name, total = campaign.spec.name, len(campaign.materials)
+    campaign = _read(console, spec, skip_bad)
+    name, total, n_rerun = campaign.spec.name, len(campaign.materials), 0
     console.print(f"Executable of the workers: {Settings().program}", markup=False)
     try:
         pad = open_launchpad(launchpad)
@@ -144,14 +156,32 @@ def submit(spec: Spec, launchpad: LaunchPadFile = None) -> None:
                 campaign.spec.fireworks,
                 lambda count: progress.update(task, advance=count),
             )
+            if added < total:
+                n_rerun = recover(pad, name) + _retry(console, campaign, pad, retry_failed)
     except MlchargeError as error:
         exit_with_error(error)
     submitted = f", {total - added} were there already" if added < total else ""
+    submitted += f", {n_rerun} jobs run again" if n_rerun else ""
     console.print(f"{name}: {added} workflows added{submitted}", markup=False)
 
 
+def _retry(console: Console, campaign: Campaign, pad: LaunchPad, retry_failed: bool) -> int:
+    """Run failed arms of finished workflows again; needs the job store with their results."""
+    from mlcharge_flows.campaign.documents import StoreError, find_results, open_store
+    from mlcharge_flows.campaign.launchpad import retry
+
+    try:
+        results = find_results(open_store(), campaign.spec.name)
+    except StoreError as error:
+        console.print(f"failed runs are not run again: {error}", markup=False, soft_wrap=True)
+        return 0
+    return retry(pad, campaign.spec.name, results, campaign.maker, retry_failed=retry_failed)
+
+
 @app.command()
-def status(spec: Spec, out: Out = None, launchpad: LaunchPadFile = None) -> None:
+def status(
+    spec: Spec, out: Out = None, launchpad: LaunchPadFile = None, skip_bad: SkipBad = False
+) -> None:
     """Print the progress of a campaign: of its folder if it runs there, else of the LaunchPad.
 
     [bold]Example[/bold]
@@ -163,23 +193,30 @@ def status(spec: Spec, out: Out = None, launchpad: LaunchPadFile = None) -> None
     from mlcharge_flows.campaign.local import is_campaign_folder
 
     console = Console(highlight=False)
-    campaign = _read(console, spec)
+    campaign = _read(console, spec, skip_bad)
     out = out or Path(campaign.spec.name)
     if not is_campaign_folder(out):
         _show_launchpad(console, campaign, launchpad)
         return
-    results = _finished(campaign, out)
-    failed = sum(c.arms[campaign.reference].exclusion_reason is not None for c in results)
+    found = _finished(campaign, out)
+    failed = sum(
+        c.arms[campaign.reference].exclusion_reason is not None
+        for c in found.results
+        if campaign.reference in c.arms
+    )
     console.print(
-        f"{campaign.spec.name}: {len(results)} of {len(campaign.materials)} materials are finished"
-        f" in {out}" + (f", {failed} of them without a result" if failed else ""),
+        f"{campaign.spec.name}: {found.n_complete} of {len(campaign.materials)} materials are "
+        f"finished in {out}" + (f", {failed} of them without a result" if failed else ""),
         markup=False,
     )
+    print_left_out(console, found.others, f"also in {out}")
 
 
 @app.command()
-def report(spec: Spec, out: Out = None) -> None:
+def report(spec: Spec, out: Out = None, skip_bad: SkipBad = False) -> None:
     """Report what is finished so far, from the campaign's folder or else from the job store.
+
+    Results of other materials, changed structures, other settings or checkpoints are not shown.
 
     [bold]Example[/bold]
 
@@ -188,12 +225,12 @@ def report(spec: Spec, out: Out = None) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    campaign = _read(console, spec)
+    campaign = _read(console, spec, skip_bad)
     out = out or Path(campaign.spec.name)
     _show(console, campaign, _finished(campaign, out), out)
 
 
-def _read(console: Console, path: Path) -> Campaign:
+def _read(console: Console, path: Path, skip_bad: bool) -> Campaign:
     """Read a SPEC.yaml and its structures; exit with a line per problem if they are unusable."""
     from mlcharge_flows.campaign.spec import SpecError, campaign_maker, read_spec
     from mlcharge_flows.cli.runs import select_structures
@@ -206,48 +243,58 @@ def _read(console: Console, path: Path) -> Campaign:
         exit_with_error(*error.problems)
     except SpecError as error:
         exit_with_error(f"{path}: {error}")
+    spec.skip_bad |= skip_bad
     materials, problems = select_structures(spec.structures, spec.max_atoms, spec.limit)
     if problems and not spec.skip_bad:
-        exit_with_error(*problems, f"{path}: correct this, or leave it out with 'skip_bad: true'")
+        remedy = "correct this, or leave it out with 'skip_bad: true' or --skip-bad"
+        exit_with_error(*problems, f"{path}: {remedy}")
     print_left_out(console, problems)
     if not materials:
         exit_with_error(f"{path}: no structure is left")
     return Campaign(spec, maker, materials)
 
 
-def _finished(campaign: Campaign, out: Path) -> list[Comparison]:
+def _finished(campaign: Campaign, out: Path) -> Selection:
     """Results so far: of the folder if the campaign runs there, else of the job store."""
     from mlcharge_flows.campaign.documents import (
         StoreError,
         find_results,
         open_store,
         read_outcomes,
+        select_results,
     )
-    from mlcharge_flows.campaign.local import is_campaign_folder
+    from mlcharge_flows.campaign.local import is_campaign_folder, unreadable_results
 
+    unreadable: list[str] = []
     if is_campaign_folder(out):
-        return read_outcomes(out)
-    try:
-        return find_results(open_store(), campaign.spec.name)
-    except StoreError as error:
-        exit_with_error(f"{out}: no campaign has run in it, and {error}")
+        found, unreadable = read_outcomes(out), unreadable_results(out)
+    else:
+        try:
+            found = find_results(open_store(), campaign.spec.name)
+        except StoreError as error:
+            exit_with_error(f"{out}: no campaign has run in it, and {error}")
+    selection = select_results(found, campaign.materials, campaign.maker)
+    selection.others += unreadable
+    return selection
 
 
-def _show(console: Console, campaign: Campaign, comparisons: list[Comparison], out: Path) -> None:
+def _show(console: Console, campaign: Campaign, found: Selection, out: Path) -> None:
     """Write the report, print its summary, what is missing, and where the page is."""
     from mlcharge_flows.atomate2.jobs.comparison import Outcome
     from mlcharge_flows.campaign.documents import outcomes_csv, summarize_outcomes
     from mlcharge_flows.io import atomic_write
     from mlcharge_flows.reports.scf_report import terminal_table, write_report
+    from mlcharge_flows.scf.comparison import mixed
     from mlcharge_flows.scf.statistics import summarize
 
-    name = campaign.spec.name
+    name, comparisons = campaign.spec.name, found.results
+    print_left_out(console, found.others, "not shown")
     if not comparisons:
         exit_with_error(f"{name}: no material is finished yet")
-    if len(protocols := {comparison.protocol for comparison in comparisons}) > 1:
+    if differences := mixed(comparisons):
         exit_with_error(
-            f"{name}: its materials were run with {len(protocols)} different settings, which "
-            "cannot be compared; use one name for each campaign"
+            f"{name}: its materials were run with {', '.join(differences)}, which cannot be "
+            "compared; use one name for each campaign"
         )
     page = written(lambda: write_report(comparisons, out, campaign.reference), out)
     if outcomes := [c for c in comparisons if isinstance(c, Outcome)]:
@@ -255,7 +302,7 @@ def _show(console: Console, campaign: Campaign, comparisons: list[Comparison], o
         console.print(summarize_outcomes(outcomes), markup=False)
     else:
         console.print(terminal_table(summarize(comparisons, campaign.reference)))
-    missing = len(campaign.materials) - len(comparisons)
+    missing = len(campaign.materials) - found.n_complete
     if missing > 0:
         console.print(f"{missing} of {len(campaign.materials)} materials are not finished")
     if outcomes:

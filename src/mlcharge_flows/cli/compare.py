@@ -14,6 +14,7 @@ from mlcharge_flows.cli.options import (  # noqa: TC001 - typer needs them at ru
     MaxAtoms,
     Models,
     Occupancies,
+    RetryFailed,
     SkipBad,
     Structures,
     Workers,
@@ -57,11 +58,12 @@ def compare(
         ),
     ] = None,
     skip_bad: SkipBad = False,
+    retry_failed: RetryFailed = False,
 ) -> None:
     """Compare how many electronic steps a run takes from each initial density.
 
-    Finished materials are not run again: after an interruption, give the same command. With more
-    arms and the same --out, only the new arms run.
+    Finished materials are not run again, nor arms that failed without --retry-failed: after an
+    interruption, give the same command. With more arms and the same --out, only the new arms run.
 
     [bold]Examples[/bold]
 
@@ -102,7 +104,7 @@ def compare(
         workers=workers,
         skip_bad=skip_bad,
     )
-    compared = run_materials(console, prepared, out)
+    compared = run_materials(console, prepared, out, retry_failed=retry_failed)
     maker = prepared.maker
     show_report(console, [c for c in read_results(out) if c.protocol == maker.protocol], out)
     if not any(_is_compared(comparison, maker.arms) for comparison in compared):

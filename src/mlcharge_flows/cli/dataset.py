@@ -12,6 +12,7 @@ from mlcharge_flows.cli.options import (
     Gamma,
     Limit,
     Model,
+    RetryFailed,
     SkipBad,
     Structures,
     Workers,
@@ -85,9 +86,7 @@ def build(
     ] = False,
     gamma: Gamma = False,
     skip_bad: SkipBad = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run materials that failed before again.")
-    ] = False,
+    retry_failed: RetryFailed = False,
     keep_files: Annotated[
         bool, typer.Option("--keep-files", help="Keep CHGCAR, OUTCAR, .. of every run.")
     ] = False,

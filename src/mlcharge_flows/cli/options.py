@@ -45,6 +45,15 @@ SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Continue without structures that cannot be used.")
 ]
 
+RetryFailed = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed",
+        help="Run again what failed before. Without it only what failed by the fault of the "
+        "machine (memory, disk, a signal, a missing launcher).",
+    ),
+]
+
 
 def parse_shard(text: str) -> tuple[int, int]:
     """Part and number of parts of a text such as ``2/4``.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlcharge_flows.cli.terminal import exit_with_error, written
+from mlcharge_flows.cli.terminal import exit_with_error, print_left_out, written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,8 @@ def report(
     from rich.console import Console
 
     from mlcharge_flows.campaign.documents import has_nonscf_documents
-    from mlcharge_flows.campaign.local import read_results
+    from mlcharge_flows.campaign.local import read_results, unchanged_results, unreadable_results
+    from mlcharge_flows.scf.comparison import mixed
 
     if not folder.is_dir():
         exit_with_error(f"{folder}: there is no such folder")
@@ -41,13 +42,14 @@ def report(
             f"{folder}: no material is finished in it; is it the --out of mlcharge compare or "
             "bands?"
         )
-    protocols = {comparison.protocol for comparison in comparisons}
-    if len(protocols) > 1:
+    if differences := mixed(comparisons):
         exit_with_error(
-            f"{folder}: its materials were run with {len(protocols)} different settings, "
+            f"{folder}: its materials were run with {', '.join(differences)}, "
             "which cannot be compared; keep them in separate folders"
         )
     console = Console(highlight=False)
+    comparisons, changed = unchanged_results(folder, comparisons)
+    print_left_out(console, [*changed, *unreadable_results(folder)], "not shown")
     if has_nonscf_documents(folder, comparisons):
         show_nonscf_report(console, comparisons, folder)
     else:

@@ -41,11 +41,14 @@ class Prepared(Generic[AnyMaker]):
         What to run.
     workers
         Number of materials at a time.
+    skip_bad
+        Whether to continue without materials that cannot be run.
     """
 
     maker: AnyMaker
     materials: list[Material]
     workers: int
+    skip_bad: bool = False
 
 
 def prepare(
@@ -88,6 +91,7 @@ def prepare(
         Maker, usable materials, number of workers.
     """
     from mlcharge_flows.campaign.local import usable_cpus
+    from mlcharge_flows.campaign.request import dropped_properties
     from mlcharge_flows.errors import MlchargeError
     from mlcharge_flows.settings import Settings
 
@@ -110,7 +114,10 @@ def prepare(
     if problems and not skip_bad:
         exit_with_error(*problems, remedy)
     print_left_out(console, problems)
-    return Prepared(maker, materials, workers or (usable_cpus() if settings.embedded else 1))
+    dropped = (dropped_properties(material, maker.generator) for material in materials)
+    print_left_out(console, filter(None, dropped), "note")
+    workers = workers or (usable_cpus() if settings.embedded else 1)
+    return Prepared(maker, materials, workers, skip_bad)
 
 
 def select_structures(
@@ -205,11 +212,18 @@ def run_materials(
     from mlcharge_flows.campaign.local import (
         FolderError,
         finished_materials,
+        folder_conflicts,
         run_locally,
         unreadable_results,
     )
 
     maker, materials = prepared.maker, prepared.materials
+    if prepared.skip_bad:
+        conflicts = folder_conflicts(materials, maker, out)
+        print_left_out(console, conflicts.values())
+        materials = [material for material in materials if material.id not in conflicts]
+        if not materials:
+            exit_with_error("no material is left")
     finished = len(finished_materials(materials, maker, out, retry_failed=retry_failed))
     if finished:
         console.print(f"{finished} of {len(materials)} materials are finished already")

@@ -9,7 +9,7 @@ from pydantic import AliasChoices, BaseModel, Field
 from mlcharge_flows.scf.run import ScfRun  # noqa: TC001 - pydantic needs it at run time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 REFERENCE = "default"
 """Arm that starts from the executable's own superposition of atomic densities (ICHARG = 2)."""
@@ -61,6 +61,56 @@ class Comparison(BaseModel):
         if run is None or base is None or run.energy is None or base.energy is None:
             return None
         return 1000 * (run.energy - base.energy) / self.n_atoms
+
+
+def execution_of(comparisons: Iterable[Comparison]) -> dict[str, set[str]]:
+    """Collect what the runs that count were computed with.
+
+    Parameters
+    ----------
+    comparisons
+        Materials.
+
+    Returns
+    -------
+    dict of str to set of str
+        Values of each entry of :attr:`~mlcharge_flows.scf.run.ScfRun.execution`; more than one
+        where runs of different executables, versions or PAW data sets are mixed.
+    """
+    found: dict[str, set[str]] = {}
+    for comparison in comparisons:
+        for run in comparison.arms.values():
+            for key, value in run.execution.items() if run.exclusion_reason is None else ():
+                found.setdefault(key, set()).add(value)
+    return found
+
+
+def mixed(comparisons: Sequence[Comparison]) -> list[str]:
+    """Tell in which respects results must not be reported as one.
+
+    Parameters
+    ----------
+    comparisons
+        Materials.
+
+    Returns
+    -------
+    list of str
+        Settings, checkpoints, executables, versions and PAW data sets of which there are several.
+
+    Examples
+    --------
+    >>> of = {"formula": "Si", "n_atoms": 2, "arms": {}}
+    >>> mixed([Comparison(material_id=name, protocol=name, **of) for name in ("a", "b")])
+    ['2 different settings']
+    """
+    values: dict[str, set[str]] = {"settings": {c.protocol for c in comparisons}}
+    for comparison in comparisons:
+        for arm in comparison.arms:
+            checkpoint = comparison.models.get(arm, "none")
+            values.setdefault(f"checkpoints of {arm!r}", set()).add(checkpoint)
+    values |= execution_of(comparisons)
+    return [f"{len(found)} different {key}" for key, found in values.items() if len(found) > 1]
 
 
 def ordered_arms(arms: Iterable[str], reference: str) -> list[str]:

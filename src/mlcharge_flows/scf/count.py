@@ -9,6 +9,7 @@ Non-self-consistent runs (ICHARG = 11) print no rms(c) and have no ``n_scf``.
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from lzma import LZMAError
 from math import isfinite
@@ -109,6 +110,8 @@ def _count(run: ScfRun, files: RunFiles) -> str | None:
     if files.stdout is None:
         run.warnings = ["vasp.out is missing"]
     _fill_provenance(run, outcar, messages)
+    if version := _read(_version, files.outcar, []):
+        run.execution["version"] = version
     run.corrections = _read(_corrections, files.custodian, problems) or 0
     last = oszicar.steps[-1] if oszicar and oszicar.steps else None
     run.converged = outcar.stop_rule_met(
@@ -198,6 +201,14 @@ def _corrections(path: Path) -> int:
         pass
     reason = "not a custodian record" if text.strip() else "the file is empty"
     raise ValueError(f"{path}: {reason}")
+
+
+def _version(path: Path) -> str:
+    """Version of the executable in the first line of an OUTCAR, without the date of its build."""
+    with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
+        line = one_line(file.readline(200))
+    ours = re.search(r"gpaw-vasp \S+ \(GPAW \S+\)", line)
+    return ours[0] if ours else line.partition(" (build")[0].removesuffix(" complex")
 
 
 def _ediff(path: Path) -> float:

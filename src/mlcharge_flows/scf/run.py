@@ -93,6 +93,11 @@ class ScfRun(BaseModel):
     warnings: list[str] = Field(
         default_factory=list, description="Messages about a CHGCAR that was not, or badly, read."
     )
+    execution: dict[str, str] = Field(
+        default_factory=dict,
+        description="What decides the numbers beside the settings: executable, its version, PAW "
+        "data sets by hash. Empty in results of version 0.1.",
+    )
     corrections: int = Field(0, description="Corrections made by custodian.")
     failure: str | None = Field(
         None, description="Why there is no usable result; None if there is."

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from monty.io import zopen
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.vasp import PotcarSingle
 
@@ -95,6 +96,34 @@ def datasets_of_library(names: Iterable[str], functional: Any) -> list[PawDatase
     with Settings().activated():
         paths: list[Any] = [_Located.from_symbol_and_functional(name, functional) for name in names]
     return [_of_file(path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths]
+
+
+def library_texts(elements: Iterable[str], generator: VaspInputSet) -> dict[str, str]:
+    """Read the data sets of the POTCAR library that an input set chooses, as text.
+
+    Parameters
+    ----------
+    elements
+        Symbols.
+    generator
+        Input set generator; it is not changed.
+
+    Returns
+    -------
+    dict of str to str
+        By element; those that the library does not have are left out.
+    """
+    texts = {}
+    for element in sorted(set(elements)):
+        atom, own = Structure(Lattice.cubic(5.0), [element], [[0, 0, 0]]), deepcopy(generator)
+        try:
+            (name,) = own.get_input_set(atom, potcar_spec=True)["POTCAR.spec"].split()
+            path: Any = _Located.from_symbol_and_functional(name, own.user_potcar_functional)
+            with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
+                texts[element] = str(file.read())
+        except (KeyError, OSError, ValueError):
+            continue
+    return texts
 
 
 @lru_cache(maxsize=256)

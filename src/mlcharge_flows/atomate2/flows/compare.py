@@ -9,6 +9,7 @@ from atomate2.vasp.jobs.core import StaticMaker
 from jobflow import Flow, Maker
 from pymatgen.io.vasp import Kpoints
 
+from mlcharge_flows.atomate2.execution import further_settings
 from mlcharge_flows.atomate2.flows.material import MaterialRuns, checkpoints, compared
 from mlcharge_flows.atomate2.jobs.comparison import compare
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator, protocol_hash
@@ -218,4 +219,5 @@ def static_protocol(static_maker: BaseVaspMaker) -> str:
     str
         Twelve hexadecimal digits.
     """
-    return protocol_hash(compared(static_maker).input_set_generator, Settings().program)
+    generator = compared(static_maker).input_set_generator
+    return protocol_hash(generator, Settings().program, further_settings([static_maker]))

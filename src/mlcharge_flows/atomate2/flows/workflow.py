@@ -14,6 +14,7 @@ from jobflow import Flow, Maker, OutputReference
 from jobflow.core.maker import recursive_call
 from monty.json import MontyEncoder
 
+from mlcharge_flows.atomate2.execution import further_settings
 from mlcharge_flows.atomate2.flows.compare import comparison_static
 from mlcharge_flows.atomate2.flows.material import (
     POLLING_TIME,
@@ -84,7 +85,9 @@ class WorkflowFromDensityMaker(Maker):
     @property
     def protocol(self) -> str:
         """Hash of the workflow with all its settings, and of the executable."""
-        text = json.dumps([self.workflow, Settings().program], sort_keys=True, cls=MontyEncoder)
+        # The options of the runs are part of the serialized workflow.
+        content = [self.workflow, Settings().program, *further_settings([])]
+        text = json.dumps(content, sort_keys=True, cls=MontyEncoder)
         bare = json.dumps(settings_only(json.loads(text)), sort_keys=True)
         return hashlib.sha256(bare.encode()).hexdigest()[:12]
 

@@ -68,6 +68,8 @@ def count(run_dir: str | None) -> ScfRun:
     )
     run.preparation_cpu_time = given.preparation_cpu_time if given else None
     run.augmentation_source = given.augmentation_source if given else None
+    if provenance:
+        run.execution |= provenance.execution
     if given and given.failure:
         run.failure = f"no initial density: {given.failure}"
     elif provenance and provenance.failure:

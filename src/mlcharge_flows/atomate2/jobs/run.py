@@ -17,6 +17,7 @@ from emmet.core.tasks import TaskDoc
 from jobflow import Response
 from monty.os.path import zpath
 
+from mlcharge_flows.atomate2.execution import execution
 from mlcharge_flows.atomate2.handlers import (
     CrashedDensityHandler,
     DivergedDensityHandler,
@@ -178,6 +179,8 @@ class RunFromDensityMaker(WrapperMaker):
     ) -> None:
         """Give the inputs their initial density unless they have one; the provenance tells."""
         inputs = RunInputs.from_input_set(made, prev_dir)
+        potcars = made["POTCAR"] if inputs.has_potcar else ()
+        provenance.execution = execution(self.maker.run_vasp_kwargs.get("vasp_cmd"), potcars)
         icharg = self.icharg
         if icharg is None:
             icharg = 11 if inputs.incar.get("ICHARG") == 11 else 1

@@ -14,7 +14,7 @@ from monty.json import MontyEncoder
 from pymatgen.io.vasp.sets import MPRelaxSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from pymatgen.core import Structure
@@ -176,7 +176,9 @@ def lmaxmix(atomic_numbers: Iterable[int]) -> int:
     return 6 if any(number > 56 for number in atomic_numbers) else 4
 
 
-def protocol_hash(generator: VaspInputGenerator, program: str = "") -> str:
+def protocol_hash(
+    generator: VaspInputGenerator, program: str = "", further: Sequence[Any] = ()
+) -> str:
     """Hash that changes with any setting that the compared runs share.
 
     Parameters
@@ -185,6 +187,8 @@ def protocol_hash(generator: VaspInputGenerator, program: str = "") -> str:
         Input set generator; a structure that it may hold is left out.
     program
         Name of the executable.
+    further
+        Settings that the generator does not have; the hash is as without where there are none.
 
     Returns
     -------
@@ -201,7 +205,8 @@ def protocol_hash(generator: VaspInputGenerator, program: str = "") -> str:
     """
     settings = generator.as_dict()
     settings.pop("structure", None)
-    text = json.dumps([settings_only(settings), program], sort_keys=True, cls=MontyEncoder)
+    content = [settings_only(settings), program, *further]
+    text = json.dumps(content, sort_keys=True, cls=MontyEncoder)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
