@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -195,6 +196,42 @@ def test_ions_of_all_files_agree(run, name):
     assert count_run(folder, "learned 3f2a").failure is None
     (folder / name).write_text(text.format(8))
     assert count_run(folder).failure == f"files of different runs: ions: 2 in OUTCAR, 8 in {name}"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "difference"),
+    [
+        ("INCAR", "ENCUT = 520", "ENCUT = 400", "ENCUT: 400 in INCAR, 520 in OUTCAR"),
+        ("INCAR", "ISPIN = 2", "ISPIN = 1", "ISPIN: 1 in INCAR, 2 in OUTCAR"),
+        ("INCAR", "NELM = 100", "NELM = 60", "NELM: 60 in INCAR, 100 in OUTCAR"),
+        ("POSCAR", "Si", "Ge", "elements: Ge in POSCAR, Si in OUTCAR"),
+        ("OSZICAR", "-0.1084", "-0.2084", "energies of OSZICAR and vasp.out"),
+        (
+            "OUTCAR",
+            "TOTEN  =       -10.84",
+            "TOTEN  =       -20.84",
+            "energies of OSZICAR and OUTCAR",
+        ),
+        (
+            "vasprun.xml",
+            "<atoms>       2",
+            "<atoms>       4",
+            "ions: 2 in OUTCAR, 2 in POSCAR, 4 in",
+        ),
+        ("POTCAR", "", "TITEL = PAW_PBE Ge 05Jan2001\n", "PAW data sets: PAW_PBE Ge 05Jan2001 in"),
+    ],
+)
+def test_one_file_of_another_run_is_noticed(sample, file, old, new, difference):
+    """Of real files; each of the others is that of the run."""
+    folder = sample("si_relax_pair", ".relax2")
+    assert count_run(folder, expected_comment="unknown").failure is None
+    path = folder / f"{file}.gz"
+    text = gzip.decompress(path.read_bytes()).decode() if path.is_file() else ""
+    changed, n = re.subn(old or r"\Z", new, text)
+    assert n
+    path.write_bytes(gzip.compress(changed.encode()))
+    failure = count_run(folder, expected_comment="unknown").failure
+    assert failure.startswith(f"files of different runs: {difference}")
 
 
 @pytest.mark.parametrize(("ediff", "converged"), [("1E-4", False), ("0.1", True), ("1D-1", True)])

@@ -31,7 +31,8 @@ def test_folders_are_no_files(tmp_path):
 
 @pytest.mark.parametrize("end", ["", ".gz", ".bz2", ".xz"])
 def test_every_file_is_found(tmp_path, end):
-    for name in (*NAMES, "custodian.json", "std_err.txt", "INCAR", "POSCAR", "CHGCAR"):
+    others = ("custodian.json", "std_err.txt", "INCAR", "POSCAR", "POTCAR", "CHGCAR", "vasprun.xml")
+    for name in (*NAMES, *others):
         (tmp_path / (name + end)).touch()
     (tmp_path / f"INCAR.orig{end}").touch()
     files = RunFiles.find(tmp_path)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from contextlib import suppress
 from lzma import LZMAError
 from math import isfinite
 from pathlib import Path
@@ -20,11 +21,18 @@ from monty.io import zopen
 
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.scf.run import ScfRun
-from mlcharge_flows.scf.run_files import RunFiles, RunFilesError, count_ions
+from mlcharge_flows.scf.run_files import (
+    RunFiles,
+    RunFilesError,
+    count_ions,
+    count_ions_of_vasprun,
+    read_titels,
+)
 from mlcharge_flows.vasp.density_messages import read_density_messages
 from mlcharge_flows.vasp.incar import read_incar
 from mlcharge_flows.vasp.oszicar import read_oszicar
 from mlcharge_flows.vasp.outcar import EDIFF, Outcar, read_outcar
+from mlcharge_flows.vasp.poscar import element_symbol, read_poscar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +41,9 @@ if TYPE_CHECKING:
     from mlcharge_flows.vasp.oszicar import IonicStep, Oszicar
 
 T = TypeVar("T")
+
+ENCUT_PRECISION = 0.06
+"""OUTCAR prints ENCUT with one decimal, eV."""
 
 _UNREADABLE = (OSError, ValueError, EOFError, zlib.error, LZMAError)
 
@@ -177,11 +188,45 @@ def _mismatch(files: RunFiles, outcar: Outcar, oszicar: IonicStep | None) -> str
         "OUTCAR": outcar.n_ions or 0,
         "POSCAR": _read(count_ions, files.poscar, []) or 0,
         "CHGCAR": _read(count_ions, files.chgcar, []) or 0,
+        "vasprun.xml": _read(count_ions_of_vasprun, files.vasprun, []) or 0,
     }
     for counts, unit in ((steps, "electronic steps"), (ions, "ions")):
         known = {name: n for name, n in counts.items() if n}
         if len(set(known.values())) > 1:
             return f"{unit}: {', '.join(f'{n} in {name}' for name, n in known.items())}"
+    if oszicar and stdout and not _agree(oszicar.steps[-1].energy, stdout.steps[-1].energy, 1e-4):
+        return "energies of OSZICAR and vasp.out"
+    if oszicar and not _agree(oszicar.steps[-1].energy, outcar.first.energies[-1:], 1.0):
+        return "energies of OSZICAR and OUTCAR"
+    with suppress(ValueError, TypeError):  # an INCAR that cannot be read tells nothing
+        return _other_inputs(files, outcar)
+    return None
+
+
+def _agree(energy: float, others: float | tuple[float, ...], tolerance: float) -> bool:
+    """Whether the energy of an electronic step is the same in another file, if it is there."""
+    return all(
+        not (isfinite(energy) and isfinite(other)) or abs(energy - other) <= tolerance
+        for other in (others if isinstance(others, tuple) else (others,))
+    )
+
+
+def _other_inputs(files: RunFiles, outcar: Outcar) -> str | None:
+    """In what INCAR, POSCAR and POTCAR are not those that OUTCAR repeats; None if they are."""
+    incar = _read(read_incar, files.incar, []) or {}
+    for tag, used in (("ENCUT", outcar.encut), ("NELM", outcar.nelm), ("ISPIN", outcar.ispin)):
+        is_other = incar.get("LNONCOLLINEAR") or incar.get("LSORBIT")  # VASP sets ISPIN = 1
+        if used is None or tag not in incar or (tag == "ISPIN" and is_other):
+            continue
+        if abs(float(incar[tag]) - used) > ENCUT_PRECISION:
+            return f"{tag}: {incar[tag]:g} in INCAR, {used:g} in OUTCAR"
+    symbols = tuple(element_symbol(titel.split()[1]) for titel in outcar.titels if " " in titel)
+    poscar = _read(read_poscar, files.poscar, [])
+    if poscar and symbols and poscar.symbols != symbols:
+        return f"elements: {' '.join(poscar.symbols)} in POSCAR, {' '.join(symbols)} in OUTCAR"
+    titels = _read(read_titels, files.potcar, [])
+    if titels and outcar.titels and titels != outcar.titels:
+        return f"PAW data sets: {', '.join(titels)} in POTCAR, {', '.join(outcar.titels)} in OUTCAR"
     return None
 
 

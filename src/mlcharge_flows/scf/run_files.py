@@ -20,6 +20,8 @@ _COUNTED = ("OSZICAR", "OUTCAR", "vasp.out")
 _SUFFIXED = re.compile(r"(?:OSZICAR|OUTCAR|vasp\.out)(\.(?!gz$|bz2$|xz$)\w+?)?(?:\.gz|\.bz2|\.xz)?")
 _RELAXATION = re.compile(r"\.relax(\d+)")
 _CHUNK = 1 << 20
+_VASPRUN_IONS = re.compile(r"<atoms>\s*(\d+)\s*</atoms>")
+_TITEL = re.compile(r"\s*TITEL\s*=\s*(.*?)\s*$")
 _LAST_LINES = 60
 # VASP ends its boxes with "I REFUSE TO CONTINUE", which is no reason: the line before it is.
 _NAMES_ERROR = re.compile(
@@ -43,8 +45,9 @@ class RunFiles:
         Run folder.
     suffix
         What custodian appended to the names, such as ``.relax1``; empty for most runs.
-    oszicar, outcar, stdout, stderr, custodian, incar, poscar, chgcar
-        OSZICAR, OUTCAR, vasp.out, std_err.txt, custodian.json, INCAR, POSCAR, CHGCAR.
+    oszicar, outcar, stdout, stderr, custodian, incar, poscar, potcar, chgcar, vasprun
+        OSZICAR, OUTCAR, vasp.out, std_err.txt, custodian.json, INCAR, POSCAR, POTCAR, CHGCAR,
+        vasprun.xml.
     """
 
     folder: Path
@@ -56,7 +59,9 @@ class RunFiles:
     custodian: Path | None = None
     incar: Path | None = None
     poscar: Path | None = None
+    potcar: Path | None = None
     chgcar: Path | None = None
+    vasprun: Path | None = None
 
     @classmethod
     def find(cls, folder: str | Path) -> RunFiles:
@@ -115,7 +120,9 @@ class RunFiles:
             stderr=first("std_err.txt"),
             incar=first(f"INCAR{suffix}"),
             poscar=first(f"POSCAR{suffix}"),
+            potcar=first(f"POTCAR{suffix}") or first("POTCAR"),
             chgcar=first(f"CHGCAR{suffix}"),
+            vasprun=first(f"vasprun.xml{suffix}"),
         )
 
     def last_words(self, errors_only: bool = False) -> str:
@@ -178,6 +185,55 @@ def count_ions(path: Path) -> int | None:
         if words and words[0].isdecimal():
             return sum(counts)
     return None
+
+
+def count_ions_of_vasprun(path: Path) -> int | None:
+    """Number of ions that vasprun.xml names before its first ionic step.
+
+    Parameters
+    ----------
+    path
+        The file, plain or compressed.
+
+    Returns
+    -------
+    int or None
+        None if the file ends before.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
+    with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
+        for line in map(str, file):
+            if match := _VASPRUN_IONS.search(line):
+                return int(match[1])
+            if "<calculation>" in line:
+                break
+    return None
+
+
+def read_titels(path: Path) -> tuple[str, ...]:
+    """TITEL of each data set of a POTCAR.
+
+    Parameters
+    ----------
+    path
+        The file, plain or compressed.
+
+    Returns
+    -------
+    tuple of str
+        In the order of the file.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
+    with zopen(path, mode="rt", encoding="latin-1") as file:
+        return tuple(match[1] for line in map(str, file) if (match := _TITEL.match(line)))
 
 
 def _suffix(folder: Path, names: set[str]) -> str:
