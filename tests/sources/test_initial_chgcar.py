@@ -223,7 +223,7 @@ def test_a_prediction_does_not_pass_for_the_converged_density(
     (tmp_path / "CHGCAR").unlink()
     (tmp_path / name).write_bytes(pack(content))
     finished = ScfRun(folder=str(tmp_path), converged=True)
-    monkeypatch.setattr("mlcharge_flows.sources.converged.count_run", lambda folder: finished)
+    monkeypatch.setattr("mlcharge_flows.sources.from_file.count_run", lambda folder: finished)
     with pytest.raises(SourceError, match=f"{name}: is what the run began from, not its result"):
         InitialDensity(Converged()).evaluate(replace(inputs, reference_run=tmp_path))
 

@@ -7,16 +7,13 @@ written as the CHGCAR of the run. Sources: :class:`Superposition`, :class:`Conve
 :func:`parse_initial_density` and :func:`parse_arms` read them in words.
 """
 
-from mlcharge_flows.sources.converged import Converged
-from mlcharge_flows.sources.fallback import Fallback
-from mlcharge_flows.sources.from_file import FromFile
+from mlcharge_flows.sources.from_file import Converged, FromFile
 from mlcharge_flows.sources.grammar import parse_arms, parse_initial_density
 from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument, write_initial_chgcar
-from mlcharge_flows.sources.initial_density import InitialDensity, Same
+from mlcharge_flows.sources.initial_density import Fallback, InitialDensity, Same
 from mlcharge_flows.sources.learned import ElementMean, Learned, known_models
 from mlcharge_flows.sources.run_inputs import RunInputs
-from mlcharge_flows.sources.source import Evaluated, Source, SourceError
-from mlcharge_flows.sources.superposition import Superposition
+from mlcharge_flows.sources.source import Evaluated, Source, SourceError, Superposition
 
 __all__ = [
     "Converged",

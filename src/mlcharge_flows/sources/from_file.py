@@ -1,4 +1,4 @@
-"""A CHGCAR that exists as the source: checked against the run, and brought to its grid."""
+"""CHGCARs as sources: a given file, or that of an earlier run; checked, and brought to the grid."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from monty.io import zopen
+from monty.os.path import zpath
 
 from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.density.grid import regrid
+from mlcharge_flows.scf.count import count_run
+from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar
 from mlcharge_flows.sources.source import Evaluated, Source, SourceError
 from mlcharge_flows.vasp.chgcar import ChgcarError, OccupancyError, parse_header, read_chgcar
 
@@ -95,6 +98,53 @@ class FromFile(Source):
             The file cannot be read, or is of another structure or number of electrons.
         """
         return read_for_run(Path(self.path), inputs, on_grid_of_run=given is None)
+
+
+@dataclass(frozen=True)
+class Converged(Source):
+    """Density and augmentation occupancies to which the reference run converged."""
+
+    word: ClassVar[str] = "converged"
+
+    @property
+    def needs_reference_run(self) -> bool:
+        """True: the folder of the finished run is read."""
+        return True
+
+    def evaluate(self, inputs: RunInputs, given: Evaluated | None = None) -> Evaluated:
+        """Read the CHGCAR of the reference run.
+
+        Parameters
+        ----------
+        inputs
+            Inputs of the run, with the folder of the reference run.
+        given
+            Density that the augmentation occupancies are for; the grid of the CHGCAR is then left
+            as it is.
+
+        Returns
+        -------
+        Evaluated
+            Converged density.
+
+        Raises
+        ------
+        SourceError
+            There is no reference run, it failed or did not converge, or its CHGCAR is not of the
+            run.
+        """
+        folder = inputs.reference_run
+        if folder is None:
+            raise SourceError("no earlier run to take the converged density from")
+        if not folder.is_dir():
+            raise SourceError(f"{folder}: the earlier run is gone, and its density with it")
+        run = count_run(folder)
+        if run.failure or not run.converged:
+            raise SourceError(f"{folder}: {run.failure or 'not converged'}")
+        chgcar = Path(zpath(folder / "CHGCAR"))
+        if is_initial_chgcar(chgcar):
+            raise SourceError(f"{chgcar}: is what the run began from, not its result (LCHARG = F)")
+        return read_for_run(chgcar, inputs, on_grid_of_run=given is None)
 
 
 def read_for_run(path: Path, inputs: RunInputs, on_grid_of_run: bool = True) -> Evaluated:

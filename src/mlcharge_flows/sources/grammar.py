@@ -15,12 +15,10 @@ from mlcharge_flows.errors import note_renamed
 from mlcharge_flows.models.checkpoint import SUFFIX
 from mlcharge_flows.models.registry import DEFAULT
 from mlcharge_flows.scf.comparison import REFERENCE
-from mlcharge_flows.sources.converged import Converged
-from mlcharge_flows.sources.from_file import FromFile
+from mlcharge_flows.sources.from_file import Converged, FromFile
 from mlcharge_flows.sources.initial_density import InitialDensity, Same
 from mlcharge_flows.sources.learned import ElementMean, Learned, known_models
-from mlcharge_flows.sources.source import Source, SourceError
-from mlcharge_flows.sources.superposition import Superposition
+from mlcharge_flows.sources.source import Source, SourceError, Superposition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,8 +11,7 @@ from mlcharge_flows.models.checkpoint import SUFFIX
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.registry import DEFAULT, LoadedModel, Registry
 from mlcharge_flows.settings import Settings
-from mlcharge_flows.sources.source import Evaluated, Source, SourceError
-from mlcharge_flows.sources.superposition import Superposition
+from mlcharge_flows.sources.source import Evaluated, Source, SourceError, Superposition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a source of densities and augmentation occupancies is."""
+"""What a source of densities and augmentation occupancies is, and the simplest one: free atoms."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from monty.json import MSONable
 
+from mlcharge_flows.density.density import superpose
 from mlcharge_flows.errors import MlchargeError
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.density import Density
     from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.sources.run_inputs import RunInputs
+
+
+CHARGE_TOLERANCE = 1e-6
+"""Electrons by which NELECT may differ from the sum of the neutral atoms."""
 
 
 class SourceError(MlchargeError, ValueError):
@@ -176,6 +181,53 @@ class Source(ABC, MSONable):
 
     def __str__(self) -> str:
         return f"{self.word}@{self.argument}" if self.argument else self.word
+
+
+@dataclass(frozen=True)
+class Superposition(Source):
+    """Superposition of the free atoms of the PAW data sets of the run.
+
+    A run from it must take as many steps as one without a CHGCAR: the difference is the error of
+    the path through the file.
+    """
+
+    word: ClassVar[str] = "superposition"
+
+    @property
+    def augmentation_word(self) -> str:
+        """``atomic``: the occupancies of the free atoms."""
+        return "atomic"
+
+    def evaluate(self, inputs: RunInputs, given: Evaluated | None = None) -> Evaluated:
+        """Superpose the free atoms on the fine grid of the run.
+
+        Parameters
+        ----------
+        inputs
+            Inputs of the run.
+        given
+            Not used.
+
+        Returns
+        -------
+        Evaluated
+            Superposition with the augmentation occupancies of the free atoms.
+
+        Raises
+        ------
+        SourceError
+            The cell is charged, or the free atom of an element is not known.
+        """
+        try:
+            density = superpose(inputs.crystal, inputs.datasets, inputs.grid)
+        except ValueError as error:
+            raise SourceError(str(error)) from None
+        if abs(density.n_electrons - inputs.n_electrons) > CHARGE_TOLERANCE:
+            raise SourceError(
+                f"the cell is charged (NELECT = {inputs.n_electrons:g}, the atoms have "
+                f"{density.n_electrons:g} electrons): no superposition of atoms describes it"
+            )
+        return Evaluated(density, is_superposition=True)
 
 
 def joined(parts: Iterable[str | None]) -> str | None:

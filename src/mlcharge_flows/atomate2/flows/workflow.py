@@ -28,7 +28,7 @@ from mlcharge_flows.atomate2.powerups import start_from_predicted_density
 from mlcharge_flows.atomate2.sets.comparison import settings_only
 from mlcharge_flows.settings import Settings
 from mlcharge_flows.sources.initial_density import InitialDensity
-from mlcharge_flows.sources.superposition import Superposition
+from mlcharge_flows.sources.source import Superposition
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
