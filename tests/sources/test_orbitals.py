@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from pymatgen.io.vasp import Kpoints
 
+from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.density.atomic_orbitals import bloch_sums, radial_orbitals
 from mlcharge_flows.density.paw_dataset import PartialWaves
 from mlcharge_flows.sources.orbitals import AtomicOrbitals
+from mlcharge_flows.sources.run_inputs import RunInputs
 from mlcharge_flows.sources.source import SourceError
 from mlcharge_flows.vasp.wavecar import WavecarReader
 
@@ -103,6 +105,12 @@ def test_a_file_beyond_the_limit_is_left_out(run, tmp_path, monkeypatch):
     with pytest.raises(SourceError, match=r"would take .* GB, the setting MAX_WAVECAR_SIZE"):
         AtomicOrbitals().write(run, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_kpoints_are_those_of_the_input_set(salt):
+    generator = ComparisonSetGenerator(user_kpoints_settings=Kpoints.gamma_automatic((3, 3, 2)))
+    inputs = RunInputs.from_generator(salt, generator)
+    assert inputs.irreducible_kpoints.weights.sum() == 18
 
 
 def test_an_explicit_list_needs_no_symmetry(run, tmp_path):

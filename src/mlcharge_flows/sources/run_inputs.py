@@ -172,7 +172,7 @@ class RunInputs:
         if np.linalg.det(structure.lattice.matrix) < 0:  # pymatgen writes the vectors reversed
             structure = structure.copy()
             structure.lattice = Lattice(-structure.lattice.matrix)
-        return cls(structure, incar, read, folder)
+        return cls(structure, incar, read, folder, kpoints=made.get("KPOINTS"))
 
     def with_datasets(self, datasets: Mapping[str, PawDataset]) -> Self:
         """Copy the inputs, with PAW data sets for a run whose POTCAR cannot be read here.
