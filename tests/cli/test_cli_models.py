@@ -171,6 +171,15 @@ def test_what_vasp_would_not_say_of_a_prediction(model, tmp_path):
     assert mlcharge("inspect", chgcar, "--poscar", in_order).exit_code == 0
 
 
+def test_moments_that_are_left_out_are_named_once(model, tmp_path):
+    magnetic = SALT.copy(site_properties={"magmom": [0.0, 1.0]})
+    path = tmp_path / "all.json"
+    path.write_text(json.dumps([s.as_dict() for s in (SALT, magnetic, magnetic)]))
+    words = ("predict", path, "--encut", 350, "--model", model, "--out", tmp_path / "out")
+    told = " ".join(mlcharge(*words).output.split())
+    assert told.count("note: the moments of all-2, all-3 are not in the files") == 1
+
+
 def test_ions_are_in_the_order_of_the_potcar(tiny, checkpoint, salt, tmp_path, monkeypatch):
     atoms = [tiny.atom("O", 6.0), tiny.atom("Mg", 2.0)]
     monkeypatch.setattr("mlcharge_flows.vasp.potcar.read_potcar", lambda path: atoms)

@@ -169,6 +169,13 @@ def test_files_of_an_earlier_run_are_not_counted_if_the_executable_never_started
     assert count_run(folder) == counted
 
 
+def test_a_run_that_never_entered_the_main_loop_did_not_start(run):
+    folder = run(stdout=" running on   64 total cores\n POSCAR found :  1 types\n")
+    counted = count_run(folder)
+    assert counted.failure.startswith("did not start: vasp.out ends before the main loop")
+    assert (counted.n_total, counted.energy) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("files", "failure"),
     [

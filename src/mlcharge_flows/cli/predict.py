@@ -129,16 +129,33 @@ def _in_blocks(structure: Structure, order: list[str]) -> Structure:
     return structure.get_sorted_structure(key=lambda site: rank.get(site.specie.symbol, len(rank)))
 
 
-def _note_reordered(materials: list[Material], ordered: dict[str, Structure]) -> str | None:
-    """Line that names the structures whose ions were put in another order; None without any."""
-    names = [m.id for m in materials if list(m.structure) != list(ordered[m.id])]
-    if not names:
-        return None
-    listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return (
-        f"the ions of {listed} were put in another order than in the structure file: a CHGCAR "
-        "belongs to the POSCAR beside it, and the POTCAR has to follow that; no other POSCAR fits"
+def _notes_on_structures(materials: list[Material], ordered: dict[str, Structure]) -> list[str]:
+    """Line about structures whose ions were put in another order, and about those with moments."""
+    notes = []
+    reordered = [m.id for m in materials if list(m.structure) != list(ordered[m.id])]
+    if reordered:
+        notes.append(
+            f"the ions of {_listed(reordered)} were put in another order than in the structure "
+            "file: a CHGCAR belongs to the POSCAR beside it, and the POTCAR has to follow that; no "
+            "other POSCAR fits"
+        )
+    magnetic = [m.id for m in materials if _has_moments(m.structure)]
+    if magnetic:
+        notes.append(
+            f"the moments of {_listed(magnetic)} are not in the files, which hold no "
+            "magnetization: with ISPIN = 2, VASP superposes the moments of MAGMOM"
+        )
+    return notes
+
+
+def _has_moments(structure: Structure) -> bool:
+    return any(
+        site.properties.get("magmom") or getattr(site.specie, "spin", None) for site in structure
     )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _tags(
@@ -209,8 +226,7 @@ def _predict_all(
     if len(refused) < len(materials):
         if potcar is None:
             notes[WITHOUT_POTCAR] = None
-        if reordered := _note_reordered(materials, ordered):
-            notes[reordered] = None
+        notes |= dict.fromkeys(_notes_on_structures(materials, ordered))
     print_left_out(console, notes, "note")
     return refused
 

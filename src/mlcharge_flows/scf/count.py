@@ -114,8 +114,9 @@ def _count(run: ScfRun, files: RunFiles) -> str | None:
         return f"stopped: {messages.errors[0]}"
     outcar = _read(read_outcar, files.outcar, problems) or Outcar()
     oszicar = _first_step(_read(read_oszicar, files.oszicar, problems))
-    if _is_blank(files.stdout) and (outcar.first.energies or oszicar):
-        message = files.last_words() or "vasp.out is empty, other files are of another run"
+    if messages and not messages.entered and (outcar.first.energies or oszicar):
+        state = "is empty" if _is_blank(files.stdout) else "ends before the main loop"
+        message = files.last_words() or f"vasp.out {state}, other files are of another run"
         return f"did not start: {message}"
     _fill_steps(run, outcar, oszicar)
     if files.stdout is None:
