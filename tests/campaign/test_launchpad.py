@@ -18,10 +18,9 @@ from mlcharge_flows.campaign.launchpad import (
     LaunchPadError,
     campaign_state,
     open_launchpad,
-    recover,
-    retry,
     submit,
 )
+from mlcharge_flows.campaign.recovery import recover, retry
 from mlcharge_flows.campaign.spec import FireWorksSpec
 from mlcharge_flows.cli.app import app
 from mlcharge_flows.scf.comparison import Comparison
@@ -220,7 +219,7 @@ def test_a_job_that_failed_itself_runs_again(launchpad, maker):
 
 
 def test_a_lock_of_a_dead_worker_is_removed(launchpad, maker, monkeypatch):
-    monkeypatch.setattr("mlcharge_flows.campaign.launchpad._LOCK_PAUSE", 0.01)
+    monkeypatch.setattr("mlcharge_flows.campaign.recovery._LOCK_PAUSE", 0.01)
     submit(launchpad, "first", [material("a")], maker, FireWorksSpec())
     launchpad.workflows.update_many({}, {"$set": {"locked": True}})
     recover(launchpad, "first")
@@ -260,3 +259,24 @@ def test_failed_arms_run_again(launchpad, maker, failure, retry_failed, again):
     waiting = {job["name"] for job in launchpad.fireworks.find({"state": "WAITING"})}
     assert ("compare" in waiting) is bool(again)
     assert "default run" not in ready | waiting
+
+
+def test_a_worker_that_died_before_its_workflow_knew_of_the_end_is_made_up_for(launchpad, maker):
+    from fireworks import FWAction, FWorker
+
+    submit(launchpad, "first", [material("a")], maker, FireWorksSpec())
+    launchpad.fireworks.update_one(
+        {"name": "superposition density"}, {"$set": {"spec._priority": 1}}
+    )
+    taken, launch_id = launchpad.checkout_fw(FWorker(), "/nowhere")
+    workflow = launchpad.workflows.find_one({})
+    launchpad.complete_launch(launch_id, FWAction())
+    assert states(launchpad)["default count"] == "READY"
+    # The job is written as completed, the workflow and the jobs that follow are not.
+    launchpad.workflows.replace_one({"_id": workflow["_id"]}, workflow)
+    launchpad.fireworks.update_one({"name": "default count"}, {"$set": {"state": "WAITING"}})
+    assert recover(launchpad, "first") == 0
+    assert states(launchpad)[taken.name] == "COMPLETED"
+    assert states(launchpad)["default count"] == "READY"
+    noted = launchpad.workflows.find_one({})["fw_states"]
+    assert noted[str(taken.fw_id)] == "COMPLETED"

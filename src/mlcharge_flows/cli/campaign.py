@@ -135,8 +135,9 @@ def submit(
     from rich.console import Console
     from rich.progress import Progress
 
-    from mlcharge_flows.campaign.launchpad import open_launchpad, recover
+    from mlcharge_flows.campaign.launchpad import open_launchpad
     from mlcharge_flows.campaign.launchpad import submit as submit_materials
+    from mlcharge_flows.campaign.recovery import recover
     from mlcharge_flows.errors import MlchargeError
     from mlcharge_flows.settings import Settings
 
@@ -168,7 +169,7 @@ def submit(
 def _retry(console: Console, campaign: Campaign, pad: LaunchPad, retry_failed: bool) -> int:
     """Run failed arms of finished workflows again; needs the job store with their results."""
     from mlcharge_flows.campaign.documents import StoreError, find_results, open_store
-    from mlcharge_flows.campaign.launchpad import retry
+    from mlcharge_flows.campaign.recovery import retry
 
     try:
         results = find_results(open_store(), campaign.spec.name)
