@@ -15,7 +15,7 @@ from mlcharge_flows.atomate2.flows.dataset import DensitySampleMaker
 from mlcharge_flows.atomate2.jobs import pack as packing
 from mlcharge_flows.campaign import local
 from mlcharge_flows.campaign.worker import failed_comparison, run_material
-from mlcharge_flows.cli import dataset as command
+from mlcharge_flows.cli import dataset_build as command
 from mlcharge_flows.cli.app import app
 from mlcharge_flows.cli.runs import Prepared
 from mlcharge_flows.density.density import nmae
@@ -217,7 +217,7 @@ def test_failures_are_retried_on_demand_and_an_interruption_names_the_remedy(
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(local, "run_locally", interrupted)
+    monkeypatch.setattr(local, "run_in_workers", interrupted)
     with pytest.raises(typer.Exit) as left:
         command._run(Console(quiet=True), Prepared(maker, materials, 1), tmp_path, retry=True)
     assert left.value.exit_code == 130

@@ -9,7 +9,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
-from mlcharge_flows.campaign import local, material_folder, recovery
+from mlcharge_flows.campaign import local, material_folder, worker
 from mlcharge_flows.campaign.local import finished_materials, run_locally, unreadable_results
 from mlcharge_flows.campaign.material_folder import MaterialFolder
 from mlcharge_flows.campaign.request import CampaignRequest
@@ -104,7 +104,7 @@ def test_a_broken_result_is_counted_again_from_its_runs(finished, maker, monkeyp
     def count(run_dir):
         return ScfRun(folder=run_dir, n_total=9)
 
-    monkeypatch.setattr(recovery.count, "original", count)
+    monkeypatch.setattr(worker.count, "original", count)
     run_locally(materials, maker, folder)
     assert tries(folder) == [], "no run is done again"
     assert {path: path.read_bytes() for path in folder.glob("*/comparison.json")} == before

@@ -300,3 +300,37 @@ def test_a_charge_or_moments_that_are_dropped_are_told(given, text):
     assert dropped_properties(helium(**given), ComparisonSetGenerator()) == text
     kept = ComparisonSetGenerator(user_incar_settings={"ISPIN": 2}, use_structure_charge=True)
     assert dropped_properties(helium(**given), kept) is None
+
+
+def test_a_data_set_that_is_broken_costs_itself_alone(tmp_path):
+    pytest.importorskip("h5py", reason="needs the train extra")
+    whole = Path(__file__).parents[2] / "test_files" / "molecules" / "molecules.h5"
+    broken = tmp_path / "out" / "m" / "pack" / "record.h5"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(whole.read_bytes()[:500])
+    words = ("dataset", "merge", whole, tmp_path / "out", "--out", tmp_path / "all.h5")
+    refused = mlcharge(*words)
+    assert refused.exit_code == 2
+    assert "record.h5" in refused.stderr
+    told = mlcharge(*words, "--skip-bad")
+    assert told.exit_code == 0, told.output
+    assert "left out: " in told.output
+    assert (tmp_path / "all.h5").exists()
+
+
+def test_compare_says_what_else_its_folder_holds(tmp_path, maker, capsys):
+    from rich.console import Console
+
+    from mlcharge_flows.cli.report import results_to_show
+
+    write(tmp_path, result("a", maker), result("earlier", maker))
+    write(tmp_path, result("b", maker).model_copy(update={"protocol": "another"}))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "comparison.json").write_text("{")
+    console = Console(width=1000)
+    shown = results_to_show(console, tmp_path, [helium("a")], maker)
+    assert [found.material_id for found in shown] == ["a", "earlier"]
+    printed = capsys.readouterr().out
+    assert "b: finished with other settings" in printed
+    assert "broken/comparison.json: is half-written" in printed
+    assert "also shows 1 materials of earlier commands" in printed

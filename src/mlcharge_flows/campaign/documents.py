@@ -104,7 +104,7 @@ def find_results(store: JobStore, campaign: str) -> list[Comparison]:
     Returns
     -------
     list of Comparison
-        By name of the material; each material once.
+        By name of the material; each material once. Documents that cannot be read are left out.
     """
     query = {f"metadata.{CAMPAIGN}": campaign, f"metadata.{RESULT}": True}
     properties = ["output", "completed_at", "metadata"]
@@ -112,8 +112,11 @@ def find_results(store: JobStore, campaign: str) -> list[Comparison]:
     newest: dict[str, tuple[str, Comparison]] = {}
     for document in found:
         output = document["output"]
-        kind = Outcome if output.get("@class") == "Outcome" else Comparison
-        result = kind.model_validate(output)
+        try:
+            kind = Outcome if output.get("@class") == "Outcome" else Comparison
+            result = kind.model_validate(output)
+        except (AttributeError, ValueError):  # a document that is broken costs itself alone
+            continue
         result.structure = document.get("metadata", {}).get(STRUCTURE)
         time = str(document.get("completed_at") or "")
         # A job that ran twice has one document; only a name that was used twice gives two.

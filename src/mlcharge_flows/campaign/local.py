@@ -23,9 +23,8 @@ from mlcharge_flows.campaign.material_folder import (
     remove_scraps,
 )
 from mlcharge_flows.campaign.pool import run_in_workers
-from mlcharge_flows.campaign.recovery import recover_result
 from mlcharge_flows.campaign.request import CampaignRequest
-from mlcharge_flows.campaign.worker import failed_comparison, run_material
+from mlcharge_flows.campaign.worker import failed_comparison, recover_result, run_material
 from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.scf.comparison import execution_of
 

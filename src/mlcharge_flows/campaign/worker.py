@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -19,10 +21,12 @@ from jobflow import run_locally as run_flow
 from maggma.stores import MemoryStore
 
 from mlcharge_flows.atomate2.flows.material import AddsArms
+from mlcharge_flows.atomate2.jobs.comparison import OUTCOME_FILE, Outcome, count
 from mlcharge_flows.atomate2.run_processes import run_processes
-from mlcharge_flows.campaign.material_folder import MaterialFolder, link_name
+from mlcharge_flows.campaign.material_folder import REQUEST, RESULT, MaterialFolder, link_name
 from mlcharge_flows.campaign.request import CampaignRequest
 from mlcharge_flows.errors import one_line
+from mlcharge_flows.io import atomic_path
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun
 
@@ -30,11 +34,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jobflow import Flow, Response
+    from pymatgen.core.structure import Structure
 
     from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
     from mlcharge_flows.structures import Material
 
 LOG = "flow.log"
+UNREADABLE = f"{RESULT}.unreadable"
+"""Name under which a result that cannot be read is kept."""
 
 _PR_SET_PDEATHSIG = 1
 """Request of Linux' prctl: the signal that a process gets when its parent ends."""
@@ -106,6 +113,58 @@ def failed_comparison(
         protocol=maker.protocol,
         arms={**arms, **{arm: failed for arm in maker.arms if arm not in arms}},
         models={**(finished.models if finished else {}), **maker.models},
+    )
+
+
+def recover_result(place: MaterialFolder, structure: Structure) -> Comparison | None:
+    """Restore a result that cannot be read from the runs that it was counted from.
+
+    Parameters
+    ----------
+    place
+        Folder of the material.
+    structure
+        Structure that is to be run.
+
+    Returns
+    -------
+    Comparison or None
+        Of the arms whose runs are in the folder, now also its result; None if the folder does not
+        tell what was run, or nothing of it is left.
+    """
+    try:
+        with atomic_path(place.path / UNREADABLE) as kept:
+            shutil.copyfile(place.path / RESULT, kept)
+        found = _recounted(place, structure) if place.is_of(structure) else None
+    except (ValueError, KeyError, TypeError, FileNotFoundError):
+        return None
+    if found is not None:
+        place.write_result(found, structure)
+    return found
+
+
+def _recounted(place: MaterialFolder, structure: Structure) -> Comparison | None:
+    outcome = place.path / "outcome" / OUTCOME_FILE
+    if outcome.is_file():
+        return Outcome.model_validate_json(outcome.read_text(encoding="utf-8"))
+    requests = [json.loads(path.read_text()) for path in place.path.glob(REQUEST.format("*"))]
+    if not requests or not all(request["can_add_arms"] for request in requests):
+        return None  # other flows have results beside their counted runs
+    names = [arm for request in requests for arm in request["arms"]]
+    folders = {arm: place.path / link_name(f"{arm} run") for arm in names}
+    present = {arm: path.resolve() for arm, path in folders.items() if path.is_dir()}
+    recount: Any = count
+    arms = {arm: recount.original(str(path)) for arm, path in present.items()}
+    if not arms:
+        return None
+    models = {arm: sha for request in requests for arm, sha in request["models"].items()}
+    return Comparison(
+        material_id=place.path.name,
+        formula=structure.composition.reduced_formula,
+        n_atoms=len(structure),
+        protocol=requests[0]["protocol"],
+        arms=arms,
+        models={arm: sha for arm, sha in models.items() if arm in arms},
     )
 
 

@@ -13,6 +13,7 @@ from mlcharge_flows.cli.options import (  # noqa: TC001 - typer needs them at ru
     MaxAtoms,
     Models,
     Occupancies,
+    RetryFailed,
     SkipBad,
     Structures,
     Workers,
@@ -47,13 +48,14 @@ def bands(
     max_atoms: MaxAtoms = None,
     limit: Limit = None,
     skip_bad: SkipBad = False,
+    retry_failed: RetryFailed = False,
     start: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Compute energy, bands, gap, DOS and forces without self-consistency, and their errors.
 
     Every structure runs self-consistently, for reference, and at each fixed density (ICHARG = 11)
-    on the same k-points and along the band path. Finished materials are not run again: after an
-    interruption, give the same command.
+    on the same k-points and along the band path. Finished materials are not run again, nor failed
+    ones without --retry-failed: after an interruption, give the same command.
 
     [bold]Examples[/bold]
 
@@ -63,9 +65,8 @@ def bands(
     """
     from rich.console import Console
 
-    from mlcharge_flows.campaign.local import read_results
     from mlcharge_flows.cli.compare import load_arms
-    from mlcharge_flows.cli.report import show_nonscf_report
+    from mlcharge_flows.cli.report import results_to_show, show_nonscf_report
     from mlcharge_flows.errors import note_renamed
 
     if start is not None:
@@ -90,7 +91,7 @@ def bands(
         workers=workers,
         skip_bad=skip_bad,
     )
-    run_materials(console, prepared, out)
-    finished = [c for c in read_results(out) if c.protocol == prepared.maker.protocol]
+    run_materials(console, prepared, out, retry_failed=retry_failed)
+    finished = results_to_show(console, out, prepared.materials, prepared.maker)
     if not show_nonscf_report(console, finished, out):
         exit_with_error(f"no material could be compared; see {out}/*/flow.log", status=NOTHING_DONE)

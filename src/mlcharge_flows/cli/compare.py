@@ -83,8 +83,7 @@ def compare(
     """
     from rich.console import Console
 
-    from mlcharge_flows.campaign.local import read_results
-    from mlcharge_flows.cli.report import show_report
+    from mlcharge_flows.cli.report import results_to_show, show_report
 
     def build() -> CompareDensitiesMaker:
         from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker, comparison_static
@@ -106,7 +105,7 @@ def compare(
     )
     compared = run_materials(console, prepared, out, retry_failed=retry_failed)
     maker = prepared.maker
-    show_report(console, [c for c in read_results(out) if c.protocol == maker.protocol], out)
+    show_report(console, results_to_show(console, out, prepared.materials, maker), out)
     if not any(_is_compared(comparison, maker.arms) for comparison in compared):
         exit_with_error(f"no material could be compared; see {out}/*/flow.log", status=NOTHING_DONE)
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
     from mlcharge_flows.scf.comparison import Comparison
+    from mlcharge_flows.structures import Material
 
 
 def report(
@@ -54,6 +56,52 @@ def report(
         show_nonscf_report(console, comparisons, folder)
     else:
         show_report(console, comparisons, folder)
+
+
+def results_to_show(
+    console: Console, folder: Path, materials: Sequence[Material], maker: MaterialFlowMaker
+) -> list[Comparison]:
+    """Choose the results of a folder that belong in the report of a command that has run there.
+
+    Results of earlier commands with the same settings are in it, too; what is not is told.
+
+    Parameters
+    ----------
+    console
+        Where to print.
+    folder
+        Campaign folder.
+    materials
+        What the command has run.
+    maker
+        Flow of one material.
+
+    Returns
+    -------
+    list of Comparison
+        Of one protocol, and of checkpoints that are those of the command where both have an arm.
+    """
+    from mlcharge_flows.campaign.local import read_results, unchanged_results, unreadable_results
+    from mlcharge_flows.campaign.request import CampaignRequest
+    from mlcharge_flows.scf.comparison import mixed
+
+    request, found, others = CampaignRequest.from_maker(maker), [], []
+    for result in read_results(folder):
+        if reason := request.conflicts_with(result):
+            others.append(f"{folder / result.material_id}: {reason}")
+        else:
+            found.append(result)
+    found, changed = unchanged_results(folder, found)
+    print_left_out(console, [*others, *changed, *unreadable_results(folder)], "not shown")
+    if differences := mixed(found):
+        exit_with_error(
+            f"{folder}: holds results of {', '.join(differences)}, which cannot be compared; "
+            "choose another --out"
+        )
+    requested = {material.id for material in materials}
+    if earlier := sum(result.material_id not in requested for result in found):
+        console.print(f"The report also shows {earlier} materials of earlier commands")
+    return found
 
 
 def show_report(console: Console, comparisons: list[Comparison], folder: Path) -> None:

@@ -242,7 +242,8 @@ def run_materials(
             f"{error.filename or out}: {error.strerror or error}; what is finished stays"
         )
     except KeyboardInterrupt:
-        left = len(materials) - len(finished_materials(materials, maker, out))
+        done = finished_materials(materials, maker, out, retry_failed=retry_failed)
+        left = len(materials) - len(done)
         exit_with_error(
             f"interrupted; {left} of {len(materials)} materials are left: give the same command",
             status=INTERRUPTED,
