@@ -210,7 +210,6 @@ def test_ions_of_all_files_agree(run, name):
     [
         ("INCAR", "ENCUT = 520", "ENCUT = 400", "ENCUT: 400 in INCAR, 520 in OUTCAR"),
         ("INCAR", "ISPIN = 2", "ISPIN = 1", "ISPIN: 1 in INCAR, 2 in OUTCAR"),
-        ("INCAR", "NELM = 100", "NELM = 60", "NELM: 60 in INCAR, 100 in OUTCAR"),
         ("POSCAR", "Si", "Ge", "elements: Ge in POSCAR, Si in OUTCAR"),
         ("OSZICAR", "-0.1084", "-0.2084", "energies of OSZICAR and vasp.out"),
         (

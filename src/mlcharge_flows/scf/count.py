@@ -215,7 +215,7 @@ def _agree(energy: float, others: float | tuple[float, ...], tolerance: float) -
 def _other_inputs(files: RunFiles, outcar: Outcar) -> str | None:
     """In what INCAR, POSCAR and POTCAR are not those that OUTCAR repeats; None if they are."""
     incar = _read(read_incar, files.incar, []) or {}
-    for tag, used in (("ENCUT", outcar.encut), ("NELM", outcar.nelm), ("ISPIN", outcar.ispin)):
+    for tag, used in (("ENCUT", outcar.encut), ("ISPIN", outcar.ispin)):
         is_other = incar.get("LNONCOLLINEAR") or incar.get("LSORBIT")  # VASP sets ISPIN = 1
         if used is None or tag not in incar or (tag == "ISPIN" and is_other):
             continue
