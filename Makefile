@@ -1,7 +1,7 @@
 # Two commands on a machine with Python 3.11 to 3.13, a C++ compiler and make:
 #
 #   make demo    install into .venv, compare SCF starts on a few crystals, print table and report
-#   make test    install into .venv, run every test
+#   make test    install into .venv, run every test but the slow ones (make test-slow)
 #
 # Both are safe to repeat. Nothing outside this folder is changed, except the cache of POTCAR
 # exports (~/.cache/mlcharge_flows) and pip's.
@@ -19,7 +19,7 @@ export CC := g++
 endif
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint format clean install
+.PHONY: help demo test test-slow lint format clean install
 
 help:
 	@sed -n '1,9s/^# \{0,1\}//p' Makefile
@@ -41,7 +41,11 @@ demo: install
 
 test: install
 	@echo "==> Running the tests"
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
+
+test-slow: install
+	@echo "==> Running the slow tests: real runs of minutes"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow
 
 lint: install
 	@echo "==> ruff, import contract, docstrings, mypy"

@@ -67,6 +67,7 @@ def test_both_names_of_a_key_are_one_too_many() -> None:
         ("structures: x\nname: ../x\n", "name: cannot be the name of a folder"),
         ('structures: x\nname: "a\\e[2J"\n', "name: cannot be the name of a folder"),
     ],
+    ids=lambda text: text[:20],
 )
 def test_files_that_would_harm(tmp_path: Path, text: str, reason: str) -> None:
     path = written(tmp_path, text)
