@@ -7,7 +7,7 @@ from maggma.stores import MemoryStore
 from pymatgen.core import Lattice, Structure
 
 from mlcharge_flows.atomate2.flows.nonscf import CompareNonSCFMaker
-from mlcharge_flows.atomate2.jobs.nonscf import DOCUMENT
+from mlcharge_flows.atomate2.jobs.comparison import DOCUMENT
 from mlcharge_flows.atomate2.sets.comparison import BandPathSetGenerator, ComparisonSetGenerator
 from mlcharge_flows.campaign.worker import run_material
 from mlcharge_flows.reports.nonscf_report import write_nonscf_report

@@ -8,7 +8,7 @@ from pymatgen.core import Lattice, Structure
 from test_cli import mlcharge, refused
 
 from mlcharge_flows import settings
-from mlcharge_flows.atomate2.jobs.nonscf import DOCUMENT
+from mlcharge_flows.atomate2.jobs.comparison import DOCUMENT
 from mlcharge_flows.campaign import local
 from mlcharge_flows.campaign.documents import read_nonscf
 from mlcharge_flows.errors import note_renamed

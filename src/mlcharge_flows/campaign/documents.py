@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from mlcharge_flows.atomate2.jobs.comparison import OUTCOME_FILE, Outcome
-from mlcharge_flows.atomate2.jobs.nonscf import DOCUMENT
+from mlcharge_flows.atomate2.jobs.comparison import DOCUMENT, OUTCOME_FILE, Outcome
 from mlcharge_flows.campaign.local import read_results
 from mlcharge_flows.campaign.material_folder import structure_hash
 from mlcharge_flows.campaign.request import CampaignRequest
 from mlcharge_flows.errors import MlchargeError, one_line
+from mlcharge_flows.reports.table import record_table, to_csv
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.nonscf import NonSCFComparison
 from mlcharge_flows.settings import Settings
@@ -375,26 +373,14 @@ def outcomes_csv(outcomes: Iterable[Outcome]) -> str:
     >>> print(outcomes_csv([silicon]).splitlines()[1])
     Si,Si,2,file,9,chgcar,read a CHGCAR that it was not given,,,/run
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        "material_id formula n_atoms initial_density n_total started_from exclusion_reason "
-        "energy_per_atom band_gap folder".split()
+    columns = (
+        *("material_id", "formula", "n_atoms", "initial_density", "n_total", "started_from"),
+        *("exclusion_reason", "energy_per_atom", "band_gap", "folder"),
     )
+    records = []
     for outcome in outcomes:
         ((arm, run),) = outcome.arms.items()
-        writer.writerow(
-            [
-                outcome.material_id,
-                outcome.formula,
-                outcome.n_atoms,
-                arm,
-                run.n_total,
-                run.started_from,
-                run.exclusion_reason,
-                outcome.energy_per_atom,
-                outcome.band_gap,
-                run.folder,
-            ]
-        )
-    return text.getvalue()
+        known = {**run.model_dump(), **outcome.model_dump(exclude={"arms"})}
+        known |= {"initial_density": arm, "exclusion_reason": run.exclusion_reason}
+        records.append({name: known[name] for name in columns})
+    return to_csv(record_table(columns, records))

@@ -12,7 +12,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from mlcharge_flows.atomate2.flows.compare import comparison_static, static_protocol
 from mlcharge_flows.atomate2.flows.material import MaterialRuns, checkpoints, compared
-from mlcharge_flows.atomate2.jobs.nonscf import compare_at_fixed_density
+from mlcharge_flows.atomate2.jobs.comparison import compare_at_fixed_density
 from mlcharge_flows.atomate2.sets.comparison import BandPathSetGenerator, protocol_hash
 from mlcharge_flows.scf.comparison import REFERENCE
 from mlcharge_flows.sources.from_file import Converged
