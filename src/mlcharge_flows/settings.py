@@ -45,6 +45,7 @@ EMBEDDED = "gpaw-vasp"
 
 _DEFAULT = "vasp_std"
 _LIBRARY = "PMG_VASP_PSP_DIR"
+_LIBRARY_LAYOUT = 2  # of the exports of gpaw-vasp potcar: 2 holds projectors and partial waves
 _LAUNCHERS = {
     *("mpirun", "mpiexec", "mpiexec.hydra", "orterun", "srun", "aprun", "jsrun", "ibrun"),
     *("env", "nice", "numactl", "singularity", "apptainer", "shifter", "podman-hpc"),
@@ -165,7 +166,8 @@ class Settings(BaseSettings):
             data = version("gpaw-data")
         except ModuleNotFoundError:
             data = "none"
-        return self.cache / f"potcars-{version('mlcharge-flows')}-gpaw-data-{data}"
+        name = f"potcars-{version('mlcharge-flows')}-layout-{_LIBRARY_LAYOUT}-gpaw-data-{data}"
+        return self.cache / name
 
     def describe(self) -> str:
         """Name the executable and the POTCAR library in one line.

@@ -1,9 +1,10 @@
 """POTCAR-like exports of GPAW's PAW data sets, and a library of them in pymatgen's layout.
 
-An export carries what a workflow and this project read from a POTCAR: the header, ZVAL, the
-projector channels, the radial pseudo valence density that VASP superposes for ICHARG=2, and the
-occupancies in the atom. It holds no projectors or potentials: ``gpaw-vasp`` takes those from the
-data set itself, which the title names.
+An export has the sections of VASP's data sets in their order and units: header, local part, partial
+core, the pseudo valence density that VASP superposes for ICHARG = 2, projectors in reciprocal and
+real space, and the PAW radial sets with occupancies in the atom, core densities and partial waves.
+Potentials of the radial sets are left out; a section with compensation charges, which are Gaussians
+here, is added. ``gpaw-vasp`` itself takes all of it from the data set, which the title names.
 
 References
 ----------
@@ -13,8 +14,10 @@ VASP wiki, POTCAR; J. J. Mortensen, L. B. Hansen and K. W. Jacobsen, Phys. Rev. 
 from __future__ import annotations
 
 import gzip
+from contextlib import suppress
 from importlib import resources
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,10 +29,23 @@ from gpaw import setup_paths
 from gpaw.setup import create_setup
 from gpaw.xc import XC
 from pymatgen.core.periodic_table import Element
-from scipy.integrate import simpson
-from scipy.interpolate import CubicSpline
 
+from mlcharge_flows.gpaw_vasp.radial_functions import (
+    compensation_on_mesh,
+    core_form_factor,
+    core_on_mesh,
+    form_factor,
+    local_potential,
+    logarithmic_mesh,
+    occupancies_in_atom,
+    on_mesh,
+    projector_strengths,
+    transform,
+    waves_on_mesh,
+)
 from mlcharge_flows.io import atomic_path
+from mlcharge_flows.vasp.fortran import format_e
+from mlcharge_flows.vasp.potcar_data import COMPENSATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,15 +56,15 @@ if TYPE_CHECKING:
 PSGMAX = 98.0  # 1/angstrom
 N_POINTS = 1000
 
+#: Meshes of the projectors: 100 points, up to PSMAXN in reciprocal space.
+PSMAXN = PSGMAX / 3  # 1/angstrom
+N_PROJECTOR_POINTS = 100
+
 #: GPAW's data sets carry no recommended cut-off. This one serves as ENMAX, the default of ENCUT.
 ENMAX = 400.0  # eV
 
 #: Angular momenta up to which GPAW expands the compensation charges.
 COMPENSATION_LMAX = 2
-
-#: Radial mesh of the transform to reciprocal space.
-R_MAX = 40.0  # bohr
-R_STEP = 0.008  # bohr
 
 #: Folders under which pymatgen looks for the PBE families that input sets ask for.
 FAMILIES = (
@@ -99,88 +115,17 @@ def load_setup(symbol: str) -> Setup:
     return setup
 
 
-def occupancies_in_atom(setup: Setup) -> np.ndarray:
-    """Fill the channels as in the free atom.
-
-    Only bound partial waves are occupied, each by ``f / (2 l + 1)`` electrons per m.
-
-    Parameters
-    ----------
-    setup
-        PAW data set.
-
-    Returns
-    -------
-    numpy.ndarray
-        Electrons per m of each pair of channels, shape (channels, channels), diagonal.
-    """
-    return np.diag([f / (2 * l + 1) for f, l in zip(setup.data.f_j, setup.l_j, strict=True)])
-
-
-def compensation_electrons(setup: Setup) -> float:
-    """Count the electrons in the spherical compensation charge of the free atom.
-
-    It is the norm of the all-electron less that of the pseudo partial waves, weighted by their
-    occupations: ``sqrt(4 pi) sum_i D_ii Delta_ii,00``.
-
-    Parameters
-    ----------
-    setup
-        PAW data set.
-
-    Returns
-    -------
-    float
-        Electrons.
-
-    References
-    ----------
-    J. J. Mortensen, L. B. Hansen and K. W. Jacobsen, Phys. Rev. B 71, 035109 (2005), eq. 23.
-    """
-    per_m = np.repeat(np.diag(occupancies_in_atom(setup)), 2 * np.asarray(setup.l_j) + 1)
-    return float(np.sqrt(4 * np.pi) * np.einsum("i,iiL->L", per_m, setup.Delta_iiL)[0])
-
-
-def form_factor(setup: Setup, q: np.ndarray) -> np.ndarray:
-    """Transform the pseudo valence density of the free atom to reciprocal space.
-
-    It is the smooth density of the occupied pseudo partial waves plus the compensation charge of
-    the same occupations, as in a CHGCAR.
-
-    Parameters
-    ----------
-    setup
-        PAW data set.
-    q
-        Wave numbers, shape (n,), in 1/angstrom.
-
-    Returns
-    -------
-    numpy.ndarray
-        Electrons, shape (n,); ZVAL at q = 0.
-    """
-    data = setup.data
-    on_set = sum(f * wave**2 for f, wave in zip(data.f_j, data.phit_jg, strict=True) if f > 0)
-    # The data set's mesh is too coarse for large q: go through a spline to a fine uniform one.
-    r = np.arange(0.0, R_MAX, R_STEP)
-    smooth = CubicSpline(data.rgd.r_g, on_set)(r)
-    shape = setup.ghat_l[0]
-    compensation = np.array([shape(radius) if radius < shape.get_cutoff() else 0.0 for radius in r])
-    bessel = np.sinc(np.outer(q * Bohr, r) / np.pi) * r**2
-    electrons = simpson(bessel * smooth, dx=R_STEP)
-    spherical = simpson(bessel * compensation, dx=R_STEP)
-    return np.asarray(electrons + compensation_electrons(setup) * spherical / spherical[0])
-
-
-def block(values: np.ndarray, per_line: int = 5) -> Iterator[str]:
-    """Format numbers as the data sections of a POTCAR have them.
+def block(values: np.ndarray, width: int = 16, digits: int = 8) -> Iterator[str]:
+    """Format numbers as the data sections of a POTCAR have them, five in a line.
 
     Parameters
     ----------
     values
         Numbers, any shape.
-    per_line
-        Numbers in a line.
+    width
+        Columns of a number: 16 in reciprocal space, 20 in the radial sets.
+    digits
+        Of a number: 8 in reciprocal space, 12 in the radial sets.
 
     Yields
     ------
@@ -188,8 +133,27 @@ def block(values: np.ndarray, per_line: int = 5) -> Iterator[str]:
         Lines without their ends.
     """
     flat = np.ravel(values)
-    for start in range(0, len(flat), per_line):
-        yield "".join(f"{value:16.8E}" for value in flat[start : start + per_line])
+    for start in range(0, len(flat), 5):
+        yield "".join(format_e(value, width, digits) for value in flat[start : start + 5])
+
+
+def free_atom_block(values: np.ndarray) -> Iterator[str]:
+    """Format the density of the free atom with one digit more than VASP's E16.8.
+
+    Checkpoints compare it to 1e-9 electrons.
+
+    Parameters
+    ----------
+    values
+        Numbers, shape (n,).
+
+    Yields
+    ------
+    str
+        Lines without their ends.
+    """
+    for start in range(0, len(values), 5):
+        yield "".join(f"{value:16.8E}" for value in values[start : start + 5])
 
 
 def potcar_text(symbol: str) -> str:
@@ -222,12 +186,6 @@ def potcar_text(symbol: str) -> str:
     configuration = " ".join(f"{n}{_SPDF[l]}{f:g}" for n, l, _, f in bound if f > 0)
     radius = max(setup.data.rcut_j) * Bohr
     mass = atomic_masses[atomic_numbers[symbol]]
-    norms = np.zeros((len(setup.l_j), len(setup.l_j)))
-    first = np.concatenate([[0], np.cumsum(2 * np.asarray(setup.l_j) + 1)])[:-1]
-    for a, la in enumerate(setup.l_j):
-        for b, lb in enumerate(setup.l_j):
-            if la == lb:
-                norms[a, b] = np.sqrt(4 * np.pi) * setup.Delta_iiL[first[a], first[b], 0]
 
     lines = [
         f"  {titel(symbol)}",
@@ -264,24 +222,68 @@ def potcar_text(symbol: str) -> str:
         "END of PSCTR-controll parameters",
         " local part",
         f"   {PSGMAX:.10f}",
+        *block(local_potential(setup, q)),
         " gradient corrections used for XC",
         "   8",
+        " core charge-density (partial)",
+        *block(core_form_factor(setup, q)),
         " atomic pseudo charge-density",
-        *block(form_factor(setup, q)),
-        f"   {PSGMAX / 3:.10f} T",
-    ]
-    for l, rcut in zip(setup.l_j, setup.data.rcut_j, strict=True):
-        lines += [" Non local Part", f"   {l}   1   {rcut * Bohr:.8f}"]
-    lines += [
-        " PAW radial sets",
-        f"   {N_POINTS}   {radius:.8f}",
-        " augmentation charges (non sperical)",
-        *block(norms),
-        " uccopancies in atom",
-        *block(occupancies_in_atom(setup)),
+        *free_atom_block(form_factor(setup, q)),
+        f"   {PSMAXN:.10f} T",
+        *_projectors(setup),
+        *_radial_sets(setup, radius),
         " End of Dataset",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _projectors(setup: Setup) -> Iterator[str]:
+    """Sections of the projectors: neighboring channels of one l share one."""
+    strengths, data = projector_strengths(setup), setup.data
+    q = np.arange(N_PROJECTOR_POINTS) * PSMAXN / N_PROJECTOR_POINTS
+    for degree, group in groupby(range(len(setup.l_j)), key=lambda j: setup.l_j[j]):
+        channels = list(group)
+        # Filtered projectors reach beyond their cutoff radius.
+        rmax = max(data.rgd.r_g[np.flatnonzero(data.pt_jg[j])[-1] + 1] for j in channels) * Bohr
+        r = np.arange(N_PROJECTOR_POINTS) * rmax / N_PROJECTOR_POINTS
+        yield " Non local Part"
+        yield f"   {degree}   {len(channels)}   {rmax:.8f}"
+        yield from block(strengths[np.ix_(channels, channels)])
+        for j in channels:
+            yield " Reciprocal Space Part"
+            yield from block(transform(setup, data.pt_jg[j], degree, q) * Bohr**1.5)
+            yield " Real Space Part"
+            yield from block(on_mesh(setup, data.pt_jg[j], r) / Bohr**1.5)
+
+
+def _radial_sets(setup: Setup, radius: float) -> Iterator[str]:
+    """Sections on the radial mesh, and the norms of the augmentation charges."""
+    r = logarithmic_mesh(setup)
+    first = np.concatenate([[0], np.cumsum(2 * np.asarray(setup.l_j) + 1)])[:-1]
+    same_l = np.equal.outer(setup.l_j, setup.l_j)
+    norms = np.sqrt(4 * np.pi) * setup.Delta_iiL[np.ix_(first, first)][..., 0] * same_l
+    compensation = compensation_on_mesh(setup, r)
+    sections = {
+        "augmentation charges (non sperical)": norms,
+        "uccopancies in atom": occupancies_in_atom(setup),
+        "grid": r,
+        "core charge-density": core_on_mesh(setup, setup.data.nc_g, r),
+        "core charge-density (pseudized)": core_on_mesh(setup, setup.data.nct_g, r),
+    }
+    yield " PAW radial sets"
+    yield f"   {len(r)}   {radius:.8f}"
+    yield " (5E20.12)"
+    for title, values in sections.items():
+        yield f" {title}"
+        yield from block(values, 20, 12)
+    for pseudo, all_electron in zip(*waves_on_mesh(setup, r), strict=True):
+        yield " pseudo wavefunction"
+        yield from block(pseudo, 20, 12)
+        yield " ae wavefunction"
+        yield from block(all_electron, 20, 12)
+    yield f" {COMPENSATION}"
+    yield f"   {len(compensation)}"
+    yield from block(compensation, 20, 12)
 
 
 def available_elements() -> list[str]:
@@ -319,6 +321,15 @@ def potcar_symbols() -> dict[str, set[str]]:
     return symbols
 
 
+def _write_or_link(path: Path, content: bytes, same: Path | None) -> None:
+    """Write a file, or make it another name of one with the same content where links are known."""
+    if same is not None:
+        with suppress(OSError):
+            path.hardlink_to(same)
+            return
+    path.write_bytes(content)
+
+
 def fill_library(folder: Path, progress: Callable[[str, int, int], None] | None = None) -> int:
     """Write ``POTCAR.<symbol>.gz`` files for every element and symbol that input sets ask for.
 
@@ -348,11 +359,13 @@ def fill_library(folder: Path, progress: Callable[[str, int, int], None] | None 
     for done, (element, names) in enumerate(symbols.items(), start=1):
         # Without a time stamp, the same data set always gives the same file.
         content = gzip.compress(potcar_text(element).encode(), mtime=0)
+        first: Path | None = None
         for name in sorted(names):
             for family in FAMILIES:
                 target = folder / family / f"POTCAR.{name}.gz"
                 with atomic_path(target) as partial:
-                    partial.write_bytes(content)
+                    _write_or_link(partial, content, first)
+                first = first or target
         if progress is not None:
             progress(element, done, len(symbols))
     return len(symbols)

@@ -1,4 +1,4 @@
-"""POTCAR: identity, valence electrons, projector channels and free atom of each PAW data set.
+"""POTCAR: identity, valence electrons, channels, free atom and partial waves of PAW data sets.
 
 Reads VASP's own PAW data sets and the exports of ``gpaw-vasp potcar``. Sections are found by their
 titles; everything else in the file is ignored. POTCARs are licensed: nothing read here is stored.
@@ -22,13 +22,12 @@ from mlcharge_flows.density.augmentation import atomic_occupancies
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.io import UnreadableFileError, read_bytes
-from mlcharge_flows.vasp.fortran import FortranNumberError, parse_floats, parse_real
+from mlcharge_flows.vasp.fortran import FortranNumberError, parse_real
+from mlcharge_flows.vasp.potcar_data import partial_waves, section
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
-
-    import numpy as np
 
 _MESH_POINTS = 1000  # of every radial function in reciprocal space, q_i = i * PSGMAX / 1000
 _KEY = r"^\s*(?:.*;\s*)?{key}\s*=\s*([^;\n]*)"
@@ -111,11 +110,11 @@ def _parse(text: str) -> PawDataset:
     lines = [line.strip() for line in text.splitlines()]
     channels = _channels(lines)
     n = len(channels)
-    form_factor = _section(lines, "atomic pseudo charge-density", _MESH_POINTS)
-    q_max = float(_section(lines, "local part", 1)[0])
+    form_factor = section(lines, "atomic pseudo charge-density", _MESH_POINTS)
+    q_max = float(section(lines, "local part", 1)[0])
     if q_max <= 0.0 or form_factor[0] == 0.0:
         raise ValueError("the atomic density is empty or has no mesh")
-    occupancies = _section(lines, "uccopancies in atom", n * n).reshape(n, n)
+    occupancies = section(lines, "uccopancies in atom", n * n).reshape(n, n)
     return PawDataset(
         symbol=_symbol(text, titel),
         titel=titel,
@@ -128,6 +127,7 @@ def _parse(text: str) -> PawDataset:
         enmax=_number(text, "ENMAX"),
         mass=_number(text, "POMASS"),
         sha256=sha256(text.strip().encode("latin-1")).hexdigest(),
+        partial_waves=partial_waves(lines, channels),
     )
 
 
@@ -173,23 +173,3 @@ def _channels(lines: Sequence[str]) -> tuple[int, ...]:
     if not channels:
         raise ValueError("no 'Non local Part': not a PAW data set")
     return tuple(channels)
-
-
-def _section(lines: Sequence[str], title: str, count: int) -> np.ndarray:
-    """Read the first `count` numbers below a title."""
-    try:
-        start = lines.index(title) + 1
-    except ValueError:
-        raise ValueError(f"no section {title!r}: not a PAW data set") from None
-    words: list[str] = []
-    for line in lines[start:]:
-        if len(words) >= count:
-            break
-        words += line.split()
-    try:
-        values = parse_floats(" ".join(words[:count]).encode())
-    except ValueError as error:
-        raise ValueError(f"section {title!r}: {error}") from None
-    if len(values) != count:
-        raise ValueError(f"section {title!r}: {len(values)} of {count} numbers")
-    return values
