@@ -138,9 +138,9 @@ def block(values: np.ndarray, width: int = 16, digits: int = 8) -> Iterator[str]
 
 
 def free_atom_block(values: np.ndarray) -> Iterator[str]:
-    """Format the density of the free atom with one digit more than VASP's E16.8.
+    """Format density and occupancies of the free atom with nine digits, one more than E16.8.
 
-    Checkpoints compare it to 1e-9 electrons.
+    Checkpoints hold what was read from such files, and compare it to 1e-9 electrons.
 
     Parameters
     ----------
@@ -176,6 +176,7 @@ def potcar_text(symbol: str) -> str:
     """
     setup = load_setup(symbol)
     q = np.arange(N_POINTS) * PSGMAX / N_POINTS
+    core = core_form_factor(setup, q)
     bound = [
         (n, l, energy * Ha, f)
         for n, l, energy, f in zip(
@@ -222,11 +223,11 @@ def potcar_text(symbol: str) -> str:
         "END of PSCTR-controll parameters",
         " local part",
         f"   {PSGMAX:.10f}",
-        *block(local_potential(setup, q)),
+        *block(local_potential(setup, q, core)),
         " gradient corrections used for XC",
         "   8",
         " core charge-density (partial)",
-        *block(core_form_factor(setup, q)),
+        *block(core),
         " atomic pseudo charge-density",
         *free_atom_block(form_factor(setup, q)),
         f"   {PSMAXN:.10f} T",
@@ -264,8 +265,6 @@ def _radial_sets(setup: Setup, radius: float) -> Iterator[str]:
     norms = np.sqrt(4 * np.pi) * setup.Delta_iiL[np.ix_(first, first)][..., 0] * same_l
     compensation = compensation_on_mesh(setup, r)
     sections = {
-        "augmentation charges (non sperical)": norms,
-        "uccopancies in atom": occupancies_in_atom(setup),
         "grid": r,
         "core charge-density": core_on_mesh(setup, setup.data.nc_g, r),
         "core charge-density (pseudized)": core_on_mesh(setup, setup.data.nct_g, r),
@@ -273,6 +272,10 @@ def _radial_sets(setup: Setup, radius: float) -> Iterator[str]:
     yield " PAW radial sets"
     yield f"   {len(r)}   {radius:.8f}"
     yield " (5E20.12)"
+    yield " augmentation charges (non sperical)"
+    yield from block(norms, 20, 12)
+    yield " uccopancies in atom"
+    yield from free_atom_block(occupancies_in_atom(setup).ravel())
     for title, values in sections.items():
         yield f" {title}"
         yield from block(values, 20, 12)

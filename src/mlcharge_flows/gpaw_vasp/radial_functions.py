@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 #: Radial mesh of the transforms to reciprocal space.
 R_MAX = 40.0  # bohr
 R_STEP = 0.008  # bohr
+NEGLIGIBLE = 1e-14  # of the largest value, for the tail of a function to be left out
 
 #: Logarithmic mesh of partial waves: points, first point, and last one in outermost cutoff radii.
 MESH_POINTS = 400
@@ -232,9 +233,13 @@ def transform(setup: Setup, values: np.ndarray, degree: int, q: np.ndarray) -> n
     """
     r = np.arange(0.0, R_MAX, R_STEP)
     fine = on_mesh(setup, values, r * Bohr) * r**2
-    last = np.flatnonzero(fine)[-1] + 2 if fine.any() else 2
-    bessel = spherical_jn(degree, np.outer(q * Bohr, r[:last]))
-    return np.asarray(4 * np.pi * simpson(bessel * fine[:last], dx=R_STEP))
+    if not fine.any():  # hydrogen has no core
+        return np.zeros(len(q))
+    end = int(np.flatnonzero(np.abs(fine) > NEGLIGIBLE * np.abs(fine).max())[-1]) + 2
+    waves = np.outer(q * Bohr, r[:end])
+    # The same at l = 0, in a twentieth of the time.
+    bessel = spherical_jn(degree, waves) if degree else np.sinc(waves / np.pi)
+    return np.asarray(4 * np.pi * simpson(bessel * fine[:end], dx=R_STEP))
 
 
 def core_form_factor(setup: Setup, q: np.ndarray) -> np.ndarray:
@@ -255,7 +260,7 @@ def core_form_factor(setup: Setup, q: np.ndarray) -> np.ndarray:
     return transform(setup, setup.data.nct_g, 0, q) / np.sqrt(4 * np.pi)
 
 
-def local_potential(setup: Setup, q: np.ndarray) -> np.ndarray:
+def local_potential(setup: Setup, q: np.ndarray, core: np.ndarray) -> np.ndarray:
     """Transform the local ionic potential without its Coulomb tail, -4 pi ZVAL / q^2.
 
     It is the potential of pseudo core and nuclear compensation charge, plus GPAW's local potential
@@ -267,6 +272,8 @@ def local_potential(setup: Setup, q: np.ndarray) -> np.ndarray:
         PAW data set.
     q
         Wave numbers from 0 in equal steps, shape (n,), in 1/angstrom.
+    core
+        Form factor of the pseudo core, shape (n,), in electrons.
 
     Returns
     -------
@@ -279,9 +286,8 @@ def local_potential(setup: Setup, q: np.ndarray) -> np.ndarray:
     bessel = np.sinc(np.outer(q * Bohr, fine[shape != 0.0]) / np.pi)
     unit = simpson(bessel * (shape * fine**2)[shape != 0.0], dx=R_STEP)
     unit /= unit[0]
-    charge = core_form_factor(setup, q)
     # Core less nucleus: the whole charge is -ZVAL.
-    charge += (-setup.Nv - charge[0]) * unit
+    charge = core - (setup.Nv + core[0]) * unit
     wave_numbers = q[1:] * Bohr
     potential = np.empty(len(q))
     potential[1:] = 4 * np.pi * (charge[1:] + setup.Nv) / wave_numbers**2
