@@ -257,7 +257,7 @@ def core_form_factor(setup: Setup, q: np.ndarray) -> np.ndarray:
     numpy.ndarray
         Electrons, shape (n,).
     """
-    return transform(setup, setup.data.nct_g, 0, q) / np.sqrt(4 * np.pi)
+    return np.asarray(transform(setup, setup.data.nct_g, 0, q) / np.sqrt(4 * np.pi))
 
 
 def local_potential(setup: Setup, q: np.ndarray, core: np.ndarray) -> np.ndarray:
