@@ -59,8 +59,10 @@ def test_processes_of_a_folder_are_ended_and_no_others(worker, tmp_path):
     _, pids = worker
     assert end_processes(tmp_path / "other") == 0
     assert end_processes(tmp_path.with_name(tmp_path.name[:-1])) == 0
+    assert end_processes(tmp_path, of_campaign=True) == 0
+    assert end_processes(tmp_path.parent.parent, of_campaign=True) == 0, "of a campaign in it"
     assert all(alive(pid) for pid in pids)
-    assert end_processes(tmp_path.parent) >= len(pids)
+    assert end_processes(tmp_path.parent, of_campaign=True) >= len(pids)
     assert not any(alive(pid) for pid in pids)
 
 

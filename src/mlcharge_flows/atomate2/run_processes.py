@@ -74,13 +74,16 @@ def run_processes(folder: Path) -> Iterator[None]:
             watcher.communicate(b"ended\n")
 
 
-def end_processes(folder: Path) -> int:
+def end_processes(folder: Path, *, of_campaign: bool = False) -> int:
     """Kill every process of this machine that carries the mark of a folder, or of one within it.
 
     Parameters
     ----------
     folder
-        Folder of a run, of a material, or of a campaign. The process that calls is spared.
+        Folder of a run or of a material. The process that calls is spared.
+    of_campaign
+        Whether it is the folder of a campaign: those of its materials lie in it, and what lies
+        deeper may be of another campaign.
 
     Returns
     -------
@@ -88,7 +91,7 @@ def end_processes(folder: Path) -> int:
         Number of processes.
     """
     found: set[int] = set()
-    while marked := _marked(folder.absolute()):
+    while marked := _marked(folder.absolute(), of_campaign):
         for process in marked:
             found.add(process.pid)
             with suppress(psutil.Error):
@@ -98,16 +101,20 @@ def end_processes(folder: Path) -> int:
     return len(found)
 
 
-def _marked(folder: Path) -> list[psutil.Process]:
+def _marked(folder: Path, of_campaign: bool) -> list[psutil.Process]:
     marked = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):  # of another user, or gone
             mark = process.environ().get(MARK)
-            if mark is None or not Path(mark).is_relative_to(folder):
+            if mark is None or not _is_in(Path(mark), folder, of_campaign):
                 continue
             if process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
                 marked.append(process)
     return marked
+
+
+def _is_in(mark: Path, folder: Path, of_campaign: bool) -> bool:
+    return mark.parent == folder if of_campaign else mark.is_relative_to(folder)
 
 
 def _watch(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -78,9 +80,10 @@ def identity(material: Material, maker: MaterialFlowMaker) -> dict[str, Any]:
     dict
         Identifier, hashes of structure and settings, arms, and models.
     """
+    structure = json.dumps(material.structure.as_dict(), sort_keys=True, default=str)
     return {
         "material": material.id,
-        "structure": structure_hash(material.structure),
+        "structure": hashlib.sha256(structure.encode()).hexdigest()[:12],
         "protocol": maker.protocol,
         "arms": list(maker.arms),
         "models": maker.models,
@@ -125,12 +128,12 @@ def find_results(store: JobStore, campaign: str) -> list[Comparison]:
 
 @dataclass
 class Selection:
-    """The results that a campaign asked for, and what else was found in their place.
+    """The results that a campaign asked for, and what else was found.
 
     Parameters
     ----------
     results
-        Results of the campaign's materials under its settings, with its arms alone.
+        Of its materials under its settings, with its arms alone.
     others
         One line about each kind of results that are not shown.
     n_complete
@@ -145,10 +148,7 @@ class Selection:
 def select_results(
     found: Iterable[Comparison], materials: Iterable[Material], maker: MaterialFlowMaker
 ) -> Selection:
-    """Choose the results that belong to a campaign as it is specified now.
-
-    The executable need not be configured where a campaign is reported: settings are compared under
-    the executable of each result.
+    """Choose the results of a campaign, whose executable need not be configured here.
 
     Parameters
     ----------
@@ -162,12 +162,12 @@ def select_results(
     Returns
     -------
     Selection
-        Results of materials that are not in it, of structures that were changed since, of other
-        settings or checkpoints are left out.
+        Without results of other materials, changed structures, other settings or checkpoints.
     """
     structures = {material.id: material.structure for material in materials}
     request, protocols = CampaignRequest.from_maker(maker), _protocols(found := list(found), maker)
-    shown, others, further, n_complete = [], Counter[str](), Counter[str](), 0
+    shown, n_complete = [], 0
+    others, further = Counter[str](), Counter[str]()
     for result in found:
         here = replace(request, protocol=protocols[_program(result)])
         if (structure := structures.get(result.material_id)) is None:

@@ -189,7 +189,8 @@ def unchanged_results(
     """
     unchanged, changed = [], []
     for result in results:
-        if result.structure in (None, MaterialFolder(folder / result.material_id).structure_hash()):
+        now = MaterialFolder(folder / result.material_id).structure_hash()
+        if None in (now, result.structure) or now == result.structure:
             unchanged.append(result)
         else:
             changed.append(f"{folder / result.material_id}: its structure was changed since")
@@ -243,7 +244,8 @@ def run_locally(
     request = CampaignRequest.from_maker(maker)
     places = {material.id: MaterialFolder(folder / material.id) for material in materials}
     with _locked(folder):
-        end_processes(folder)  # of a campaign that was killed here: nothing of it runs on
+        # Of a campaign that was killed here nothing runs on.
+        end_processes(folder, of_campaign=True)
         remove_scraps(folder)
         if conflict := _other_execution(materials, maker, folder):
             raise FolderError(f"{folder}: {conflict}; choose another --out")

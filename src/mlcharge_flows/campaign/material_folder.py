@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monty.json import MontyEncoder
+import numpy as np
 from pymatgen.core.structure import Structure
 
 from mlcharge_flows.io import atomic_write
@@ -294,7 +294,7 @@ class MaterialFolder:
 
 
 def structure_hash(structure: Structure) -> str:
-    """Hash of a structure with all its properties.
+    """Hash of a crystal: cell, species, positions, moments and charge.
 
     Parameters
     ----------
@@ -304,9 +304,20 @@ def structure_hash(structure: Structure) -> str:
     Returns
     -------
     str
-        Twelve hexadecimal digits.
+        Twelve hexadecimal digits; lengths and coordinates are rounded to six decimals, so that it
+        does not depend on the library that has read them.
     """
-    text = json.dumps(structure.as_dict(), sort_keys=True, cls=MontyEncoder)
+    sites = [
+        [
+            site.species_string,
+            *(np.round(site.frac_coords, 6) % 1.0 + 0.0).tolist(),
+            str(site.properties.get("magmom")),
+        ]
+        for site in structure
+    ]
+    cell = (np.round(structure.lattice.matrix, 6) + 0.0).tolist()
+    charge = structure.as_dict(verbosity=0)["charge"]  # without a warning that it is charged
+    text = json.dumps([cell, sites, float(charge or 0.0)])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
