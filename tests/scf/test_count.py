@@ -169,6 +169,13 @@ def test_files_of_an_earlier_run_are_not_counted_if_the_executable_never_started
     assert count_run(folder) == counted
 
 
+def test_a_damaged_archive_of_standard_error_is_read_as_far_as_it_goes(tmp_path):
+    whole = gzip.compress(LAUNCHER.encode() * 2000)
+    for content in (whole, whole[:-20], whole[:30], b"\x1f\x8bnothing"):
+        (tmp_path / "std_err.txt.gz").write_bytes(content)
+        assert count_run(tmp_path).failure.startswith("the executable wrote nothing")
+
+
 def test_a_run_that_never_entered_the_main_loop_did_not_start(run):
     folder = run(stdout=" running on   64 total cores\n POSCAR found :  1 types\n")
     counted = count_run(folder)

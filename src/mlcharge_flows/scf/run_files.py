@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import combinations
+from lzma import LZMAError
 from pathlib import Path
 
 from monty.io import zopen
@@ -139,11 +141,6 @@ class RunFiles:
             Last line of standard error or, without one there, of standard output that names an
             error, else the last line of standard error; at most 200 characters, empty if there is
             none.
-
-        Raises
-        ------
-        OSError
-            A file cannot be read.
         """
         stderr, stdout = _last_lines(self.stderr), _last_lines(self.stdout)
         last = [] if errors_only else stderr
@@ -153,11 +150,14 @@ class RunFiles:
 
 def _last_lines(path: Path | None) -> list[str]:
     """Last lines that hold words, without the boxes that VASP draws around its messages."""
-    if path is None:
-        return []
-    with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
-        lines = (str(line).strip("|-*= \t\r\n") for line in file)
-        return list(deque((line for line in lines if line), maxlen=_LAST_LINES))
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+    # Of a damaged archive, what can be read.
+    with suppress(OSError, EOFError, zlib.error, LZMAError):
+        if path is not None:
+            with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
+                lines = (str(line).strip("|-*= \t\r\n") for line in file)
+                last.extend(line for line in lines if line)
+    return list(last)
 
 
 def count_ions(path: Path) -> int | None:
