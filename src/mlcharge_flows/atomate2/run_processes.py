@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MARK = "MLCHARGE_RUN_FOLDER"
 """Environment variable with the folder that the processes of a run belong to."""
 
+_PATIENCE = 30.0
+"""Seconds after which a process that does not end, such as one that waits for a disk, is left."""
 _PAUSE = 0.1
 """Seconds between two searches: a process that is just being started carries no mark yet."""
 
@@ -53,7 +55,7 @@ def run_processes(folder: Path) -> Iterator[None]:
         yield  # one of the runs of a material, which are watched together
         return
     watcher = subprocess.Popen(
-        [sys.executable, "-I", __file__, mark],
+        [sys.executable, "-P", __file__, mark],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -91,7 +93,8 @@ def end_processes(folder: Path, *, of_campaign: bool = False) -> int:
         Number of processes.
     """
     found: set[int] = set()
-    while marked := _marked(folder.absolute(), of_campaign):
+    limit = time.monotonic() + _PATIENCE
+    while (marked := _marked(folder.absolute(), of_campaign)) and time.monotonic() < limit:
         for process in marked:
             found.add(process.pid)
             with suppress(psutil.Error):

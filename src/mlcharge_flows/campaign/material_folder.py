@@ -183,6 +183,8 @@ class MaterialFolder:
         if reason := request.conflicts_with(found):
             return reason
         if not self.is_of(structure, found):
+            if found.structure is None and self.structure_hash() is None:
+                return f"its {STRUCTURE} cannot be read, and its result does not tell of what it is"
             return "finished with another structure"
         if not request.is_complete(found) and (self.path / "pack").exists():
             return "of a data set, its run is packed and takes no further arms"

@@ -344,7 +344,7 @@ def _show_launchpad(console: Console, campaign: Campaign, launchpad: Path | None
     if found.lost:
         console.print(
             f"the workers of {len(found.lost)} jobs have sent no ping for hours; "
-            "give lpad detect_lostruns --rerun"
+            "give mlcharge campaign submit again"
         )
     if fizzled := sum(n for (_, state), n in found.jobs.items() if state == "FIZZLED"):
         query = f'lpad get_fws -s FIZZLED -q \'{{"spec.campaign": "{name}"}}\' -d all'
