@@ -204,6 +204,8 @@ def test_a_report_shows_what_its_spec_asks_for(tmp_path):
         "2 of 3 materials are not finished",
     ):
         assert text in lines
+    page = (out / "report.html").read_text()
+    assert "Not shown: 1 results of structures that were changed since" in page
     summary = json.loads((out / "summary.json").read_text())
     assert summary["n_materials"] == 1
     assert list(summary["arms"]) == ["default", "superposition"]
@@ -328,9 +330,10 @@ def test_compare_says_what_else_its_folder_holds(tmp_path, maker, capsys):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "comparison.json").write_text("{")
     console = Console(width=1000)
-    shown = results_to_show(console, tmp_path, [helium("a")], maker)
+    shown, left_out = results_to_show(console, tmp_path, [helium("a")], maker)
     assert [found.material_id for found in shown] == ["a", "earlier"]
     printed = capsys.readouterr().out
-    assert "b: finished with other settings" in printed
+    assert "1 results finished with other settings" in printed
+    assert "1 results finished with other settings" in left_out
     assert "broken/comparison.json: is half-written" in printed
     assert "also shows 1 materials of earlier commands" in printed

@@ -1,7 +1,7 @@
 """A pool of worker processes that knows which material each worker runs.
 
-When a worker is killed, exactly its own material is affected: the others go on, and the cause is
-laid at no neighbor's door. (The pools of the standard library break as a whole.)
+When a worker is killed, its own material alone is affected: the other workers go on. The pools of
+the standard library break as a whole and do not tell which of their tasks was the cause.
 """
 
 from __future__ import annotations

@@ -92,6 +92,6 @@ def bands(
         skip_bad=skip_bad,
     )
     run_materials(console, prepared, out, retry_failed=retry_failed)
-    finished = results_to_show(console, out, prepared.materials, prepared.maker)
-    if not show_nonscf_report(console, finished, out):
+    found, left_out = results_to_show(console, out, prepared.materials, prepared.maker)
+    if not show_nonscf_report(console, found, out, left_out):
         exit_with_error(f"no material could be compared; see {out}/*/flow.log", status=NOTHING_DONE)

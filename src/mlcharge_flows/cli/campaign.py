@@ -297,7 +297,7 @@ def _show(console: Console, campaign: Campaign, found: Selection, out: Path) -> 
             f"{name}: its materials were run with {', '.join(differences)}, which cannot be "
             "compared; use one name for each campaign"
         )
-    page = written(lambda: write_report(comparisons, out, campaign.reference), out)
+    page = written(lambda: write_report(comparisons, out, campaign.reference, found.others), out)
     if outcomes := [c for c in comparisons if isinstance(c, Outcome)]:
         written(lambda: atomic_write(out / OUTCOMES, outcomes_csv(outcomes)), out)
         console.print(summarize_outcomes(outcomes), markup=False)

@@ -105,7 +105,8 @@ def compare(
     )
     compared = run_materials(console, prepared, out, retry_failed=retry_failed)
     maker = prepared.maker
-    show_report(console, results_to_show(console, out, prepared.materials, maker), out)
+    found, left_out = results_to_show(console, out, prepared.materials, maker)
+    show_report(console, found, out, left_out)
     if not any(_is_compared(comparison, maker.arms) for comparison in compared):
         exit_with_error(f"no material could be compared; see {out}/*/flow.log", status=NOTHING_DONE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path  # noqa: TC003 - typer needs it at run time
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,16 +52,17 @@ def report(
         )
     console = Console(highlight=False)
     comparisons, changed = unchanged_results(folder, comparisons)
-    print_left_out(console, [*changed, *unreadable_results(folder)], "not shown")
+    left_out = [*changed, *unreadable_results(folder)]
+    print_left_out(console, left_out, "not shown")
     if has_nonscf_documents(folder, comparisons):
-        show_nonscf_report(console, comparisons, folder)
+        show_nonscf_report(console, comparisons, folder, left_out)
     else:
-        show_report(console, comparisons, folder)
+        show_report(console, comparisons, folder, left_out)
 
 
 def results_to_show(
     console: Console, folder: Path, materials: Sequence[Material], maker: MaterialFlowMaker
-) -> list[Comparison]:
+) -> tuple[list[Comparison], list[str]]:
     """Choose the results of a folder that belong in the report of a command that has run there.
 
     Results of earlier commands with the same settings are in it, too; what is not is told.
@@ -78,21 +80,25 @@ def results_to_show(
 
     Returns
     -------
-    list of Comparison
+    results : list of Comparison
         Of one protocol, and of checkpoints that are those of the command where both have an arm.
+    left_out : list of str
+        One line about each kind of other results, which are printed as well.
     """
     from mlcharge_flows.campaign.local import read_results, unchanged_results, unreadable_results
     from mlcharge_flows.campaign.request import CampaignRequest
     from mlcharge_flows.scf.comparison import mixed
 
-    request, found, others = CampaignRequest.from_maker(maker), [], []
+    request, found, others = CampaignRequest.from_maker(maker), [], Counter[str]()
     for result in read_results(folder):
         if reason := request.conflicts_with(result):
-            others.append(f"{folder / result.material_id}: {reason}")
+            others[reason] += 1
         else:
             found.append(result)
     found, changed = unchanged_results(folder, found)
-    print_left_out(console, [*others, *changed, *unreadable_results(folder)], "not shown")
+    left_out = [f"{number} results {reason}" for reason, number in others.items()]
+    left_out += [*changed, *unreadable_results(folder)]
+    print_left_out(console, left_out, "not shown")
     if differences := mixed(found):
         exit_with_error(
             f"{folder}: holds results of {', '.join(differences)}, which cannot be compared; "
@@ -101,10 +107,15 @@ def results_to_show(
     requested = {material.id for material in materials}
     if earlier := sum(result.material_id not in requested for result in found):
         console.print(f"The report also shows {earlier} materials of earlier commands")
-    return found
+    return found, left_out
 
 
-def show_report(console: Console, comparisons: list[Comparison], folder: Path) -> None:
+def show_report(
+    console: Console,
+    comparisons: Sequence[Comparison],
+    folder: Path,
+    left_out: Sequence[str] = (),
+) -> None:
     """Write the report of compared runs, and print its summary and where the page is.
 
     Parameters
@@ -115,16 +126,23 @@ def show_report(console: Console, comparisons: list[Comparison], folder: Path) -
         What to report.
     folder
         Where to write.
+    left_out
+        What else was found and is not shown.
     """
     from mlcharge_flows.reports.scf_report import terminal_table, write_report
     from mlcharge_flows.scf.statistics import summarize
 
-    page = written(lambda: write_report(comparisons, folder), folder)
+    page = written(lambda: write_report(comparisons, folder, left_out=left_out), folder)
     console.print(terminal_table(summarize(comparisons)))
     console.print(f"Report: {page.absolute()}", soft_wrap=True, markup=False)
 
 
-def show_nonscf_report(console: Console, comparisons: Sequence[Comparison], folder: Path) -> bool:
+def show_nonscf_report(
+    console: Console,
+    comparisons: Sequence[Comparison],
+    folder: Path,
+    left_out: Sequence[str] = (),
+) -> bool:
     """Write the report of runs at fixed density, and print its summary and where the page is.
 
     Parameters
@@ -135,6 +153,8 @@ def show_nonscf_report(console: Console, comparisons: Sequence[Comparison], fold
         What to report.
     folder
         Campaign folder, and where to write.
+    left_out
+        What else was found and is not shown.
 
     Returns
     -------
@@ -146,7 +166,7 @@ def show_nonscf_report(console: Console, comparisons: Sequence[Comparison], fold
     from mlcharge_flows.scf.nonscf import summarize_nonscf
 
     found = [read_nonscf(folder, comparison) for comparison in comparisons]
-    page = written(lambda: write_nonscf_report(found, folder), folder)
+    page = written(lambda: write_nonscf_report(found, folder, left_out), folder)
     console.print(nonscf_terminal_table(summarize_nonscf(found)))
     console.print(f"Report: {page.absolute()}", soft_wrap=True, markup=False)
     return any(comparison.errors for comparison in found)

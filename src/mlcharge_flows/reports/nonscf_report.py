@@ -25,7 +25,7 @@ from mlcharge_flows.scf.electronic_structure import ElectronicStructureError
 from mlcharge_flows.scf.nonscf import FixedDensityErrors, summarize_nonscf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
     from rich.table import Table as RichTable
@@ -174,7 +174,9 @@ def nonscf_run_table(comparisons: Iterable[NonSCFComparison]) -> pd.DataFrame:
     return record_table(_RUN_COLUMNS, (row for one in campaign for row in _rows(one)))
 
 
-def write_nonscf_report(comparisons: Iterable[NonSCFComparison], folder: str | Path) -> Path:
+def write_nonscf_report(
+    comparisons: Iterable[NonSCFComparison], folder: str | Path, left_out: Sequence[str] = ()
+) -> Path:
     """Write the report of what is finished; figures that are there already are kept.
 
     Parameters
@@ -183,6 +185,8 @@ def write_nonscf_report(comparisons: Iterable[NonSCFComparison], folder: str | P
         One per material; each has a folder of its name.
     folder
         Where to write; made if it is not there.
+    left_out
+        What else was found and is not shown: lines of the page.
 
     Returns
     -------
@@ -202,6 +206,7 @@ def write_nonscf_report(comparisons: Iterable[NonSCFComparison], folder: str | P
     atomic_write(folder / "bands.json", summary.model_dump_json(indent=2) + "\n")
     page = render(
         "nonscf.html.jinja",
+        left_out=left_out,
         summary=summary,
         table=nonscf_summary_table(summary),
         columns=COLUMNS,

@@ -223,7 +223,10 @@ def run_table(comparisons: Iterable[Comparison], reference: str = REFERENCE) -> 
 
 
 def write_report(
-    comparisons: Iterable[Comparison], folder: str | Path, reference: str = REFERENCE
+    comparisons: Iterable[Comparison],
+    folder: str | Path,
+    reference: str = REFERENCE,
+    left_out: Sequence[str] = (),
 ) -> Path:
     """Write the report of a campaign, finished or not, with any number of materials.
 
@@ -237,6 +240,8 @@ def write_report(
         Where to write; made if it is not there.
     reference
         Arm to compare with.
+    left_out
+        What else was found and is not shown: lines of the page.
 
     Returns
     -------
@@ -257,6 +262,7 @@ def write_report(
     atomic_write(folder / "summary.json", summary.model_dump_json(indent=2) + "\n")
     page = render(
         "scf.html.jinja",
+        left_out=left_out,
         summary=summary,
         note=summary_note(summary),
         table=summary_table(summary),
