@@ -85,6 +85,20 @@ def test_partial_waves_give_the_tabulated_charges(export):
             assert simpson(difference * weights) == pytest.approx(tabulated[a, b], abs=2e-4)
 
 
+def test_readers_that_take_rows_behind_the_grid_find_the_waves(export):
+    """All numbers behind the grid are rows on the mesh, the last ones pseudo and ae in turns."""
+    _, path = export
+    (dataset,) = read_potcar(path)
+    waves = dataset.partial_waves
+    text = path.read_text().split(" grid\n")[1].split(" End of Dataset")[0]
+    words = [w for line in text.splitlines() if line[1] not in "acp" for w in line.split()]
+    rows = np.array(words, dtype=float).reshape(-1, len(waves.r))
+    np.testing.assert_array_equal(rows[0], waves.r)
+    n = len(dataset.channels)
+    np.testing.assert_array_equal(rows[-2 * n :: 2], waves.pseudo)
+    np.testing.assert_array_equal(rows[-2 * n + 1 :: 2], waves.all_electron)
+
+
 def test_waves_are_alike_outside_and_the_bound_ones_normalized(export):
     symbol, path = export
     (dataset,) = read_potcar(path)

@@ -276,6 +276,10 @@ def _radial_sets(setup: Setup, radius: float) -> Iterator[str]:
     yield from block(norms, 20, 12)
     yield " uccopancies in atom"
     yield from free_atom_block(occupancies_in_atom(setup).ravel())
+    # Before the grid: some readers take whatever follows it for rows on the mesh.
+    yield f" {COMPENSATION}"
+    yield f"   {len(compensation)}"
+    yield from block(compensation, 20, 12)
     for title, values in sections.items():
         yield f" {title}"
         yield from block(values, 20, 12)
@@ -284,9 +288,6 @@ def _radial_sets(setup: Setup, radius: float) -> Iterator[str]:
         yield from block(pseudo, 20, 12)
         yield " ae wavefunction"
         yield from block(all_electron, 20, 12)
-    yield f" {COMPENSATION}"
-    yield f"   {len(compensation)}"
-    yield from block(compensation, 20, 12)
 
 
 def available_elements() -> list[str]:
