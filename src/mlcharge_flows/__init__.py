@@ -5,8 +5,8 @@ mlcharge_flows`` takes milliseconds, and none of them needs torch or GPAW before
 ``gpaw-vasp`` runs.
 
 >>> from mlcharge_flows import InitialDensity, Learned, Superposition
->>> InitialDensity(density=Learned(), augmentation=Superposition())
-InitialDensity(density=Learned(model='orbital'), augmentation=Superposition())
+>>> str(InitialDensity(density=Learned(), augmentation=Superposition()))
+'learned/atomic'
 """
 
 from importlib import import_module

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from mlcharge_flows.scf.averages import mean_interval
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun
-from mlcharge_flows.scf.statistics import mean_interval, summarize
+from mlcharge_flows.scf.statistics import summarize
 
 
 def started(arm: str, n: int | None, **more) -> ScfRun:

@@ -1,14 +1,19 @@
 """Initial densities in words."""
 
+import json
+
 import pytest
 
 from mlcharge_flows.errors import note_renamed
 from mlcharge_flows.sources import (
+    AtomicOrbitals,
     Converged,
     ElementMean,
     FromFile,
+    FromWavecar,
     InitialDensity,
     Learned,
+    Same,
     SourceError,
     Superposition,
     grammar,
@@ -103,6 +108,68 @@ def test_arms_keep_the_names_that_they_were_given():
     # A campaign that was begun with the first release finds its arms again.
     names = ["converged", "atomic-occupancies", "learned/atomic"]
     assert list(parse_arms(["default", "", *names, "converged"])) == names
+
+
+@pytest.mark.parametrize(
+    ("words", "initial"),
+    [
+        ("learned+orbitals", InitialDensity(Learned(), orbitals=AtomicOrbitals())),
+        ("learned+delay=2", InitialDensity(Learned(), n_delay=2)),
+        (
+            "learned@other/atomic+orbitals+delay=0",
+            InitialDensity(Learned("other"), Superposition(), AtomicOrbitals(), 0),
+        ),
+        ("learned+delay=1+orbitals", InitialDensity(Learned(), Same(), AtomicOrbitals(), 1)),
+        ("converged+orbitals", InitialDensity(Converged(), orbitals=AtomicOrbitals())),
+        ("atoms+orbitals", InitialDensity(Superposition(), orbitals=AtomicOrbitals())),
+        ("default+delay=3", InitialDensity(Superposition(), n_delay=3)),
+        ("atoms+orbitals@/run", InitialDensity(Superposition(), orbitals=FromWavecar("/run"))),
+        (
+            "file@/a+b/CHGCAR+orbitals",
+            InitialDensity(FromFile("/a+b/CHGCAR"), Same(), AtomicOrbitals()),
+        ),
+    ],
+)
+def test_orbitals_and_delay(words, initial):
+    found = parse_initial_density(words)
+    assert found == initial
+    assert parse_initial_density(str(found)) == initial, "and back"
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("learned+orbitals+orbitals", "gives orbitals twice"),
+        ("learned+delay=1+delay=2", "gives delay twice"),
+        ("learned+delay=", "is no source"),
+        ("learned+waves", r"\+orbitals\[@WAVECAR\] and \+delay=N"),
+        ("+orbitals", "is no source"),
+        ("magic+orbitals", "'magic' is no source"),
+    ],
+)
+def test_orbitals_and_delay_that_cannot_be_read(words, reason):
+    with pytest.raises(SourceError, match=reason):
+        parse_initial_density(words)
+
+
+def test_arms_with_orbitals_have_the_names_that_were_given():
+    arms = parse_arms("default,default+delay=3,learned+orbitals".split(","), "other")
+    assert list(arms) == ["default+delay=3", "learned+orbitals"]
+    assert arms["learned+orbitals"].density == Learned("other")
+    assert grammar.arm_of_model("learned+orbitals", "superres") == "learned@superres+orbitals"
+
+
+def test_a_negative_delay_is_refused():
+    with pytest.raises(SourceError, match="a number of steps"):
+        InitialDensity(Learned(), n_delay=-2)
+
+
+def test_serialized_densities_of_before_have_neither_orbitals_nor_delay():
+    written = InitialDensity(Learned(), orbitals=FromWavecar("/run"), n_delay=0)
+    assert InitialDensity.from_dict(json.loads(json.dumps(written.as_dict()))) == written
+    before = {k: v for k, v in InitialDensity(Learned()).as_dict().items() if k != "orbitals"}
+    del before["n_delay"]
+    assert InitialDensity.from_dict(before) == InitialDensity(Learned())
 
 
 def test_every_source_of_the_grammar_has_its_word():

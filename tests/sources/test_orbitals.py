@@ -1,5 +1,6 @@
 """Initial orbitals: the WAVECAR of atomic orbitals, and the runs that get none."""
 
+import gzip
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +10,12 @@ from pymatgen.io.vasp import Kpoints
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.density.atomic_orbitals import bloch_sums, radial_orbitals
 from mlcharge_flows.density.paw_dataset import PartialWaves
-from mlcharge_flows.sources.orbitals import AtomicOrbitals
+from mlcharge_flows.sources.initial_wavecar import is_initial_wavecar
+from mlcharge_flows.sources.orbitals import AtomicOrbitals, FromWavecar
 from mlcharge_flows.sources.run_inputs import RunInputs
 from mlcharge_flows.sources.source import SourceError
 from mlcharge_flows.vasp.wavecar import WavecarReader
+from mlcharge_flows.vasp.wavecar_writer import WavecarWriter
 
 
 def with_waves(dataset):
@@ -118,3 +121,102 @@ def test_an_explicit_list_needs_no_symmetry(run, tmp_path):
     listed = Kpoints("list", 2, Kpoints.supported_modes.Reciprocal, points, kpts_weights=[1, 1])
     document = AtomicOrbitals().write(replace(changed(run, ISYM=0), kpoints=listed), tmp_path)
     assert document.n_kpoints == 2
+
+
+def gamma(run):
+    return replace(run, kpoints=Kpoints.gamma_automatic((1, 1, 1)))
+
+
+def test_the_gamma_only_executable_gets_the_same_orbitals_in_half_of_the_waves(run, tmp_path):
+    whole, half = tmp_path / "std", tmp_path / "gam"
+    for folder, gamma_only in ((whole, False), (half, True)):
+        folder.mkdir()
+        AtomicOrbitals().write(replace(gamma(run), gamma_only=gamma_only), folder)
+    with WavecarReader(whole / "WAVECAR") as std, WavecarReader(half / "WAVECAR") as gam:
+        assert (std.header.half, gam.header.half) == (None, "x")
+        all_waves, waves = (file.header.plane_waves(np.zeros(3)) for file in (std, gam))
+        assert 2 * len(waves) == len(all_waves) + 1
+        at = {tuple(wave): n for n, wave in enumerate(all_waves)}
+        expected, found = std.read(0).coefficients, gam.read(0).coefficients
+        for n, wave in enumerate(waves):
+            own, mirrored = (expected[:, at[tuple(sign * wave)]] for sign in (1, -1))
+            np.testing.assert_allclose(own, mirrored.conj(), atol=1e-6)
+            factor = np.sqrt(2) if wave.any() else 1.0
+            np.testing.assert_allclose(found[:, n], factor * own, atol=1e-6)
+        np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-5)
+
+
+def test_a_file_of_ours_is_told_from_a_result(run, tmp_path):
+    path = tmp_path / "WAVECAR"
+    assert not is_initial_wavecar(path)
+    AtomicOrbitals().write(run, tmp_path)
+    assert is_initial_wavecar(path)
+    with WavecarReader(path) as file:
+        header = file.header
+        orbitals = [file.read(k) for k in range(header.n_kpoints)]
+    points = [found.kpoint for found in orbitals]
+    energies = np.arange(1.0, header.n_bands + 1)
+    with WavecarWriter(path, header, points, b"mlcharge initial orbitals") as file:
+        for found in orbitals:
+            file.write(replace(found, energies=energies))
+    assert not is_initial_wavecar(path), "a result that was written over it, mark or not"
+    for content in (b"", b"\0" * 10, b"of another program" * 9):
+        path.write_bytes(content)
+        assert not is_initial_wavecar(path)
+
+
+@pytest.fixture
+def result(run, tmp_path):
+    """WAVECAR of an earlier run."""
+    folder = tmp_path / "earlier"
+    folder.mkdir()
+    AtomicOrbitals().write(run, folder)
+    with WavecarReader(folder / "WAVECAR") as file:
+        header = replace(file.header, fermi_level=3.0)
+        orbitals = [file.read(k) for k in range(header.n_kpoints)]
+    with WavecarWriter(folder / "WAVECAR", header, [o.kpoint for o in orbitals]) as file:
+        for found in orbitals:
+            file.write(replace(found, energies=np.ones(header.n_bands)))
+    return folder
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_orbitals_of_an_earlier_run(run, result, tmp_path, compressed):
+    with WavecarReader(result / "WAVECAR") as file:
+        expected = file.read(1).coefficients
+    if compressed:
+        content = (result / "WAVECAR").read_bytes()
+        (result / "WAVECAR").unlink()
+        (result / "WAVECAR.gz").write_bytes(gzip.compress(content))
+    document = FromWavecar(str(result)).write(changed(run, ENCUT=70.0), tmp_path)
+    assert document.source == "wavecar"
+    with WavecarReader(tmp_path / "WAVECAR") as file:
+        np.testing.assert_array_equal(file.read(1).coefficients, expected)
+    assert is_initial_wavecar(tmp_path / "WAVECAR")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["WAVECAR", "earlier"]
+
+
+def test_orbitals_of_another_run_are_refused(run, result, tmp_path):
+    def refusal(inputs, path=result):
+        document = FromWavecar(str(path)).document(inputs, tmp_path)
+        assert not (tmp_path / "WAVECAR").exists()
+        return document.failure
+
+    assert "is of a run with ISPIN = 1" in refusal(changed(run, ISPIN=2))
+    for n, reason in ((3, "k-point 2 is another one"), (4, "has 4 k-points, the run 10")):
+        mesh = Kpoints.gamma_automatic((n, n, n))
+        assert reason in refusal(replace(run, kpoints=mesh))
+    assert "is of the standard version" in refusal(replace(run, gamma_only=True))
+    stretched = run.structure.copy()
+    stretched.apply_strain(0.1)
+    assert "is of another cell" in refusal(replace(run, structure=stretched))
+    assert "cannot be read" in refusal(run, tmp_path / "missing")
+    (result / "WAVECAR").write_bytes(b"no WAVECAR at all" * 9)
+    assert "not a WAVECAR" in refusal(run)
+
+
+def test_what_cannot_be_made_is_documented(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLCHARGE_MAX_WAVECAR_SIZE", "1e-6")
+    document = AtomicOrbitals().document(run, tmp_path)
+    assert document.source == "atomic"
+    assert "MAX_WAVECAR_SIZE" in document.failure

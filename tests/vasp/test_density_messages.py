@@ -115,3 +115,27 @@ def test_moments_from_magmom_do_not_spoil_the_density(start):
 def test_what_is_said_after_the_first_step_is_of_no_account(start):
     later = " charge-density read from file: another one\n"
     assert start(MAIN + STEPS + later).provenance == "atoms"
+
+
+@pytest.mark.parametrize("word", ["successfully", "sucessfully"])
+@pytest.mark.parametrize("density", ["charge-density", "charge density"])
+def test_orbitals_and_density_that_were_read(start, word, density):
+    found = start(
+        f" found WAVECAR, reading the header\n reading WAVECAR\n"
+        f" random initialization beyond band           13\n the WAVECAR file was read {word}\n"
+        f" {density} read from file: mlcharge-learned-3f2a            \n" + MAIN + STEPS
+    )
+    assert found.orbitals_read
+    assert found.orbital_warnings == ()
+    assert (found.provenance, found.comment) == ("chgcar", "mlcharge-learned-3f2a")
+
+
+def test_orbitals_that_were_not_read(start):
+    assert start(MAIN + STEPS).orbitals_read is None
+    found = start(" WAVECAR not read\n" + MAIN + STEPS)
+    assert found.orbitals_read is False
+    assert found.orbital_warnings == ("WAVECAR not read",)
+    changed = start(" number of k-points has changed, file:    20 present:     8\n")
+    assert changed.orbital_warnings[0].startswith("number of k-points has changed")
+    error = start(" ERROR: while reading WAVECAR, plane wave coefficients changed\n")
+    assert (error.orbitals_read, error.provenance) == (None, "unknown")

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 from hashlib import sha256
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from atomate2 import SETTINGS
+from custodian.vasp.jobs import _gamma_point_only_check
 
 from mlcharge_flows import __version__
 from mlcharge_flows.settings import Settings
 from mlcharge_flows.sources.potcar_library import library_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from atomate2.vasp.jobs.base import BaseVaspMaker
+    from pymatgen.io.vasp import VaspInput
     from pymatgen.io.vasp.sets import VaspInputSet
 
 _INCAR_UPDATES = "ATOMATE2_VASP_INCAR_UPDATES"
@@ -95,6 +99,32 @@ def execution(command: str | None = None, potcars: Iterable[Any] = ()) -> dict[s
     if updates := incar_updates():
         found["INCAR updates"] = json.dumps(updates, sort_keys=True)
     return found | {f"POTCAR of {one.element}": potcar_hash(str(one)) for one in potcars}
+
+
+def takes_gamma_executable(made: VaspInput, options: Mapping[str, Any]) -> bool:
+    """Whether custodian will run the Gamma-only executable, whose WAVECAR holds half of the waves.
+
+    Parameters
+    ----------
+    made
+        Inputs of the run.
+    options
+        Arguments of atomate2's ``run_vasp``.
+
+    Returns
+    -------
+    bool
+        True for a run at the Gamma point alone, if there is such an executable.
+    """
+    if not (options.get("vasp_job_kwargs") or {}).get("auto_gamma", True):
+        return False
+    inputs: Any = {"KPOINTS": None, **made, "INCAR": {**made["INCAR"], **incar_updates()}}
+    if not _gamma_point_only_check(inputs):
+        return False
+    gamma = options.get("vasp_gamma_cmd", SETTINGS.VASP_GAMMA_CMD)
+    command = options.get("vasp_cmd", SETTINGS.VASP_CMD)
+    words = [shlex.split(os.path.expandvars(text)) or [""] for text in (gamma, command)]
+    return bool(shutil.which(words[0][-1]) or shutil.which(f"{words[1][-1]}.gamma"))
 
 
 def installed(elements: Iterable[str], generator: VaspInputSet) -> dict[str, str]:

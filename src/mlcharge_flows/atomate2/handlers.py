@@ -1,8 +1,9 @@
-"""What custodian does for a run with an initial density.
+"""What custodian does for a run with an initial density, and with initial orbitals.
 
-If the SCF diverges from it, the run is restarted once from atomic densities. custodian's own
-handlers would change the physics (k-points, symmetry, algorithm) to mend what the density has
-caused; these come first, and leave the others nothing to correct.
+If VASP refuses the orbitals, or the SCF diverges from them, the run is restarted once from the
+density alone. If the SCF diverges from the density, the run is restarted once from atomic
+densities. custodian's own handlers would change the physics (k-points, symmetry, algorithm) to mend
+what density and orbitals have caused; these come first, and leave the others nothing to correct.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from pymatgen.io.vasp import Incar
 
 from mlcharge_flows.atomate2.schemas import RunProvenance
 from mlcharge_flows.atomate2.staging import archive_initial_chgcar, finalize_run
-from mlcharge_flows.vasp.density_messages import read_density_messages
+from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar
+from mlcharge_flows.vasp.density_messages import DensityMessages, read_density_messages
 from mlcharge_flows.vasp.incar import read_incar
 from mlcharge_flows.vasp.oszicar import IonicStep, read_oszicar
 
@@ -43,6 +45,7 @@ _MESSAGES = [text for error in _ERRORS for text in VaspErrorHandler.error_msgs[e
 # Only the numbers of a step: VASP 6 prints the species Na and N as "NaN ".
 _NAN_IN_STEP = re.compile(r"\s*[A-Z]{2,4}\s*:\s+\d+\s.*\bNaN\b|\s+\d+\s+F=.*\bNaN\b", re.IGNORECASE)
 _IONIC_STEP_ENDS = re.compile(r"\s+\d+\s+F=")
+_BAD_ORBITALS = "bad initial orbitals"
 _NELM, _EDIFF = 60, 1e-4
 """VASP's defaults."""
 
@@ -95,17 +98,9 @@ class DivergedDensityHandler(ErrorHandler):
         if provenance is not None:
             archive_initial_chgcar(folder, provenance)
             provenance.icharg, provenance.restart_reason = 2, fault
-            provenance.write(folder)
-        for name in ("CHGCAR", "CHG", "WAVECAR", "OUTCAR", "OSZICAR", "CONTCAR", "vasprun.xml"):
-            (folder / name).unlink(missing_ok=True)
-        for name in ("vasp.out", "std_err.txt"):
-            (folder / name).write_text("")
-        incar = {**read_incar(folder / "INCAR"), "ICHARG": 2, "ISTART": 0}
-        Incar(incar).write_file(folder / "INCAR")
-        return {
-            "errors": [f"bad initial density: {fault}"],
-            "actions": [{"dict": "INCAR", "action": {"_set": {"ICHARG": 2, "ISTART": 0}}}],
-        }
+        (folder / "CHGCAR").unlink(missing_ok=True)
+        actions = _prepare_restart(folder, provenance, {"ICHARG": 2, "ISTART": 0})
+        return {"errors": [f"bad initial density: {fault}"], "actions": actions}
 
     def _fault(self, folder: Path) -> str | None:
         """What went wrong in ionic step 1; None if nothing did, or the density is not the cause."""
@@ -148,6 +143,73 @@ class CrashedDensityHandler(DivergedDensityHandler):
     def _sign(self, folder: Path) -> str | None:
         step = _step(folder)
         return None if step and step.finished else "VASP stopped in ionic step 1"
+
+
+class DivergedOrbitalsHandler(DivergedDensityHandler):
+    """Restart once from the initial density alone if VASP refuses the initial orbitals.
+
+    Refused are those that VASP says it did not read, or that stop it. The signs of a diverged SCF
+    count as well, since the orbitals may be their cause.
+    """
+
+    def correct(self, directory: str = "./") -> dict[str, Any]:
+        """Back up the run, remove the WAVECAR, and set ISTART = 0 without the delay of orbitals.
+
+        Parameters
+        ----------
+        directory
+            Folder of the run.
+
+        Returns
+        -------
+        dict
+            Errors and actions, as custodian lists them.
+        """
+        folder = Path(directory)
+        fault = self._fault(folder) or "refused"
+        backup(VASP_BACKUP_FILES, directory=directory)
+        provenance = RunProvenance.read(folder)
+        if provenance is not None:
+            provenance.orbitals_restart_reason = fault
+        actions = _prepare_restart(folder, provenance, {"ISTART": 0})
+        return {"errors": [f"{_BAD_ORBITALS}: {fault}"], "actions": actions}
+
+    def _fault(self, folder: Path) -> str | None:
+        """What went wrong; None if nothing did, or without a density to restart from."""
+        provenance, stdout = RunProvenance.read(folder), folder / "vasp.out"
+        if provenance is None or not provenance.has_initial_orbitals or not stdout.is_file():
+            return None
+        if not is_initial_chgcar(folder / "CHGCAR"):
+            return None
+        return self._orbital_fault(folder, read_density_messages(stdout))
+
+    def _orbital_fault(self, folder: Path, messages: DensityMessages) -> str | None:
+        stopped = [line for line in messages.errors if "WAVECAR" in line]
+        if refused := [*stopped, *messages.orbital_warnings]:
+            return refused[0]
+        return self._sign(folder) if messages.orbitals_read else None
+
+
+class CrashedOrbitalsHandler(DivergedOrbitalsHandler):
+    """Restart once from the initial density alone if VASP stops over the initial orbitals.
+
+    That is while it reads the WAVECAR, or between that and the end of ionic step 1. Only the end of
+    a run shows that, so this handler does not monitor. A run that custodian has corrected may have
+    been stopped by it, and is left alone.
+    """
+
+    is_monitor = False
+
+    def _orbital_fault(self, folder: Path, messages: DensityMessages) -> str | None:
+        step = _step(folder)
+        if _is_corrected(folder) or (step and step.finished) or messages.errors:
+            return None
+        if messages.orbitals_read and messages.entered:
+            return "VASP stopped in ionic step 1"
+        if _runtime_names_chgcar(folder) or messages.entered:
+            return None
+        is_found = "WAVECAR" in (folder / "vasp.out").read_text(errors="replace")
+        return "VASP stopped while reading the WAVECAR" if is_found else None
 
 
 class InitialDensityValidator(Validator):
@@ -198,9 +260,29 @@ def _runtime_names_chgcar(folder: Path) -> bool:
 
 
 def _is_corrected(folder: Path) -> bool:
+    """Whether custodian has corrected the run; one of ours for bad orbitals does not count."""
     path = folder / "custodian.json"
     jobs = json.loads(path.read_text()) if path.is_file() else []
-    return any(job["corrections"] for job in jobs)
+    corrections = [correction for job in jobs for correction in job["corrections"]]
+    return any(not str(*one["errors"][:1]).startswith(_BAD_ORBITALS) for one in corrections)
+
+
+def _prepare_restart(
+    folder: Path, provenance: RunProvenance | None, tags: dict[str, int]
+) -> list[dict[str, Any]]:
+    """Remove the outputs of a run and the delay that it was given; custodian's actions."""
+    for name in ("CHG", "WAVECAR", "OUTCAR", "OSZICAR", "CONTCAR", "vasprun.xml"):
+        (folder / name).unlink(missing_ok=True)
+    for name in ("vasp.out", "std_err.txt"):
+        (folder / name).write_text("")
+    incar = {**read_incar(folder / "INCAR"), **tags}
+    if provenance is not None:
+        if provenance.added_tags.pop("NELMDL", None) is not None:
+            incar.pop("NELMDL", None)
+        provenance.added_tags |= {t: v for t, v in tags.items() if t in provenance.added_tags}
+        provenance.write(folder)
+    Incar(incar).write_file(folder / "INCAR")
+    return [{"dict": "INCAR", "action": {"_set": tags}}]
 
 
 def _first_ionic_step(path: Path) -> Iterator[str]:

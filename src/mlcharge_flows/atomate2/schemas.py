@@ -12,6 +12,7 @@ from pydantic import AliasChoices, BaseModel, Field
 
 from mlcharge_flows.io import atomic_write
 from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument  # noqa: TC001, pydantic needs it
+from mlcharge_flows.sources.initial_wavecar import InitialOrbitalsDocument  # noqa: TC001
 from mlcharge_flows.vasp.chgcar_writer import header_comment
 
 if TYPE_CHECKING:
@@ -37,10 +38,14 @@ class RunProvenance(BaseModel):
         description="The initial density that the run was given; None: free atoms.",
         validation_alias=AliasChoices("initial_density", "start"),
     )
+    initial_orbitals: InitialOrbitalsDocument | None = Field(
+        None, description="The initial orbitals that the run was given; None: random ones."
+    )
     added_tags: dict[str, int] = Field(
         default_factory=dict,
-        description="INCAR tags of the initial density (ICHARG, ISTART, NGXF, ..) that the input "
-        "set did not have. Later runs that inherit the INCAR do not inherit these.",
+        description="INCAR tags of the initial density (ICHARG, ISTART, NGXF, ..), orbitals and "
+        "delay (NELMDL) that the input set did not have. Later runs that inherit the INCAR do not "
+        "inherit these.",
     )
     existing_density_reason: str | None = Field(
         None,
@@ -56,6 +61,11 @@ class RunProvenance(BaseModel):
         "is none, or before the end of the run.",
         validation_alias=AliasChoices("read_by_vasp", "used"),
     )
+    orbitals_read_by_vasp: bool | None = Field(
+        None,
+        description="Whether VASP printed that it read the WAVECAR of the initial orbitals; None "
+        "if there are none, or before the end of the run.",
+    )
     warnings: list[str] = Field(
         default_factory=list, description="VASP's messages about a CHGCAR that it did not read."
     )
@@ -69,6 +79,11 @@ class RunProvenance(BaseModel):
         description="Why the run was restarted once from free atoms; None if it was not.",
         validation_alias=AliasChoices("restart_reason", "restarted"),
     )
+    orbitals_restart_reason: str | None = Field(
+        None,
+        description="Why the run was restarted once from the initial density alone, without the "
+        "initial orbitals; None if it was not.",
+    )
     failure: str | None = Field(None, description="What went wrong; None if nothing did.")
     execution: dict[str, str] = Field(
         default_factory=dict,
@@ -81,6 +96,12 @@ class RunProvenance(BaseModel):
         if (self.icharg or 0) < 10 or not self.warnings or self.started_from == "chgcar":
             return None
         return f"ICHARG = {self.icharg} needs a CHGCAR that VASP can read: {self.warnings[0]}"
+
+    @property
+    def has_initial_orbitals(self) -> bool:
+        """Whether the run was given a WAVECAR of initial orbitals, and not restarted without it."""
+        given = self.initial_orbitals
+        return given is not None and given.failure is None and self.orbitals_restart_reason is None
 
     @property
     def inherits_orbitals(self) -> bool:
@@ -122,6 +143,8 @@ class RunProvenance(BaseModel):
             self.started_from = "orbitals"
         if self.initial_density is not None and self.initial_density.failure is None:
             self.read_by_vasp = messages.provenance == "chgcar" and self.is_echoed(messages.comment)
+        if self.initial_orbitals is not None and self.initial_orbitals.failure is None:
+            self.orbitals_read_by_vasp = self.has_initial_orbitals and bool(messages.orbitals_read)
 
     def write(self, folder: Path) -> None:
         """Write ``mlcharge.json``.

@@ -1,7 +1,8 @@
 """The initial CHGCAR in the folder of a run: brought there before VASP starts, archived after it.
 
 With LCHARG = F the CHGCAR that a run began from is still there when the run ends. It looks like the
-result, and would be listed, stored and copied as one.
+result, and would be listed, stored and copied as one. So does, with LWAVE = F, the WAVECAR of
+initial orbitals, which is removed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.io import atomic_path
 from mlcharge_flows.sources.from_file import read_for_run, read_ions, structure_difference
 from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar, write_initial_chgcar
+from mlcharge_flows.sources.initial_wavecar import is_initial_wavecar
 from mlcharge_flows.sources.source import SourceError
 from mlcharge_flows.vasp.chgcar import read_chgcar
 from mlcharge_flows.vasp.density_messages import read_density_messages
@@ -122,8 +124,10 @@ def can_begin_from(chgcar: Path, inputs: RunInputs) -> bool:
 
 
 def _is_inherited(path: Path) -> bool:
-    """Whether a file holds the result of an earlier run, and not nothing, or a prediction."""
-    return path.is_file() and path.stat().st_size > 0 and not is_initial_chgcar(path)
+    """Whether a file holds the result of an earlier run, and not nothing, or what we wrote."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return False
+    return not (is_initial_wavecar(path) if path.name == "WAVECAR" else is_initial_chgcar(path))
 
 
 def stage_chgcar(
@@ -270,15 +274,15 @@ def remove_stale(folder: Path) -> None:
     folder
         Folder of the run, before anything is copied into it.
     """
-    remove_initial_chgcar(folder)
+    remove_initial_files(folder)
     before = RunProvenance.read(folder)
     if before and before.initial_density and before.existing_density_reason is None:
         # The interrupted run had no orbitals of another one: these are its own.
         (folder / "WAVECAR").unlink(missing_ok=True)
 
 
-def remove_initial_chgcar(folder: Path) -> None:
-    """Remove a CHGCAR that is a prediction, such as one of an earlier run's folder.
+def remove_initial_files(folder: Path) -> None:
+    """Remove a CHGCAR or WAVECAR that this package wrote, such as one of an earlier run's folder.
 
     Parameters
     ----------
@@ -287,12 +291,14 @@ def remove_initial_chgcar(folder: Path) -> None:
     """
     if is_initial_chgcar(folder / "CHGCAR"):
         (folder / "CHGCAR").unlink()
+    if is_initial_wavecar(folder / "WAVECAR"):
+        (folder / "WAVECAR").unlink()
 
 
 def finalize_run(folder: Path) -> RunProvenance | None:
     """Complete the provenance of a run that has ended, and archive its initial CHGCAR.
 
-    Safe to repeat.
+    The WAVECAR of initial orbitals is removed. Safe to repeat.
 
     Parameters
     ----------
@@ -316,11 +322,12 @@ def finalize_run(folder: Path) -> RunProvenance | None:
 
 
 def archive_initial_chgcar(folder: Path, provenance: RunProvenance) -> None:
-    """Take an initial CHGCAR that VASP has not replaced by its result out of sight.
+    """Take initial files that VASP has not replaced by its result out of sight.
 
-    It is compressed if the run made it, and removed if it is the copy of a file that is kept
-    elsewhere. From a scratch directory, custodian copies back what is there, and so would not
-    replace the CHGCAR of the folder that it was copied from: that one is removed.
+    The WAVECAR is removed. The CHGCAR is compressed if the run made it, and removed if it is the
+    copy of a file that is kept elsewhere. From a scratch directory, custodian copies back what is
+    there, and so would not replace the files of the folder that it was copied from: those are
+    removed.
 
     Parameters
     ----------
@@ -347,10 +354,9 @@ def archive_initial_chgcar(folder: Path, provenance: RunProvenance) -> None:
     if is_left and is_own:
         with atomic_path(folder / ARCHIVED) as partial:
             _compress(chgcar, partial)
-    if is_left:
-        chgcar.unlink()
+    remove_initial_files(folder)
     if run_folder != folder:
-        remove_initial_chgcar(run_folder)
+        remove_initial_files(run_folder)
 
 
 def _compress(source: Path, target: Path) -> None:

@@ -67,6 +67,11 @@ COLUMNS: tuple[Column[ArmSummary], ...] = (
         lambda arm: ", ".join(arm.augmentation_sources) or NOTHING,
     ),
     Column(
+        "orbitals, delay",
+        "source of the initial orbitals, and steps at fixed density at the beginning (NELMDL)",
+        lambda arm: ", ".join([*(arm.orbital_sources or ["random"]), *map(str, arm.delays)]),
+    ),
+    Column(
         "median steps",
         "median n_total of the reference and of this arm, over the same materials",
         _steps_of,
@@ -93,7 +98,8 @@ COLUMNS: tuple[Column[ArmSummary], ...] = (
     ),
     Column(
         "of ceiling",
-        "mean reduction over that of the converged density, on the materials that have both",
+        "mean reduction over that of the converged density with the same orbitals and delay, on "
+        "the materials that have both",
         lambda arm: percent(arm.share_of_ceiling, 0),
     ),
     Column(
@@ -126,6 +132,7 @@ COLUMNS: tuple[Column[ArmSummary], ...] = (
 _RUN = (
     *("n_total", "n_scf", "first_residual", "wall_time", "cpu_time", "preparation_time"),
     *("preparation_cpu_time", "loading_time", "energy", "converged", "started_from", "verified"),
+    *("orbitals_source", "n_delay"),
     *("corrections", "failure", "provenance_issue", "folder"),
 )
 _RUN_COLUMNS = (
@@ -133,7 +140,7 @@ _RUN_COLUMNS = (
     *("first_residual", "wall_time", "cpu_time", "preparation_time", "preparation_cpu_time"),
     *("loading_time", "energy", "dE_meV_per_atom"),
     *("converged", "started_from", "verified", "corrections", "failure", "provenance_issue"),
-    *("protocol", "folder"),
+    *("orbitals_source", "n_delay", "protocol", "folder"),
 )
 
 
@@ -321,6 +328,8 @@ def _provenance(comparisons: Iterable[Comparison], arm: str) -> dict[str, int]:
     return {
         "runs": len(runs),
         "given a CHGCAR": sum(run.expected_comment is not None for run in runs),
+        "given orbitals": sum(run.orbitals_source is not None for run in runs),
+        "read a WAVECAR": sum(bool(run.orbitals_read_by_vasp) for run in runs),
         "started from a CHGCAR": sum(run.started_from == "chgcar" for run in runs),
         "started from atoms": sum(run.started_from == "atoms" for run in runs),
         "unknown": sum(run.started_from == "unknown" for run in runs),

@@ -21,6 +21,27 @@ CEILING = "converged"
 """Arm that starts from the converged density."""
 
 
+def ceiling_of(arm: str) -> str:
+    """Name the arm that starts from the converged density with the orbitals and delay of an arm.
+
+    Parameters
+    ----------
+    arm
+        Name of an arm.
+
+    Returns
+    -------
+    str
+        The name; whether the comparison has such an arm is not known.
+
+    Examples
+    --------
+    >>> ceiling_of("learned"), ceiling_of("learned/atomic+orbitals+delay=1")
+    ('converged', 'converged+orbitals+delay=1')
+    """
+    return CEILING + "".join(arm.partition("+")[1:])
+
+
 class Comparison(BaseModel):
     """All arms of one material, under one protocol."""
 
@@ -114,7 +135,7 @@ def mixed(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def ordered_arms(arms: Iterable[str], reference: str) -> list[str]:
-    """Order the names of arms for a report: the reference first, the ceiling last.
+    """Order the names of arms for a report: the reference first, the ceilings last.
 
     Parameters
     ----------
@@ -133,4 +154,4 @@ def ordered_arms(arms: Iterable[str], reference: str) -> list[str]:
     >>> ordered_arms(["converged", "learned", "default", "superposition"], "default")
     ['default', 'learned', 'superposition', 'converged']
     """
-    return sorted(arms, key=lambda name: (name != reference, name == CEILING, name))
+    return sorted(arms, key=lambda name: (name != reference, name == ceiling_of(name), name))

@@ -1,9 +1,9 @@
 """Counting a finished run: steps, residuals, energy, time, and its initial density.
 
 ``n_total`` is the number of electronic steps of ionic step 1, as published comparisons count them
-(lines of OSZICAR). ``n_scf`` leaves out the steps at fixed density (VASP's NELMDL): it counts from
-the first step that prints rms(c), which in VASP equals the number of lines with rms(c) plus one.
-Non-self-consistent runs (ICHARG = 11) print no rms(c) and have no ``n_scf``.
+(lines of OSZICAR), those at fixed density included. ``n_scf`` leaves these out (VASP's NELMDL): it
+counts from the first step that prints rms(c), which in VASP equals the number of lines with rms(c)
+plus one. Non-self-consistent runs (ICHARG = 11) print no rms(c) and have no ``n_scf``.
 """
 
 from __future__ import annotations
@@ -158,6 +158,7 @@ def _fill_steps(run: ScfRun, outcar: Outcar, oszicar: IonicStep | None) -> None:
         energy = oszicar.E0
     printed = [n for n, residual in enumerate(residuals) if residual is not None]
     run.n_atoms = outcar.n_ions
+    run.n_delay = None if outcar.nelmdl is None else abs(outcar.nelmdl)
     run.n_total = len(energies) or None
     run.n_scf = len(energies) - printed[0] if printed else None
     run.first_residual = _finite(residuals[printed[0]]) if printed else None
@@ -171,6 +172,7 @@ def _fill_provenance(run: ScfRun, outcar: Outcar, messages: DensityMessages | No
     """Initial density: OUTCAR can refute what standard output says, never replace it."""
     if messages:
         run.started_from, run.echoed_comment = messages.provenance, messages.comment
+        run.orbitals_read_by_vasp = messages.orbitals_read
         run.warnings = list(messages.warnings)
     if outcar.from_atoms and run.started_from != "atoms":
         run.started_from = "atoms"

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import AliasChoices, BaseModel, Field
 
+from mlcharge_flows.scf.averages import count_causes, mean, median
 from mlcharge_flows.scf.comparison import REFERENCE, Comparison
 from mlcharge_flows.scf.electronic_structure import ElectronicStructureError
 from mlcharge_flows.scf.run import ScfRun  # noqa: TC001 - pydantic needs it at run time
-from mlcharge_flows.scf.statistics import ENERGY_TOLERANCE, count_causes, mean, median
+from mlcharge_flows.scf.statistics import ENERGY_TOLERANCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

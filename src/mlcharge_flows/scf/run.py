@@ -90,6 +90,24 @@ class ScfRun(BaseModel):
         "element-mean, from file, learned by another model, ..",
         validation_alias=AliasChoices("augmentation_source", "occupancies"),
     )
+    orbitals_source: str | None = Field(
+        None,
+        description="Source of the initial orbitals that the run was to begin from: atomic, or "
+        "wavecar; None: random ones.",
+    )
+    orbitals_failure: str | None = Field(
+        None, description="Why there were none; None if there were, or none were wanted."
+    )
+    orbitals_read_by_vasp: bool | None = Field(
+        None,
+        description="Whether the executable printed that it read a WAVECAR; None if it mentions "
+        "none, and in older results.",
+    )
+    n_delay: int | None = Field(
+        None,
+        description="Steps at fixed density at the beginning, NELMDL of the OUTCAR without its "
+        "sign; None in older results.",
+    )
     warnings: list[str] = Field(
         default_factory=list, description="Messages about a CHGCAR that was not, or badly, read."
     )
@@ -115,7 +133,8 @@ class ScfRun(BaseModel):
         A run that was given a CHGCAR must have read it (not fallen back) and echoed its comment,
         of which VASP keeps 40 characters and prints the first word: comments are one word. A run
         that was given none must have started from atoms. Neither may have been corrected by
-        custodian, which deletes CHGCAR and changes INCAR.
+        custodian, which deletes CHGCAR and changes INCAR. Initial orbitals must have been read if
+        and only if the run was to begin from them.
         """
         if self.corrections:
             return "corrected by custodian"
@@ -124,13 +143,25 @@ class ScfRun(BaseModel):
         if self.fell_back:
             return "fell back to atoms" + (f": {self.warnings[0]}" if self.warnings else "")
         if self.expected_comment is None:
-            return None if self.started_from == "atoms" else "read a CHGCAR that it was not given"
+            is_free = self.started_from == "atoms"
+            return self._orbitals_issue if is_free else "read a CHGCAR that it was not given"
         expected, echo = map(header_comment, (self.expected_comment, self.echoed_comment or ""))
         if echo == expected:
-            return None
+            return self._orbitals_issue
         if echo == echoed_comment(expected):
             return f"CHGCAR not identified: of its comment {expected!r} only {echo!r} was printed"
         return f"read another CHGCAR: {echo!r}"
+
+    @property
+    def _orbitals_issue(self) -> str | None:
+        """Why the initial orbitals of the run are not verified; None if they are."""
+        if self.orbitals_failure:
+            return f"no initial orbitals: {self.orbitals_failure}"
+        if self.orbitals_source and not self.orbitals_read_by_vasp:
+            return "initial orbitals not read: standard output does not show it"
+        if self.orbitals_read_by_vasp and not self.orbitals_source:
+            return "read a WAVECAR that it was not given"
+        return None
 
     @property
     def verified(self) -> bool:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from itertools import pairwise
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import AliasChoices, BaseModel, Field
-from scipy.stats import bootstrap
 
-from mlcharge_flows.scf.comparison import CEILING, CONTROL, REFERENCE, ordered_arms
+from mlcharge_flows.scf.averages import count_causes, mean, mean_interval, median
+from mlcharge_flows.scf.comparison import CEILING, CONTROL, REFERENCE, ceiling_of, ordered_arms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from numpy.typing import NDArray
-
+    from mlcharge_flows.scf.averages import FloatArray
     from mlcharge_flows.scf.comparison import Comparison
     from mlcharge_flows.scf.run import ScfRun
 
     Pair = tuple[ScfRun, ScfRun]
-    FloatArray = NDArray[np.float64]
 
 ENERGY_TOLERANCE = 1.0
 """Largest difference of two equal energies, meV per atom."""
@@ -58,6 +55,14 @@ class ArmSummary(BaseModel):
         validation_alias=AliasChoices("augmentation_sources", "occupancies"),
     )
 
+    orbital_sources: list[str] = Field(
+        default_factory=list,
+        description="Sources of the initial orbitals: atomic, ..; none if they are random.",
+    )
+    delays: list[int] = Field(
+        default_factory=list, description="Steps at fixed density at the beginning (NELMDL)."
+    )
+
     median_n_total: float | None = Field(None, description="Median electronic steps.")
     median_n_total_reference: float | None = Field(
         None, description="The reference's median over the same materials."
@@ -80,8 +85,8 @@ class ArmSummary(BaseModel):
     share_slower: float | None = Field(None, description="Materials with more steps.")
     share_of_ceiling: float | None = Field(
         None,
-        description="mean_reduction of the arm over that of the converged density, both over the "
-        "materials where arm, reference and ceiling count.",
+        description="mean_reduction of the arm over that of the converged density with the same "
+        "orbitals and delay, both over the materials where arm, reference and ceiling count.",
     )
 
     median_n_scf: float | None = Field(
@@ -217,77 +222,6 @@ def summarize(comparisons: Iterable[Comparison], reference: str = REFERENCE) -> 
     )
 
 
-def mean_interval(values: FloatArray, confidence: float = 0.95) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of the mean, the same for the same values.
-
-    Parameters
-    ----------
-    values
-        One per material, shape (n,). Pairing is kept: each already holds both of its runs.
-    confidence
-        Nominal coverage.
-
-    Returns
-    -------
-    tuple of float or None
-        None below two values, of which nothing about the spread can be known.
-
-    References
-    ----------
-    B. Efron, R. J. Tibshirani, An Introduction to the Bootstrap (1993), section 13.3.
-
-    Examples
-    --------
-    >>> mean_interval(np.array([0.25, 0.25, 0.25]))
-    (0.25, 0.25)
-    """
-    if len(values) < 2:
-        return None
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    found = bootstrap(
-        (np.sort(values),),
-        np.mean,
-        confidence_level=confidence,
-        method="percentile",
-        batch=500,  # keeps the resamples of a large campaign out of memory
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return float(found.low), float(found.high)
-
-
-def mean(values: FloatArray | NDArray[np.bool_]) -> float | None:
-    """Mean of values that may be none.
-
-    Parameters
-    ----------
-    values
-        Shape (n,).
-
-    Returns
-    -------
-    float or None
-        None for n = 0.
-    """
-    return float(np.mean(values)) if len(values) else None
-
-
-def median(values: FloatArray) -> float | None:
-    """Median of values that may be none.
-
-    Parameters
-    ----------
-    values
-        Shape (n,).
-
-    Returns
-    -------
-    float or None
-        None for n = 0.
-    """
-    return float(np.median(values)) if len(values) else None
-
-
 def _summarize_arm(campaign: Sequence[Comparison], arm: str, reference: str) -> ArmSummary:
     runs = [comparison.arms[arm] for comparison in campaign if arm in comparison.arms]
     causes = [cause for run in runs if (cause := run.exclusion_reason)]
@@ -311,6 +245,8 @@ def _summarize_arm(campaign: Sequence[Comparison], arm: str, reference: str) -> 
         augmentation_sources=sorted(
             {run.augmentation_source for run in runs if run.augmentation_source}
         ),
+        orbital_sources=sorted({run.orbitals_source for run in runs if run.orbitals_source}),
+        delays=sorted({run.n_delay for run in runs if run.n_delay is not None}),
         median_n_total=median_steps,
         median_n_total_reference=median_reference,
         ratio_of_medians=(
@@ -338,27 +274,6 @@ def _summarize_arm(campaign: Sequence[Comparison], arm: str, reference: str) -> 
     )
 
 
-def count_causes(reasons: Iterable[str]) -> dict[str, int]:
-    """Count reasons, written as ``cause: details``, by their cause.
-
-    Parameters
-    ----------
-    reasons
-        One per run.
-
-    Returns
-    -------
-    dict
-        Number of runs by cause, the most frequent first.
-
-    Examples
-    --------
-    >>> count_causes(["fell back to atoms: a warning", "stopped: why", "stopped: why not"])
-    {'stopped': 2, 'fell back to atoms': 1}
-    """
-    return dict(Counter(reason.partition(":")[0] for reason in reasons).most_common())
-
-
 def _paired(campaign: Iterable[Comparison], arm: str, reference: str) -> list[Comparison]:
     """Materials where both arms have a run that counts."""
     return [
@@ -384,9 +299,10 @@ def _reductions(pairs: Iterable[Pair]) -> FloatArray:
 
 def _share_of_ceiling(paired: Sequence[Comparison], arm: str, reference: str) -> float | None:
     """Both means are over the same materials, so that an easy subset cannot flatter the arm."""
-    shared = _paired(paired, CEILING, reference)
+    name = ceiling_of(arm)
+    shared = _paired(paired, name, reference)
     reached = mean(_reductions((c.arms[arm], c.arms[reference]) for c in shared))
-    ceiling = mean(_reductions((c.arms[CEILING], c.arms[reference]) for c in shared))
+    ceiling = mean(_reductions((c.arms[name], c.arms[reference]) for c in shared))
     if reached is None or ceiling is None or ceiling <= 0:
         return None  # nothing to be reached: the share has no meaning
     return reached / ceiling

@@ -2,28 +2,35 @@
 
 An :class:`InitialDensity` takes the density from one :class:`Source` and the augmentation
 occupancies from the same or another one. It is evaluated for the :class:`RunInputs` of a run and
-written as the CHGCAR of the run. Sources: :class:`Superposition`, :class:`Converged`,
-:class:`FromFile`, :class:`Learned`, :class:`ElementMean`, :class:`Same` and :class:`Fallback`;
-:func:`parse_initial_density` and :func:`parse_arms` read them in words.
+written as the CHGCAR of the run. With :class:`AtomicOrbitals` or :class:`FromWavecar` the run
+begins with initial orbitals, too, in a WAVECAR. Sources: :class:`Superposition`,
+:class:`Converged`, :class:`FromFile`, :class:`Learned`, :class:`ElementMean`, :class:`Same` and
+:class:`Fallback`; :func:`parse_initial_density` and :func:`parse_arms` read them in words.
 """
 
 from mlcharge_flows.sources.from_file import Converged, FromFile
 from mlcharge_flows.sources.grammar import parse_arms, parse_initial_density
 from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument, write_initial_chgcar
 from mlcharge_flows.sources.initial_density import Fallback, InitialDensity, Same
+from mlcharge_flows.sources.initial_wavecar import InitialOrbitalsDocument
 from mlcharge_flows.sources.learned import ElementMean, Learned, known_models
+from mlcharge_flows.sources.orbitals import AtomicOrbitals, FromWavecar, OrbitalSource
 from mlcharge_flows.sources.run_inputs import RunInputs
 from mlcharge_flows.sources.source import Evaluated, Source, SourceError, Superposition
 
 __all__ = [
+    "AtomicOrbitals",
     "Converged",
     "ElementMean",
     "Evaluated",
     "Fallback",
     "FromFile",
+    "FromWavecar",
     "InitialDensity",
     "InitialDensityDocument",
+    "InitialOrbitalsDocument",
     "Learned",
+    "OrbitalSource",
     "RunInputs",
     "Same",
     "Source",

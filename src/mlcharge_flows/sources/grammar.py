@@ -3,13 +3,19 @@
 A word is ``DENSITY`` or ``DENSITY/AUGMENTATION``. Both parts are the word of a source, with its
 model or file behind an ``@``; the name of a model alone stands for ``learned@MODEL``, and the path
 of a CHGCAR for ``file@PATH``.
+
+``+orbitals`` adds atomic orbitals as initial orbitals, ``+orbitals@PATH`` those of a WAVECAR or of
+the folder of its run, and ``+delay=N`` N steps at fixed density (NELMDL = -N):
+``learned+orbitals+delay=1``. Before a plus sign, ``default`` and ``atoms`` are the superposition of
+atoms: such a run reads it from a CHGCAR, which verifies it.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlcharge_flows.errors import note_renamed
 from mlcharge_flows.models.checkpoint import SUFFIX
@@ -18,6 +24,8 @@ from mlcharge_flows.scf.comparison import REFERENCE
 from mlcharge_flows.sources.from_file import Converged, FromFile
 from mlcharge_flows.sources.initial_density import InitialDensity, Same
 from mlcharge_flows.sources.learned import ElementMean, Learned, known_models
+from mlcharge_flows.sources.orbitals import WORD as ORBITALS
+from mlcharge_flows.sources.orbitals import AtomicOrbitals, FromWavecar
 from mlcharge_flows.sources.source import Source, SourceError, Superposition
 
 if TYPE_CHECKING:
@@ -45,6 +53,9 @@ OLD_WORDS = {
 }
 """Words of the first release, and what to write instead."""
 
+_ADDED = re.compile(rf"\+{ORBITALS}(?:@(?P<path>[^+]+))?(?=\+|$)|\+delay=(?P<delay>\d+)(?=\+|$)")
+_ENDING = re.compile(rf"(?:{re.sub('[?]P<[a-z]+>', '?:', _ADDED.pattern)})+$")
+
 
 def parse_initial_density(
     text: str, model: str = DEFAULT, augmentation: str = ""
@@ -54,7 +65,7 @@ def parse_initial_density(
     Parameters
     ----------
     text
-        ``DENSITY`` or ``DENSITY/AUGMENTATION``.
+        ``DENSITY`` or ``DENSITY/AUGMENTATION``, with ``+orbitals`` and ``+delay=N`` if wanted.
     model
         Name, or path of the checkpoint, of the model of ``learned`` and ``element-mean`` where no
         other one is named.
@@ -74,12 +85,18 @@ def parse_initial_density(
 
     Examples
     --------
-    >>> parse_initial_density("learned/atomic")
-    InitialDensity(density=Learned(model='orbital'), augmentation=Superposition())
+    >>> parse_initial_density("learned/atomic") == InitialDensity(Learned(), Superposition())
+    True
     >>> parse_initial_density("converged/learned@charge3net").augmentation
     Learned(model='charge3net')
+    >>> parse_initial_density("learned+orbitals+delay=1").orbitals
+    AtomicOrbitals()
     """
     text = text.strip()
+    if ending := _ENDING.search(text):
+        bare = text[: ending.start()]
+        first = Superposition.word if bare in (REFERENCE, "atoms") else bare
+        return replace(parse_initial_density(first, model, augmentation), **_added(ending[0], text))
     if text in OLD_WORDS:
         note_renamed(text, OLD_WORDS[text])
         text = OLD_WORDS[text]
@@ -160,6 +177,21 @@ def arm_of_model(arm: str, model: str) -> str:
     return re.sub(r"(?<![\w@-])(learned|element-mean)(?![\w@-])", rf"\1@{model}", arm, count=1)
 
 
+def _added(ending: str, whole: str) -> dict[str, Any]:
+    """Orbitals and delay, as fields of an initial density."""
+    found: dict[str, Any] = {}
+    for added in _ADDED.finditer(ending):
+        delay, path = added["delay"], added["path"]
+        key = "orbitals" if delay is None else "n_delay"
+        if key in found:
+            raise SourceError(f"{whole!r}: gives {key.removeprefix('n_')} twice")
+        if delay is not None:
+            found[key] = int(delay)
+        else:
+            found[key] = FromWavecar(str(Path(path).absolute())) if path else AtomicOrbitals()
+    return found
+
+
 def _parts(text: str) -> tuple[str, str]:
     """Split at the slash behind which a source begins; paths have slashes, too."""
     for place in (n for n, letter in enumerate(text) if letter == "/"):
@@ -189,5 +221,5 @@ def _source(text: str, model: str, whole: str) -> Source:
     raise SourceError(
         f"{text!r}{where} is no source of densities; write DENSITY or DENSITY/AUGMENTATION of "
         f"superposition (or atomic), converged, learned[@MODEL], element-mean[@MODEL], "
-        f"file@CHGCAR, same; known models: {models}"
+        f"file@CHGCAR, same, then +orbitals[@WAVECAR] and +delay=N; known models: {models}"
     )

@@ -1,4 +1,4 @@
-"""The initial density of a run: a density and augmentation occupancies, each of a source."""
+"""The initial density of a run: density and augmentation occupancies of a source, and orbitals."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlcharge_flows.density.paw_dataset import PawDataset
+    from mlcharge_flows.sources.orbitals import OrbitalSource
     from mlcharge_flows.sources.run_inputs import RunInputs
 
 
@@ -176,6 +177,8 @@ class Fallback(Source):
 class InitialDensity(MSONable):
     """A density of one source with the augmentation occupancies of the same or another one.
 
+    With initial orbitals and the number of steps at fixed density it is all that a run begins from.
+
     Parameters
     ----------
     density
@@ -183,27 +186,45 @@ class InitialDensity(MSONable):
     augmentation
         Source of the augmentation occupancies. The source of the density, named again, is
         :class:`Same`.
+    orbitals
+        Source of the initial orbitals, which are written in the folder of the run (ISTART = 1);
+        None: random ones, VASP's default.
+    n_delay
+        Steps at fixed density at the beginning, NELMDL without its sign; None: as the input set
+        says, else VASP's default: 5, or 0 with orbitals.
 
     Examples
     --------
-    >>> from mlcharge_flows.sources import Converged, Learned, Superposition
+    >>> from mlcharge_flows.sources import AtomicOrbitals, Converged, Learned, Superposition
     >>> str(InitialDensity(Learned())), str(InitialDensity(Learned(), Superposition()))
     ('learned', 'learned/atomic')
     >>> InitialDensity(Converged(), Converged()) == InitialDensity(Converged())
     True
+    >>> str(InitialDensity(Learned(), orbitals=AtomicOrbitals(), n_delay=1))
+    'learned+orbitals+delay=1'
     """
 
     density: Source
     augmentation: Source = Same()
+    orbitals: OrbitalSource | None = None
+    n_delay: int | None = None
 
     def __post_init__(self) -> None:
+        if self.n_delay is not None and self.n_delay < 0:
+            raise SourceError(f"a delay is a number of steps, not {self.n_delay}")
         if self.augmentation == self.density:
             object.__setattr__(self, "augmentation", Same())
 
     def __str__(self) -> str:
-        if isinstance(self.augmentation, Same):
-            return str(self.density)
-        return f"{self.density}/{self.augmentation_source}"
+        own = "" if isinstance(self.augmentation, Same) else f"/{self.augmentation_source}"
+        orbitals = f"+{self.orbitals}" if self.orbitals else ""
+        delay = "" if self.n_delay is None else f"+delay={self.n_delay}"
+        return f"{self.density}{own}{orbitals}{delay}"
+
+    @property
+    def is_density_only(self) -> bool:
+        """Whether orbitals and delay are left to VASP."""
+        return self.orbitals is None and self.n_delay is None
 
     @property
     def density_source(self) -> str:

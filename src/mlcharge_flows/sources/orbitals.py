@@ -13,48 +13,74 @@ VASP wiki, ISTART, INIWAV, NELMDL and WAVECAR, https://www.vasp.at/wiki/index.ph
 
 from __future__ import annotations
 
+import shutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from time import perf_counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from monty.io import zopen
 from monty.json import MSONable
-from pydantic import BaseModel, Field
+from monty.os.path import zpath
 
 from mlcharge_flows.density.atomic_orbitals import bloch_sums, radial_orbitals
-from mlcharge_flows.io import file_sha256
-from mlcharge_flows.settings import Settings
+from mlcharge_flows.errors import MlchargeError, one_line
+from mlcharge_flows.io import compression
+from mlcharge_flows.sources.initial_wavecar import (
+    FILE_NAME,
+    InitialOrbitalsDocument,
+    write_initial_wavecar,
+)
 from mlcharge_flows.sources.source import SourceError
-from mlcharge_flows.vasp.wavecar import KPointOrbitals, WavecarHeader
-from mlcharge_flows.vasp.wavecar_writer import WavecarWriter
+from mlcharge_flows.vasp.plane_waves import half_sphere
+from mlcharge_flows.vasp.wavecar import KPointOrbitals, WavecarError, WavecarHeader, WavecarReader
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
     from mlcharge_flows.sources.run_inputs import RunInputs
+    from mlcharge_flows.vasp.irreducible_kpoints import IrreducibleKPoints
 
-FILE_NAME = "WAVECAR"
-_GIGABYTE = 1e9
+WORD = "orbitals"
+"""Initial orbitals on the command line, behind a plus sign."""
 
-
-class InitialOrbitalsDocument(BaseModel):
-    """Initial orbitals that were written: their file and source."""
-
-    source: str = Field(description="Source of the orbitals: orbitals, ..")
-    path: str | None = Field(None, description="The WAVECAR, absolute.")
-    sha256: str | None = Field(None, description="SHA-256 of the file.")
-    n_bands: int | None = Field(None, description="Bands in the file; VASP adds random ones.")
-    n_kpoints: int | None = Field(None, description="Irreducible k-points.")
-    preparation_time: float = Field(0.0, description="Wall time to make and write them, s.")
-    failure: str | None = Field(None, description="Why there are none; None if there are.")
+_SAME_KPOINT = 1e-4
+_SAME_LATTICE = 0.05
+"""Largest difference of lattice vectors of the same structure, relaxed or not, in angstrom."""
 
 
 class OrbitalSource(ABC, MSONable):
     """A source of initial orbitals: a small frozen dataclass that writes the WAVECAR of a run."""
 
     word: ClassVar[str]
-    """Name of the source on the command line and in documents."""
+    """Name of the source in documents and reports."""
+
+    @property
+    def argument(self) -> str:
+        """What stands behind ``orbitals@`` on the command line; empty for the default."""
+        return ""
+
+    def document(self, inputs: RunInputs, folder: Path) -> InitialOrbitalsDocument:
+        """Write the WAVECAR of a run, or tell why there is none.
+
+        Parameters
+        ----------
+        inputs
+            Inputs of the run.
+        folder
+            Where to write.
+
+        Returns
+        -------
+        InitialOrbitalsDocument
+            What was written, or the failure in one line: the run then begins with random orbitals.
+        """
+        try:
+            return self.write(inputs, folder)
+        except (MlchargeError, ValueError, OSError, KeyError) as error:
+            return InitialOrbitalsDocument(source=self.word, failure=one_line(error))
 
     @abstractmethod
     def write(self, inputs: RunInputs, folder: Path) -> InitialOrbitalsDocument:
@@ -79,7 +105,7 @@ class OrbitalSource(ABC, MSONable):
         """
 
     def __str__(self) -> str:
-        return self.word
+        return f"{WORD}@{self.argument}" if self.argument else WORD
 
 
 @dataclass(frozen=True)
@@ -90,7 +116,7 @@ class AtomicOrbitals(OrbitalSource):
     beyond their number. Both spins begin with the same orbitals, which the spin density separates.
     """
 
-    word: ClassVar[str] = "orbitals"
+    word: ClassVar[str] = "atomic"
 
     def write(self, inputs: RunInputs, folder: Path) -> InitialOrbitalsDocument:
         """Write the WAVECAR of a run, one k-point at a time.
@@ -113,59 +139,161 @@ class AtomicOrbitals(OrbitalSource):
             The POTCAR has no partial waves, the run is not collinear, VASP's k-points or their
             order are not known, or the file would exceed the setting MAX_WAVECAR_SIZE.
         """
-        began = perf_counter()
-        if inputs.incar.get("LNONCOLLINEAR") or inputs.incar.get("LSORBIT"):
-            raise SourceError("initial orbitals: a noncollinear run needs spinors")
+        kpoints, crystal = _kpoints(inputs), inputs.crystal
         encut = inputs.encut
         if encut is None:
             raise SourceError("initial orbitals: neither INCAR nor POTCAR give ENCUT")
-        kpoints = inputs.irreducible_kpoints
-        if not kpoints.is_certain:
-            raise SourceError(
-                "initial orbitals: VASP matches k-points by their index, and the order in which it "
-                "lists those of this mesh is not known; give an explicit list in KPOINTS"
-            )
-        crystal = inputs.crystal
         try:
             radial = {
                 symbol: radial_orbitals(dataset) for symbol, dataset in inputs.datasets.items()
             }
         except ValueError as error:
             raise SourceError(f"initial orbitals: {error}") from None
-        header = WavecarHeader(
-            crystal.lattice, encut, len(kpoints.points), 1, int(inputs.incar.get("ISPIN", 1))
-        )
         n_orbitals = sum(
             2 * orbital.degree + 1 for symbol in crystal.symbols for orbital in radial[symbol]
         )
         n_bands = min(n_orbitals, int(inputs.incar.get("NBANDS", n_orbitals)))
         if not n_bands:
             raise SourceError("initial orbitals: the PAW data sets have no bound states")
-        writer = WavecarWriter(folder / FILE_NAME, replace(header, n_bands=n_bands), kpoints.points)
-        largest = Settings().max_wavecar_size
-        if writer.size > largest * _GIGABYTE:
-            raise SourceError(
-                f"initial orbitals: the WAVECAR would take {writer.size / _GIGABYTE:.3g} GB, the "
-                f"setting MAX_WAVECAR_SIZE allows {largest:g}"
-            )
+        header = WavecarHeader(
+            crystal.lattice,
+            encut,
+            len(kpoints.points),
+            n_bands,
+            n_spins=int(inputs.incar.get("ISPIN", 1)),
+            half="x" if inputs.gamma_only else None,
+        )
         occupations = _occupations(inputs.n_electrons, n_bands)
-        with writer as file:
+
+        def orbitals() -> Iterable[KPointOrbitals]:
             for _ in range(header.n_spins):
                 for point in kpoints.points:
-                    sums = bloch_sums(crystal, radial, header.plane_waves(point) + point)[:n_bands]
-                    file.write(
-                        KPointOrbitals(
-                            point, np.zeros(n_bands), occupations, _completed(sums, n_bands)
-                        )
+                    waves = replace(header, half=None).plane_waves(point)
+                    sums = bloch_sums(crystal, radial, waves + point)[:n_bands]
+                    if header.half:
+                        sums = half_sphere(sums, waves, header.half)
+                    yield KPointOrbitals(
+                        point, np.zeros(n_bands), occupations, _completed(sums, n_bands)
                     )
-        return InitialOrbitalsDocument(
-            source=str(self),
-            path=str(writer.path.absolute()),
-            sha256=file_sha256(writer.path),
-            n_bands=n_bands,
-            n_kpoints=header.n_kpoints,
-            preparation_time=perf_counter() - began,
+
+        return write_initial_wavecar(folder, header, kpoints.points, orbitals(), self.word)
+
+
+@dataclass(frozen=True)
+class FromWavecar(OrbitalSource):
+    """The orbitals of a WAVECAR of the same k-points, such as that of a run of the same crystal.
+
+    VASP adapts them to another cutoff and a slightly different cell, and takes random orbitals for
+    bands that the file lacks.
+
+    Parameters
+    ----------
+    path
+        The WAVECAR, plain or compressed, or the folder of its run. Jobs run in folders of their
+        own: give an absolute path.
+    """
+
+    path: str
+    word: ClassVar[str] = "wavecar"
+
+    @property
+    def argument(self) -> str:
+        """Path of the file or of the folder."""
+        return self.path
+
+    def write(self, inputs: RunInputs, folder: Path) -> InitialOrbitalsDocument:
+        """Write the WAVECAR of a run, one k-point at a time.
+
+        Parameters
+        ----------
+        inputs
+            Inputs of the run.
+        folder
+            Where to write.
+
+        Returns
+        -------
+        InitialOrbitalsDocument
+            What was written.
+
+        Raises
+        ------
+        SourceError
+            The file cannot be read, is of another cell, spin or k-points, of the other kind of
+            executable (Gamma-only or not), or exceeds the setting MAX_WAVECAR_SIZE.
+        """
+        kpoints, path = _kpoints(inputs), Path(self.path)
+        path = Path(zpath(path / FILE_NAME if path.is_dir() else path))
+        try:
+            if compression(path) is None:
+                return self._rewrite(path, inputs, kpoints, folder)
+            with TemporaryDirectory(prefix=".mlcharge-", dir=folder) as unpacked:
+                plain = Path(unpacked, FILE_NAME)
+                with zopen(path, mode="rb") as content, plain.open("wb") as file:
+                    shutil.copyfileobj(content, file)
+                return self._rewrite(plain, inputs, kpoints, folder)
+        except OSError as error:
+            raise SourceError(f"{path}: cannot be read ({error.strerror or error})") from None
+        except WavecarError as error:
+            raise SourceError(f"initial orbitals: {error}") from None
+
+    def _rewrite(
+        self, path: Path, inputs: RunInputs, kpoints: IrreducibleKPoints, folder: Path
+    ) -> InitialOrbitalsDocument:
+        with WavecarReader(path) as file:
+            header = file.header
+            if difference := _difference(file, inputs, kpoints.points):
+                raise SourceError(f"initial orbitals: {self.path}: {difference}")
+            written = replace(header, fermi_level=0.0, record_length=None)
+
+            def orbitals() -> Iterable[KPointOrbitals]:
+                for spin in range(header.n_spins):
+                    for k, point in enumerate(stored):
+                        found = file.read(k, spin)
+                        yield replace(found, kpoint=point, energies=np.zeros(header.n_bands))
+
+            stored = np.array([file.read_kpoint(k)[1] for k in range(header.n_kpoints)])
+            return write_initial_wavecar(folder, written, stored, orbitals(), self.word)
+
+
+def _kpoints(inputs: RunInputs) -> IrreducibleKPoints:
+    """K-points of a run, in VASP's order.
+
+    Returns
+    -------
+    IrreducibleKPoints
+
+    Raises
+    ------
+    SourceError
+        The order is not known, or the run is not collinear.
+    """
+    if inputs.incar.get("LNONCOLLINEAR") or inputs.incar.get("LSORBIT"):
+        raise SourceError("initial orbitals: a noncollinear run needs spinors")
+    kpoints = inputs.irreducible_kpoints
+    if not kpoints.is_certain:
+        raise SourceError(
+            "initial orbitals: VASP matches k-points by their index, and the order in which it "
+            "lists those of this mesh is not known; give an explicit list in KPOINTS"
         )
+    return kpoints
+
+
+def _difference(file: WavecarReader, inputs: RunInputs, points: np.ndarray) -> str | None:
+    """In what a WAVECAR is not of a run; None if VASP can use it."""
+    header = file.header
+    if header.n_spins != inputs.incar.get("ISPIN", 1):
+        return f"is of a run with ISPIN = {header.n_spins}"
+    if bool(header.half) != inputs.gamma_only:
+        return f"is of the {'Gamma-only' if header.half else 'standard'} version of VASP"
+    if np.abs(header.lattice - inputs.crystal.lattice).max() > _SAME_LATTICE:
+        return "is of another cell"
+    if header.n_kpoints != len(points):
+        return f"has {header.n_kpoints} k-points, the run {len(points)}"
+    for k, point in enumerate(points):
+        if np.abs(file.read_kpoint(k)[1] - point).max() > _SAME_KPOINT:
+            return f"k-point {k + 1} is another one"
+    return None
 
 
 def _occupations(n_electrons: float, n_bands: int) -> np.ndarray:
@@ -185,6 +313,7 @@ def _completed(sums: np.ndarray, n_bands: int) -> np.ndarray:
     rng = np.random.default_rng(len(sums))
     shape = (n_bands - len(sums), sums.shape[1])
     random = rng.normal(size=shape) + 1j * rng.normal(size=shape)
+    random[:, 0] = random[:, 0].real  # G = 0, for orbitals that are real at Gamma
     # Weights as of the atomic orbitals: smooth ones, with low kinetic energy.
     random *= np.linalg.norm(sums, axis=0)
     norms = np.linalg.norm(random, axis=1, keepdims=True)

@@ -58,6 +58,8 @@ class RunInputs:
         PAW data set of each element, used where the POTCAR of the run cannot be read.
     kpoints
         KPOINTS of the run; None without one, as with KSPACING.
+    gamma_only
+        Whether the run is of the Gamma-only executable, which keeps half of the plane waves.
 
     Examples
     --------
@@ -78,6 +80,7 @@ class RunInputs:
     reference_run: Path | None = None
     supplied_datasets: Mapping[str, PawDataset] | None = None
     kpoints: Kpoints | None = None
+    gamma_only: bool = False
 
     @classmethod
     def from_generator(

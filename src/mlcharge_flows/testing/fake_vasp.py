@@ -1,12 +1,13 @@
-"""An executable in VASP's place: it reads CHGCAR as VASP does, then leaves the outputs of a run.
+"""An executable in VASP's place: it finds CHGCAR and WAVECAR as VASP does, and leaves outputs.
 
 :func:`install` writes it into a folder. What it does is set in its environment:
 
 - ``FAKE_VASP_OUTPUTS``: folder of a finished run, whose compressed outputs become its own;
 - ``FAKE_VASP_FAULT``: how a run from a CHGCAR ends, one of :data:`FAULTS`; empty for none.
 
-INCAR's ICHARG, NELM, LCHARG and LWAVE are followed; each run appends its ICHARG to the file
-``attempts``. The standard library is all that it needs, so that it starts in milliseconds.
+INCAR's ICHARG, ISTART, NELM, LCHARG and LWAVE are followed; each run appends its ICHARG to the
+file ``attempts``, with ``+WAVECAR`` if it begins from one. The standard library is all that it
+needs, so that it starts in milliseconds.
 """
 
 from __future__ import annotations
@@ -31,17 +32,25 @@ FAULTS = {
     "posmap": " POSMAP internal error: symmetry equivalent atom not found\n",
     "subspace": " WARNING: Sub-Space-Matrix is not hermitian in DAV            1\n",
     "unread": "",
+    "wavecar-changed": " ERROR: while reading WAVECAR, plane wave coefficients changed\n",
+    "wavecar-crash": "forrtl: severe (36): attempt to access non-existent record, file WAVECAR",
+    "wavecar-diverges": " Error EDDDAV: Call to ZHEGV failed. Returncode =  11 2  23\n",
+    "wavecar-unread": " WAVECAR not read\n",
     "zhegv": " Error EDDDAV: Call to ZHEGV failed. Returncode =  11 2  23\n",
 }
 """Faults of a run from a CHGCAR, and the message that VASP prints at each.
 
 ``crash`` ends with a signal's exit status, ``nan`` and ``nelm`` with steps that are no numbers or
-that reach NELM, ``unread`` goes on from atoms, ``posmap`` happens at the first attempt only.
+that reach NELM, ``unread`` goes on from atoms, ``posmap`` happens at the first attempt only. Those
+of the WAVECAR happen to runs that begin from one: it stops the run with a message or without,
+spoils the first steps, or is not read.
 """
 
 _STEP = "DAV:{number:4d}     {energy}    {change}   -0.286E+03  1392   0.498E+02\n"
 _STALLED = 60.0
 """Seconds that a spoilt run goes on: until custodian's monitor stops it."""
+_UNREAD = 5.0
+"""Seconds of a run that random orbitals do not spoil."""
 
 
 def install(folder: Path) -> Path:
@@ -68,14 +77,22 @@ def main() -> None:
     """Run in the current folder, as VASP would."""
     incar = _read_incar()
     icharg = incar.get("ICHARG", "2")
+    has_orbitals = incar.get("ISTART", "1") == "1" and Path("WAVECAR").exists()
     with Path("attempts").open("a", encoding="utf-8") as file:
-        file.write(f"{icharg}\n")
+        file.write(f"{icharg}{'+WAVECAR' if has_orbitals else ''}\n")
     _print(" running on    1 total cores\n")
-    fault = _read_chgcar(icharg, os.environ.get("FAKE_VASP_FAULT", ""))
+    fault = os.environ.get("FAKE_VASP_FAULT", "")
+    if has_orbitals:
+        _read_wavecar(fault)
+    elif fault.startswith("wavecar"):
+        fault = ""
+    fault = _read_chgcar(icharg, fault)
     _print(" entering main loop\n")
     if fault == "posmap" and Path("attempts").read_text(encoding="utf-8").count("\n") > 1:
         fault = ""
-    if fault:
+    if fault == "wavecar-unread":
+        time.sleep(_UNREAD)
+    elif fault:
         _fail(fault, incar)
     _leave_outputs(incar)
 
@@ -89,6 +106,17 @@ def _read_incar() -> dict[str, str]:
     lines = Path("INCAR").read_text(encoding="utf-8").splitlines()
     pairs = (line.split("=", 1) for line in lines if "=" in line)
     return {tag.strip(): value.strip() for tag, value in pairs}
+
+
+def _read_wavecar(fault: str) -> None:
+    _print(" found WAVECAR, reading the header\n reading WAVECAR\n")
+    if fault == "wavecar-changed":
+        _print(FAULTS[fault])
+        sys.exit(1)
+    if fault == "wavecar-crash":
+        sys.exit(FAULTS[fault])
+    unread = fault == "wavecar-unread"
+    _print(FAULTS[fault] if unread else " the WAVECAR file was read successfully\n")
 
 
 def _read_chgcar(icharg: str, fault: str) -> str:

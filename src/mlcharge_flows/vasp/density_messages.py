@@ -207,7 +207,12 @@ def _other_ions(own: Crystal, run: Crystal) -> str | None:
 
 Provenance = Literal["chgcar", "atoms", "unknown"]
 
-_READ = re.compile(r"charge-density read from file: ?(.*)")
+# The wiki also prints it with a blank.
+_READ = re.compile(r"charge[- ]density read from file: ?(.*)")
+_ORBITALS_READ = re.compile(r"the WAVECAR file was read suc+essfully")  # once with a single c
+_ORBITALS_NOT_READ = re.compile(
+    r"WAVECAR not read|number of k-points has changed|trying to continue reading WAVECAR"
+)
 _NOT_READ = re.compile(
     r"charge-?density file is incomplete"
     r"|dimensions on CHGCAR file are different"
@@ -222,7 +227,7 @@ _FIRST_STEP = re.compile(r"\s*[A-Z]{2,4}\s*:\s+1\s")
 
 @dataclass(frozen=True)
 class DensityMessages:
-    """Messages of a run about its initial density, up to its first electronic step.
+    """Messages of a run about its initial density and orbitals, up to its first electronic step.
 
     Parameters
     ----------
@@ -236,6 +241,10 @@ class DensityMessages:
         Lines that VASP marks as errors.
     entered
         Whether the main loop was entered.
+    orbitals_read
+        Whether the orbitals of a WAVECAR were read; None if VASP does not mention any.
+    orbital_warnings
+        Messages about a WAVECAR that was not read, or is of other k-points.
     """
 
     comment: str | None = None
@@ -243,6 +252,8 @@ class DensityMessages:
     warnings: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     entered: bool = False
+    orbitals_read: bool | None = None
+    orbital_warnings: tuple[str, ...] = ()
 
     @property
     def provenance(self) -> Provenance:
@@ -259,7 +270,7 @@ class DensityMessages:
 
 
 def read_density_messages(path: str | Path) -> DensityMessages:
-    r"""Read the messages about the initial density from VASP's standard output.
+    r"""Read the messages about initial density and orbitals from VASP's standard output.
 
     Parameters
     ----------
@@ -290,8 +301,12 @@ def read_density_messages(path: str | Path) -> DensityMessages:
     ('chgcar', 'learned-3f2a')
     >>> messages("WARNING: chargedensity file is incomplete").provenance
     'atoms'
+    >>> messages("the WAVECAR file was read successfully").orbitals_read
+    True
     """
     comment: str | None = None
+    orbitals_read: bool | None = None
+    orbital_warnings: list[str] = []
     magnetization: Literal["chgcar", "atoms"] | None = None
     warnings: list[str] = []
     errors: list[str] = []
@@ -307,6 +322,11 @@ def read_density_messages(path: str | Path) -> DensityMessages:
                 magnetization = "atoms"
             elif _NOT_READ.search(line):
                 warnings.append(line)
+            elif _ORBITALS_READ.search(line):
+                orbitals_read = True
+            elif _ORBITALS_NOT_READ.search(line):
+                orbitals_read = False
+                orbital_warnings.append(line)
             elif "entering main loop" in line:
                 entered = True
             elif _FIRST_STEP.match(line):
@@ -314,4 +334,12 @@ def read_density_messages(path: str | Path) -> DensityMessages:
                 break
             if _ERROR.search(line):
                 errors.append(line)
-    return DensityMessages(comment, magnetization, tuple(warnings), tuple(errors), entered)
+    return DensityMessages(
+        comment,
+        magnetization,
+        tuple(warnings),
+        tuple(errors),
+        entered,
+        orbitals_read,
+        tuple(orbital_warnings),
+    )

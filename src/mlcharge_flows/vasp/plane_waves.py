@@ -64,11 +64,44 @@ def plane_waves(
         -1, 3
     )
     indices = indices[(((indices + kpoint) @ reciprocal) ** 2).sum(axis=1) < radius**2]
-    if half is None:
-        return indices
+    return indices if half is None else np.asarray(indices[_upper(indices, half)])
+
+
+def half_sphere(coefficients: np.ndarray, waves: np.ndarray, half: Half) -> np.ndarray:
+    """Convert orbitals that are real at Gamma to those of a Gamma-only version.
+
+    Parameters
+    ----------
+    coefficients
+        Of all plane waves, shape (bands, n), those of G and -G complex conjugates.
+    waves
+        Indices of the G vectors, shape (n, 3).
+    half
+        Axis whose negative half is left out.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (bands, plane waves of the half), times sqrt(2) but for G = 0.
+
+    Examples
+    --------
+    >>> waves = np.array([[0, 0, 0], [1, 0, 0], [-1, 0, 0]])
+    >>> half_sphere(np.array([[1.0, 2.0, 2.0]]), waves, "x").round(3).tolist()
+    [[1.0, 2.828]]
+    """
+    upper = _upper(waves, half)
+    factors = np.where(np.any(waves[upper] != 0, axis=1), np.sqrt(2), 1.0)
+    return np.asarray(coefficients[:, upper] * factors)
+
+
+def _upper(indices: np.ndarray, half: Half) -> np.ndarray:
+    """Which of G and -G a Gamma-only version keeps, shape (n,)."""
     first, second, third = indices.T if half == "x" else indices.T[::-1]
-    upper = (first > 0) | ((first == 0) & ((second > 0) | ((second == 0) & (third >= 0))))
-    return np.asarray(indices[upper])
+    upper: np.ndarray = (first > 0) | (
+        (first == 0) & ((second > 0) | ((second == 0) & (third >= 0)))
+    )
+    return upper
 
 
 def count_plane_waves(lattice: np.ndarray, encut: float, kpoints: np.ndarray) -> list[int]:

@@ -32,6 +32,8 @@ class WavecarWriter:
         What the first two records say.
     kpoints
         Fractional coordinates of all k-points, shape (k, 3): they decide the record length.
+    mark
+        Written behind the three numbers of record 1, where no program reads anything.
 
     Raises
     ------
@@ -42,9 +44,13 @@ class WavecarWriter:
     """
 
     def __init__(
-        self, path: str | Path, header: WavecarHeader, kpoints: np.ndarray | list[np.ndarray]
+        self,
+        path: str | Path,
+        header: WavecarHeader,
+        kpoints: np.ndarray | list[np.ndarray],
+        mark: bytes = b"",
     ) -> None:
-        self.path = Path(path)
+        self.path, self.mark = Path(path), mark
         self.kpoints = np.asarray(kpoints, dtype=float).reshape(-1, 3)
         if len(self.kpoints) != header.n_kpoints:
             raise ValueError(f"{len(self.kpoints)} k-points, the header says {header.n_kpoints}")
@@ -67,7 +73,8 @@ class WavecarWriter:
         partial = self._exits.enter_context(atomic_path(self.path))
         self._file = self._exits.enter_context(partial.open("wb"))
         self._record(
-            np.array([header.record_length, header.n_spins, TAGS[header.precision]], float)
+            np.array([header.record_length, header.n_spins, TAGS[header.precision]], float),
+            self.mark,
         )
         sizes = [header.n_kpoints, header.n_bands, header.encut]
         self._record(np.array([*sizes, *np.ravel(header.lattice), header.fermi_level]))
@@ -86,8 +93,8 @@ class WavecarWriter:
             raise problem
         self._exits.__exit__(kind, error, traceback)
 
-    def _record(self, numbers: np.ndarray) -> None:
-        content = numbers.tobytes()
+    def _record(self, numbers: np.ndarray, mark: bytes = b"") -> None:
+        content = numbers.tobytes() + mark
         self._file.write(content.ljust(self.header.record_length or 0, b"\0"))
 
     def write(self, orbitals: KPointOrbitals) -> None:

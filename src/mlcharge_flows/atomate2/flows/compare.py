@@ -58,8 +58,9 @@ def comparison_static(*, gamma: bool = False, nelmdl: int | None = None) -> Base
 class CompareDensitiesMaker(Maker):
     """Run one material from free atoms and from each initial density, count all, and compare.
 
-    All arms share every setting but ICHARG. No arm is corrected by custodian. What fails is
-    recorded in the comparison and stops nothing else.
+    All arms share every setting but ICHARG and, with initial orbitals or a delay of their own,
+    ISTART and NELMDL. No arm is corrected by custodian. What fails is recorded in the comparison
+    and stops nothing else.
 
     Parameters
     ----------
@@ -194,7 +195,9 @@ class CompareDensitiesMaker(Maker):
             if arm not in before.arms:
                 generator = static.input_set_generator
                 written = runs.write(arm, initial_density, generator, reference)
-                counted[arm] = runs.run(f"{arm} run", static, icharg=1, written=written)
+                counted[arm] = runs.run(
+                    f"{arm} run", static, 1, written, initial_density=initial_density
+                )
         joined = compare(
             before.material_id,
             before.formula,

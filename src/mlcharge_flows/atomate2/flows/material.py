@@ -167,7 +167,8 @@ class MaterialRuns:
         written
             Job that writes its initial density.
         initial_density
-            Initial density that is written in the folder of the run.
+            Initial density that is written in the folder of the run; of one that is written by a
+            job, its orbitals and its delay.
         **options
             Further arguments of the Maker's ``make``.
 
@@ -176,6 +177,8 @@ class MaterialRuns:
         Job
             The counting job; its output is an :class:`~mlcharge_flows.scf.run.ScfRun`.
         """
+        if written is not None and initial_density is not None and initial_density.is_density_only:
+            initial_density = None
         runner: Any = RunFromDensityMaker(
             name=name,
             maker=maker,

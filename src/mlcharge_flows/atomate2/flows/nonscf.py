@@ -121,9 +121,9 @@ class CompareNonSCFMaker(Maker):
             generator = static.input_set_generator
             written = runs.write(arm, initial_density, generator, converged)
             if arm != REFERENCE:
-                on_mesh[arm] = runs.run(f"{arm} run", fixed, icharg=11, written=written)
+                on_mesh[arm] = runs.run(f"{arm} run", fixed, 11, written, initial_density)
             along_path[arm] = runs.run(
-                f"{arm} bands", band_path, icharg=11, written=written, mode="line"
+                f"{arm} bands", band_path, 11, written, initial_density, mode="line"
             )
         joined = compare_at_fixed_density(
             runs.material_id,

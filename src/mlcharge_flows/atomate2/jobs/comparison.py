@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlcharge_flows.scf.nonscf import FixedDensityErrors
+    from mlcharge_flows.sources.initial_wavecar import InitialOrbitalsDocument
 
 DOCUMENT = "nonscf.json"
 """The comparison of one material, in the folder of its job."""
@@ -81,6 +82,7 @@ def count(run_dir: str | None) -> ScfRun:
     run.augmentation_source = given.augmentation_source if given else None
     if provenance:
         run.execution |= provenance.execution
+        _add_orbitals(run, provenance.initial_orbitals)
     if given and given.failure:
         run.failure = f"no initial density: {given.failure}"
     elif provenance and provenance.failure:
@@ -91,6 +93,17 @@ def count(run_dir: str | None) -> ScfRun:
         except (ValueError, OSError) as error:
             run.failure = f"unreadable: {one_line(error)}"
     return run
+
+
+def _add_orbitals(run: ScfRun, given: InitialOrbitalsDocument | None) -> None:
+    """Add the initial orbitals that a run was to begin from, and what they cost."""
+    if given is None:
+        return
+    run.orbitals_source, run.orbitals_failure = given.source, given.failure
+    run.preparation_time += given.preparation_time
+    spent = run.preparation_cpu_time
+    if spent is not None:
+        run.preparation_cpu_time = spent + given.preparation_cpu_time
 
 
 def density_issue(folder: Path, provenance: RunProvenance) -> str | None:

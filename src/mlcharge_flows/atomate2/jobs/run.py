@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,10 +17,12 @@ from emmet.core.tasks import TaskDoc
 from jobflow import Response
 from monty.os.path import zpath
 
-from mlcharge_flows.atomate2.execution import execution
+from mlcharge_flows.atomate2.execution import execution, takes_gamma_executable
 from mlcharge_flows.atomate2.handlers import (
     CrashedDensityHandler,
+    CrashedOrbitalsHandler,
     DivergedDensityHandler,
+    DivergedOrbitalsHandler,
     InitialDensityValidator,
 )
 from mlcharge_flows.atomate2.run_processes import run_processes
@@ -31,7 +33,7 @@ from mlcharge_flows.atomate2.staging import (
     existing_density_reason,
     finalize_run,
     frozen_moments_reason,
-    remove_initial_chgcar,
+    remove_initial_files,
     remove_stale,
     stage_chgcar,
 )
@@ -64,9 +66,14 @@ class RunFromDensityMaker(WrapperMaker):
     ISTART = 0, the fine grid as NGXF, NGYF, NGZF, and LMAXMIX where it is not set. With
     ``icharg=2`` the same settings run from free atoms: the reference to compare with.
 
-    ``mlcharge.json`` in the folder, and so the task document, holds the provenance. If the SCF
-    diverges from the initial density, custodian restarts the run once from free atoms, unless the
-    wrapped Maker has no handlers at all.
+    Initial orbitals are written as the WAVECAR with ISTART = 1, a delay is set as NELMDL. Orbitals
+    that cannot be made are documented, and the run begins from the density alone. The WAVECAR is
+    removed when the run has ended, unless VASP has replaced it by its result.
+
+    ``mlcharge.json`` in the folder, and so the task document, holds the provenance. If VASP refuses
+    the orbitals, or the SCF diverges, custodian restarts the run once from the density alone, and
+    if it diverges from the density, once from free atoms, unless the wrapped Maker has no handlers
+    at all.
 
     Parameters
     ----------
@@ -75,7 +82,8 @@ class RunFromDensityMaker(WrapperMaker):
     maker
         Any atomate2 VASP Maker.
     initial_density
-        Written in the folder of the run; not needed if :meth:`make` is given a document.
+        Written in the folder of the run. If :meth:`make` is given the document of a density, only
+        its orbitals and its delay are, and without them it is not needed.
     icharg
         1: self-consistent from the initial density; 11: at its fixed density; 2: from free atoms.
         Each of these is an order: without its initial density nothing runs. None: what the run has
@@ -186,7 +194,7 @@ class RunFromDensityMaker(WrapperMaker):
             icharg = 11 if inputs.incar.get("ICHARG") == 11 else 1
             reason = existing_density_reason(self.maker, inputs.incar, folder)
             if reason is None:
-                remove_initial_chgcar(folder)
+                remove_initial_files(folder)
                 provenance.initial_density = self._bring(provenance, inputs, folder)
             provenance.existing_density_reason = reason
             given = provenance.initial_density
@@ -208,6 +216,11 @@ class RunFromDensityMaker(WrapperMaker):
             "ICHARG": icharg,
             "ISTART": 0,
         }
+        if icharg != 2 and self.initial_density is not None:
+            gamma_only = takes_gamma_executable(made, _options(self.maker))
+            tags |= _bring_orbitals(
+                self.initial_density, replace(inputs, gamma_only=gamma_only), provenance, folder
+            )
         provenance.added_tags = {t: v for t, v in tags.items() if made["INCAR"].get(t) != v}
         made["INCAR"].update(tags)
         provenance.icharg = icharg
@@ -246,6 +259,29 @@ class RunFromDensityMaker(WrapperMaker):
             return InitialDensityDocument.of_failure(error, density_source)
 
 
+def _bring_orbitals(
+    initial: InitialDensity, inputs: RunInputs, provenance: RunProvenance, folder: Path
+) -> dict[str, int]:
+    """Write the WAVECAR of initial orbitals, if there are to be any; INCAR tags for them.
+
+    Without orbitals that were wanted, their delay would be too short.
+
+    Returns
+    -------
+    dict of str to int
+        ISTART = 1 and NELMDL.
+    """
+    tags: dict[str, int] = {}
+    if initial.orbitals is not None:
+        provenance.initial_orbitals = initial.orbitals.document(inputs, folder)
+        if provenance.initial_orbitals.failure is not None:
+            return tags
+        tags["ISTART"] = 1
+    if initial.n_delay is not None:
+        tags["NELMDL"] = -initial.n_delay
+    return tags
+
+
 def _leave_out_added_tags(generator: VaspInputGenerator, prev_dir: str | Path | None) -> None:
     """Let a generator that inherits an INCAR leave out what the earlier run's density needed.
 
@@ -266,14 +302,25 @@ def _leave_out_added_tags(generator: VaspInputGenerator, prev_dir: str | Path | 
     ]
 
 
+def _options(maker: BaseVaspMaker) -> dict[str, Any]:
+    """Arguments of atomate2's ``run_vasp``, with the configured executable if none is given."""
+    given = maker.run_vasp_kwargs
+    return given if "vasp_cmd" in given else {**Settings().run_vasp_kwargs, **given}
+
+
 def _prepared(maker: BaseVaspMaker) -> BaseVaspMaker:
     """Copy of the wrapped Maker with the executable, our handlers and our validator."""
     maker = deepcopy(maker)
     options = maker.run_vasp_kwargs
-    if "vasp_cmd" not in options:
-        options.update({**Settings().run_vasp_kwargs, **options})
+    options.update(_options(maker))
     if handlers := options.get("handlers", DEFAULT_HANDLERS):
-        options["handlers"] = [DivergedDensityHandler(), CrashedDensityHandler(), *handlers]
+        options["handlers"] = [
+            DivergedOrbitalsHandler(),
+            CrashedOrbitalsHandler(),
+            DivergedDensityHandler(),
+            CrashedDensityHandler(),
+            *handlers,
+        ]
     validators = options.get("validators") or (VasprunXMLValidator(), VaspFilesValidator())
     options["validators"] = [InitialDensityValidator(), *validators]
     return maker
