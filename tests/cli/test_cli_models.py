@@ -283,6 +283,7 @@ def test_the_result_of_a_run_is_not_overwritten(model, salt, tmp_path):
         ("PREC = Normal\n", (), "ENCUT is missing"),
         ("ENCUT = 350\n", ("--encut", 300), "give either --incar, or --encut and --prec"),
         ("ENCUT = 350\nNELECT = 7\n", (), "the cell is charged (NELECT = 7"),
+        ("ENCUT = 350\nICHARG = 11\nISPIN = 2\n", (), "would keep the moments of MAGMOM"),
         ("ENCUT = 350\nNGXF = 8\nNGYF = 8\nNGZF = 8\n", (), "the grid 8 x 8 x 8 is too coarse"),
     ],
 )

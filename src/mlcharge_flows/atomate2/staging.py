@@ -12,7 +12,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from monty.io import zopen
 from monty.os.path import zpath
 
@@ -23,7 +22,6 @@ from mlcharge_flows.sources.from_file import read_for_run, read_ions, structure_
 from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar, write_initial_chgcar
 from mlcharge_flows.sources.initial_wavecar import is_initial_wavecar
 from mlcharge_flows.sources.source import SourceError
-from mlcharge_flows.vasp.chgcar import read_chgcar
 from mlcharge_flows.vasp.density_messages import read_density_messages
 
 if TYPE_CHECKING:
@@ -223,47 +221,6 @@ def check_datasets(document: InitialDensityDocument, inputs: RunInputs) -> None:
                 f"{document.path}: was made for the PAW data set {titel}, the run has "
                 f"{dataset.titel}"
             )
-
-
-def frozen_moments_reason(
-    document: InitialDensityDocument, inputs: RunInputs, folder: Path
-) -> str | None:
-    """Why a run with ISPIN = 2 must not keep a density that was staged for it.
-
-    Where the CHGCAR holds no magnetization, VASP superposes the moments of MAGMOM. With
-    ICHARG = 11 they would never relax.
-
-    Parameters
-    ----------
-    document
-        The staged density.
-    inputs
-        Inputs of the run.
-    folder
-        Folder of the run, with the CHGCAR.
-
-    Returns
-    -------
-    str or None
-        One line; None if the run is not spin-polarized, the density holds a magnetization, or all
-        moments of MAGMOM are zero, for a crystal that is known to have none.
-
-    References
-    ----------
-    https://www.vasp.at/wiki/index.php/ICHARG
-    """
-    if inputs.incar.get("ISPIN", 1) != 2:
-        return None
-    has_magnetization = document.has_magnetization
-    if has_magnetization is None:
-        has_magnetization = read_chgcar(folder / "CHGCAR").magnetization is not None
-    moments = np.ravel(inputs.incar.get("MAGMOM", 1.0))
-    if has_magnetization or not np.any(moments):
-        return None
-    return (
-        "ICHARG = 11 with ISPIN = 2 would keep the moments of MAGMOM, since the initial density "
-        "holds no magnetization: set ISPIN = 1, or MAGMOM to zeros if the crystal has no moments"
-    )
 
 
 def remove_stale(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from gzip import BadGzipFile
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from monty.io import zopen
@@ -22,6 +22,7 @@ from mlcharge_flows.vasp.chgcar_writer import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from mlcharge_flows.density.density import Density
@@ -240,6 +241,37 @@ def is_initial_chgcar(path: Path) -> bool:
     return is_prediction(first)
 
 
+def frozen_moments_reason(incar: Mapping[str, Any], has_magnetization: bool | None) -> str | None:
+    """Why a run with ICHARG = 11 must not keep a density.
+
+    Where the CHGCAR holds no magnetization, VASP superposes the moments of MAGMOM. With
+    ICHARG = 11 they would never relax.
+
+    Parameters
+    ----------
+    incar
+        INCAR tags of the run.
+    has_magnetization
+        Whether the density has one; None: not known.
+
+    Returns
+    -------
+    str or None
+        One line; None if the run is not spin-polarized, the density holds a magnetization, or all
+        moments of MAGMOM are zero, for a crystal that is known to have none.
+
+    References
+    ----------
+    https://www.vasp.at/wiki/index.php/ICHARG
+    """
+    if incar.get("ISPIN", 1) != 2 or has_magnetization or not np.any(incar.get("MAGMOM", 1.0)):
+        return None
+    return (
+        "ICHARG = 11 with ISPIN = 2 would keep the moments of MAGMOM, since the initial density "
+        "holds no magnetization: set ISPIN = 1, or MAGMOM to zeros if the crystal has no moments"
+    )
+
+
 def _check(density: Density, inputs: RunInputs) -> None:
     """Refuse to write what VASP would drop, or what would spoil its run.
 
@@ -258,6 +290,10 @@ def _check(density: Density, inputs: RunInputs) -> None:
             f"the density holds {density.n_electrons:.4f} electrons, "
             f"the run has {inputs.n_electrons:.4f}"
         )
+    if inputs.incar.get("ICHARG") == 11 and (
+        reason := frozen_moments_reason(inputs.incar, density.magnetization is not None)
+    ):
+        raise SourceError(reason)
     if occupancies is None:
         raise SourceError("the density has no occupancies, VASP would drop it")
     for ion, (values, channels) in enumerate(

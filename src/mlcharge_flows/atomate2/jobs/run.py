@@ -32,7 +32,6 @@ from mlcharge_flows.atomate2.staging import (
     can_begin_from,
     existing_density_reason,
     finalize_run,
-    frozen_moments_reason,
     remove_initial_files,
     remove_stale,
     stage_chgcar,
@@ -41,7 +40,7 @@ from mlcharge_flows.atomate2.wrapper import ObservedInputGenerator, WrapperMaker
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.settings import Settings
-from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument
+from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument, frozen_moments_reason
 from mlcharge_flows.sources.run_inputs import RunInputs
 from mlcharge_flows.sources.source import SourceError
 from mlcharge_flows.vasp.incar import read_incar
@@ -208,7 +207,11 @@ class RunFromDensityMaker(WrapperMaker):
         elif icharg != 2:
             provenance.initial_density = self._bring(provenance, inputs, folder)
         given = provenance.initial_density
-        if icharg == 11 and given and (reason := frozen_moments_reason(given, inputs, folder)):
+        if (
+            icharg == 11
+            and given
+            and (reason := frozen_moments_reason(inputs.incar, given.has_magnetization))
+        ):
             raise SourceError(reason)
         tags = {
             "LMAXMIX": inputs.incar.get("LMAXMIX", lmaxmix(inputs.structure.atomic_numbers)),
