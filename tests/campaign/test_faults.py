@@ -206,6 +206,8 @@ MACHINE = [
     "ReturnCodeError: Job return code is -9. Terminating...",
     "its worker process was killed",
     "the arm left no document",
+    "the executable wrote nothing",
+    "no electronic step",
 ]
 PHYSICS = [
     "not converged: 100 steps, NELM = 100",

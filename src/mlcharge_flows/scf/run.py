@@ -10,7 +10,9 @@ from pydantic import AliasChoices, BaseModel, Field
 from mlcharge_flows.vasp.chgcar_writer import echoed_comment, header_comment
 
 _OF_THE_MACHINE = re.compile(
-    r"killed|signal|left no document|return code is (-\d|1[3-9]\d|12[6-9])"
+    # Without last words, a run that ended before its first step was killed.
+    r"^the executable wrote nothing|^no electronic step$|killed|signal|left no document"
+    r"|return code is (-\d|1[3-9]\d|12[6-9])"
     r"|no space left|disk quota|out of memory|OutOfMemory|MemoryError|cannot allocate|bad_alloc"
     r"|\boom\b|\[Errno \d+\]|SetupError|input/output error|stale file handle|bus error"
     r"|command not found|unable to (launch|create|allocate|confirm)|node failure|time limit",
