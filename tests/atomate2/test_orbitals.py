@@ -166,6 +166,21 @@ def test_an_inherited_wavecar_wins(vasp, folder, silicon, initial):
 
 
 @pytest.mark.gpaw
+def test_a_run_at_an_inherited_density_gets_orbitals(vasp, folder, silicon, initial):
+    vasp("wavecar-crash")
+    InitialDensity(Superposition()).write(RunInputs.from_generator(silicon, generator()), folder)
+    text = (folder / "CHGCAR").read_text().partition("\n")[2]
+    (folder / "CHGCAR").write_text(f"a result\n{text}")
+    started(initial, silicon, ICHARG=11)
+    assert attempts() == ["11+WAVECAR", "11"]
+    provenance = RunProvenance.read(folder)
+    assert provenance.existing_density_reason == "CHGCAR inherited"
+    assert provenance.initial_density is None
+    assert provenance.orbitals_restart_reason == "VASP stopped while reading the WAVECAR"
+    assert not list(folder.glob("WAVECAR*"))
+
+
+@pytest.mark.gpaw
 def test_an_order_with_a_document_takes_orbitals_and_delay(vasp, folder, silicon, initial):
     vasp("")
     elsewhere = folder.parent / "elsewhere"

@@ -108,6 +108,26 @@ def test_one_word_of_several_identifies_no_chgcar(tmp_path):
     assert not count_run(tmp_path, expected_comment=f"{one_word[:-1]}0").verified
 
 
+def test_orbitals_are_verified_like_densities(tmp_path):
+    shutil.copytree(CASES / "first_word_echo", tmp_path, dirs_exist_ok=True)
+    one_word, stdout = "mlcharge-converged-c3ca4f6460f13aec", tmp_path / "vasp.out"
+    text = stdout.read_text().replace("file: mlcharge  ", f"file: {one_word}")
+
+    def issue(line, **given):
+        stdout.write_text(text.replace(" charge-density", f"{line} charge-density"))
+        run = count_run(tmp_path, expected_comment=one_word)
+        return run.model_copy(update=given).provenance_issue
+
+    read = " the WAVECAR file was read successfully\n"
+    atomic = {"orbitals_source": "atomic"}
+    assert issue(read, **atomic) is None
+    assert issue(" WAVECAR not read\n") is None
+    assert issue(" WAVECAR not read\n", **atomic).startswith("initial orbitals not read: ")
+    assert issue("", **atomic).startswith("initial orbitals not read: ")
+    assert issue(read) == "read a WAVECAR that it was not given"
+    assert issue("", **atomic, orbitals_failure="why") == "no initial orbitals: why"
+
+
 @pytest.mark.parametrize(
     ("ending", "compress"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)]
 )

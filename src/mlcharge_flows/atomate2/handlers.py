@@ -179,7 +179,8 @@ class DivergedOrbitalsHandler(DivergedDensityHandler):
         provenance, stdout = RunProvenance.read(folder), folder / "vasp.out"
         if provenance is None or not provenance.has_initial_orbitals or not stdout.is_file():
             return None
-        if not is_initial_chgcar(folder / "CHGCAR"):
+        is_kept = provenance.existing_density_reason is not None  # an inherited CHGCAR
+        if not (is_kept or is_initial_chgcar(folder / "CHGCAR")):
             return None
         return self._orbital_fault(folder, read_density_messages(stdout))
 

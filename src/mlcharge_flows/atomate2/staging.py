@@ -74,11 +74,36 @@ def existing_density_reason(
     # With 1 and 11 the input set asks for a CHGCAR, and there is none.
     if incar.get("ICHARG") not in (None, 1, 11):
         return f"the input set fixes ICHARG = {incar['ICHARG']}"
-    if reason := _incomplete_density_reason(incar):
-        return reason
+    return _incomplete_density_reason(incar) or _job_type_reason(maker)
+
+
+def can_take_orbitals(maker: BaseVaspMaker, incar: Mapping[str, Any], folder: Path) -> bool:
+    """Whether a run that inherits a CHGCAR, and no orbitals, can begin from initial orbitals.
+
+    Parameters
+    ----------
+    maker
+        The VASP Maker.
+    incar
+        Its final INCAR.
+    folder
+        Folder of the run, before VASP starts.
+
+    Returns
+    -------
+    bool
+        True if the run reads the CHGCAR, is collinear, has a functional without kinetic-energy
+        density, and is one run under custodian.
+    """
+    if incar.get("ICHARG") not in (1, 11) or not _is_inherited(folder / "CHGCAR"):
+        return False
+    return not (_incomplete_density_reason(incar) or _job_type_reason(maker))
+
+
+def _job_type_reason(maker: BaseVaspMaker) -> str | None:
+    """Why initial files of a run could not be told from its results; None if they can."""
     job_type = maker.run_vasp_kwargs.get("job_type") or "normal"
     if (kind := str(getattr(job_type, "value", job_type))) != "normal":
-        # Only after a single run under custodian can the initial CHGCAR be told from the result.
         return f"job type {kind!r} is not one run under custodian"
     return None
 

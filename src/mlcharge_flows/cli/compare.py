@@ -36,7 +36,9 @@ def compare(
         typer.Option(
             help="Initial densities to compare with default, which always runs: superposition, "
             "learned, converged, and DENSITY/AUGMENTATION with other augmentation occupancies "
-            "(converged/atomic, learned/atomic, ..)."
+            "(converged/atomic, learned/atomic, ..). With +orbitals a run also begins with atomic "
+            "orbitals, or with +orbitals@WAVECAR those of a file, instead of random ones; "
+            "+delay=N sets N steps at fixed density (NELMDL): learned+orbitals, default+delay=3."
         ),
     ] = "default,superposition,converged",
     model: Models = "orbital",
@@ -76,6 +78,8 @@ def compare(
         mlcharge compare cifs/ --arms learned,converged --model orbital
 
         mlcharge compare cifs/ --arms learned,converged --nelmdl 2 --out short-delay
+
+        mlcharge compare cifs/ --arms learned,learned+orbitals,atoms+orbitals+delay=1
 
         mlcharge compare cifs/ --arms learned --model orbital,charge3net-mp --occupancies orbital
 

@@ -30,6 +30,7 @@ from mlcharge_flows.atomate2.schemas import RunProvenance
 from mlcharge_flows.atomate2.sets.comparison import lmaxmix
 from mlcharge_flows.atomate2.staging import (
     can_begin_from,
+    can_take_orbitals,
     existing_density_reason,
     finalize_run,
     remove_initial_files,
@@ -67,7 +68,8 @@ class RunFromDensityMaker(WrapperMaker):
 
     Initial orbitals are written as the WAVECAR with ISTART = 1, a delay is set as NELMDL. Orbitals
     that cannot be made are documented, and the run begins from the density alone. The WAVECAR is
-    removed when the run has ended, unless VASP has replaced it by its result.
+    removed when the run has ended, unless VASP has replaced it by its result. A run that inherits a
+    CHGCAR and no WAVECAR, such as one for bands, gets them as well.
 
     ``mlcharge.json`` in the folder, and so the task document, holds the provenance. If VASP refuses
     the orbitals, or the SCF diverges, custodian restarts the run once from the density alone, and
@@ -198,9 +200,8 @@ class RunFromDensityMaker(WrapperMaker):
             provenance.existing_density_reason = reason
             given = provenance.initial_density
             if reason or given is None or given.failure:
-                if reason == "CHGCAR inherited" and can_begin_from(folder / "CHGCAR", inputs):
-                    provenance.added_tags = {"ICHARG": 1}
-                    made["INCAR"].update(provenance.added_tags)
+                if reason == "CHGCAR inherited":
+                    self._use_inherited_chgcar(made, inputs, provenance, folder)
                 provenance.icharg = made["INCAR"].get("ICHARG", inputs.incar.get("ICHARG"))
                 provenance.write(folder)
                 return
@@ -219,15 +220,51 @@ class RunFromDensityMaker(WrapperMaker):
             "ICHARG": icharg,
             "ISTART": 0,
         }
-        if icharg != 2 and self.initial_density is not None:
-            gamma_only = takes_gamma_executable(made, _options(self.maker))
-            tags |= _bring_orbitals(
-                self.initial_density, replace(inputs, gamma_only=gamma_only), provenance, folder
-            )
+        if icharg != 2:
+            tags |= self._bring_orbitals(made, inputs, provenance, folder)
         provenance.added_tags = {t: v for t, v in tags.items() if made["INCAR"].get(t) != v}
         made["INCAR"].update(tags)
         provenance.icharg = icharg
         provenance.write(folder)
+
+    def _use_inherited_chgcar(
+        self, made: VaspInput, inputs: RunInputs, provenance: RunProvenance, folder: Path
+    ) -> None:
+        """Let a run begin from a CHGCAR that it inherits and, if it can, from initial orbitals."""
+        tags: dict[str, int] = {}
+        if can_begin_from(folder / "CHGCAR", inputs):
+            tags["ICHARG"] = 1
+        if can_take_orbitals(self.maker, {**inputs.incar, **tags}, folder):
+            tags |= self._bring_orbitals(made, inputs, provenance, folder)
+        provenance.added_tags = {t: v for t, v in tags.items() if made["INCAR"].get(t) != v}
+        made["INCAR"].update(tags)
+
+    def _bring_orbitals(
+        self, made: VaspInput, inputs: RunInputs, provenance: RunProvenance, folder: Path
+    ) -> dict[str, int]:
+        """Write the WAVECAR of initial orbitals, if there are to be any; INCAR tags for them.
+
+        Without orbitals that were wanted, their delay would be too short.
+
+        Returns
+        -------
+        dict of str to int
+            ISTART = 1 and NELMDL.
+        """
+        initial, tags = self.initial_density, {}
+        if initial is None or initial.is_density_only:
+            return {}
+        if initial.orbitals is not None:
+            gamma_only = takes_gamma_executable(made, _options(self.maker))
+            provenance.initial_orbitals = initial.orbitals.document(
+                replace(inputs, gamma_only=gamma_only), folder
+            )
+            if provenance.initial_orbitals.failure is not None:
+                return {}
+            tags["ISTART"] = 1
+        if initial.n_delay is not None:
+            tags["NELMDL"] = -initial.n_delay
+        return tags
 
     def _bring(
         self, provenance: RunProvenance, inputs: RunInputs, folder: Path
@@ -260,29 +297,6 @@ class RunFromDensityMaker(WrapperMaker):
                 return own.failed(error)
             density_source = given.density_source if given else "none"
             return InitialDensityDocument.of_failure(error, density_source)
-
-
-def _bring_orbitals(
-    initial: InitialDensity, inputs: RunInputs, provenance: RunProvenance, folder: Path
-) -> dict[str, int]:
-    """Write the WAVECAR of initial orbitals, if there are to be any; INCAR tags for them.
-
-    Without orbitals that were wanted, their delay would be too short.
-
-    Returns
-    -------
-    dict of str to int
-        ISTART = 1 and NELMDL.
-    """
-    tags: dict[str, int] = {}
-    if initial.orbitals is not None:
-        provenance.initial_orbitals = initial.orbitals.document(inputs, folder)
-        if provenance.initial_orbitals.failure is not None:
-            return tags
-        tags["ISTART"] = 1
-    if initial.n_delay is not None:
-        tags["NELMDL"] = -initial.n_delay
-    return tags
 
 
 def _leave_out_added_tags(generator: VaspInputGenerator, prev_dir: str | Path | None) -> None:
