@@ -5,8 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from atomate2.vasp.flows.core import BandStructureMaker
 from atomate2.vasp.jobs.core import StaticMaker
-from cheap_runs import POLLING
+from atomate2.vasp.powerups import (
+    update_user_incar_settings,
+    update_user_kpoints_settings,
+    update_vasp_input_generators,
+)
+from cheap_runs import CHEAP, POLLING
 from pymatgen.io.vasp import Incar, Kpoints
 
 from mlcharge_flows.atomate2.execution import takes_gamma_executable
@@ -17,6 +23,7 @@ from mlcharge_flows.atomate2.schemas import RunProvenance
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.atomate2.staging import finalize_run, remove_stale
 from mlcharge_flows.sources import (
+    AtomicOrbitals,
     FromWavecar,
     InitialDensity,
     InitialDensityDocument,
@@ -193,6 +200,50 @@ def test_an_order_with_a_document_takes_orbitals_and_delay(vasp, folder, silicon
     run.make.original(run, silicon, document=document)
     assert attempts() == ["1+WAVECAR"]
     assert RunProvenance.read(folder).initial_density.path == document.path
+
+
+def cheap_bands(silicon):
+    flow = BandStructureMaker(bandstructure_type="line").make(silicon)
+    flow = start_from_predicted_density(flow, "atoms+orbitals+delay=1")
+    flow = update_user_incar_settings(flow, CHEAP)
+    flow = update_user_kpoints_settings(flow, {"reciprocal_density": 4}, name_filter="static")
+    flow = update_user_kpoints_settings(flow, {"line_density": 2}, name_filter="line")
+    return update_vasp_input_generators(flow, {"run_vasp_kwargs->custodian_kwargs": POLLING})
+
+
+@pytest.mark.gpaw
+def test_gpaw_vasp_runs_a_static_and_bands_from_atomic_orbitals(silicon, run, monkeypatch):
+    monkeypatch.setenv("MLCHARGE_VASP_CMD", "gpaw-vasp")
+    documents = run(cheap_bands(silicon))
+    assert len(documents) == 2
+    for name, document in documents.items():
+        provenance = RunProvenance.model_validate(document["additional_json"]["mlcharge"])
+        assert provenance.initial_orbitals.failure is None, name
+        assert provenance.initial_orbitals.source == "atomic"
+        assert provenance.orbitals_read_by_vasp, name
+        assert not list(Path(provenance.run_folder).glob("WAVECAR*"))
+
+
+@pytest.mark.gpaw
+def test_gpaw_vasp_reads_the_orbitals_of_the_gamma_only_version(silicon, folder, monkeypatch):
+    monkeypatch.setenv("MLCHARGE_VASP_CMD", "gpaw-vasp")
+    halves = []
+    write = AtomicOrbitals.write
+    monkeypatch.setattr(
+        AtomicOrbitals,
+        "write",
+        lambda own, inputs, place: (halves.append(inputs.gamma_only), write(own, inputs, place))[1],
+    )
+    maker = static()
+    maker.run_vasp_kwargs["handlers"] = ()  # at Gamma alone the energy is positive
+    maker.input_set_generator.user_kpoints_settings = Kpoints()
+    initial = InitialDensity(Superposition(), orbitals=AtomicOrbitals(), n_delay=1)
+    run = RunFromDensityMaker(maker=maker, initial_density=initial)
+    run.make.original(run, silicon)
+    counted = count.original(str(folder))
+    assert halves == [True]
+    assert (counted.exclusion_reason, counted.n_delay) == (None, 1)
+    assert counted.orbitals_read_by_vasp
 
 
 GIVEN = InitialDensityDocument(density_source="file", path="x", comment="mlcharge-file-3f2a")

@@ -20,7 +20,7 @@ Phys. Rev. B 50, 17953 (1994), for partial waves.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import pi, sqrt
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,9 @@ _R_STEP = 0.02
 _Q_STEP = 0.05
 """Step of the mesh of wave numbers in 1/angstrom; the transforms vary over 2 pi / 14 angstrom."""
 
+_Q_BLOCK = 64
+"""Meshes of wave numbers have multiples of this many points."""
+
 _LEAST_PART = 0.05
 """Least norm of what an orbital adds to those before it, for it not to be left out."""
 
@@ -73,6 +76,7 @@ class RadialOrbital:
     electrons: float
     r: np.ndarray
     u: np.ndarray
+    _splines: dict[int, CubicSpline] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def filling(self) -> float:
@@ -92,10 +96,13 @@ class RadialOrbital:
         numpy.ndarray
             Integral of u(r) j_l(q r) r over r, in angstrom^(3/2), in the shape of `q`.
         """
-        mesh = np.arange(0.0, q.max(initial=0.0) + 4 * _Q_STEP, _Q_STEP)
-        waves = spherical_jn(self.degree, mesh[:, None] * self.r)
-        # The integrand vanishes at both ends, so that the trapezoidal rule is spectrally accurate.
-        values: np.ndarray = CubicSpline(mesh, waves @ (self.u * self.r) * _R_STEP)(q)
+        n = _Q_BLOCK * (int(q.max(initial=0.0) / _Q_STEP + 4) // _Q_BLOCK + 1)
+        if n not in self._splines:  # the same for all k-points of a run
+            mesh = np.arange(n) * _Q_STEP
+            waves = spherical_jn(self.degree, mesh[:, None] * self.r)
+            # The integrand vanishes at both ends: the trapezoidal rule is spectrally accurate.
+            self._splines[n] = CubicSpline(mesh, waves @ (self.u * self.r) * _R_STEP)
+        values: np.ndarray = self._splines[n](q)
         return values
 
 
