@@ -1,6 +1,6 @@
 # Two commands on a machine with Python 3.11 to 3.13, a C++ compiler and make:
 #
-#   make demo    install into .venv, compare SCF starts on a few crystals, print table and report
+#   make demo    install into .venv, compare initial densities on a few crystals, print table and report
 #   make test    install into .venv, run every test but the slow ones (make test-slow)
 #
 # Both are safe to repeat. Nothing outside this folder is changed, except the cache of POTCAR
@@ -36,7 +36,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt gpaw_siteconfig.py
 	@touch $@
 
 demo: install
-	@echo "==> Comparing SCF starts on the crystals of test_files/crystals with $(WORKERS) workers"
+	@echo "==> Comparing initial densities on the crystals of test_files/crystals with $(WORKERS) workers"
 	@$(BIN)/mlcharge compare test_files/crystals --executable gpaw-vasp --arms superposition,learned,converged --workers $(WORKERS) --out demo
 
 test: install

@@ -15,65 +15,95 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
+    from mlcharge_flows.atomate2.flows.nonscf import CompareNonSCFMaker
     from mlcharge_flows.atomate2.jobs.initial_density import InitialDensityMaker
     from mlcharge_flows.atomate2.jobs.run import RunFromDensityMaker
     from mlcharge_flows.atomate2.powerups import start_from_predicted_density
     from mlcharge_flows.atomate2.schemas import RunProvenance
+    from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
     from mlcharge_flows.density.density import Density
     from mlcharge_flows.density.paw_dataset import PawDataset
+    from mlcharge_flows.reports.scf_report import write_report
     from mlcharge_flows.scf.comparison import Comparison
     from mlcharge_flows.scf.statistics import summarize
+    from mlcharge_flows.settings import Settings
     from mlcharge_flows.sources import (
+        AtomicOrbitals,
         Converged,
         ElementMean,
+        Fallback,
         FromFile,
+        FromWavecar,
         InitialDensity,
         Learned,
         Superposition,
+        parse_arms,
     )
+    from mlcharge_flows.structures import read_structures
+    from mlcharge_flows.training.dataset import DensityDataset
     from mlcharge_flows.vasp.chgcar import read_chgcar
     from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 
 __version__ = version("mlcharge-flows")
 
 __all__ = [
+    "AtomicOrbitals",
     "CompareDensitiesMaker",
+    "CompareNonSCFMaker",
     "Comparison",
+    "ComparisonSetGenerator",
     "Converged",
     "Density",
+    "DensityDataset",
     "ElementMean",
+    "Fallback",
     "FromFile",
+    "FromWavecar",
     "InitialDensity",
     "InitialDensityMaker",
     "Learned",
     "PawDataset",
     "RunFromDensityMaker",
     "RunProvenance",
+    "Settings",
     "Superposition",
+    "parse_arms",
     "read_chgcar",
+    "read_structures",
     "start_from_predicted_density",
     "summarize",
     "write_chgcar",
+    "write_report",
 ]
 
 _MODULES = {
+    "AtomicOrbitals": "sources",
     "CompareDensitiesMaker": "atomate2.flows.compare",
+    "CompareNonSCFMaker": "atomate2.flows.nonscf",
     "Comparison": "scf.comparison",
+    "ComparisonSetGenerator": "atomate2.sets.comparison",
     "Converged": "sources",
     "Density": "density.density",
+    "DensityDataset": "training.dataset",
     "ElementMean": "sources",
+    "Fallback": "sources",
     "FromFile": "sources",
+    "FromWavecar": "sources",
     "InitialDensity": "sources",
     "InitialDensityMaker": "atomate2.jobs.initial_density",
     "Learned": "sources",
     "PawDataset": "density.paw_dataset",
     "RunFromDensityMaker": "atomate2.jobs.run",
     "RunProvenance": "atomate2.schemas",
+    "Settings": "settings",
     "Superposition": "sources",
+    "parse_arms": "sources",
     "read_chgcar": "vasp.chgcar",
+    "read_structures": "structures",
     "start_from_predicted_density": "atomate2.powerups",
     "summarize": "scf.statistics",
     "write_chgcar": "vasp.chgcar_writer",
+    "write_report": "reports.scf_report",
 }
 
 if not TYPE_CHECKING:

@@ -12,11 +12,13 @@ from jobflow import JobStore, run_locally
 from jobflow.managers.fireworks import flow_to_workflow
 from maggma.stores import MemoryStore
 
-from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
-from mlcharge_flows.reports.scf_report import write_report
-from mlcharge_flows.scf.comparison import Comparison
-from mlcharge_flows.settings import Settings
-from mlcharge_flows.structures import read_structures
+from mlcharge_flows import (
+    CompareDensitiesMaker,
+    Comparison,
+    Settings,
+    read_structures,
+    write_report,
+)
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("structures", nargs="+", help="CIF, POSCAR or JSON files, or folders")

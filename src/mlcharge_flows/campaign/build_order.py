@@ -1,7 +1,7 @@
 """The order in which a data set is built: every pair of elements early, cheap materials first.
 
 What a model leaves of the error depends on how often it has seen the rarest pair of elements of a
-crystal (docs/decisions.md). So the pairs take turns. The next pair is the one of which the fewest
+crystal (docs/decisions/0010). So the pairs take turns. The next pair is the one of which the fewest
 materials are taken, of several the first by alphabet; it takes the remaining material that contains
 it with the lowest price
 

@@ -13,7 +13,7 @@ AMIX. Residuals are compared under the metric
 in which the largest |G| of the mesh has weight 1 and the smallest one weight 20; on-site
 occupancies have weight 1, in the form that a CHGCAR gives them. G vectors beyond the mesh are mixed
 linearly, with a fixed fraction that does not depend on AMIX. Mesh and fraction are read off public
-OUTCARs (docs/decisions.md). GPAW's own mixers have one factor for all G vectors.
+OUTCARs (docs/decisions/0006-mixing.md). GPAW's own mixers have one factor for all G vectors.
 
 References
 ----------
