@@ -2,6 +2,7 @@ import bz2
 import errno
 import gzip
 import lzma
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from mlcharge_flows.io import (
     atomic_path,
     atomic_write,
     compression,
+    file_sha256,
     read_bytes,
 )
 
@@ -98,3 +100,16 @@ def test_no_more_is_read_than_the_limit(tmp_path, pack):
     with pytest.raises(UnreadableFileError, match="is larger than 1 MiB, the limit"):
         read_bytes(path, 2**20)
     assert len(read_bytes(path, 2**20 + 1)) == 2**20 + 1
+
+
+@pytest.mark.parametrize("module", [gzip, bz2, lzma])
+def test_the_content_of_an_archive_is_hashed_or_the_archive_is_named(tmp_path, module):
+    content = bytes(range(256)) * 64
+    packed = module.compress(content)
+    path = tmp_path / "CHGCAR"
+    path.write_bytes(packed)
+    assert file_sha256(path, unpacked=True) == sha256(content).hexdigest()
+    for damaged in (packed[:-20], packed[:60] + b"mlcharge" + packed[68:]):
+        path.write_bytes(damaged)
+        with pytest.raises(UnreadableFileError, match=r"CHGCAR: the .* archive is damaged"):
+            file_sha256(path, unpacked=True)

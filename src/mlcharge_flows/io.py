@@ -15,7 +15,7 @@ import zlib
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -23,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 from mlcharge_flows.errors import MlchargeError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -35,7 +35,15 @@ MAX_YAML_VALUES = 100_000
 MAX_BYTES = 2**28
 """Largest input file, unpacked, in bytes: 256 MiB."""
 
+UNREADABLE = (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError)
+"""What opening, unpacking and parsing a file raises if it cannot be read, is cut or damaged."""
+
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
+_OPENERS: dict[str, Callable[[Path], IO[bytes]]] = {
+    "gzip": gzip.open,
+    "bzip2": bz2.open,
+    "xz": lzma.open,
+}
 
 
 class UnreadableFileError(MlchargeError, OSError):
@@ -177,7 +185,7 @@ def _unpacked(packed: bytes, form: str, limit: int) -> bytes:
             if not decompressor.eof and len(content) <= limit:
                 raise UnreadableFileError(f"the {form} archive is damaged or cut")
             packed = decompressor.unused_data.lstrip(b"\0")
-    except (zlib.error, lzma.LZMAError, EOFError, ValueError, OSError) as error:
+    except UNREADABLE as error:
         if isinstance(error, UnreadableFileError):
             raise
         raise UnreadableFileError(f"the {form} archive is damaged ({one_line(error)})") from None
@@ -221,20 +229,33 @@ def file_sha256(path: str | Path, unpacked: bool = False) -> str:
     path
         The file.
     unpacked
-        Whether the content of a gzipped file is hashed instead of the archive.
+        Whether the content of a compressed file is hashed instead of the archive.
 
     Returns
     -------
     str
         64 hexadecimal digits.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    UnreadableFileError
+        The archive is damaged or cut.
     """
     digest = sha256()
     path = Path(path)
-    with path.open("rb") as file:
-        is_packed = unpacked and file.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if is_packed else path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
+    form = compression(path) if unpacked else None
+    with path.open("rb") if form is None else _OPENERS[form](path) as file:
+        try:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+        except UNREADABLE as error:
+            if form is None:
+                raise
+            raise UnreadableFileError(
+                f"{path}: the {form} archive is damaged ({one_line(error)})"
+            ) from None
     return digest.hexdigest()
 
 

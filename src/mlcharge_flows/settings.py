@@ -36,6 +36,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mlcharge_flows.errors import MlchargeError, one_line
+from mlcharge_flows.io import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
@@ -345,7 +346,7 @@ def _is_export(library: Path) -> bool:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             return b"GPAW" in file.readline(200)
-    except (OSError, EOFError):
+    except UNREADABLE:
         return False
 
 

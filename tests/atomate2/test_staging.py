@@ -23,6 +23,7 @@ from mlcharge_flows.sources import (
     SourceError,
     Superposition,
 )
+from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar
 from mlcharge_flows.vasp.chgcar import read_chgcar
 from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 
@@ -224,6 +225,26 @@ def test_the_density_that_a_run_left_is_the_one_of_its_provenance(ended):
     assert density_issue(ended, provenance).startswith("initial density replaced: ")
     archived.unlink()
     assert density_issue(ended, provenance) is None, "removed to save space"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda packed: packed[:40],
+        lambda packed: packed[:10] + b"\xff" * 40 + packed[50:],
+        lambda packed: b"BZh9" + packed,
+        lambda packed: b"\xfd7zXZ\x00" + packed,
+    ],
+)
+def test_a_damaged_archive_of_the_density_is_named(ended, damage):
+    finalize_run(ended)
+    archived = ended / ARCHIVED
+    archived.write_bytes(damage(archived.read_bytes()))
+    with pytest.raises(OSError, match=r"mlcharge\.density\.gz: the .* archive is damaged"):
+        density_issue(ended, RunProvenance.read(ended))
+    chgcar = ended / f"CHGCAR{'' if archived.read_bytes()[:2] == b'BZ' else '.gz'}"
+    chgcar.write_bytes(archived.read_bytes())
+    assert not is_initial_chgcar(chgcar)
 
 
 def test_a_density_that_was_replaced_before_vasp_ended_is_noticed(ended):

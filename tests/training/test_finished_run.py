@@ -112,6 +112,17 @@ def test_a_chgcar_beside_the_outcar_of_another_crystal_is_refused(run):
         read(folder)
 
 
+@pytest.mark.parametrize(
+    "first", [b"\x1f\x8b\x08" + bytes(7) + b"\xff" * 40, b"\xfd7zXZ\x00", b"BZh9"]
+)
+@pytest.mark.parametrize("file", ["CHGCAR", "OUTCAR", "POTCAR"])
+def test_a_damaged_archive_is_a_problem_of_one_line(run, file, first):
+    folder = run("lih", *{"CHGCAR", "OUTCAR"} - {file}).folder
+    (folder / f"{file}.gz").write_bytes(first)
+    with pytest.raises(RunError, match=r"^.*lih.*$"):
+        read(folder)
+
+
 def test_two_versions_of_a_file_are_refused(run, vasp_samples):
     folder = run("si2_aiida", "CHGCAR", "OUTCAR").folder
     shutil.copy(vasp_samples / "lih" / "OUTCAR.gz", folder)

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
 from contextlib import suppress
-from lzma import LZMAError
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from monty.io import zopen
 
 from mlcharge_flows.errors import one_line
+from mlcharge_flows.io import UNREADABLE
 from mlcharge_flows.scf.run import ScfRun
 from mlcharge_flows.scf.run_files import (
     RunFiles,
@@ -44,8 +43,6 @@ T = TypeVar("T")
 
 ENCUT_PRECISION = 0.06
 """OUTCAR prints ENCUT with one decimal, eV."""
-
-_UNREADABLE = (OSError, ValueError, EOFError, zlib.error, LZMAError)
 
 
 def count_run(
@@ -97,7 +94,7 @@ def count_run(
         files = RunFiles.find(folder)
     except RunFilesError as error:
         run.failure = str(error)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         run.failure = f"unreadable: {one_line(error)}"
     else:
         run.failure = _count(run, files)
@@ -276,7 +273,7 @@ def _read(read: Callable[[Path], T], path: Path | None, problems: list[str]) -> 
     """What a reader makes of a file; None, and a line in `problems`, if it cannot be read."""
     try:
         return None if path is None else read(path)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         text = one_line(error)
         problems.append(text if str(path) in text else f"{path}: {text}")
         return None

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections import deque
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import combinations
-from lzma import LZMAError
 from pathlib import Path
 
 from monty.io import zopen
 
 from mlcharge_flows.errors import MlchargeError, one_line
+from mlcharge_flows.io import UNREADABLE
 
 COMPRESSIONS = ("", ".gz", ".bz2", ".xz")
 """Endings of a plain file and of compressed ones."""
@@ -152,7 +151,7 @@ def _last_lines(path: Path | None) -> list[str]:
     """Last lines that hold words, without the boxes that VASP draws around its messages."""
     last: deque[str] = deque(maxlen=_LAST_LINES)
     # Of a damaged archive, what can be read.
-    with suppress(OSError, EOFError, zlib.error, LZMAError):
+    with suppress(*UNREADABLE):
         if path is not None:
             with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
                 lines = (str(line).strip("|-*= \t\r\n") for line in file)

@@ -13,6 +13,7 @@ from monty.os.path import zpath
 
 from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.density.grid import regrid
+from mlcharge_flows.io import UNREADABLE
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar
 from mlcharge_flows.sources.source import Evaluated, Source, SourceError
@@ -246,7 +247,9 @@ def read_ions(path: Path) -> Crystal:
             n_ions = sum(map(int, lines[6].split())) if len(lines) == 7 else 0
             lines += [str(line).rstrip() for line in islice(file, n_ions + 1)]
         return parse_header(lines)
-    except (ValueError, EOFError) as error:
+    except OSError:
+        raise
+    except UNREADABLE as error:
         raise ValueError(f"{path}: {error}") from None
 
 

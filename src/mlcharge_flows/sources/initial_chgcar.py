@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from gzip import BadGzipFile
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -12,7 +11,7 @@ from pydantic import AliasChoices, BaseModel, Field
 
 from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.errors import one_line
-from mlcharge_flows.io import file_sha256
+from mlcharge_flows.io import UNREADABLE, file_sha256
 from mlcharge_flows.sources.source import SourceError
 from mlcharge_flows.vasp.chgcar_writer import (
     COMMENT_LENGTH,
@@ -231,12 +230,12 @@ def is_initial_chgcar(path: Path) -> bool:
     Returns
     -------
     bool
-        False, too, if there is no such file, or it cannot be unpacked.
+        False, too, if there is no such file, or it cannot be read or unpacked.
     """
     try:
         with zopen(path, mode="rt", encoding="ascii", errors="replace") as file:
             first = str(file.readline(200))
-    except (FileNotFoundError, EOFError, BadGzipFile):
+    except UNREADABLE:
         return False
     return is_prediction(first)
 

@@ -27,7 +27,7 @@ from monty.os.path import zpath
 
 from mlcharge_flows.density.atomic_orbitals import bloch_sums, radial_orbitals
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.io import compression
+from mlcharge_flows.io import UNREADABLE, compression
 from mlcharge_flows.sources.initial_wavecar import (
     FILE_NAME,
     InitialOrbitalsDocument,
@@ -232,10 +232,13 @@ class FromWavecar(OrbitalSource):
                 with zopen(path, mode="rb") as content, plain.open("wb") as file:
                     shutil.copyfileobj(content, file)
                 return self._rewrite(plain, inputs, kpoints, folder)
-        except OSError as error:
-            raise SourceError(f"{path}: cannot be read ({error.strerror or error})") from None
         except WavecarError as error:
             raise SourceError(f"initial orbitals: {error}") from None
+        except SourceError:
+            raise
+        except UNREADABLE as error:
+            reason = getattr(error, "strerror", None) or one_line(error)
+            raise SourceError(f"{path}: cannot be read ({reason})") from None
 
     def _rewrite(
         self, path: Path, inputs: RunInputs, kpoints: IrreducibleKPoints, folder: Path

@@ -13,6 +13,7 @@ from monty.io import zopen
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.vasp import PotcarSingle
 
+from mlcharge_flows.io import UNREADABLE
 from mlcharge_flows.settings import Settings
 from mlcharge_flows.vasp.potcar import read_potcar
 
@@ -50,7 +51,7 @@ def _has_potcar(element: str, generator: VaspInputSet) -> bool:
             warnings.simplefilter("ignore")
             (name,) = generator.get_input_set(atom, potcar_spec=True)["POTCAR.spec"].split()
             PotcarSingle.from_symbol_and_functional(name, generator.user_potcar_functional)
-    except (KeyError, OSError, ValueError):
+    except (KeyError, *UNREADABLE):
         return False
     return True
 
@@ -121,7 +122,7 @@ def library_texts(elements: Iterable[str], generator: VaspInputSet) -> dict[str,
             path: Any = _Located.from_symbol_and_functional(name, own.user_potcar_functional)
             with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
                 texts[element] = str(file.read())
-        except (KeyError, OSError, ValueError):
+        except (KeyError, *UNREADABLE):
             continue
     return texts
 

@@ -19,6 +19,7 @@ from monty.io import zopen
 
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.errors import MlchargeError, one_line
+from mlcharge_flows.io import UNREADABLE
 from mlcharge_flows.training.origin import Origin, RunSettings
 from mlcharge_flows.training.sample import DensitySample
 from mlcharge_flows.vasp.chgcar import read_chgcar
@@ -188,7 +189,7 @@ def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
         return replace(sample, settings=settings)
     except RunError:
         raise
-    except (ValueError, OSError, EOFError, ElementTree.ParseError) as error:
+    except (*UNREADABLE, ElementTree.ParseError) as error:
         text = one_line(error)
         raise RunError(text if str(folder) in text else f"{folder}: {text}") from None
 

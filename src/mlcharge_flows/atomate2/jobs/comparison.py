@@ -15,7 +15,7 @@ from mlcharge_flows.atomate2.schemas import RunProvenance
 from mlcharge_flows.atomate2.staging import ARCHIVED
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.errors import one_line
-from mlcharge_flows.io import atomic_write
+from mlcharge_flows.io import UNREADABLE, atomic_write
 from mlcharge_flows.scf.comparison import REFERENCE, Comparison
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.scf.electronic_structure import (
@@ -90,7 +90,7 @@ def count(run_dir: str | None) -> ScfRun:
     elif provenance and run.failure is None:
         try:
             run.failure = density_issue(folder, provenance)
-        except (ValueError, OSError) as error:
+        except UNREADABLE as error:
             run.failure = f"unreadable: {one_line(error)}"
     return run
 
@@ -132,7 +132,9 @@ def density_issue(folder: Path, provenance: RunProvenance) -> str | None:
         return None
     path = folder / ARCHIVED if (folder / ARCHIVED).is_file() else Path(document.path)
     issue, difference = provenance.density_issue, None
-    if issue is None and path.is_file() and is_initial_chgcar(path):
+    # The archive is no file of VASP, damaged or not.
+    is_given = path.name == ARCHIVED or is_initial_chgcar(path)
+    if issue is None and path.is_file() and is_given:
         issue = document.change_of(path)
         poscar = Path(zpath(folder / "POSCAR"))
         if issue is None and poscar.is_file():
