@@ -1,11 +1,12 @@
 """The provenance of a run: VASP's output against the comment that was written."""
 
 import json
+import shutil
 
 import pytest
 
 from mlcharge_flows.atomate2.jobs.comparison import count
-from mlcharge_flows.atomate2.schemas import RunProvenance
+from mlcharge_flows.atomate2.schemas import ProvenanceError, RunProvenance
 from mlcharge_flows.atomate2.staging import finalize_run
 from mlcharge_flows.sources import InitialDensityDocument
 
@@ -85,6 +86,22 @@ def test_documents_of_the_first_release_are_read(tmp_path):
     written = json.loads((tmp_path / "mlcharge.json").read_text())
     assert not written.keys() & {"start", "skipped", "used", "restarted"}
     assert RunProvenance.read(tmp_path) == provenance
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b'{"icharg": 1, "initial_den', b"[]", b"null", b"\xff\xfe{", b"[" * 100_000]
+)
+def test_a_damaged_document_is_named_and_the_run_is_counted(vasp_samples, tmp_path, content):
+    for name in ("OUTCAR.gz", "OSZICAR"):
+        shutil.copyfile(vasp_samples / "si2_aiida" / name, tmp_path / name)
+    counted = count.original(str(tmp_path))
+    assert counted.failure is None
+    (tmp_path / "mlcharge.json").write_bytes(content)
+    with pytest.raises(ProvenanceError, match=r"mlcharge\.json: is no provenance of a run \(.+\)$"):
+        RunProvenance.read(tmp_path)
+    run = count.original(str(tmp_path))
+    assert (run.n_total, run.energy) == (counted.n_total, counted.energy)
+    assert run.failure.startswith(f"unreadable: {tmp_path / 'mlcharge.json'}: is no provenance")
 
 
 def test_there_may_be_no_document(tmp_path):

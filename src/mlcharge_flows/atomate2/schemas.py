@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from monty.io import zopen
 from monty.os.path import zpath
-from pydantic import AliasChoices, BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
-from mlcharge_flows.io import atomic_write
+from mlcharge_flows.errors import MlchargeError, one_line
+from mlcharge_flows.io import UNREADABLE, atomic_write, read_bytes, validation_problems
 from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument  # noqa: TC001, pydantic needs it
 from mlcharge_flows.sources.initial_wavecar import InitialOrbitalsDocument  # noqa: TC001
 from mlcharge_flows.vasp.chgcar_writer import header_comment
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from mlcharge_flows.vasp.density_messages import DensityMessages
 
 FILE_NAME = "mlcharge.json"
+
+
+class ProvenanceError(MlchargeError, ValueError):
+    """A ``mlcharge.json`` that is damaged or holds something else; the message names the file."""
 
 
 class RunProvenance(BaseModel):
@@ -169,9 +173,19 @@ class RunProvenance(BaseModel):
         -------
         RunProvenance or None
             None if there is no such file.
+
+        Raises
+        ------
+        ProvenanceError
+            The file is damaged, or is no provenance.
         """
         path = Path(zpath(folder / FILE_NAME))
         if not path.is_file():
             return None
-        with zopen(path, mode="rt", encoding="utf-8") as file:
-            return cls.model_validate(json.load(file))
+        try:
+            return cls.model_validate(json.loads(read_bytes(path)))
+        except ValidationError as error:
+            reason = validation_problems(error, cls)[0]
+        except (*UNREADABLE, RecursionError) as error:
+            reason = one_line(error)
+        raise ProvenanceError(f"{path}: is no provenance of a run ({reason})")

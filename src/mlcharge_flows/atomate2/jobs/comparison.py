@@ -11,7 +11,7 @@ from jobflow import job
 from monty.os.path import zpath
 from pydantic import Field
 
-from mlcharge_flows.atomate2.schemas import RunProvenance
+from mlcharge_flows.atomate2.schemas import ProvenanceError, RunProvenance
 from mlcharge_flows.atomate2.staging import ARCHIVED
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.errors import one_line
@@ -70,7 +70,11 @@ def count(run_dir: str | None) -> ScfRun:
     if run_dir is None:
         return ScfRun(folder="", failure="the run left no document")
     folder = Path(strip_hostname(run_dir))
-    provenance = RunProvenance.read(folder)
+    unreadable, provenance = None, None
+    try:
+        provenance = RunProvenance.read(folder)
+    except ProvenanceError as error:
+        unreadable = f"unreadable: {error}"
     given = provenance.initial_density if provenance else None
     run = count_run(
         folder,
@@ -78,6 +82,7 @@ def count(run_dir: str | None) -> ScfRun:
         preparation_time=given.preparation_time if given else 0.0,
         loading_time=given.loading_time if given else None,
     )
+    run.failure = run.failure or unreadable
     run.preparation_cpu_time = given.preparation_cpu_time if given else None
     run.augmentation_source = given.augmentation_source if given else None
     if provenance:
