@@ -106,6 +106,20 @@ def test_charged_cells_have_no_superposition(inputs, tmp_path):
         InitialDensity(Superposition()).write(inputs, tmp_path)
 
 
+def test_a_file_is_written_with_the_electrons_and_the_ions_of_the_run(inputs, density, tmp_path):
+    """Within what is taken for the same crystal; VASP would move densities of other positions."""
+    crystal = density.crystal
+    moved = Crystal(
+        crystal.lattice, crystal.symbols, crystal.positions + np.outer([1, 0], [0, 0, 1e-3])
+    )
+    write_chgcar(tmp_path / "given", replace(density, crystal=moved).scaled_to(8.0 + 1e-3))
+    from_file(tmp_path / "given").write(inputs, tmp_path)
+    written = read_chgcar(tmp_path / "CHGCAR")
+    np.testing.assert_allclose(written.crystal.positions, inputs.crystal.positions, atol=1e-6)
+    assert written.n_electrons == pytest.approx(8.0, abs=1e-6)
+    assert written.total[0, 0, 0] == pytest.approx(density.total[0, 0, 0], rel=1e-6)
+
+
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_a_file_of_the_run_is_kept(inputs, density, tmp_path, suffix):
     path = tmp_path / f"given{suffix}"
