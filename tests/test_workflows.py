@@ -33,7 +33,7 @@ def test_compare_densities(tmp_path):
     )
     summary = json.loads((tmp_path / "campaign" / "summary.json").read_text())
     assert summary["arms"]["converged"]["median_n_total"] == 6
-    assert summary["arms"]["superposition"]["share_equal"] == 1.0
+    assert summary["arms"]["superposition"]["fraction_equal"] == 1.0
 
 
 def test_the_report_of_submitted_materials_comes_from_the_job_store(tmp_path, monkeypatch):

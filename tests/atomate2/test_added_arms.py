@@ -171,7 +171,7 @@ def test_what_holds_more_is_finished(quick, tmp_path):
     assert len(ran(tmp_path / "a")) == 3
 
 
-def test_a_start_that_needs_the_converged_run_gets_that_of_before(quick, tmp_path):
+def test_a_density_that_needs_the_converged_run_gets_that_of_before(quick, tmp_path):
     (first,) = run_locally([crystal()], maker(), tmp_path)
     run_locally([crystal()], maker("superposition", "converged"), tmp_path)
     assert (tmp_path / "a" / "converged-density" / "prev").read_text() == first.arms[

@@ -94,7 +94,7 @@ def test_the_converged_density_gives_the_reference(campaign):
     errors, along = campaign[1].errors["converged"], campaign[1].band_path_errors["converged"]
     assert abs(errors.dE_meV_per_atom) < 0.1
     assert errors.mean_abs_band_meV < 1
-    assert errors.share_bands_within == along.share_bands_within == 1
+    assert errors.fraction_bands_within == along.fraction_bands_within == 1
     assert along.mean_abs_band_meV < 0.2, "the very same run"
     assert abs(errors.direct_gap_error) < 1
     assert errors.max_force_error < 1e-3

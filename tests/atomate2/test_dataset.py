@@ -105,7 +105,7 @@ def converged(name, folder):
     static.input_set_generator.user_incar_settings["EDIFF"] = 1e-7
     crystal = {"He": HELIUM, "HHe": HYDROGEN}[name]
     run_material(Material(name, crystal, folder), DensitySampleMaker(static_maker=static), folder)
-    (sample,) = DensityDataset(folder / "pack" / "record.h5")
+    (sample,) = DensityDataset(folder / "pack" / "sample.h5")
     return sample
 
 

@@ -13,7 +13,7 @@ from mlcharge_flows.sources import SourceError
 from mlcharge_flows.structures import Material
 
 
-def test_a_record_holds_the_prediction_on_the_grid_of_the_run(inputs, salt, trained):
+def test_a_sample_holds_the_prediction_on_the_grid_of_the_run(inputs, salt, trained):
     path = trained()
     material = Material("mp-1", salt, Path("earlier.json"), "train")
     sample = pseudo_label(material, ComparisonSetGenerator(), "p", path)
@@ -31,7 +31,7 @@ def test_a_record_holds_the_prediction_on_the_grid_of_the_run(inputs, salt, trai
         np.testing.assert_allclose(packed, predicted, atol=1e-3)
 
 
-def test_what_the_model_refuses_is_not_recalled(salt, trained):
+def test_refused_materials_are_not_pseudo_labeled(salt, trained):
     crystal = salt.copy()
     crystal.scale_lattice(5 * crystal.volume)
     with pytest.raises(SourceError, match="outside what the model"):

@@ -108,7 +108,7 @@ def test_a_static_run_started_by_another_job(silicon, run):
     assert (folder_of(document) / "CHGCAR.gz").is_file()
 
 
-def test_a_start_is_never_left_as_a_result(silicon, run, vasp):
+def test_an_initial_density_is_never_left_as_a_result(silicon, run, vasp):
     maker = start_from_predicted_density(cheap(StaticMaker(), LCHARG=False), Superposition())
     document = run(maker.make(silicon))["static"]
     folder = folder_of(document)
@@ -239,7 +239,7 @@ def test_inherited_orbitals_win(silicon, run, vasp):
         )
 
 
-def test_meta_gga_runs_keep_their_start_and_say_why(silicon, run, vasp):
+def test_meta_gga_runs_keep_their_density_and_say_why(silicon, run, vasp):
     maker = update_vasp_input_generators(
         MPMetaGGAStaticMaker(), {"run_vasp_kwargs->custodian_kwargs": POLLING}
     )
@@ -301,7 +301,7 @@ def update_name(maker, name):
     return type(maker).from_dict(maker.as_dict() | {"name": name})
 
 
-def test_a_start_on_another_grid_is_interpolated(silicon, run, vasp):
+def test_a_density_on_another_grid_is_interpolated(silicon, run, vasp):
     maker = cheap(StaticMaker(), LCHARG=False)
     first = run(start_from_predicted_density(maker, Superposition()).make(silicon))
     given = fate(first["static"]).initial_density
@@ -313,7 +313,7 @@ def test_a_start_on_another_grid_is_interpolated(silicon, run, vasp):
     assert "interpolated" in provenance.initial_density.warnings[0]
 
 
-def test_a_start_that_an_interrupted_run_left_is_not_inherited(
+def test_a_density_that_an_interrupted_run_left_is_not_inherited(
     silicon, vasp, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -359,7 +359,7 @@ def test_an_inherited_density_that_fits_is_used(silicon, vasp, tmp_path, monkeyp
     assert begun(result, ICHARG=2) == (2, "atoms")
 
 
-def test_a_full_disk_leaves_no_piece_of_a_start(silicon, run, vasp, monkeypatch, tmp_path):
+def test_a_full_disk_leaves_no_piece_of_a_density(silicon, run, vasp, monkeypatch, tmp_path):
     def copy(source, target):
         target.write(source.read(100))
         raise OSError(28, "No space left on device")

@@ -118,7 +118,7 @@ def test_compare_looks_for_its_model_first(tiny, tmp_path, salt, monkeypatch):
     assert "'magic' is no source of densities; write DENSITY" in refused(*words, "magic")[0]
 
 
-def test_predictions_are_starts(model, salt, tmp_path):
+def test_predictions_are_initial_densities(model, salt, tmp_path):
     out = tmp_path / "out"
     (tmp_path / "INCAR").write_text("ENCUT = 350\nPREC = Normal\nISPIN = 1\n")
     words = ("--model", model, "--out", out)

@@ -28,8 +28,8 @@ def campaign():
             dE_meV_per_atom=0.25,
             direct_gap=0.0,
             direct_gap_reference=0.0,
-            share_bands_within=0.5,
-            share_forces_within=1.0,
+            fraction_bands_within=0.5,
+            fraction_forces_within=1.0,
             forces_vanish=True,
         )
         compared = {} if failure else {"learned": errors}

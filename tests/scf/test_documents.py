@@ -21,6 +21,7 @@ MODELS = {
 RENAMED = {
     *("material", "start_time", "start_comment", "occupancies", "total_start_time", "starts"),
     *("lines", "line_errors", "share_line_bands_within", "line_wall_ratio"),
+    *("share_faster", "share_of_ceiling", "share_energy_agrees", "share_bands_within"),
 }
 
 
@@ -65,7 +66,7 @@ def test_an_old_comparison_is_the_same_comparison():
 def test_an_old_comparison_at_fixed_density_has_its_band_paths():
     comparison = NonSCFComparison.model_validate_json((OLD / "nonscf.json").read_text())
     assert set(comparison.band_paths) == {"default", "learned"}
-    assert comparison.band_path_errors["learned"].share_bands_within == 0.8
+    assert comparison.band_path_errors["learned"].fraction_bands_within == 0.8
     summary = NonSCFSummary.model_validate_json((OLD / "bands.json").read_text())
     assert summary == summarize_nonscf([comparison])
     assert summary.arms["learned"].band_path_wall_ratio == pytest.approx(17.5 / 40)

@@ -27,7 +27,7 @@ LEVELS = np.array([[-1.0, 0.5, 4.0], [-2.0, 1.5, 5.0]])
 def test_the_same_states_have_no_error():
     forces = np.array([[0.0, 0.0, 0.5]])
     errors = fixed_density_errors(states(LEVELS, forces), states(LEVELS, forces))
-    assert (errors.share_bands_within, errors.mean_abs_band_meV) == (1.0, 0.0)
+    assert (errors.fraction_bands_within, errors.mean_abs_band_meV) == (1.0, 0.0)
     assert (errors.direct_gap_error, errors.max_force_error) == (0.0, 0.0)
     assert errors.forces_vanish is False
 
@@ -36,7 +36,7 @@ def test_band_energies_count_with_the_weight_of_their_k_point():
     wrong = LEVELS + np.array([[0.1], [0.0]])
     weights = {"weights": np.array([0.25, 0.75])}
     errors = fixed_density_errors(states(wrong, **weights), states(LEVELS, **weights))
-    assert errors.share_bands_within == pytest.approx(0.75)
+    assert errors.fraction_bands_within == pytest.approx(0.75)
     assert errors.band_shift_meV == pytest.approx(25)
 
 
@@ -50,9 +50,10 @@ def test_the_last_bands_are_not_compared():
 def test_forces_are_compared_as_vectors():
     wrong = np.array([[0.02, 0.02, 0.0], [0.02, 0.02, 0.02]])
     errors = fixed_density_errors(states(LEVELS, wrong), states(LEVELS, np.zeros((2, 3))))
-    assert errors.share_forces_within == 0.5
+    assert errors.fraction_forces_within == 0.5
     assert errors.forces_vanish is True
-    assert fixed_density_errors(states(LEVELS), states(LEVELS, wrong)).share_forces_within is None
+    errors = fixed_density_errors(states(LEVELS), states(LEVELS, wrong))
+    assert errors.fraction_forces_within is None
 
 
 def test_other_k_points_or_electrons_are_refused():
@@ -67,7 +68,7 @@ def material(name, dE, gap=(1.0, 1.0), failure=None, reference_failure=None, wal
         dE_meV_per_atom=dE,
         direct_gap=gap[0],
         direct_gap_reference=gap[1],
-        share_bands_within=0.5,
+        fraction_bands_within=0.5,
     )
     steps = {"n_total": 6, "wall_time": wall}
     arms = {
@@ -106,10 +107,10 @@ def test_the_published_statistics():
     assert (learned.n_failed, learned.n_unpaired) == (1, 1)
     assert learned.failures == {"not converged": 1}
     assert learned.median_abs_dE == 1.8
-    assert learned.share_energy_within == pytest.approx(1 / 3)
-    assert learned.share_direct_gaps_within == pytest.approx(2 / 3)
+    assert learned.fraction_energy_within == pytest.approx(1 / 3)
+    assert learned.fraction_direct_gaps_within == pytest.approx(2 / 3)
     assert (learned.n_gaps, learned.n_metals) == (3, 1)
-    assert learned.share_bands_within == 0.5
+    assert learned.fraction_bands_within == 0.5
 
 
 def test_costs_include_the_preparation():

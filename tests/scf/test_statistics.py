@@ -53,8 +53,8 @@ def test_equal_arms_save_nothing_and_are_certain_of_it():
     arm = summarize(materials([10, 12, 17], [10, 12, 17])).arms["learned"]
     assert (arm.ratio_of_medians, arm.mean_reduction) == (0, 0)
     assert arm.mean_reduction_ci95 == (0, 0)
-    assert (arm.share_faster, arm.share_equal, arm.share_slower) == (0, 1, 0)
-    assert arm.share_of_ceiling is None  # nobody knows the ceiling
+    assert (arm.fraction_faster, arm.fraction_equal, arm.fraction_slower) == (0, 1, 0)
+    assert arm.fraction_of_ceiling is None  # nobody knows the ceiling
 
 
 def test_half_the_steps_everywhere_is_half_in_every_measure():
@@ -81,7 +81,7 @@ def test_scaling_all_counts_changes_no_fraction(drawn):
     ]
     once, twice = summarize(drawn).arms["learned"], summarize(doubled).arms["learned"]
     assert twice.median_n_total == 2 * once.median_n_total
-    for field in ("ratio_of_medians", "mean_reduction", "share_faster", "share_of_ceiling"):
+    for field in ("ratio_of_medians", "mean_reduction", "fraction_faster", "fraction_of_ceiling"):
         assert getattr(twice, field) == pytest.approx(getattr(once, field))
 
 
@@ -107,24 +107,24 @@ def test_no_interval_from_fewer_than_two_materials(values):
 
 def test_shares_add_up(drawn):
     for arm in summarize(drawn).arms.values():
-        assert arm.share_faster + arm.share_equal + arm.share_slower == pytest.approx(1)
+        assert arm.fraction_faster + arm.fraction_equal + arm.fraction_slower == pytest.approx(1)
 
 
-def test_share_of_ceiling(drawn):
+def test_fraction_of_ceiling(drawn):
     arms = summarize(drawn).arms
-    assert arms["converged"].share_of_ceiling == 1
-    assert arms["default"].share_of_ceiling == 0
-    assert arms["learned"].share_of_ceiling == pytest.approx(
+    assert arms["converged"].fraction_of_ceiling == 1
+    assert arms["default"].fraction_of_ceiling == 0
+    assert arms["learned"].fraction_of_ceiling == pytest.approx(
         arms["learned"].mean_reduction / arms["converged"].mean_reduction
     )
 
 
-def test_share_of_ceiling_is_over_the_same_materials():
+def test_fraction_of_ceiling_is_over_the_same_materials():
     campaign = materials([10, 20], [8, 8], converged=[6, 10])
     campaign[1].arms["converged"] = started("converged", None, failure="did not finish: killed")
     arm = summarize(campaign).arms["learned"]
     assert arm.mean_reduction == pytest.approx((0.2 + 0.6) / 2)
-    assert arm.share_of_ceiling == pytest.approx(0.2 / 0.4)
+    assert arm.fraction_of_ceiling == pytest.approx(0.2 / 0.4)
 
 
 NOT_COUNTED = [
@@ -224,7 +224,7 @@ def test_energies_are_compared_per_atom():
     ]
     arm = summarize(campaign).arms["learned"]
     assert arm.max_abs_dE_meV_per_atom == pytest.approx(1.2)
-    assert arm.share_energy_agrees == 0.5
+    assert arm.fraction_energy_agrees == 0.5
 
 
 def test_any_arm_can_be_the_reference(drawn):
@@ -257,8 +257,14 @@ def test_field_names_of_the_json(drawn):
     arm = summarize(drawn).model_dump(mode="json")["arms"]["learned"]
     assert set(arm) >= {
         *("n_materials", "n_failed", "median_n_total", "ratio_of_medians", "mean_reduction"),
-        *("mean_reduction_ci95", "share_faster", "share_slower", "share_equal", "median_n_scf"),
+        *(
+            "mean_reduction_ci95",
+            "fraction_faster",
+            "fraction_slower",
+            "fraction_equal",
+            "median_n_scf",
+        ),
         *("median_wall_saving", "total_wall_saving", "max_abs_dE_meV_per_atom"),
-        *("share_energy_agrees", "median_first_residual", "share_of_ceiling", "n_fell_back"),
+        *("fraction_energy_agrees", "median_first_residual", "fraction_of_ceiling", "n_fell_back"),
         "failures",
     }

@@ -95,7 +95,7 @@ def test_superposition_is_written_whole(inputs, tmp_path):
     assert [len(record) for record in written.augmentation] == [33, 33]
 
 
-def test_equal_starts_have_equal_comments(inputs, tmp_path):
+def test_equal_densities_have_equal_comments(inputs, tmp_path):
     first = InitialDensity(Superposition()).write(inputs, tmp_path)
     assert InitialDensity(Superposition()).write(inputs, tmp_path).sha256 == first.sha256
 
@@ -179,14 +179,14 @@ def test_another_electron_count(inputs, density, tmp_path):
     assert "holds 9.0000 electrons, the run has 8.0000" in line
 
 
-def test_a_record_one_number_short(inputs, density, tmp_path):
+def test_an_ion_with_one_occupancy_too_few(inputs, density, tmp_path):
     first, second = density.augmentation
     short = replace(density, augmentation=(first, second[:-1]))
     line = refusal(tmp_path, inputs, short)
     assert "ion 2 has 32 occupancies, its PAW data set needs 33" in line
 
 
-def test_a_record_cut_within_the_file(inputs, density, tmp_path):
+def test_occupancies_cut_within_the_file(inputs, density, tmp_path):
     write_chgcar(tmp_path / "given", density)
     lines = (tmp_path / "given").read_text().splitlines(keepends=True)
     (tmp_path / "given").write_text("".join(lines[:-1]))

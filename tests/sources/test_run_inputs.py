@@ -51,13 +51,13 @@ def test_data_sets_are_those_of_the_potcar_that_vasp_gets(tmp_path):
 
 
 @pytest.mark.gpaw
-def test_a_data_set_is_read_once_and_judged_by_nobody(monkeypatch):
+def test_a_data_set_is_read_once_and_not_validated(monkeypatch):
     pytest.importorskip("gpaw", reason="needs the gpaw extra")
 
-    def judge(self):
+    def validate(self):
         raise AssertionError("this compares with the table of all data sets")
 
-    monkeypatch.setattr(PotcarSingle, "is_valid", property(judge))
+    monkeypatch.setattr(PotcarSingle, "is_valid", property(validate))
     first, second = (
         RunInputs.from_generator(SALT, ComparisonSetGenerator()).datasets for _ in range(2)
     )

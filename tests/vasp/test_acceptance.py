@@ -80,14 +80,14 @@ def test_other_grid(acceptance, density):
         (lambda t: re.sub(r"\naug(.*  2 )", r"\n\naug\1", t), 2),
     ],
 )
-def test_bad_records_drop_the_whole_density(acceptance, change, ion):
+def test_bad_occupancies_drop_the_whole_density(acceptance, change, ion):
     found = acceptance(change)
     assert (found.density is not None, found.read_by_vasp) == (True, False)
     assert found.messages == (f"RD_RHO_PAW: ion  {ion} data corrupt", MISSING)
     assert found.density.n_electrons == pytest.approx(2.0)
 
 
-def test_records_of_other_data_sets(acceptance, density):
+def test_occupancies_of_other_data_sets(acceptance, density):
     found = acceptance(density, channels=[(0, 0, 1), (0, 0, 1, 1)])
     assert not found.read_by_vasp
     assert found.messages == ("RD_RHO_PAW: ion  2 data corrupt", MISSING)
@@ -160,7 +160,7 @@ def test_unknown_expectations_are_not_checked(tmp_path, density):
     assert chgcar_acceptance(tmp_path / "CHGCAR").read_by_vasp
 
 
-def test_a_non_collinear_file_is_no_start_of_a_collinear_run(vasp_samples):
+def test_a_non_collinear_file_does_not_fit_a_collinear_run(vasp_samples):
     found = chgcar_acceptance(vasp_samples / "co_noncollinear_layout/CHGCAR.gz")
     assert found.density is not None
     assert not found.read_by_vasp

@@ -100,7 +100,7 @@ def test_data_sets_are_read_in_file_order(write):
     assert cobalt.channels == (2, 2, 0, 0, 1, 1)
 
 
-def test_the_free_atom_holds_zval_electrons_and_a_spherical_record(write):
+def test_the_free_atom_holds_zval_electrons_in_spherical_occupancies(write):
     (potcar,) = read_potcar(write(synthetic()))
     atom = potcar
     assert atom.form_factor[0] == 4.0

@@ -40,7 +40,7 @@ def write(tmp_path):
     return write_text
 
 
-def test_waves_are_read_with_their_mesh(write):
+def test_partial_waves_are_read_with_their_mesh(write):
     waves = read_potcar(write(with_waves()))[0].partial_waves
     np.testing.assert_allclose(waves.r, R)
     np.testing.assert_allclose(waves.pseudo, WAVES)
@@ -58,7 +58,7 @@ def test_charges_of_the_data_set_itself_are_preferred(write):
     np.testing.assert_allclose(waves.compensation, charges)
 
 
-def test_a_data_set_without_waves_has_none(write):
+def test_a_data_set_without_partial_waves_has_none(write):
     assert read_potcar(write(synthetic()))[0].partial_waves is None
 
 

@@ -36,10 +36,10 @@ ROWS = {
     "median": median,
     "reduction of the median": lambda arm: percent(arm["ratio_of_medians"]),
     "mean reduction": lambda arm: percent(arm["mean_reduction"]),
-    "faster": lambda arm: percent(arm["share_faster"]),
-    "slower": lambda arm: percent(arm["share_slower"]),
-    "of the ceiling": lambda arm: percent(arm["share_of_ceiling"]),
-    "same energy": lambda arm: percent(arm["share_energy_agrees"]),
+    "faster": lambda arm: percent(arm["fraction_faster"]),
+    "slower": lambda arm: percent(arm["fraction_slower"]),
+    "of the ceiling": lambda arm: percent(arm["fraction_of_ceiling"]),
+    "same energy": lambda arm: percent(arm["fraction_energy_agrees"]),
     "wall time saved (median)": lambda arm: percent(arm["median_wall_saving"]),
 }
 

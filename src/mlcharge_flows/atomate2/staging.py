@@ -1,4 +1,4 @@
-"""The initial CHGCAR in the folder of a run: brought there before VASP starts, archived after it.
+"""The initial CHGCAR in the folder of a run: staged before VASP starts, archived after it.
 
 With LCHARG = F the CHGCAR that a run began from is still there when the run ends. It looks like the
 result, and would be listed, stored and copied as one. So does, with LWAVE = F, the WAVECAR of
@@ -213,7 +213,7 @@ def stage_chgcar(
 def _write_adapted(
     document: InitialDensityDocument, found: Evaluated, inputs: RunInputs, folder: Path
 ) -> InitialDensityDocument:
-    """Write a density that was brought to the grid of the run; its sources stay as documented."""
+    """Write a density regridded to the run; its sources stay as documented."""
     written = write_initial_chgcar(folder, found, inputs, document.density_source)
     own = ("path", "comment", "sha256", "grid", "n_electrons", "has_magnetization")
     update = {name: getattr(written, name) for name in own}

@@ -145,11 +145,11 @@ def _launch_states(
     for launch in launchpad.launches.find({"launch_id": {"$in": job.get("launches", [])}}):
         state = launch["state"]
         if state in ("RUNNING", "RESERVED"):
-            heard = max(
+            last_update = max(
                 (entry.get("updated_on") or entry["created_on"])
                 for entry in launch["state_history"]
             )
-            state = "ALIVE" if _seconds(heard, now) < lost_after else "LOST"
+            state = "ALIVE" if _seconds(last_update, now) < lost_after else "LOST"
             if state == "LOST":
                 launchpad.mark_fizzled(launch["launch_id"])
         states.add(state)

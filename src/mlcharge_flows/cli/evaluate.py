@@ -26,8 +26,8 @@ def evaluate(
 ) -> None:
     """Predict every material of a data set, and report the errors of density and occupancies.
 
-    The share of the superposition's error that a prediction removes, from the density and from the
-    occupancies, determines how many electronic steps it saves. Nothing is run.
+    The fraction of the superposition's error that a prediction removes, from the density and from
+    the occupancies, determines how many electronic steps it saves. Nothing is run.
 
     [bold]Example[/bold]
 
@@ -85,7 +85,7 @@ def evaluate(
     console.print(shown)
     console.print(
         "atoms, model: median NMAE of superposed atoms and of the prediction, mean: its mean; "
-        "density, occupancies: median share of the atoms' error that is removed. "
+        "density, occupancies: median fraction of the superposition's error that is removed. "
         f"{evaluation.summary(rows)['seconds_median']:.3f} s per material "
         "(median)."
     )

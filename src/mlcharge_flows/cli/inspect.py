@@ -136,14 +136,14 @@ def _facts(density: Density) -> list[tuple[str, str]]:
         ("density", f"{total.min():.4f} to {total.max():.4f} electrons/angstrom^3"),
         ("spin", _spin(density)),
     ]
-    records = density.augmentation or ()
-    for ion, record in list(enumerate(records, start=1))[:_MAX_IONS_SHOWN]:
-        first = f"largest {abs(record).max():.4f}" if len(record) else "empty"
+    augmentation = density.augmentation or ()
+    for ion, occupancies in list(enumerate(augmentation, start=1))[:_MAX_IONS_SHOWN]:
+        first = f"largest {abs(occupancies).max():.4f}" if len(occupancies) else "empty"
         symbol = density.crystal.symbols[ion - 1]
-        facts.append(("occupancies", f"ion {ion} {symbol}: {len(record)} values, {first}"))
-    if len(records) > _MAX_IONS_SHOWN:
-        facts.append(("", f"and {len(records) - _MAX_IONS_SHOWN} more ions"))
-    if not records:
+        facts.append(("occupancies", f"ion {ion} {symbol}: {len(occupancies)} values, {first}"))
+    if len(augmentation) > _MAX_IONS_SHOWN:
+        facts.append(("", f"and {len(augmentation) - _MAX_IONS_SHOWN} more ions"))
+    if not augmentation:
         facts.append(("occupancies", "none"))
     return facts
 

@@ -100,8 +100,8 @@ def _mixed_part(density: Density, inputs: Inputs) -> Density:
     assert density.augmentation is not None
     lmaxmix = inputs.settings.lmaxmix
     occupancies = tuple(
-        truncate(record, dataset.channels, lmaxmix)
-        for record, dataset in zip(density.augmentation, inputs.dataset_of_ion, strict=True)
+        truncate(values, dataset.channels, lmaxmix)
+        for values, dataset in zip(density.augmentation, inputs.dataset_of_ion, strict=True)
     )
     return replace(density, augmentation=occupancies)
 

@@ -46,35 +46,36 @@ COLUMNS: tuple[Column[FixedDensitySummary], ...] = (
         "error of the energy (E0) at fixed density, which is the Harris functional",
         lambda arm: number(arm.median_abs_dE, 3),
     ),
-    Column("|dE| < 1 meV/atom", "materials", lambda arm: percent(arm.share_energy_within, 0)),
+    Column("|dE| < 1 meV/atom", "materials", lambda arm: percent(arm.fraction_energy_within, 0)),
     Column(
         "direct gaps within 43 meV",
         "materials; a metal has no gap, and is right if both runs say so",
         lambda arm: (
-            f"{percent(arm.share_direct_gaps_within, 0)} ({arm.n_metals} metals)"
+            f"{percent(arm.fraction_direct_gaps_within, 0)} ({arm.n_metals} metals)"
             if arm.n_gaps
             else NOTHING
         ),
     ),
     Column(
         "band energies within 43 meV",
-        "share on the mesh, occupied bands and two above, mean over materials; in brackets after "
-        "subtracting each material's mean error",
+        "fraction on the mesh, occupied bands and two above, mean over materials; in brackets "
+        "after subtracting each material's mean error",
         lambda arm: (
-            f"{percent(arm.share_bands_within, 0)} ({percent(arm.share_bands_within_shifted, 0)})"
+            f"{percent(arm.fraction_bands_within, 0)} "
+            f"({percent(arm.fraction_bands_within_shifted, 0)})"
         ),
     ),
     Column(
         "the same along the band path",
-        "share of the band energies along the band path within 43 meV",
-        lambda arm: percent(arm.share_band_path_within, 0),
+        "fraction of the band energies along the band path within 43 meV",
+        lambda arm: percent(arm.fraction_band_path_within, 0),
     ),
     Column(
         "forces within 0.03 eV/Å",
-        "share of ions, mean over materials; in brackets the materials whose forces vanish by "
+        "fraction of ions, mean over materials; in brackets the materials whose forces vanish by "
         "symmetry, which are always right",
         lambda arm: (
-            f"{percent(arm.share_forces_within, 0)} "
+            f"{percent(arm.fraction_forces_within, 0)} "
             f"({arm.n_forces_vanish} of {arm.n_forces} vanish)"
         ),
     ),
@@ -112,7 +113,7 @@ _RUN = (
 _RUN_COLUMNS = (
     *("material_id", "formula", "n_atoms", "arm"),
     *FixedDensityErrors.model_fields,
-    "band_path_share_bands_within",
+    "band_path_fraction_bands_within",
     *_RUN,
     *("n_total_reference", "wall_time_reference", "failure", "protocol"),
 )
@@ -238,7 +239,7 @@ def _rows(comparison: NonSCFComparison) -> Iterator[Mapping[str, object]]:
             "n_atoms": comparison.n_atoms,
             "arm": arm,
             **errors.model_dump(),
-            "band_path_share_bands_within": along_path.share_bands_within,
+            "band_path_fraction_bands_within": along_path.fraction_bands_within,
             **{name: getattr(run, name) for name in _RUN},
             "n_total_reference": reference.n_total,
             "wall_time_reference": reference.wall_time,

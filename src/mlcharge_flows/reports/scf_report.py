@@ -48,11 +48,11 @@ def _steps_of(arm: ArmSummary) -> str:
     return f"{steps(arm.median_n_total_reference)} → {steps(arm.median_n_total)}"
 
 
-def _shares(arm: ArmSummary) -> str:
+def _fractions(arm: ArmSummary) -> str:
     if not arm.n_materials:
         return NOTHING
-    shares = (arm.share_faster, arm.share_equal, arm.share_slower)
-    return " / ".join(percent(share, 0).removesuffix(" %") for share in shares) + " %"
+    fractions = (arm.fraction_faster, arm.fraction_equal, arm.fraction_slower)
+    return " / ".join(percent(fraction, 0).removesuffix(" %") for fraction in fractions) + " %"
 
 
 COLUMNS: tuple[Column[ArmSummary], ...] = (
@@ -93,14 +93,14 @@ COLUMNS: tuple[Column[ArmSummary], ...] = (
     ),
     Column(
         "faster / equal / slower",
-        "shares of materials with fewer, equally many and more steps",
-        _shares,
+        "fractions of materials with fewer, equally many and more steps",
+        _fractions,
     ),
     Column(
         "of ceiling",
         "mean reduction over that of the converged density with the same orbitals and delay, on "
         "the materials that have both",
-        lambda arm: percent(arm.share_of_ceiling, 0),
+        lambda arm: percent(arm.fraction_of_ceiling, 0),
     ),
     Column(
         "first rms(c)",

@@ -11,7 +11,7 @@ from mlcharge_flows.scf.averages import count_causes, mean, median
 from mlcharge_flows.scf.comparison import REFERENCE, Comparison
 from mlcharge_flows.scf.electronic_structure import ElectronicStructureError
 from mlcharge_flows.scf.run import ScfRun  # noqa: TC001 - pydantic needs it at run time
-from mlcharge_flows.scf.statistics import ENERGY_TOLERANCE
+from mlcharge_flows.scf.statistics import ENERGY_TOLERANCE, FractionsModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,7 +36,7 @@ MAX_ZERO_FORCE = 1e-3
 """Smaller forces count as zero, eV/angstrom: by symmetry, or the ions are at rest."""
 
 
-class FixedDensityErrors(BaseModel):
+class FixedDensityErrors(FractionsModel):
     """Errors of one run at fixed density; None where one of the two runs has no such value.
 
     A band energy is one level at one k-point, of the occupied bands and the two above, as printed,
@@ -56,8 +56,8 @@ class FixedDensityErrors(BaseModel):
     direct_gap: float | None = Field(None, description="Direct gap, eV; 0: a metal.")
     direct_gap_reference: float | None = Field(None, description="The reference's.")
     n_band_energies: int = Field(0, description="Band energies compared.")
-    share_bands_within: float | None = Field(None, description="Of them, those within 43 meV.")
-    share_bands_within_shifted: float | None = Field(
+    fraction_bands_within: float | None = Field(None, description="Of them, those within 43 meV.")
+    fraction_bands_within_shifted: float | None = Field(
         None,
         description="The same after subtracting the mean error: the zero of a crystal's energies "
         "is arbitrary.",
@@ -66,7 +66,7 @@ class FixedDensityErrors(BaseModel):
         None, description="Mean absolute error of the band energies, meV."
     )
     band_shift_meV: float | None = Field(None, description="Mean signed error, meV.")  # noqa: N815
-    share_forces_within: float | None = Field(None, description="Ions within 0.03 eV/angstrom.")
+    fraction_forces_within: float | None = Field(None, description="Ions within 0.03 eV/angstrom.")
     max_force_error: float | None = Field(None, description="Largest |dF| of an ion, eV/angstrom.")
     forces_vanish: bool | None = Field(
         None, description="Whether the reference has zero forces, as symmetry often demands."
@@ -169,8 +169,10 @@ def fixed_density_errors(
     >>> exact = ElectronicStructure(eigenvalues=levels, fermi_level=0.0, **points)
     >>> shifted = ElectronicStructure(eigenvalues=levels + 0.1, fermi_level=0.1, **points)
     >>> errors = fixed_density_errors(shifted, exact)
-    >>> errors.share_bands_within, errors.share_bands_within_shifted, round(errors.band_shift_meV)
-    (0.0, 1.0, 100)
+    >>> errors.fraction_bands_within, errors.fraction_bands_within_shifted
+    (0.0, 1.0)
+    >>> round(errors.band_shift_meV)
+    100
     """
     if (
         found.kpoints.shape != reference.kpoints.shape
@@ -198,27 +200,27 @@ def fixed_density_errors(
         direct_gap=found.direct_gap,
         direct_gap_reference=reference.direct_gap,
         n_band_energies=error.size,
-        share_bands_within=within(error),
-        share_bands_within_shifted=within(error - shift),
+        fraction_bands_within=within(error),
+        fraction_bands_within_shifted=within(error - shift),
         mean_abs_band_meV=float(np.average(np.abs(error), weights=weights)),
         band_shift_meV=shift,
     )
     if found.forces is not None and reference.forces is not None:
         distances = np.linalg.norm(found.forces - reference.forces, axis=1)
         largest = float(np.linalg.norm(reference.forces, axis=1).max())
-        errors.share_forces_within = float(np.mean(distances <= FORCE_TOLERANCE))
+        errors.fraction_forces_within = float(np.mean(distances <= FORCE_TOLERANCE))
         errors.max_force_error = float(distances.max())
         errors.forces_vanish = largest < MAX_ZERO_FORCE
     return errors
 
 
-class FixedDensitySummary(BaseModel):
+class FixedDensitySummary(FractionsModel):
     """Statistics of the runs at one arm's fixed density.
 
-    All medians, means and shares are over ``n_materials``: both runs finished, each verified to
-    have its density, and their electronic structures can be compared. Shares of band energies and
-    of forces are means over materials, each of which counts the same. Fractions are fractions,
-    never percentages.
+    All medians, means and fractions are over ``n_materials``: both runs finished, each verified to
+    have its density, and their electronic structures can be compared. Fractions of band
+    energies and of forces are means over materials, each of which counts the same. They are never
+    percentages.
     """
 
     n_attempted: int = Field(description="n_materials + n_failed + n_unpaired.")
@@ -229,26 +231,26 @@ class FixedDensitySummary(BaseModel):
         default_factory=dict, description="Runs that do not count, by cause; sums to n_failed."
     )
     median_abs_dE: float | None = Field(None, description="Median |dE0|, meV/atom.")  # noqa: N815
-    share_energy_within: float | None = Field(None, description="|dE0| below 1 meV/atom.")
+    fraction_energy_within: float | None = Field(None, description="|dE0| below 1 meV/atom.")
     median_abs_dF: float | None = Field(None, description="Median |dF|, meV/atom.")  # noqa: N815
     n_gaps: int = Field(0, description="Materials with a direct gap in both runs, metals included.")
     n_metals: int = Field(0, description="Of them, metals in both runs: the gap is exact.")
-    share_direct_gaps_within: float | None = Field(None, description="|d gap| within 43 meV.")
-    share_bands_within: float | None = Field(None, description="Band energies within 43 meV.")
-    share_bands_within_shifted: float | None = Field(
+    fraction_direct_gaps_within: float | None = Field(None, description="|d gap| within 43 meV.")
+    fraction_bands_within: float | None = Field(None, description="Band energies within 43 meV.")
+    fraction_bands_within_shifted: float | None = Field(
         None, description="The same after subtracting each material's mean error."
     )
     median_abs_band_meV: float | None = Field(  # noqa: N815
         None, description="Median over materials of the mean error of band energies."
     )
-    share_band_path_within: float | None = Field(
+    fraction_band_path_within: float | None = Field(
         None,
         description="Band energies along the band path within 43 meV.",
-        validation_alias=AliasChoices("share_band_path_within", "share_line_bands_within"),
+        validation_alias=AliasChoices("fraction_band_path_within", "fraction_line_bands_within"),
     )
     n_forces: int = Field(0, description="Materials with forces in both runs.")
     n_forces_vanish: int = Field(0, description="Of them, with zero forces in the reference.")
-    share_forces_within: float | None = Field(None, description="Ions within 0.03 eV/angstrom.")
+    fraction_forces_within: float | None = Field(None, description="Ions within 0.03 eV/angstrom.")
     median_n_total: float | None = Field(None, description="Median electronic steps.")
     median_n_total_reference: float | None = Field(None, description="The reference's.")
     wall_time: float | None = Field(None, description="Summed wall time, preparation included, s.")
@@ -322,18 +324,18 @@ def _summarize_arm(campaign: Sequence[NonSCFComparison], name: str) -> FixedDens
         n_unpaired=len(tried) - len(causes) - len(paired),
         failures=count_causes(causes),
         median_abs_dE=median(dE),
-        share_energy_within=mean(dE < ENERGY_TOLERANCE),
+        fraction_energy_within=mean(dE < ENERGY_TOLERANCE),
         median_abs_dF=median(_magnitudes(errors, "dF_meV_per_atom")),
         n_gaps=len(gaps),
         n_metals=sum(e.direct_gap == 0 and e.direct_gap_reference == 0 for e in errors),
-        share_direct_gaps_within=mean(gaps <= BAND_TOLERANCE),
-        share_bands_within=mean(_magnitudes(errors, "share_bands_within")),
-        share_bands_within_shifted=mean(_magnitudes(errors, "share_bands_within_shifted")),
+        fraction_direct_gaps_within=mean(gaps <= BAND_TOLERANCE),
+        fraction_bands_within=mean(_magnitudes(errors, "fraction_bands_within")),
+        fraction_bands_within_shifted=mean(_magnitudes(errors, "fraction_bands_within_shifted")),
         median_abs_band_meV=median(_magnitudes(errors, "mean_abs_band_meV")),
-        share_band_path_within=mean(_magnitudes(path_errors, "share_bands_within")),
-        n_forces=sum(e.share_forces_within is not None for e in errors),
+        fraction_band_path_within=mean(_magnitudes(path_errors, "fraction_bands_within")),
+        n_forces=sum(e.fraction_forces_within is not None for e in errors),
         n_forces_vanish=sum(bool(e.forces_vanish) for e in errors),
-        share_forces_within=mean(_magnitudes(errors, "share_forces_within")),
+        fraction_forces_within=mean(_magnitudes(errors, "fraction_forces_within")),
         median_n_total=median(np.array([run.n_total for run, _ in runs], float)),
         median_n_total_reference=median(np.array([base.n_total for _, base in runs], float)),
         wall_time=wall[0] if wall else None,

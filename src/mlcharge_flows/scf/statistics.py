@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import AliasChoices, BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field, model_validator
 
 from mlcharge_flows.scf.averages import count_causes, mean, mean_interval, median
 from mlcharge_flows.scf.comparison import CEILING, CONTROL, REFERENCE, ceiling_of, ordered_arms
@@ -28,11 +29,22 @@ MAX_WALL_TIME_NOISE = 0.1
 """Largest noise of wall times that are reported: half of a saving of 20 %, for one material."""
 
 
-class ArmSummary(BaseModel):
+class FractionsModel(BaseModel):
+    """Statistics with fields ``fraction_..``; those of earlier files, ``share_..``, are read."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_names(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {re.sub("^share_", "fraction_", name): value for name, value in values.items()}
+
+
+class ArmSummary(FractionsModel):
     """Statistics of one arm, paired with the reference.
 
-    All medians, means and shares are over the same ``n_materials`` materials: those where both the
-    arm and the reference count. A run counts if it finished, converged, and is verified to have
+    All medians, means and fractions are over the same ``n_materials`` materials: those where both
+    the arm and the reference count. A run counts if it finished, converged, and is verified to have
     started from the density of its arm; every other run of the arm is in ``failures``. A quantity
     is None where no material has it.
     """
@@ -80,10 +92,10 @@ class ArmSummary(BaseModel):
         description="95 % percentile bootstrap interval of mean_reduction, resampling materials; "
         "None below two materials.",
     )
-    share_faster: float | None = Field(None, description="Materials with fewer steps.")
-    share_equal: float | None = Field(None, description="Materials with equally many steps.")
-    share_slower: float | None = Field(None, description="Materials with more steps.")
-    share_of_ceiling: float | None = Field(
+    fraction_faster: float | None = Field(None, description="Materials with fewer steps.")
+    fraction_equal: float | None = Field(None, description="Materials with equally many steps.")
+    fraction_slower: float | None = Field(None, description="Materials with more steps.")
+    fraction_of_ceiling: float | None = Field(
         None,
         description="mean_reduction of the arm over that of the converged density with the same "
         "orbitals and delay, both over the materials where arm, reference and ceiling count.",
@@ -126,7 +138,7 @@ class ArmSummary(BaseModel):
     max_abs_dE_meV_per_atom: float | None = Field(  # noqa: N815 - name of the JSON field
         None, description="Largest |E(arm) - E(reference)|, meV per atom."
     )
-    share_energy_agrees: float | None = Field(
+    fraction_energy_agrees: float | None = Field(
         None, description="Materials with |dE| < 1 meV/atom, of those where both have an energy."
     )
 
@@ -201,8 +213,10 @@ def summarize(comparisons: Iterable[Comparison], reference: str = REFERENCE) -> 
     ...     for n in (14, 15, 16)
     ... ]
     >>> learned = summarize(campaign).arms["learned"]
-    >>> round(learned.ratio_of_medians, 3), round(learned.mean_reduction, 3), learned.share_faster
-    (0.267, 0.267, 1.0)
+    >>> round(learned.ratio_of_medians, 3), round(learned.mean_reduction, 3)
+    (0.267, 0.267)
+    >>> learned.fraction_faster
+    1.0
     """
     campaign = sorted(comparisons, key=lambda comparison: comparison.material_id)
     for first, second in pairwise(campaign):
@@ -254,10 +268,10 @@ def _summarize_arm(campaign: Sequence[Comparison], arm: str, reference: str) -> 
         ),
         mean_reduction=mean(reductions),
         mean_reduction_ci95=mean_interval(reductions),
-        share_faster=mean(reductions > 0),
-        share_equal=mean(reductions == 0),
-        share_slower=mean(reductions < 0),
-        share_of_ceiling=_share_of_ceiling(paired, arm, reference),
+        fraction_faster=mean(reductions > 0),
+        fraction_equal=mean(reductions == 0),
+        fraction_slower=mean(reductions < 0),
+        fraction_of_ceiling=_fraction_of_ceiling(paired, arm, reference),
         median_n_scf=median(n_scf[:, 0]),
         median_n_scf_reference=median(n_scf[:, 1]),
         median_first_residual=median(residuals[:, 0]),
@@ -270,7 +284,7 @@ def _summarize_arm(campaign: Sequence[Comparison], arm: str, reference: str) -> 
         total_preparation_time=sum(run.preparation_time for run, _ in pairs) if pairs else None,
         total_loading_time=sum(run.loading_time or 0.0 for run, _ in pairs) or None,
         max_abs_dE_meV_per_atom=max(dE.tolist(), default=None),
-        share_energy_agrees=mean(dE < ENERGY_TOLERANCE),
+        fraction_energy_agrees=mean(dE < ENERGY_TOLERANCE),
     )
 
 
@@ -297,14 +311,14 @@ def _reductions(pairs: Iterable[Pair]) -> FloatArray:
     return 1 - steps[:, 0] / steps[:, 1]
 
 
-def _share_of_ceiling(paired: Sequence[Comparison], arm: str, reference: str) -> float | None:
+def _fraction_of_ceiling(paired: Sequence[Comparison], arm: str, reference: str) -> float | None:
     """Both means are over the same materials, so that an easy subset cannot flatter the arm."""
     name = ceiling_of(arm)
     shared = _paired(paired, name, reference)
     reached = mean(_reductions((c.arms[arm], c.arms[reference]) for c in shared))
     ceiling = mean(_reductions((c.arms[name], c.arms[reference]) for c in shared))
     if reached is None or ceiling is None or ceiling <= 0:
-        return None  # nothing to be reached: the share has no meaning
+        return None  # nothing to be reached: the fraction has no meaning
     return reached / ceiling
 
 

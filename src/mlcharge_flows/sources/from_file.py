@@ -1,4 +1,4 @@
-"""CHGCARs as sources: a given file, or that of an earlier run; checked, and brought to the grid."""
+"""CHGCARs as sources: a given file, or that of an earlier run; checked and regridded."""
 
 from __future__ import annotations
 

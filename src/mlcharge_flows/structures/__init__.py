@@ -2,16 +2,16 @@
 
 from mlcharge_flows.structures.cif import StructureError
 from mlcharge_flows.structures.read import (
-    CLOSEST,
     MAX_IONS,
+    MIN_DISTANCE,
     Material,
     check_structure,
     read_structures,
 )
 
 __all__ = [
-    "CLOSEST",
     "MAX_IONS",
+    "MIN_DISTANCE",
     "Material",
     "StructureError",
     "check_structure",

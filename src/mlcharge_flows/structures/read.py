@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-CLOSEST = 0.5
+MIN_DISTANCE = 0.5
 """Atoms nearer than this are on top of each other, in angstrom (H2 measures 0.74)."""
 
 MAX_IONS = 5000
@@ -268,7 +268,9 @@ correct the cell
     ):
         raise StructureError("a coordinate or a lattice vector is not a finite number")
     _check_cell(structure)
-    first_ions, second_ions, _, distances = structure.get_neighbor_list(CLOSEST, exclude_self=True)
+    first_ions, second_ions, _, distances = structure.get_neighbor_list(
+        MIN_DISTANCE, exclude_self=True
+    )
     if len(distances):
         nearest = distances.argmin()
         first, second = sorted((int(first_ions[nearest]), int(second_ions[nearest])))
@@ -285,7 +287,7 @@ def _check_cell(structure: Structure) -> None:
         lengths = np.linalg.norm(structure.lattice.matrix, axis=1)
         volume = abs(np.linalg.det(structure.lattice.matrix))
     for length in (lengths.min(), lengths.max()):
-        if not CLOSEST <= length <= MAX_LENGTH:
+        if not MIN_DISTANCE <= length <= MAX_LENGTH:
             raise StructureError(f"a lattice vector measures {length:g} angstrom; correct the cell")
     if np.linalg.det(structure.lattice.matrix) < 0:
         raise StructureError(LEFT_HANDED)
@@ -293,7 +295,7 @@ def _check_cell(structure: Structure) -> None:
     if volume < 0.5 * len(structure):
         raise StructureError(f"the cell has {volume:.3g} cubic angstrom; correct the cell")
     shortest = min(structure.lattice.get_lll_reduced_lattice().abc)
-    if shortest < CLOSEST:
+    if shortest < MIN_DISTANCE:
         raise StructureError(
             f"periodic images of an atom are {shortest:.2g} angstrom apart; correct the cell"
         )

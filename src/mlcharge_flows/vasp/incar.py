@@ -29,6 +29,7 @@ from pymatgen.io.vasp.inputs import Incar
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.io import decode_text, read_bytes
 from mlcharge_flows.vasp.fortran import FortranNumberError, parse_integer, parse_logical, parse_real
+from mlcharge_flows.vasp.plane_waves import BOHR, RYDBERG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -43,15 +44,11 @@ _TYPES: dict[str, str] = {
 }
 _AS_GIVEN = frozenset({"ML_MODE", "SYSTEM", "WANNIER90_WIN"})
 _MAX_REPEATED = 10_000_000
-"""Numbers that repeat counts may ask for; more is a slip of the pen."""
+"""Numbers that repeat counts may ask for; more is a typing error."""
 
 _STATEMENT = re.compile(r'([^=;\n"]*)=[ \t]*(?:"([^"]*)"|([^;\n]*))|[^=;\n]+')
 _REPEATED = re.compile(r"((?:\d+\*)+)(.+)")
 
-
-# Those of VASP's source (constant.inc): others would give another grid at a rounding edge.
-_RYDBERG = 13.605826  # eV
-_BOHR = 0.529177249  # angstrom
 
 # Width of the coarse grid in units of the cutoff sphere's radius, and fine points per coarse one.
 _PRECISIONS = {"accurate": (4, 2), "normal": (3, 2), "single": (4, 1), "singlen": (3, 1)}
@@ -290,7 +287,7 @@ def _is_smooth(number: int) -> bool:
 
 
 def _coarse_points(length: float, encut: float, width: int) -> int:
-    radius = length * sqrt(encut / _RYDBERG) / _BOHR / tau
+    radius = length * sqrt(encut / RYDBERG) / BOHR / tau
     return smooth_even(int(width * radius + 0.5))
 
 

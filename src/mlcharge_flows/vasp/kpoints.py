@@ -20,7 +20,7 @@ from mlcharge_flows.io import decode_text
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Most k-points of a mesh, list or path: more are a slip of the pen.
+#: Most k-points of a mesh, list or path: more are a typing error.
 MAX_KPOINTS = 100_000
 
 

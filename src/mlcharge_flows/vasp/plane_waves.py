@@ -16,11 +16,18 @@ from typing import Literal
 
 import numpy as np
 
-HBAR2_OVER_2M = 13.605826 * 0.529177249**2
-"""hbar^2 / 2m of the electron, in eV angstrom^2, from the Rydberg and Bohr radius of VASP's source.
+RYDBERG = 13.605826
+"""Rydberg energy of VASP's source (constant.inc), in eV.
 
-Newer constants differ by 1e-5, and would count other plane waves than VASP at some cutoffs.
+With other values of it or of the Bohr radius, which differ by 1e-5 today, plane waves and FFT grids
+would be others than VASP's at some cutoffs.
 """
+
+BOHR = 0.529177249
+"""Bohr radius of VASP's source, in angstrom."""
+
+HBAR2_OVER_2M = RYDBERG * BOHR**2
+"""hbar^2 / 2m of the electron, in eV angstrom^2."""
 
 Half = Literal["x", "z"]
 """Axis along which a Gamma-only version keeps the upper half: x, or z in older parallel ones."""

@@ -10,7 +10,7 @@ from jobflow import Maker
 from mlcharge_flows.atomate2.flows.compare import comparison_static, static_protocol
 from mlcharge_flows.atomate2.flows.material import MaterialRuns, compared
 from mlcharge_flows.atomate2.jobs.comparison import compare
-from mlcharge_flows.atomate2.jobs.pack import SAMPLE_FILE, pack
+from mlcharge_flows.atomate2.jobs.pack import FORMER_SAMPLE_FILE, SAMPLE_FILE, pack
 from mlcharge_flows.scf.comparison import REFERENCE
 from mlcharge_flows.sources.initial_density import Fallback, InitialDensity
 from mlcharge_flows.sources.learned import Learned
@@ -122,4 +122,8 @@ def sample_files(folder: Path) -> Iterator[Path]:
     Path
         Data set of one sample, by name of the material.
     """
-    yield from sorted(folder.glob(f"*/pack/{SAMPLE_FILE}"))
+    for pack_folder in sorted(folder.glob("*/pack")):
+        for name in (SAMPLE_FILE, FORMER_SAMPLE_FILE):
+            if (pack_folder / name).exists():
+                yield pack_folder / name
+                break

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
     from mlcharge_flows.structures import Material
 
-SAMPLE_FILE = "record.h5"
+SAMPLE_FILE = "sample.h5"
 """The sample of one material: a data set by itself, in the folder of its job."""
+
+FORMER_SAMPLE_FILE = "record.h5"
+"""Its name in folders of version 0.1."""
 
 KEPT = {"INCAR", "KPOINTS", "OSZICAR", "vasp"}
 """Files of a packed run that stay (INCAR.gz, vasp.out, ..): small, and they tell what was done."""

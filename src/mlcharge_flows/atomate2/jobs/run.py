@@ -62,7 +62,7 @@ class RunFromDensityMaker(WrapperMaker):
     """Run a VASP Maker from an initial density.
 
     The wrapped Maker stays as it is and runs as it would alone. When its inputs are made, the
-    initial CHGCAR is brought into the folder for just these inputs, and the INCAR gets ICHARG,
+    initial CHGCAR is staged in the folder for just these inputs, and the INCAR gets ICHARG,
     ISTART = 0, the fine grid as NGXF, NGYF, NGZF, and LMAXMIX where it is not set. With
     ``icharg=2`` the same settings run from free atoms: the reference to compare with.
 
@@ -196,7 +196,7 @@ class RunFromDensityMaker(WrapperMaker):
             reason = existing_density_reason(self.maker, inputs.incar, folder)
             if reason is None:
                 remove_initial_files(folder)
-                provenance.initial_density = self._bring(provenance, inputs, folder)
+                provenance.initial_density = self._stage(provenance, inputs, folder)
             provenance.existing_density_reason = reason
             given = provenance.initial_density
             if reason or given is None or given.failure:
@@ -206,7 +206,7 @@ class RunFromDensityMaker(WrapperMaker):
                 provenance.write(folder)
                 return
         elif icharg != 2:
-            provenance.initial_density = self._bring(provenance, inputs, folder)
+            provenance.initial_density = self._stage(provenance, inputs, folder)
         given = provenance.initial_density
         if (
             icharg == 11
@@ -221,7 +221,7 @@ class RunFromDensityMaker(WrapperMaker):
             "ISTART": 0,
         }
         if icharg != 2:
-            tags |= self._bring_orbitals(made, inputs, provenance, folder)
+            tags |= self._stage_orbitals(made, inputs, provenance, folder)
         provenance.added_tags = {t: v for t, v in tags.items() if made["INCAR"].get(t) != v}
         made["INCAR"].update(tags)
         provenance.icharg = icharg
@@ -235,11 +235,11 @@ class RunFromDensityMaker(WrapperMaker):
         if can_begin_from(folder / "CHGCAR", inputs):
             tags["ICHARG"] = 1
         if can_take_orbitals(self.maker, {**inputs.incar, **tags}, folder):
-            tags |= self._bring_orbitals(made, inputs, provenance, folder)
+            tags |= self._stage_orbitals(made, inputs, provenance, folder)
         provenance.added_tags = {t: v for t, v in tags.items() if made["INCAR"].get(t) != v}
         made["INCAR"].update(tags)
 
-    def _bring_orbitals(
+    def _stage_orbitals(
         self, made: VaspInput, inputs: RunInputs, provenance: RunProvenance, folder: Path
     ) -> dict[str, int]:
         """Write the WAVECAR of initial orbitals, if there are to be any; INCAR tags for them.
@@ -266,7 +266,7 @@ class RunFromDensityMaker(WrapperMaker):
             tags["NELMDL"] = -initial.n_delay
         return tags
 
-    def _bring(
+    def _stage(
         self, provenance: RunProvenance, inputs: RunInputs, folder: Path
     ) -> InitialDensityDocument:
         """Put the initial CHGCAR into the folder: the one given, else one that is made here.
