@@ -10,7 +10,14 @@ class MlchargeError(Exception):
     """Something that a user can mend; the message is one line: what, where, and what to do.
 
     Commands print the message and exit with status 2; everything else is a fault of the program.
+
+    Attributes
+    ----------
+    problems
+        A line for each problem where there are several; commands print these instead.
     """
+
+    problems: tuple[str, ...] = ()
 
 
 def one_line(error: object, limit: int = 300) -> str:

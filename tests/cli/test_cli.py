@@ -5,17 +5,20 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
+import typer
 from pymatgen.core import SETTINGS as PYMATGEN
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.vasp import Poscar
 from typer.testing import CliRunner
 
 from mlcharge_flows import __version__, settings
-from mlcharge_flows.cli.app import app
+from mlcharge_flows.cli.app import Commands, app
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Density
+from mlcharge_flows.io import YamlError
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun
+from mlcharge_flows.settings import SetupError
 from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 
 
@@ -72,6 +75,35 @@ def test_help_needs_no_heavy_library():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert output.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("error", "lines"),
+    [
+        (SetupError("two\nlines"), ["mlcharge: two lines"]),
+        (
+            YamlError("a: is missing", "b: is missing"),
+            ["mlcharge: a: is missing", "mlcharge: b: is missing"],
+        ),
+    ],
+)
+def test_an_error_of_this_package_ends_any_command_with_its_lines(error, lines):
+    commands = typer.Typer(cls=Commands)
+    inner = typer.Typer(name="inner")
+    commands.add_typer(inner)
+
+    @inner.callback()
+    def group():
+        """A group of commands."""
+
+    @inner.command()
+    def fail():
+        raise error
+
+    result = CliRunner().invoke(commands, ["inner", "fail"])
+    assert (result.exit_code, result.stderr.splitlines()) == (2, lines)
+    error = ValueError("a fault of the program")
+    assert CliRunner().invoke(commands, ["inner", "fail"]).exception is error
 
 
 def test_bad_structures_stop_everything_before_it_starts(nothing_runs, tmp_path, helium):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from mlcharge_flows import __version__
 from mlcharge_flows.cli.bands import bands
@@ -17,10 +18,36 @@ from mlcharge_flows.cli.inspect import inspect
 from mlcharge_flows.cli.models import app as models
 from mlcharge_flows.cli.predict import predict
 from mlcharge_flows.cli.report import report
+from mlcharge_flows.cli.terminal import exit_with_error
 from mlcharge_flows.cli.train import train
+from mlcharge_flows.errors import MlchargeError
+
+
+class Commands(TyperGroup):
+    """The subcommands; what a user can mend ends each of them with its lines and status 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the subcommand.
+
+        Parameters
+        ----------
+        ctx
+            Click's context of the command line, or that of typer's copy of click.
+
+        Returns
+        -------
+        Any
+            What the subcommand returns.
+        """
+        try:
+            return super().invoke(ctx)
+        except MlchargeError as error:
+            exit_with_error(*(error.problems or (error,)))
+
 
 app = typer.Typer(
     name="mlcharge",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",

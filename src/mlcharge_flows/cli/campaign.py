@@ -138,29 +138,25 @@ def submit(
     from mlcharge_flows.campaign.launchpad import open_launchpad
     from mlcharge_flows.campaign.launchpad import submit as submit_materials
     from mlcharge_flows.campaign.recovery import recover
-    from mlcharge_flows.errors import MlchargeError
     from mlcharge_flows.settings import Settings
 
     console = Console(highlight=False)
     campaign = _read(console, spec, skip_bad)
     name, total, n_rerun = campaign.spec.name, len(campaign.materials), 0
     console.print(f"Executable of the workers: {Settings().program}", markup=False)
-    try:
-        pad = open_launchpad(launchpad)
-        with closing(pad.connection), Progress(console=console, transient=True) as progress:
-            task = progress.add_task("workflows", total=total)
-            added = submit_materials(
-                pad,
-                name,
-                campaign.materials,
-                campaign.maker,
-                campaign.spec.fireworks,
-                lambda count: progress.update(task, advance=count),
-            )
-            if added < total:
-                n_rerun = recover(pad, name) + _retry(console, campaign, pad, retry_failed)
-    except MlchargeError as error:
-        exit_with_error(error)
+    pad = open_launchpad(launchpad)
+    with closing(pad.connection), Progress(console=console, transient=True) as progress:
+        task = progress.add_task("workflows", total=total)
+        added = submit_materials(
+            pad,
+            name,
+            campaign.materials,
+            campaign.maker,
+            campaign.spec.fireworks,
+            lambda count: progress.update(task, advance=count),
+        )
+        if added < total:
+            n_rerun = recover(pad, name) + _retry(console, campaign, pad, retry_failed)
     submitted = f", {total - added} were there already" if added < total else ""
     submitted += f", {n_rerun} jobs run again" if n_rerun else ""
     console.print(f"{name}: {added} workflows added{submitted}", markup=False)
@@ -235,13 +231,10 @@ def _read(console: Console, path: Path, skip_bad: bool) -> Campaign:
     """Read a SPEC.yaml and its structures; exit with a line per problem if they are unusable."""
     from mlcharge_flows.campaign.spec import SpecError, campaign_maker, read_spec
     from mlcharge_flows.cli.runs import select_structures
-    from mlcharge_flows.io import YamlError
 
     try:
         spec = read_spec(path)
         maker = campaign_maker(spec)
-    except YamlError as error:
-        exit_with_error(*error.problems)
     except SpecError as error:
         exit_with_error(f"{path}: {error}")
     spec.skip_bad |= skip_bad
@@ -318,16 +311,12 @@ def _show_launchpad(console: Console, campaign: Campaign, launchpad: Path | None
 
     from mlcharge_flows.campaign.documents import finish_times, open_store
     from mlcharge_flows.campaign.launchpad import campaign_state, open_launchpad
-    from mlcharge_flows.errors import MlchargeError
 
     name, total = campaign.spec.name, len(campaign.materials)
-    try:
-        pad = open_launchpad(launchpad)
-        with closing(pad.connection):
-            found = campaign_state(pad, name)
-        times = finish_times(open_store(), name)
-    except MlchargeError as error:
-        exit_with_error(error)
+    pad = open_launchpad(launchpad)
+    with closing(pad.connection):
+        found = campaign_state(pad, name)
+    times = finish_times(open_store(), name)
     submitted = found.workflows.total()
     if not submitted:
         exit_with_error(f"{name}: nothing is submitted yet; give mlcharge campaign submit")

@@ -73,17 +73,12 @@ def write_and_describe(out: Path, write: Callable[[], DensityDataset]) -> None:
     write
         Writes it.
     """
-    from mlcharge_flows.training.dataset import DatasetError
-
-    try:
-        dataset = written(write, out)
-    except DatasetError as error:
-        exit_with_error(error)
+    dataset = written(write, out)
     typer.echo(f"{len(dataset)} materials in {out}, {out.stat().st_size / 1e6:.2f} MB")
 
 
 def open_dataset(path: Path) -> DensityDataset:
-    """Open a data set, or exit with the reason why it is none.
+    """Open a data set; the command ends with the reason if it is none.
 
     Parameters
     ----------
@@ -95,9 +90,6 @@ def open_dataset(path: Path) -> DensityDataset:
     DensityDataset
         The data set.
     """
-    from mlcharge_flows.training.dataset import DatasetError, DensityDataset
+    from mlcharge_flows.training.dataset import DensityDataset
 
-    try:
-        return DensityDataset(path)
-    except DatasetError as error:
-        exit_with_error(error)
+    return DensityDataset(path)

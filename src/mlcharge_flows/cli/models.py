@@ -68,13 +68,9 @@ def info(
     """
     from mlcharge_flows.io import file_sha256
     from mlcharge_flows.models.checkpoint import read_card
-    from mlcharge_flows.models.model import ModelError
 
-    try:
-        path = _registry().path(model)
-        card = read_card(path)
-    except ModelError as error:
-        exit_with_error(error)
+    path = _registry().path(model)
+    card = read_card(path)
     if as_json:
         typer.echo(card.model_dump_json(indent=1))
         return
@@ -109,7 +105,6 @@ def add(
         mlcharge models add charge3net_mp.pt --as charge3net-mp
     """
     from mlcharge_flows.models.checkpoint import SUFFIX
-    from mlcharge_flows.models.model import ModelError
 
     own = file.name.endswith(SUFFIX)
     if own and name is not None:
@@ -124,8 +119,6 @@ def add(
             added = _add_published(file, name, functional, replace)
         else:
             added = _registry().add(file, replace)
-    except ModelError as error:
-        exit_with_error(error)
     except OSError as error:
         exit_with_error(f"{error.filename or file}: {error.strerror or error}")
     typer.echo(f"added {added.stem}: {added}")
@@ -134,7 +127,6 @@ def add(
 def _add_published(file: Path, name: str, functional: str, replace: bool) -> Path:
     from tempfile import TemporaryDirectory
 
-    from mlcharge_flows.errors import MlchargeError
     from mlcharge_flows.models.checkpoint import SUFFIX, write_checkpoint
     from mlcharge_flows.settings import Settings
     from mlcharge_flows.sources.published import EXPORTED_POTCARS, convert_published
@@ -142,7 +134,7 @@ def _add_published(file: Path, name: str, functional: str, replace: bool) -> Pat
     settings = Settings.for_command()
     try:
         checkpoint, without = convert_published(file, name, functional, settings)
-    except (MlchargeError, ValueError) as error:
+    except ValueError as error:
         exit_with_error(error)
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}{SUFFIX}"

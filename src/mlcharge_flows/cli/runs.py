@@ -92,7 +92,6 @@ def prepare(
     """
     from mlcharge_flows.campaign.local import usable_cpus
     from mlcharge_flows.campaign.request import dropped_properties
-    from mlcharge_flows.errors import MlchargeError
     from mlcharge_flows.settings import Settings
 
     try:
@@ -107,7 +106,7 @@ def prepare(
             context.with_resource(settings.activated())
             materials, without_potcar = with_potcars(materials, maker)
             problems += without_potcar
-    except (ValueError, MlchargeError) as error:
+    except ValueError as error:
         exit_with_error(error)
     if not materials:
         exit_with_error(*(problems or ["there is no structure to run"]))
@@ -210,7 +209,6 @@ def run_materials(
         Ctrl-C end the command with one line.
     """
     from mlcharge_flows.campaign.local import (
-        FolderError,
         finished_materials,
         folder_conflicts,
         run_locally,
@@ -235,8 +233,6 @@ def run_materials(
             return run_locally(
                 materials, maker, out, prepared.workers, advance, begin, retry_failed=retry_failed
             )
-    except FolderError as error:
-        exit_with_error(error)
     except OSError as error:  # a full disk, for one
         exit_with_error(
             f"{error.filename or out}: {error.strerror or error}; what is finished stays"
