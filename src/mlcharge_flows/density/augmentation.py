@@ -115,6 +115,35 @@ def n_occupancies(channels: Sequence[int]) -> int:
     return sum(2 * block.L + 1 for block in blocks(channels))
 
 
+def miscounted_occupancies(
+    augmentation: Sequence[np.ndarray], channels: Sequence[Sequence[int]]
+) -> tuple[int, int, int] | None:
+    """First ion that has another number of occupancies than its projector channels demand.
+
+    Parameters
+    ----------
+    augmentation
+        Occupancies of each ion, in electrons.
+    channels
+        l of each channel of each ion.
+
+    Returns
+    -------
+    tuple of int, or None
+        Number of the ion from 1 on, its number of occupancies, and the right one; None if all ions
+        have the right number.
+
+    Examples
+    --------
+    >>> miscounted_occupancies([np.zeros(15), np.zeros(14)], [(0, 0, 1), (0, 0, 1)])
+    (2, 14, 15)
+    """
+    for ion, (values, of_ion) in enumerate(zip(augmentation, channels, strict=True), start=1):
+        if len(values) != (expected := n_occupancies(of_ion)):
+            return ion, len(values), expected
+    return None
+
+
 def labels(channels: Sequence[int]) -> list[tuple[int, int, int, int]]:
     """Indices of every augmentation occupancy of an ion.
 

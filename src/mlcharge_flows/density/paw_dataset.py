@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _MIN_MESH_POINTS = 4  # of a cubic spline
 
+NEUTRALITY_TOLERANCE = 1e-6
+"""Electrons by which NELECT may differ from that of neutral atoms."""
+
 
 @dataclass(frozen=True, eq=False)
 class PartialWaves:

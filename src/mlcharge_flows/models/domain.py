@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from mlcharge_flows.density.crystal import NeighborList
+from mlcharge_flows.density.paw_dataset import NEUTRALITY_TOLERANCE
 from mlcharge_flows.density.paw_dataset import n_electrons as valence_electrons
 from mlcharge_flows.models.model import ModelError
 
@@ -30,8 +31,6 @@ MAX_SPACING_RATIO = 2.0
 
 _ENCUT_TOLERANCE = 1.0
 """Difference of ENCUT from that of the training without a warning, eV."""
-_CHARGE_TOLERANCE = 1e-6
-"""Difference of NELECT from that of neutral atoms, electrons."""
 
 
 class OutOfDomainError(ModelError):
@@ -333,7 +332,7 @@ class Domain:
         if given is None:
             return
         neutral = valence_electrons(self.paw[symbol] for symbol in crystal.symbols)
-        if abs(given - neutral) > _CHARGE_TOLERANCE:
+        if abs(given - neutral) > NEUTRALITY_TOLERANCE:
             raise OutOfDomainError(
                 f"the cell is charged (NELECT = {given:g}, the atoms have {neutral:g} "
                 f"electrons): the model {self.model} knows neutral cells only"

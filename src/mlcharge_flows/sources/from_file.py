@@ -11,7 +11,7 @@ import numpy as np
 from monty.io import zopen
 from monty.os.path import zpath
 
-from mlcharge_flows.density.augmentation import n_occupancies
+from mlcharge_flows.density.augmentation import miscounted_occupancies
 from mlcharge_flows.density.grid import regrid
 from mlcharge_flows.io import UNREADABLE
 from mlcharge_flows.scf.count import count_run
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 POSITION_TOLERANCE = 0.01
 """Largest difference between ions, or lattice vectors, of the same structure, in angstrom."""
 
-CHARGE_TOLERANCE = 0.01
-"""Electrons by which the integral of a CHGCAR may differ from NELECT."""
+FILE_CHARGE_TOLERANCE = 0.01
+"""Electrons by which the integral of a CHGCAR may differ from NELECT before it is scaled."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def validate_chgcar(density: Density, inputs: RunInputs) -> str | None:
     """
     if difference := structure_difference(density.crystal, inputs.crystal):
         return difference
-    if abs(density.n_electrons - inputs.n_electrons) > CHARGE_TOLERANCE:
+    if abs(density.n_electrons - inputs.n_electrons) > FILE_CHARGE_TOLERANCE:
         return (
             f"holds {density.n_electrons:.4f} electrons, the run has {inputs.n_electrons:.4f}; "
             "another charge or other PAW data sets?"
@@ -323,14 +323,12 @@ def _augmentation_defect(density: Density, inputs: RunInputs) -> str | None:
     """What is wrong with the augmentation occupancies of a file; None if they fit the run."""
     if density.augmentation is None:
         return "has no augmentation occupancies, VASP would drop it; choose atomic ones instead"
-    for ion, (values, channels) in enumerate(
-        zip(density.augmentation, inputs.channels, strict=True), start=1
-    ):
-        if len(values) != n_occupancies(channels):
-            return (
-                f"ion {ion} has {len(values)} occupancies, its PAW data set needs "
-                f"{n_occupancies(channels)}; other PAW data sets, or a file that was cut?"
-            )
+    if wrong := miscounted_occupancies(density.augmentation, inputs.channels):
+        ion, n, expected = wrong
+        return (
+            f"ion {ion} has {n} occupancies, its PAW data set needs {expected}; "
+            "other PAW data sets, or a file that was cut?"
+        )
     return None
 
 

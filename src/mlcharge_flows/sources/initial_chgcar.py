@@ -9,7 +9,7 @@ import numpy as np
 from monty.io import zopen
 from pydantic import AliasChoices, BaseModel, Field
 
-from mlcharge_flows.density.augmentation import n_occupancies
+from mlcharge_flows.density.augmentation import miscounted_occupancies
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.io import UNREADABLE, file_sha256
 from mlcharge_flows.sources.source import SourceError
@@ -19,9 +19,10 @@ from mlcharge_flows.vasp.chgcar_writer import (
     is_prediction,
     write_chgcar,
 )
+from mlcharge_flows.vasp.density_messages import INTEGRAL_TOLERANCE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from mlcharge_flows.density.density import Density
@@ -35,9 +36,6 @@ MAX_ABS_OCCUPANCY = 100.0
 """Largest augmentation occupancy of an atom, in electrons. Converged ones reach 3 in the CHGCARs of
 VASP at hand, the free atoms of GPAW's data sets 4; a network that diverges gives many orders more.
 """
-
-ELECTRON_TOLERANCE = 1e-3
-"""Electrons by which the integral of an initial density may differ from NELECT."""
 
 
 class InitialDensityDocument(BaseModel):
@@ -284,7 +282,7 @@ def _check(density: Density, inputs: RunInputs) -> None:
         raise SourceError("the density holds values that are not finite")
     if density.shape != inputs.grid:
         raise SourceError(f"the density is on grid {density.shape}, VASP's is {inputs.grid}")
-    if abs(density.n_electrons - inputs.n_electrons) > ELECTRON_TOLERANCE:
+    if abs(density.n_electrons - inputs.n_electrons) > INTEGRAL_TOLERANCE:
         raise SourceError(
             f"the density holds {density.n_electrons:.4f} electrons, "
             f"the run has {inputs.n_electrons:.4f}"
@@ -295,19 +293,23 @@ def _check(density: Density, inputs: RunInputs) -> None:
         raise SourceError(reason)
     if occupancies is None:
         raise SourceError("the density has no occupancies, VASP would drop it")
-    for ion, (values, channels) in enumerate(
-        zip(occupancies, inputs.channels, strict=True), start=1
-    ):
-        if defect := _defect(values, channels):
-            raise SourceError(
-                f"the occupancies of ion {ion} ({inputs.crystal.symbols[ion - 1]}) {defect}"
-            )
+    _check_occupancies(occupancies, inputs)
 
 
-def _defect(values: np.ndarray, channels: tuple[int, ...]) -> str | None:
+def _check_occupancies(augmentation: Sequence[np.ndarray], inputs: RunInputs) -> None:
+    ions = [f"ion {n} ({symbol})" for n, symbol in enumerate(inputs.crystal.symbols, start=1)]
+    if wrong := miscounted_occupancies(augmentation, inputs.channels):
+        ion, n, expected = wrong
+        raise SourceError(
+            f"the occupancies of {ions[ion - 1]} are {n}, its PAW data set has {expected}"
+        )
+    for ion_name, values in zip(ions, augmentation, strict=True):
+        if defect := _defect(values):
+            raise SourceError(f"the occupancies of {ion_name} {defect}")
+
+
+def _defect(values: np.ndarray) -> str | None:
     """What no atom in a solid has; None if the occupancies may be those of an atom."""
-    if len(values) != n_occupancies(channels):
-        return f"are {len(values)}, its PAW data set has {n_occupancies(channels)}"
     if not values.any():
         return "are all zero"
     if np.abs(values).max() > MAX_ABS_OCCUPANCY:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from monty.json import MSONable
 
 from mlcharge_flows.density.density import superpose
+from mlcharge_flows.density.paw_dataset import NEUTRALITY_TOLERANCE
 from mlcharge_flows.errors import MlchargeError
 
 if TYPE_CHECKING:
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.density import Density
     from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.sources.run_inputs import RunInputs
-
-
-CHARGE_TOLERANCE = 1e-6
-"""Electrons by which NELECT may differ from the sum of the neutral atoms."""
 
 
 class SourceError(MlchargeError, ValueError):
@@ -222,7 +219,7 @@ class Superposition(Source):
             density = superpose(inputs.crystal, inputs.datasets, inputs.grid)
         except ValueError as error:
             raise SourceError(str(error)) from None
-        if abs(density.n_electrons - inputs.n_electrons) > CHARGE_TOLERANCE:
+        if abs(density.n_electrons - inputs.n_electrons) > NEUTRALITY_TOLERANCE:
             raise SourceError(
                 f"the cell is charged (NELECT = {inputs.n_electrons:g}, the atoms have "
                 f"{density.n_electrons:g} electrons): no superposition of atoms describes it"

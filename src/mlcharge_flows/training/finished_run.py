@@ -24,6 +24,7 @@ from mlcharge_flows.training.origin import Origin, RunSettings
 from mlcharge_flows.training.sample import DensitySample
 from mlcharge_flows.vasp.chgcar import read_chgcar
 from mlcharge_flows.vasp.chgcar_writer import is_prediction
+from mlcharge_flows.vasp.density_messages import INTEGRAL_TOLERANCE
 from mlcharge_flows.vasp.incar import read_incar
 from mlcharge_flows.vasp.outcar import read_outcar
 from mlcharge_flows.vasp.potcar import read_potcar
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 GEOMETRY_TOLERANCE = 1e-4
 """Largest difference of lattice vectors and positions, angstrom: CHGCAR prints 6 decimals of
 fractional coordinates, OUTCAR 5 of angstrom."""
-ELECTRONS_TOLERANCE = 1e-3
-"""Largest difference of the integral of CHGCAR from NELECT, of which OUTCAR prints 4 decimals."""
 FIRST_NON_SCF_ICHARG = 10
 """Values of ICHARG from which on the density is not updated."""
 
@@ -244,7 +243,7 @@ def _difference(density: Density, run: Outcar) -> str | None:
         if not _close((apart - np.rint(apart)) @ crystal.lattice, np.zeros(3)):
             return f"positions of the ions in ionic step {last.number}"
     n_electrons = run.n_electrons
-    if n_electrons is not None and abs(density.n_electrons - n_electrons) > ELECTRONS_TOLERANCE:
+    if n_electrons is not None and abs(density.n_electrons - n_electrons) > INTEGRAL_TOLERANCE:
         return f"{density.n_electrons:.4f} electrons on the grid, NELECT = {n_electrons:g}"
     return None
 

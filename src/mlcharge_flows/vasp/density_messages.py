@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from monty.io import zopen
 
-from mlcharge_flows.density.augmentation import n_occupancies
+from mlcharge_flows.density.augmentation import miscounted_occupancies
 from mlcharge_flows.io import compression
 from mlcharge_flows.vasp.chgcar import (
     ChgcarError,
@@ -52,7 +52,8 @@ HEADER_PRECISION = 2e-6
 """Precision of a CHGCAR's header, which has six decimals: fractional coordinates, and angstrom."""
 SAME_PLACE = 0.05
 """Distance up to which an ion of a file is where an ion of the run is, angstrom."""
-_ELECTRON_TOLERANCE = 1e-3
+INTEGRAL_TOLERANCE = 1e-3
+"""Electrons by which the integral of a density on its grid may differ from NELECT."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,12 +168,10 @@ def _occupancy_defect(
     """Number of the first ion whose occupancies VASP cannot use, and why."""
     if density.augmentation is None:
         return 1, "the file has no occupancies"
-    for ion, occupancies in enumerate(density.augmentation, start=1):
-        n = len(occupancies)
-        expected = n if channels is None else n_occupancies(channels[ion - 1])
-        if n != expected:
-            return ion, f"ion {ion} has {n} occupancies, its data set needs {expected}"
-    return None
+    if channels is None or not (wrong := miscounted_occupancies(density.augmentation, channels)):
+        return None
+    ion, n, expected = wrong
+    return ion, f"ion {ion} has {n} occupancies, its data set needs {expected}"
 
 
 def _differences(density: Density, crystal: Crystal | None, n_electrons: float | None) -> list[str]:
@@ -185,7 +184,7 @@ def _differences(density: Density, crystal: Crystal | None, n_electrons: float |
         moved = crystal.positions - density.crystal.positions
         if np.max(np.abs(moved - np.rint(moved)), initial=0.0) > HEADER_PRECISION:
             warnings.append("ions have moved: VASP adds the change of the atoms' superposition")
-    if n_electrons is not None and abs(density.n_electrons - n_electrons) > _ELECTRON_TOLERANCE:
+    if n_electrons is not None and abs(density.n_electrons - n_electrons) > INTEGRAL_TOLERANCE:
         warnings.append(f"the file holds {density.n_electrons:.4f} electrons, not {n_electrons:g}")
     return warnings
 
