@@ -15,7 +15,7 @@ import zlib
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -24,6 +24,7 @@ from mlcharge_flows.errors import MlchargeError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from io import BufferedIOBase
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -39,10 +40,10 @@ UNREADABLE = (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError)
 """What opening, unpacking and parsing a file raises if it cannot be read, is cut or damaged."""
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
-_OPENERS: dict[str, Callable[[Path], IO[bytes]]] = {
-    "gzip": gzip.open,
-    "bzip2": bz2.open,
-    "xz": lzma.open,
+_OPENERS: dict[str, Callable[[Path], BufferedIOBase]] = {
+    "gzip": gzip.GzipFile,
+    "bzip2": bz2.BZ2File,
+    "xz": lzma.LZMAFile,
 }
 
 

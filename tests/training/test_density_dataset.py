@@ -182,6 +182,35 @@ def test_other_files_are_refused_in_one_line(tmp_path):
         write_dataset(path, [])
 
 
+def damaged(path, where):
+    """A data set of two samples, the second of them damaged in its arrays or attributes."""
+    write_dataset(path, [packed(), replace(packed(), origin=replace(packed().origin, id="second"))])
+    if where == "array":
+        with h5py.File(path) as file:
+            array = file["materials/second/coefficients"].id
+            place, size = array.get_chunk_info(0).byte_offset, array.get_chunk_info(0).size
+    else:
+        place, size = path.read_bytes().index(b"baseline_nmae"), 8
+    content = bytearray(path.read_bytes())
+    content[place : place + size] = b"\xff" * size
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("where", ["array", "attribute"])
+def test_a_damaged_sample_is_named_whatever_is_read(tmp_path, where):
+    path = damaged(tmp_path / "bad.h5", where)
+    dataset = DensityDataset(path)
+    named = rf"^{path}: the sample of second is damaged \(.+\)$"
+    assert dataset[packed().id].id == packed().id
+    for read in (list, summarize, lambda found: found["second"]):
+        with pytest.raises(DatasetError, match=named):
+            read(dataset)
+    with pytest.raises(DatasetError, match=named):
+        merge_datasets([path], tmp_path / "merged.h5")
+    assert not (tmp_path / "merged.h5").exists()
+
+
 def test_the_summary_counts(tmp_path):
     samples = [packed("b", split="validation", seed=1), replace(packed("a"), encut=520.0)]
     summary = summarize(write_dataset(tmp_path / "two.h5", samples))

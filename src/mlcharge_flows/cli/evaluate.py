@@ -41,25 +41,21 @@ def evaluate(
     from rich.progress import track
     from rich.table import Table
 
-    from mlcharge_flows.models.model import ModelError
     from mlcharge_flows.sources import known_models
     from mlcharge_flows.training import evaluation
-    from mlcharge_flows.training.dataset import DatasetError, DensityDataset
+    from mlcharge_flows.training.dataset import DensityDataset
 
     console = Console(highlight=False)
     rows: list[MaterialErrors] = []
-    try:
-        store = DensityDataset(data)
-        loaded = known_models().load(model)
-        refused = []
-        for sample in track(store, "predicting", total=len(store), console=console):
-            try:
-                loaded.domain.check(sample.crystal, sample.shape)
-                rows.append(evaluation.evaluate(loaded.model, sample))
-            except ValueError as error:
-                refused.append(f"{sample.id}: {error}")
-    except (DatasetError, ModelError) as error:
-        exit_with_error(error)
+    store = DensityDataset(data)
+    loaded = known_models().load(model)
+    refused = []
+    for sample in track(store, "predicting", total=len(store), console=console):
+        try:
+            loaded.domain.check(sample.crystal, sample.shape)
+            rows.append(evaluation.evaluate(loaded.model, sample))
+        except ValueError as error:
+            refused.append(f"{sample.id}: {error}")
     print_left_out(console, refused, "not predicted")
     if not rows:
         exit_with_error(f"{data}: the model {loaded.card.name} predicted no material of it")

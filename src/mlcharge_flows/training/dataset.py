@@ -27,7 +27,7 @@ import numpy as np
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.paw_dataset import PawDataset
-from mlcharge_flows.errors import MlchargeError
+from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.io import atomic_path
 from mlcharge_flows.training.origin import PSEUDO_LABELED, Origin, RunSettings, canonical_split
 from mlcharge_flows.training.quantization import Quantized
@@ -80,31 +80,25 @@ class DensityDataset:
         self.path = Path(path)
         if not self.path.is_file():
             raise DatasetError(f"{path}: there is no such file")
-        try:
-            with h5py.File(self.path) as file:
-                kind, version = file.attrs.get("format"), file.attrs.get("version")
-                if kind != FORMAT or version not in (1, VERSION):
-                    raise DatasetError(f"{path}: not an {FORMAT} of version 1 or {VERSION}")
-                self.protocol = str(file.attrs["protocol"])
-                self.ids: tuple[str, ...] = tuple(file["materials"])
-                self.paw = {
-                    symbol: _read_paw(symbol, group) for symbol, group in file["paw"].items()
-                }
-        except (OSError, KeyError) as error:
-            raise DatasetError(f"{path}: not a whole data set ({error})") from None
+        with _whole(self.path), h5py.File(self.path) as file:
+            kind, version = file.attrs.get("format"), file.attrs.get("version")
+            if kind != FORMAT or version not in (1, VERSION):
+                raise DatasetError(f"{path}: not an {FORMAT} of version 1 or {VERSION}")
+            self.protocol = str(file.attrs["protocol"])
+            self.ids: tuple[str, ...] = tuple(file["materials"])
+            self.paw = {symbol: _read_paw(symbol, group) for symbol, group in file["paw"].items()}
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __iter__(self) -> Iterator[DensitySample]:
-        with h5py.File(self.path) as file:
-            for name in self.ids:
-                yield self._sample(file, name)
+        for name in self.ids:
+            yield self[name]
 
     def __getitem__(self, name: str) -> DensitySample:
-        with h5py.File(self.path) as file:
-            if name not in self.ids:
-                raise KeyError(name)
+        if name not in self.ids:
+            raise KeyError(name)
+        with _whole(self.path, name), h5py.File(self.path) as file:
             return self._sample(file, name)
 
     def splits(self) -> dict[str, str]:
@@ -114,12 +108,18 @@ class DensityDataset:
         -------
         dict
             Split by identifier; empty if it has none.
+
+        Raises
+        ------
+        DatasetError
+            The sample of a material is damaged.
         """
-        with h5py.File(self.path) as file:
-            return {
-                name: canonical_split(str(file["materials"][name].attrs["split"]))
-                for name in self.ids
-            }
+        splits = {}
+        with _whole(self.path), h5py.File(self.path) as file:
+            for name in self.ids:
+                with _whole(self.path, name):
+                    splits[name] = canonical_split(str(file["materials"][name].attrs["split"]))
+        return splits
 
     def _sample(self, file: h5py.File, name: str) -> DensitySample:
         group = file["materials"][name]
@@ -238,12 +238,24 @@ def merge_datasets(
         common = _Common(file, allow_mixed=allow_mixed)
         for name in sorted(chosen):
             dataset = chosen[name]
-            with h5py.File(dataset.path) as source:
-                common.add(dataset._sample(source, name))
+            common.add(dataset[name])
+            with _whole(dataset.path, name), h5py.File(dataset.path) as source:
                 # Copied compressed: compression takes longer than everything else.
                 source.copy(source["materials"][name], file["materials"])
             _rename_version_1(file["materials"][name])
     return DensityDataset(path)
+
+
+@contextmanager
+def _whole(path: Path, name: str = "") -> Iterator[None]:
+    """Say which file, and which material of it, is damaged, whatever h5py raises then."""
+    try:
+        yield
+    except DatasetError:
+        raise
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+        what = f"the sample of {name} is damaged" if name else "not a whole data set"
+        raise DatasetError(f"{path}: {what} ({one_line(error)})") from None
 
 
 @contextmanager
