@@ -226,7 +226,7 @@ def pseudo_label(
 def recall(
     context: typer.Context,
     structures: Structures,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("recalled.h5"),
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("pseudo-labels.h5"),
     model: Model = "orbital",
     gamma: Gamma = False,
     skip_bad: SkipBad = False,

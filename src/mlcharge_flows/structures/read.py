@@ -28,7 +28,7 @@ MAX_IONS = 5000
 """Most ions of a structure; VASP runs of more are out of this package's reach."""
 
 MAX_LENGTH = 1000.0
-"""Longest lattice vector, in angstrom; more is a slip of the exponent."""
+"""Longest lattice vector, in angstrom; more is a typing error."""
 
 _MAX_NAME = 100
 _SUFFIXES = (".cif", ".json", ".vasp", ".poscar")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
 MAX_VOLUME = 1e9
-"""Largest volume of a cell, cubic angstrom: more is a slip of the exponent."""
+"""Largest volume of a cell, cubic angstrom: more is a typing error."""
 
 LEFT_HANDED = (
     "the triple product of the lattice vectors is negative, which VASP refuses: exchange two of "

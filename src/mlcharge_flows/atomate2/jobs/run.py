@@ -196,7 +196,7 @@ class RunFromDensityMaker(WrapperMaker):
             reason = existing_density_reason(self.maker, inputs.incar, folder)
             if reason is None:
                 remove_initial_files(folder)
-                provenance.initial_density = self._stage(provenance, inputs, folder)
+                provenance.initial_density = self._stage_density(provenance, inputs, folder)
             provenance.existing_density_reason = reason
             given = provenance.initial_density
             if reason or given is None or given.failure:
@@ -206,7 +206,7 @@ class RunFromDensityMaker(WrapperMaker):
                 provenance.write(folder)
                 return
         elif icharg != 2:
-            provenance.initial_density = self._stage(provenance, inputs, folder)
+            provenance.initial_density = self._stage_density(provenance, inputs, folder)
         given = provenance.initial_density
         if (
             icharg == 11
@@ -266,7 +266,7 @@ class RunFromDensityMaker(WrapperMaker):
             tags["NELMDL"] = -initial.n_delay
         return tags
 
-    def _stage(
+    def _stage_density(
         self, provenance: RunProvenance, inputs: RunInputs, folder: Path
     ) -> InitialDensityDocument:
         """Put the initial CHGCAR into the folder: the one given, else one that is made here.
