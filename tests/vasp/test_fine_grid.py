@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlcharge_flows.vasp.incar import fft_grids, smooth_even
+from mlcharge_flows.vasp.incar import GridSizeError, fft_grids, smooth_even
 
 STRUCTURES = Path(__file__).parents[2] / "test_files" / "benchmark" / "test_structures.json.gz"
 
@@ -80,6 +80,23 @@ def test_single_n_is_normal_without_the_finer_grid():
     lattice = np.diag([3.0, 7.0, 11.0])
     single = fft_grids(lattice, {"ENCUT": 400, "PREC": "SingleN"})
     assert single.coarse == single.fine == fft_grids(lattice, {"ENCUT": 400}).coarse
+
+
+@pytest.mark.parametrize(
+    ("incar", "reason"),
+    [
+        ({"ENCUT": float("inf")}, "ENCUT = inf is larger than 1e"),
+        ({"ENCUT": 1e30}, "ENCUT = 1e"),
+        ({"ENCUT": 1e8}, "ENCUT = 1e"),
+        ({"ENCUT": 9e5}, r"grids of .* points are too large, lower ENCUT"),
+        ({"ENCUT": 300, "NGXF": 99999999999}, "NGXF is larger than"),
+        ({"ENCUT": 300, "NGZ": 10**5000}, "NGZ is larger than"),
+        (dict.fromkeys(("NGX", "NGY", "NGZ", "NGXF", "NGYF", "NGZF"), 2000), "are too large"),
+    ],
+)
+def test_grids_that_no_machine_holds_are_refused_at_once(incar, reason):
+    with pytest.raises(GridSizeError, match=reason):
+        fft_grids(np.diag([5.0, 5.0, 5.0]), incar)
 
 
 def test_points_grow_with_the_cutoff():

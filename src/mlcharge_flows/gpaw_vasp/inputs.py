@@ -41,9 +41,6 @@ Content = TypeVar("Content")
 #: Ions nearer than this are taken for a mistake in the POSCAR, in angstrom.
 MIN_DISTANCE = 0.5
 
-#: Largest number of points of the fine grid: more do not fit into the memory of a machine.
-MAX_GRID_POINTS = 512**3
-
 NO_DELAY = "random wavefunctions but no delay for mixing, default for NELMDL"
 """VASP's words for NELMDL = 0 without a WAVECAR."""
 
@@ -212,10 +209,6 @@ def _grids(crystal: Crystal, incar: Mapping[str, Any], settings: IncarSettings) 
         raise UnsupportedInputError(
             f"INCAR: the fine grid NGXF, NGYF, NGZF = {fine} is coarser than the grid of the "
             f"orbitals, {coarse}; remove NGXF, NGYF and NGZF"
-        )
-    if any(np.prod(grid, dtype=float) > MAX_GRID_POINTS for grid in (grids.fine, grids.coarse)):
-        raise UnsupportedInputError(
-            f"INCAR: grids of {coarse} and {fine} points are too large, lower ENCUT or NGX.."
         )
     return grids
 

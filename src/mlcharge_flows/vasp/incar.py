@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from math import sqrt, tau
+from math import prod, sqrt, tau
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +52,13 @@ _REPEATED = re.compile(r"((?:\d+\*)+)(.+)")
 
 # Width of the coarse grid in units of the cutoff sphere's radius, and fine points per coarse one.
 _PRECISIONS = {"accurate": (4, 2), "normal": (3, 2), "single": (4, 1), "singlen": (3, 1)}
+
+
+MAX_GRID_POINTS = 512**3
+"""Most points of an FFT grid; a density on more of them fills gigabytes."""
+
+MAX_ENCUT = 1e6
+"""Largest ENCUT, eV: hundreds of times that of the hardest PAW data sets."""
 
 
 class IncarError(MlchargeError, ValueError):
@@ -201,6 +208,10 @@ class FineGridError(MlchargeError, ValueError):
     """Tags of an INCAR from which no grid follows; the message names the tag."""
 
 
+class GridSizeError(FineGridError):
+    """ENCUT or NGX, .., NGZF of an INCAR ask for more points than :data:`MAX_GRID_POINTS`."""
+
+
 @dataclass(frozen=True)
 class FFTGrids:
     """Points along each lattice vector.
@@ -237,6 +248,8 @@ def fft_grids(lattice: np.ndarray, incar: Mapping[str, Any]) -> FFTGrids:
     FineGridError
         ENCUT is needed and missing, or PREC is unknown, or it is Low, Medium or High, whose fine
         grids depend on the data sets (ENAUG).
+    GridSizeError
+        A grid has more than :data:`MAX_GRID_POINTS` points, or ENCUT exceeds :data:`MAX_ENCUT`.
 
     Examples
     --------
@@ -252,7 +265,13 @@ def fft_grids(lattice: np.ndarray, incar: Mapping[str, Any]) -> FFTGrids:
         known = zip(coarse, lengths, strict=True)
         coarse = [n or _coarse_points(length, _encut(incar), width) for n, length in known]
         fine = [n or ratio * (m or 0) for n, m in zip(fine, coarse, strict=True)]
-    return FFTGrids(_triple(coarse), _triple(fine))
+    grids = FFTGrids(_triple(coarse), _triple(fine))
+    if max(prod(grids.coarse), prod(grids.fine)) > MAX_GRID_POINTS:
+        own, other = (" x ".join(map(str, grid)) for grid in (grids.coarse, grids.fine))
+        raise GridSizeError(
+            f"grids of {own} and {other} points are too large, lower ENCUT or NGX, .., NGZF"
+        )
+    return grids
 
 
 def smooth_even(at_least: int) -> int:
@@ -288,7 +307,10 @@ def _is_smooth(number: int) -> bool:
 
 def _coarse_points(length: float, encut: float, width: int) -> int:
     radius = length * sqrt(encut / RYDBERG) / BOHR / tau
-    return smooth_even(int(width * radius + 0.5))
+    points = int(width * radius + 0.5)
+    if points > MAX_GRID_POINTS:
+        raise GridSizeError(f"a lattice vector of {length:g} angstrom needs {points} points")
+    return smooth_even(points)
 
 
 def _precision(prec: str) -> tuple[int, int]:
@@ -313,6 +335,8 @@ def _encut(incar: Mapping[str, Any]) -> float:
         raise FineGridError(f"ENCUT = {incar['ENCUT']!r} is not a number") from None
     if not encut > 0.0:
         raise FineGridError(f"ENCUT = {encut:g} is not positive")
+    if encut > MAX_ENCUT:
+        raise GridSizeError(f"ENCUT = {encut:g} is larger than {MAX_ENCUT:g} eV")
     return encut
 
 
@@ -321,10 +345,12 @@ def _explicit(incar: Mapping[str, Any], tag: str) -> int | None:
         return None
     try:
         points = int(incar[tag])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         points = 0
     if points < 1:
         raise FineGridError(f"{tag} = {incar[tag]!r} is not a positive integer")
+    if points > MAX_GRID_POINTS:
+        raise GridSizeError(f"{tag} is larger than {MAX_GRID_POINTS}, the limit of a whole grid")
     return points
 
 
