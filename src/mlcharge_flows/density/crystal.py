@@ -95,6 +95,29 @@ class Crystal:
         """Element and number of each run of equal ions, as a POSCAR lists them."""
         return tuple((symbol, len(list(run))) for symbol, run in groupby(self.symbols))
 
+    def displacements(self, positions: np.ndarray) -> np.ndarray:
+        """Distance of each ion from a position, each fractional coordinate to its nearest image.
+
+        Parameters
+        ----------
+        positions
+            Fractional coordinates, shape (n, 3), or (3,) for one position.
+
+        Returns
+        -------
+        numpy.ndarray
+            Distances in angstrom, shape (n,).
+
+        Examples
+        --------
+        >>> salt = Crystal(np.eye(3) * 4.0, ("Na", "Cl"), np.array([[0, 0, 0], [0.5, 0.5, 0.5]]))
+        >>> salt.displacements(np.array([[0, 0, 0.75], [0.5, 0.5, 0.5]])).tolist()
+        [1.0, 0.0]
+        """
+        apart = self.positions - positions
+        distances: np.ndarray = np.linalg.norm((apart - np.rint(apart)) @ self.lattice, axis=1)
+        return distances
+
 
 @dataclass(frozen=True, eq=False)
 class NeighborList:

@@ -274,9 +274,7 @@ def structure_difference(own: Crystal, run: Crystal) -> str | None:
         )
     if np.abs(own.lattice - run.lattice).max() > POSITION_TOLERANCE:
         return "is of another structure: the lattice vectors differ from the run's"
-    apart = own.positions - run.positions
-    apart -= np.rint(apart)
-    distance = np.linalg.norm(apart @ run.lattice, axis=1)
+    distance = run.displacements(own.positions)
     if distance.max() > POSITION_TOLERANCE:
         ion = int(distance.argmax())
         return (

@@ -194,11 +194,9 @@ def _other_ions(own: Crystal, run: Crystal) -> str | None:
     for ion, (symbol, expected) in enumerate(zip(own.symbols, run.symbols, strict=True), start=1):
         if symbol != expected:
             return f"ion {ion} is {symbol} in the file and {expected} in the run"
-    apart = own.positions - run.positions
-    moved = np.linalg.norm((apart - np.rint(apart)) @ run.lattice, axis=1) > SAME_PLACE
+    moved = run.displacements(own.positions) > SAME_PLACE
     for ion in np.flatnonzero(moved).tolist():
-        apart = own.positions[ion] - run.positions
-        distance = np.linalg.norm((apart - np.rint(apart)) @ run.lattice, axis=1)
+        distance = run.displacements(own.positions[ion])
         if distance.min() < SAME_PLACE:
             return f"ion {ion + 1} of the file is ion {int(distance.argmin()) + 1} of the run"
     return None
