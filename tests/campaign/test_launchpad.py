@@ -102,6 +102,24 @@ def test_jobs_are_counted_by_category_and_state(launchpad, maker):
     assert campaign_state(launchpad, "none").workflows.total() == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("INCAR", "ENCUT = 350\n"),
+        ("launchpad.yaml", "[]\n"),
+        ("launchpad.yaml", ""),
+        ("launchpad.yaml", "host: [\n"),
+        ("launchpad.yaml", "host: 3\nport: many\nname: []\n"),
+        ("launchpad.json", "{"),
+    ],
+)
+def test_a_file_that_is_no_launchpad_is_named_in_one_line(tmp_path, name, text):
+    pytest.importorskip("fireworks", reason="needs the fireworks extra")
+    (tmp_path / name).write_text(text)
+    with pytest.raises(LaunchPadError, match=rf"^{tmp_path / name}: not a LaunchPad file \(.+\)$"):
+        open_launchpad(tmp_path / name)
+
+
 def test_the_launchpad_that_is_missing(tmp_path, launchpad_file):
     with pytest.raises(LaunchPadError, match="set it up once with 'lpad reset'"):
         open_launchpad(launchpad_file)

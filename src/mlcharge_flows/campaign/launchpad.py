@@ -76,19 +76,23 @@ def open_launchpad(path: Path | None = None) -> LaunchPad:
         raise LaunchPadError(
             "FireWorks is not installed: pip install 'mlcharge-flows[fireworks]'"
         ) from None
+    from fireworks.utilities.fw_serializers import FWFormatError, FWSerializationError
     from pymongo.errors import PyMongoError
+    from ruamel.yaml import YAMLError
 
     path = path or (Path(fw_config.LAUNCHPAD_LOC) if fw_config.LAUNCHPAD_LOC else None)
     if path is None:
         raise LaunchPadError(
             "there is no my_launchpad.yaml: write one with 'lpad init', or name it by --launchpad"
         )
+    wrong_content = (FWFormatError, FWSerializationError, YAMLError, AttributeError, TypeError)
+    unusable = (*wrong_content, OSError, ValueError, PyMongoError)
     try:
         launchpad = LaunchPad.from_file(str(path))
     except KeyError as error:
         raise LaunchPadError(f"{path}: {error.args[0]} is missing; add it") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise LaunchPadError(f"{path}: not a LaunchPad file ({error})") from None
+    except unusable as error:
+        raise LaunchPadError(f"{path}: not a LaunchPad file ({one_line(error, 150)})") from None
     launchpad.m_logger.setLevel("WARNING")
     try:
         assigner = launchpad.fw_id_assigner.find_one({})
