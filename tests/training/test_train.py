@@ -21,7 +21,7 @@ from mlcharge_flows.models.checkpoint import read_checkpoint  # noqa: E402
 from mlcharge_flows.models.orbital import load  # noqa: E402
 from mlcharge_flows.models.orbital.network import OrbitalModel, OrbitalNetwork  # noqa: E402
 from mlcharge_flows.training import loop  # noqa: E402
-from mlcharge_flows.training.config import TrainingConfig, read_config  # noqa: E402
+from mlcharge_flows.training.config import TrainingConfig, TrainingError, read_config  # noqa: E402
 from mlcharge_flows.training.dataset import write_dataset  # noqa: E402
 from mlcharge_flows.training.files import load_initial_weights  # noqa: E402
 from mlcharge_flows.training.loop import train, validate  # noqa: E402
@@ -333,6 +333,17 @@ def test_a_divergent_loss_ends_the_training(yaml_file):
     assert result.stderr.count("\n") == 1
 
 
+def test_weights_that_diverged_are_noticed_before_a_checkpoint_is_written(dataset):
+    settings = config(dataset)
+    task, _, validation = prepared_task(dataset, settings)
+    with torch.no_grad():
+        next(iter(task.network.parameters())).fill_(float("nan"))
+    with pytest.raises(
+        TrainingError, match=r"validation: .* no finite number any more"
+    ):
+        validate(task, task.network, validation)
+
+
 def test_additional_interactions_do_not_change_the_density_at_first(dataset, yaml_file, tmp_path):
     assert run("train", yaml_file()).exit_code == 0
     deeper = {**SMALL, "n_interactions": 3, "n_coupled": 4}
@@ -353,6 +364,9 @@ def test_additional_interactions_do_not_change_the_density_at_first(dataset, yam
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"learning_rate": float("inf")}, "learning_rate: Input should be a finite number"),
+        ({"loss": {"grid": float("nan")}}, "loss.grid: Input should be"),
+        ({"model": {"preset": "paper"}}, "model.preset: orbital has no presets; remove it"),
         ({"epochs": 0}, "epochs: Input should be greater than or equal to 1"),
         ({"data": "none.h5"}, "none.h5: there is no such file"),
         ({"model": {"width": 3}}, "model.width: unknown key"),

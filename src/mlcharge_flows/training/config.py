@@ -33,7 +33,7 @@ class TrainingError(MlchargeError, ValueError):
 class _Renaming(BaseModel):
     """Keys of earlier versions are read, with a line that names the new key."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     renamed: ClassVar[Mapping[str, str]] = {}
     """New key by old key."""
@@ -266,6 +266,8 @@ def model_options(
         raise TrainingError(f"model.{taken[0]}: the data set decides it; remove it")
     name = given.pop("preset", None)
     if name is not None:
+        if not presets:
+            raise TrainingError(f"model.preset: {config.architecture} has no presets; remove it")
         if name not in presets:
             raise TrainingError(
                 f"model.preset: there is no {name!r}; choose from {', '.join(presets)}"

@@ -170,8 +170,7 @@ def _epoch(
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
         if not torch.isfinite(norm):
             raise TrainingError(
-                f"epoch {epoch + 1}: the loss is no finite number any more; train anew with a "
-                f"learning_rate smaller than {config.learning_rate:g}"
+                f"epoch {epoch + 1}: the loss is no finite number any more; {_remedy(config)}"
             )
         for optimizer, schedule in zip(optimizers, schedules, strict=True):
             optimizer.step()
@@ -200,6 +199,11 @@ def validate(
     -------
     dict
         Median of each error, and its mean with ``_mean`` appended to the name.
+
+    Raises
+    ------
+    TrainingError
+        An error is infinite or not a number: the training diverged.
     """
     network.eval()
     with torch.inference_mode():
@@ -209,7 +213,16 @@ def validate(
     for name in rows[0] if rows else ():
         values = [row[name] for row in rows]
         summary[name], summary[f"{name}_mean"] = float(np.median(values)), float(np.mean(values))
+        if not math.isfinite(summary[f"{name}_mean"]):
+            raise TrainingError(
+                f"validation: {name} is no finite number any more; {_remedy(task.config)}"
+            )
     return summary
+
+
+def _remedy(config: TrainingConfig) -> str:
+    """What to do about a training that diverged."""
+    return f"train anew with a learning_rate smaller than {config.learning_rate:g}"
 
 
 def _schedule(warm_up: int, total: int) -> Callable[[int], float]:

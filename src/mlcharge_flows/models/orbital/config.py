@@ -14,7 +14,7 @@ N_VIRTUAL_KINDS: dict[VirtualSites, int] = {"none": 0, "bonds": 1, "interstitial
 class SiteConfig(BaseModel):
     """Options that all networks of this kind share."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     elements: list[str] = Field(min_length=1, description="In the order of the embedding.")
     channels: dict[str, list[int]] = Field(
