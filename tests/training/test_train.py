@@ -338,9 +338,7 @@ def test_weights_that_diverged_are_noticed_before_a_checkpoint_is_written(datase
     task, _, validation = prepared_task(dataset, settings)
     with torch.no_grad():
         next(iter(task.network.parameters())).fill_(float("nan"))
-    with pytest.raises(
-        TrainingError, match=r"validation: .* no finite number any more"
-    ):
+    with pytest.raises(TrainingError, match=r"validation: .* no finite number any more"):
         validate(task, task.network, validation)
 
 
