@@ -124,6 +124,30 @@ def atomic_write(path: str | Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a file of this name.
+
+    Parameters
+    ----------
+    path
+        Any text, such as a word of which it is not known whether it is a path.
+
+    Returns
+    -------
+    bool
+        False, too, for what no file can be called, such as a very long word.
+
+    Examples
+    --------
+    >>> is_file("learned" * 1000)
+    False
+    """
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def compression(path: str | os.PathLike[str]) -> str | None:
     """Name the format of a compressed file, whatever it is called.
 

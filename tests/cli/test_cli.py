@@ -132,6 +132,13 @@ def test_unknown_arm(nothing_runs, helium):
     assert "'magic' is no source of densities; write DENSITY" in line
 
 
+def test_options_that_name_nothing(nothing_runs, helium):
+    (line,) = refused("compare", helium, "--arms", "superposition", "--occupancies", "x" * 5000)
+    assert line.startswith("mlcharge: --occupancies: 'xxx")
+    (line,) = refused("dataset", "build", helium, "--split", "bogus")
+    assert line == "mlcharge: --split bogus: no structure is marked so; their splits: none"
+
+
 def test_a_broken_vasp_cmd_is_found_before_anything_runs(monkeypatch, helium, tmp_path):
     monkeypatch.setenv("VASP_CMD", "no_such_vasp")
     (line,) = refused("compare", helium, "--out", tmp_path / "out")

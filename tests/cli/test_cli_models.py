@@ -280,6 +280,17 @@ def test_the_result_of_a_run_is_not_overwritten(model, salt, tmp_path):
         (None, ("--encut", 350, "--occupancies", "converged"), "converged ones need a run"),
         (None, ("--encut", 350, "--potcar", "none"), "none: there is no such file"),
         (None, ("--incar", "none"), "none: there is no such file"),
+        (None, ("--encut", 350, "--potcar", "/"), "/: is a folder; name the file in it"),
+        (None, ("--incar", "/"), "/: is a folder; name the file in it"),
+        (None, ("--incar", "x" * 5000), "name too long"),
+        (None, ("--encut", 350, "--occupancies", "nope"), "--occupancies: 'nope' in "),
+        (None, ("--encut", 350, "--occupancies", "x" * 5000), "--occupancies: 'xxx"),
+        (None, ("--encut", 350, "--model", "x" * 5000), "there is no model 'xxx"),
+        (None, ("--encut", 350, "--model", ""), "--model: is empty"),
+        (None, ("--encut", 350, "--prec", ""), "PREC = is unknown"),
+        (None, ("--encut", "inf"), "ENCUT = inf is larger than"),
+        (None, ("--encut", 9e5), "points are too large, lower ENCUT"),
+        (None, ("--encut", 350, "--out", "/dev/null"), "/dev/null"),
         ("PREC = Normal\n", (), "ENCUT is missing"),
         ("ENCUT = 350\n", ("--encut", 300), "give either --incar, or --encut and --prec"),
         ("ENCUT = 350\nNELECT = 7\n", (), "the cell is charged (NELECT = 7"),
@@ -295,6 +306,15 @@ def test_what_is_refused(model, salt, tmp_path, incar, words, reason):
     assert len(lines) == 1
     assert reason in lines[0]
     assert not list((tmp_path / "out").glob("*/CHGCAR"))
+
+
+@pytest.mark.parametrize("tag", ["LSORBIT = T", "LNONCOLLINEAR = .TRUE."])
+def test_a_run_that_has_more_than_a_density_is_told_so(model, salt, tmp_path, tag):
+    (tmp_path / "INCAR").write_text(f"ENCUT = 350\n{tag}\n")
+    out = ("--model", model, "--out", tmp_path / "out")
+    result = mlcharge("predict", salt, "--incar", tmp_path / "INCAR", *out)
+    assert result.exit_code == 0
+    assert "note: noncollinear: the initial density has no direction" in result.output
 
 
 def test_a_charged_structure(model, tmp_path):

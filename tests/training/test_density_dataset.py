@@ -6,7 +6,9 @@ import h5py
 import numpy as np
 import pytest
 from synthetic_samples import PAW, gaussian_atom, packed
+from typer.testing import CliRunner
 
+from mlcharge_flows.cli.app import app
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.training.dataset import (
     DatasetError,
@@ -209,6 +211,23 @@ def test_a_damaged_sample_is_named_whatever_is_read(tmp_path, where):
     with pytest.raises(DatasetError, match=named):
         merge_datasets([path], tmp_path / "merged.h5")
     assert not (tmp_path / "merged.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("split", "--only", "bogus"), "--only bogus: {path} holds no such material; its splits"),
+        (("merge", "--without", "nope"), "--without nope: no data set holds this material"),
+    ],
+)
+def test_names_that_a_data_set_does_not_hold(tmp_path, words, message):
+    path = tmp_path / "a.h5"
+    write_dataset(path, [packed("a")])
+    out = ["--out", str(tmp_path / "b.h5")] if words[0] == "merge" else []
+    result = CliRunner().invoke(app, ["dataset", words[0], str(path), *words[1:], *out])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"mlcharge: {message.format(path=path)}")
+    assert not (tmp_path / "b.h5").exists()
 
 
 def test_the_summary_counts(tmp_path):

@@ -19,7 +19,11 @@ from mlcharge_flows.atomate2.schemas import RunProvenance
 from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.io import atomic_path
 from mlcharge_flows.sources.from_file import read_for_run, read_ions, structure_difference
-from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar, write_initial_chgcar
+from mlcharge_flows.sources.initial_chgcar import (
+    incomplete_density_reason,
+    is_initial_chgcar,
+    write_initial_chgcar,
+)
 from mlcharge_flows.sources.initial_wavecar import is_initial_wavecar
 from mlcharge_flows.sources.source import SourceError
 from mlcharge_flows.vasp.density_messages import read_density_messages
@@ -74,7 +78,7 @@ def existing_density_reason(
     # With 1 and 11 the input set asks for a CHGCAR, and there is none.
     if incar.get("ICHARG") not in (None, 1, 11):
         return f"the input set fixes ICHARG = {incar['ICHARG']}"
-    return _incomplete_density_reason(incar) or _job_type_reason(maker)
+    return incomplete_density_reason(incar) or _job_type_reason(maker)
 
 
 def can_take_orbitals(maker: BaseVaspMaker, incar: Mapping[str, Any], folder: Path) -> bool:
@@ -97,7 +101,7 @@ def can_take_orbitals(maker: BaseVaspMaker, incar: Mapping[str, Any], folder: Pa
     """
     if incar.get("ICHARG") not in (1, 11) or not _is_inherited(folder / "CHGCAR"):
         return False
-    return not (_incomplete_density_reason(incar) or _job_type_reason(maker))
+    return not (incomplete_density_reason(incar) or _job_type_reason(maker))
 
 
 def _job_type_reason(maker: BaseVaspMaker) -> str | None:
@@ -105,18 +109,6 @@ def _job_type_reason(maker: BaseVaspMaker) -> str | None:
     job_type = maker.run_vasp_kwargs.get("job_type") or "normal"
     if (kind := str(getattr(job_type, "value", job_type))) != "normal":
         return f"job type {kind!r} is not one run under custodian"
-    return None
-
-
-def _incomplete_density_reason(incar: Mapping[str, Any]) -> str | None:
-    """Why a CHGCAR is not all that a run begins from; None if it is."""
-    if str(incar.get("METAGGA", "None")).strip("- ").lower() not in ("", "none"):
-        return (
-            f"METAGGA = {incar['METAGGA']}: VASP also reads the kinetic-energy density (TAUCAR), "
-            "without which the initial density is not complete"
-        )
-    if incar.get("LNONCOLLINEAR") or incar.get("LSORBIT"):
-        return "noncollinear: the initial density has no direction of magnetization"
     return None
 
 
@@ -137,7 +129,7 @@ def can_begin_from(chgcar: Path, inputs: RunInputs) -> bool:
     bool
         True if ions, electrons, grid and augmentation occupancies are those of the run.
     """
-    if "ICHARG" in inputs.incar or _incomplete_density_reason(inputs.incar):
+    if "ICHARG" in inputs.incar or incomplete_density_reason(inputs.incar):
         return False
     try:
         found = read_for_run(chgcar, inputs, on_grid_of_run=False)

@@ -139,12 +139,16 @@ def load_arms(arms: str, models: str, occupancies: str) -> dict[str, InitialDens
         A word is unknown, or a model cannot be loaded.
     """
     from mlcharge_flows.models.checkpoint import SUFFIX
-    from mlcharge_flows.sources import parse_arms
+    from mlcharge_flows.sources import SourceError, parse_arms, parse_initial_density
     from mlcharge_flows.sources.grammar import arm_of_model
 
     names = [name.strip() for name in models.split(",") if name.strip()]
     if not names:
         raise ValueError("--model: give at least one, such as orbital")
+    try:
+        parse_initial_density("learned", augmentation=_absolute(occupancies))
+    except SourceError as error:
+        raise SourceError(f"--occupancies: {error}") from None
     found: dict[str, InitialDensity] = {}
     parsed = [
         parse_arms(arms.split(","), _absolute(name), _absolute(occupancies)) for name in names
@@ -164,7 +168,9 @@ def load_arms(arms: str, models: str, occupancies: str) -> dict[str, InitialDens
 
 def _absolute(name: str) -> str:
     """Absolute path of a file, for jobs, which run in other folders; other names as they are."""
-    return str(Path(name).absolute()) if Path(name).is_file() else name
+    from mlcharge_flows.io import is_file
+
+    return str(Path(name).absolute()) if is_file(name) else name
 
 
 def _is_compared(comparison: Comparison, requested: list[str]) -> bool:

@@ -125,6 +125,10 @@ def split(
     from mlcharge_flows.training.origin import canonical_split
 
     wanted = None if only is None else canonical_split(only)
-    for name, part in open_dataset(dataset).splits().items():
+    splits = open_dataset(dataset).splits()
+    if wanted is not None and wanted not in splits.values():
+        known = ", ".join(sorted({part or "none" for part in splits.values()}))
+        exit_with_error(f"--only {only}: {dataset} holds no such material; its splits are {known}")
+    for name, part in splits.items():
         if wanted in (None, part):
             typer.echo(name if only else f"{name}\t{part or '-'}")

@@ -123,6 +123,9 @@ def build(
         allowed, problems = _allowed(console, structures, exclude or [], test)
         data_sets = [*(complement or []), *(extend or [])]
         present = {name for path in data_sets for name in open_dataset(path).splits()}
+        if split is not None and split not in (known := sorted({m.split for m in allowed})):
+            marked = ", ".join(name or "none" for name in known)
+            raise ValueError(f"--split {split}: no structure is marked so; their splits: {marked}")
         ordered = [m for m in build_order(allowed, present) if split is None or m.split == split]
         return ordered[part - 1 :: parts][:limit], problems
 

@@ -47,6 +47,7 @@ def merge_files(
     from mlcharge_flows.training.dataset import DatasetError, DensityDataset, merge_datasets
 
     files: list[Path] = []
+    names: set[str] = set()
     problems: list[str] = []
     for source in sources:
         found = list(sample_files(source)) if source.is_dir() else [source]
@@ -54,12 +55,16 @@ def merge_files(
             problems.append(f"{source}: there is no sample in this folder")
         for file in found:
             try:
-                files.append(DensityDataset(file).path)
+                dataset = DensityDataset(file)
+                files.append(dataset.path)
+                names.update(dataset.ids)
             except DatasetError as error:
                 problems.append(str(error))
     if problems and not (skip_bad and files):
         exit_with_error(*problems, "nothing was merged: --skip-bad leaves out what is unreadable")
     print_left_out(Console(highlight=False), problems)
+    if unknown := [name for name in without if name not in names]:
+        exit_with_error(f"--without {unknown[0]}: no data set holds this material; remove it")
     write_and_describe(out, lambda: merge_datasets(files, out, without, allow_mixed=allow_mixed))
 
 

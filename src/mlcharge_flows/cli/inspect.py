@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from mlcharge_flows.cli.terminal import exit_with_error
+from mlcharge_flows.cli.terminal import check_file, exit_with_error
 from mlcharge_flows.errors import one_line
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def inspect(
     """
     from mlcharge_flows.vasp.density_messages import chgcar_acceptance
 
-    _check_file(chgcar)
+    check_file(chgcar)
     if poscar is None and (incar or potcar):
         exit_with_error(
             "--incar and --potcar need --poscar too: grid and channels depend on the cell"
@@ -109,15 +109,8 @@ def _datasets_of_ions(
     return [dataset for dataset, (_, n) in blocks for _ in range(n)]
 
 
-def _check_file(path: Path) -> None:
-    if path.is_dir():
-        exit_with_error(f"{path}: is a folder; name the file in it")
-    if not path.is_file():
-        exit_with_error(f"{path}: there is no such file")
-
-
 def _read(path: Path, reader: Callable[[Path], Value]) -> Value:
-    _check_file(path)
+    check_file(path)
     try:
         return reader(path)
     except (ValueError, OSError) as error:

@@ -20,14 +20,23 @@ Executable = Annotated[
         show_default=False,
     ),
 ]
+
+
+def _named(value: str) -> str:
+    if not value.strip():
+        exit_with_error("--model: is empty; give the name of a model, or a checkpoint")
+    return value
+
+
 Models = Annotated[
     str,
     typer.Option(
+        callback=_named,
         help="Model of the learned densities: a name or a checkpoint; of several with commas each "
-        "has its own arms, such as learned@superres."
+        "has its own arms, such as learned@superres.",
     ),
 ]
-Model = Annotated[str, typer.Option(help="Name of a model, or a checkpoint.")]
+Model = Annotated[str, typer.Option(callback=_named, help="Name of a model, or a checkpoint.")]
 Occupancies = Annotated[
     str,
     typer.Option(

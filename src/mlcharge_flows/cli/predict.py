@@ -13,8 +13,8 @@ from mlcharge_flows.cli.options import (  # noqa: TC001 - typer needs them at ru
     Structures,
 )
 from mlcharge_flows.cli.terminal import (
-    NOTHING_DONE,
     bar_columns,
+    check_file,
     exit_with_error,
     print_left_out,
     require,
@@ -74,7 +74,6 @@ def predict(
     """
     from rich.console import Console
 
-    from mlcharge_flows.models.model import ModelError
     from mlcharge_flows.sources import SourceError, parse_initial_density
     from mlcharge_flows.structures import read_structures
 
@@ -88,9 +87,9 @@ def predict(
     console = Console(highlight=False)
     try:
         density = parse_initial_density("learned", model, occupancies)
-        density.check()
-    except (ModelError, SourceError) as error:
-        exit_with_error(error)
+    except SourceError as error:
+        exit_with_error(f"--occupancies: {error}")
+    density.check()
     materials, problems = read_structures(structures)
     if problems and not skip_bad:
         exit_with_error(
@@ -108,17 +107,15 @@ def predict(
 
 def _order_of_elements(potcar: Path | None) -> list[str]:
     """Elements in the order of a POTCAR; empty without one."""
-    from mlcharge_flows.vasp.potcar import PotcarError, datasets_by_element, read_potcar
+    from mlcharge_flows.vasp.potcar import datasets_by_element, read_potcar
 
     if potcar is None:
         return []
-    if not potcar.is_file():
-        exit_with_error(f"{potcar}: there is no such file")
+    check_file(potcar)
     try:
         return list(datasets_by_element(read_potcar(potcar)))
-    except (PotcarError, OSError) as error:
-        text = str(error)
-        exit_with_error(text if str(potcar) in text else f"{potcar}: {text}")
+    except OSError as error:
+        exit_with_error(f"{potcar}: cannot be read ({error.strerror or error})")
 
 
 def _in_blocks(structure: Structure, order: list[str]) -> Structure:
@@ -164,7 +161,7 @@ def _tags(
     """INCAR tags of the runs, as far as they determine the initial density."""
     import numpy as np
 
-    from mlcharge_flows.vasp.incar import IncarError, fft_grids, read_incar
+    from mlcharge_flows.vasp.incar import fft_grids, read_incar
 
     if incar is not None and not (encut is None and prec is None):
         exit_with_error("give either --incar, or --encut and --prec")
@@ -173,14 +170,11 @@ def _tags(
             exit_with_error(
                 "the grid depends on the run: give --encut (and --prec), or its --incar"
             )
-        tags: dict[str, Any] = {"ENCUT": encut, "PREC": prec or "Normal"}
-    elif not incar.is_file():
-        exit_with_error(f"{incar}: there is no such file")
+        tags: dict[str, Any] = {"ENCUT": encut, "PREC": "Normal" if prec is None else prec}
     else:
+        check_file(incar)
         try:
             tags = read_incar(incar)
-        except IncarError as error:
-            exit_with_error(error)
         except OSError as error:
             exit_with_error(f"{incar}: cannot be read ({error.strerror or error})")
     try:
@@ -203,8 +197,9 @@ def _predict_all(
     """Predict one after the other; a line for each that was refused."""
     from rich.progress import Progress
 
-    from mlcharge_flows.sources import RunInputs, SourceError
-    from mlcharge_flows.vasp.potcar import PotcarError
+    from mlcharge_flows.errors import MlchargeError
+    from mlcharge_flows.sources import RunInputs
+    from mlcharge_flows.sources.initial_chgcar import incomplete_density_reason
 
     refused, notes = [], dict[str, None]()
     with Progress(*bar_columns(), console=console) as progress:
@@ -212,18 +207,18 @@ def _predict_all(
             try:
                 inputs = RunInputs.from_files(ordered[material.id], tags, potcar)
                 document = _predict_one(inputs, density, out / material.id)
-            except (SourceError, PotcarError) as error:
+            except MlchargeError as error:
                 refused.append(f"{material.source}: {material.id}: {error}")
             except OSError as error:
-                exit_with_error(
-                    f"{error.filename or out}: {error.strerror or error}", status=NOTHING_DONE
-                )
+                exit_with_error(f"{error.filename or out}: {error.strerror or error}")
             else:
                 grid = " x ".join(map(str, document.grid or ()))
                 line = f"{material.id}: {document.path}, {grid}, {document.preparation_time:.2f} s"
                 progress.console.print(line, markup=False, soft_wrap=True)
                 notes |= dict.fromkeys(document.warnings)
     if len(refused) < len(materials):
+        if reason := incomplete_density_reason(tags):
+            notes[f"{reason}; workflows leave such runs their own density"] = None
         if potcar is None:
             notes[WITHOUT_POTCAR] = None
         notes |= dict.fromkeys(_notes_on_structures(materials, ordered))

@@ -46,6 +46,24 @@ def exit_with_error(*problems: object, status: int = BAD_INPUT) -> NoReturn:
     raise typer.Exit(status)
 
 
+def check_file(path: Path) -> None:
+    """Exit with one line if a path is not that of a file.
+
+    Parameters
+    ----------
+    path
+        What the user gave.
+    """
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:  # a name that is too long
+        exit_with_error(f"{one_line(path, 200)}: {error.strerror or error}")
+    if is_folder:
+        exit_with_error(f"{path}: is a folder; name the file in it")
+    if not is_file:
+        exit_with_error(f"{path}: there is no such file")
+
+
 def require(purpose: str, extra: str, *modules: str) -> None:
     """Exit with one line if a package of an optional extra is not installed.
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlcharge_flows.io import atomic_path, file_sha256
+from mlcharge_flows.io import atomic_path, file_sha256, is_file
 from mlcharge_flows.models.checkpoint import SUFFIX, read_card, read_checkpoint
 from mlcharge_flows.models.model import DensityModel, ModelError
 
@@ -104,8 +104,8 @@ class Registry:
         if str(name) in known:
             return known[str(name)]
         path = Path(name)
-        if path.name.endswith(SUFFIX) or path.is_file():
-            if path.is_file():
+        if path.name.endswith(SUFFIX) or is_file(path):
+            if is_file(path):
                 return path.absolute()
             raise ModelError(f"{path}: there is no such file")
         names = ", ".join(known) or "none"

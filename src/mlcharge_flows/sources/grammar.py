@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlcharge_flows.errors import note_renamed
+from mlcharge_flows.io import is_file
 from mlcharge_flows.models.checkpoint import SUFFIX
 from mlcharge_flows.models.registry import DEFAULT
 from mlcharge_flows.scf.comparison import REFERENCE
@@ -214,7 +215,7 @@ def _source(text: str, model: str, whole: str) -> Source:
         return kind.from_argument(argument)
     if text in known_models().paths() or text.endswith(SUFFIX):
         return Learned.from_argument(text)
-    if Path(text).is_file() or Path(text).name.startswith("CHGCAR"):
+    if is_file(text) or Path(text).name.startswith("CHGCAR"):
         return FromFile.from_argument(text)
     where = "" if text == whole else f" in {whole!r}"
     models = ", ".join(known_models().paths()) or "none"

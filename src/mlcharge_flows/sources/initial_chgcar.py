@@ -238,6 +238,34 @@ def is_initial_chgcar(path: Path) -> bool:
     return is_prediction(first)
 
 
+def incomplete_density_reason(incar: Mapping[str, Any]) -> str | None:
+    """Why a CHGCAR is not all that a run begins from.
+
+    Parameters
+    ----------
+    incar
+        INCAR tags of the run.
+
+    Returns
+    -------
+    str or None
+        One line; None if the density alone is enough.
+
+    Examples
+    --------
+    >>> incomplete_density_reason({"LSORBIT": True})
+    'noncollinear: the initial density has no direction of magnetization'
+    """
+    if str(incar.get("METAGGA", "None")).strip("- ").lower() not in ("", "none"):
+        return (
+            f"METAGGA = {incar['METAGGA']}: VASP also reads the kinetic-energy density (TAUCAR), "
+            "without which the initial density is not complete"
+        )
+    if incar.get("LNONCOLLINEAR") or incar.get("LSORBIT"):
+        return "noncollinear: the initial density has no direction of magnetization"
+    return None
+
+
 def frozen_moments_reason(incar: Mapping[str, Any], has_magnetization: bool | None) -> str | None:
     """Why a run with ICHARG = 11 must not keep a density.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from mlcharge_flows.io import is_file
 from mlcharge_flows.models.checkpoint import SUFFIX
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.registry import DEFAULT, LoadedModel, Registry
@@ -55,7 +56,7 @@ class _OfModel(Source):
         Source
             The source; a path is made absolute.
         """
-        if argument.endswith(SUFFIX) or Path(argument).is_file():
+        if argument.endswith(SUFFIX) or is_file(argument):
             argument = str(Path(argument).absolute())
         return cls(argument or DEFAULT)  # type: ignore[call-arg] # a dataclass
 
