@@ -2,7 +2,8 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from mlcharge_flows.errors import one_line
-from mlcharge_flows.io import YamlError, file_sha256, read_yaml
+from mlcharge_flows.io import file_sha256
+from mlcharge_flows.yaml_files import YamlError, read_yaml
 
 
 def test_control_characters_never_reach_the_terminal():

@@ -14,7 +14,7 @@ from mlcharge_flows.campaign.spec import (
     read_spec,
 )
 from mlcharge_flows.errors import note_renamed
-from mlcharge_flows.io import YamlError
+from mlcharge_flows.yaml_files import YamlError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,11 +15,11 @@ from mlcharge_flows import __version__, settings
 from mlcharge_flows.cli.app import Commands, app
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Density
-from mlcharge_flows.io import YamlError
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun
 from mlcharge_flows.settings import SetupError
 from mlcharge_flows.vasp.chgcar_writer import write_chgcar
+from mlcharge_flows.yaml_files import YamlError
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,11 @@ from monty.os.path import zpath
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.io import UNREADABLE, atomic_write, read_bytes, validation_problems
+from mlcharge_flows.io import UNREADABLE, atomic_write, read_bytes
 from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument  # noqa: TC001, pydantic needs it
 from mlcharge_flows.sources.initial_wavecar import InitialOrbitalsDocument  # noqa: TC001
 from mlcharge_flows.vasp.chgcar_writer import header_comment
+from mlcharge_flows.yaml_files import validation_problems
 
 if TYPE_CHECKING:
     from mlcharge_flows.vasp.density_messages import DensityMessages

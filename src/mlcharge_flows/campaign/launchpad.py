@@ -78,7 +78,7 @@ def open_launchpad(path: Path | None = None) -> LaunchPad:
         ) from None
     from fireworks.utilities.fw_serializers import FWFormatError, FWSerializationError
     from pymongo.errors import PyMongoError
-    from ruamel.yaml import YAMLError
+    from ruamel.yaml.error import YAMLError
 
     path = path or (Path(fw_config.LAUNCHPAD_LOC) if fw_config.LAUNCHPAD_LOC else None)
     if path is None:

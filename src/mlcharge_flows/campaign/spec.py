@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from mlcharge_flows.errors import MlchargeError, note_renamed, one_line
-from mlcharge_flows.io import read_yaml
+from mlcharge_flows.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

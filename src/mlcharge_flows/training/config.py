@@ -18,7 +18,8 @@ from pydantic import (
 )
 
 from mlcharge_flows.errors import MlchargeError, note_renamed
-from mlcharge_flows.io import file_sha256, read_yaml, validation_problems
+from mlcharge_flows.io import file_sha256
+from mlcharge_flows.yaml_files import read_yaml, validation_problems
 
 if TYPE_CHECKING:
     from collections.abc import Container

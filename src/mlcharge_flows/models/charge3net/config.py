@@ -7,8 +7,8 @@ from typing import Any, Literal
 from e3nn.o3 import Irreps
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mlcharge_flows.io import validation_problems
 from mlcharge_flows.models.model import ModelError
+from mlcharge_flows.yaml_files import validation_problems
 
 DIFFERENCE_SCALE = 0.05
 """Unit of the network's output if the target is a difference, electrons/angstrom^3: the typical

@@ -1,0 +1,151 @@
+"""YAML files read into checked models, and their problems in one line each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from mlcharge_flows.errors import MlchargeError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Model = TypeVar("Model", bound=BaseModel)
+
+MAX_YAML_VALUES = 100_000
+"""Most values of a YAML file: a few lines of aliases can stand for billions."""
+
+
+class YamlError(MlchargeError, ValueError):
+    """A YAML file does not hold what is expected.
+
+    Parameters
+    ----------
+    *problems
+        One line each: the file, the key, what is wrong.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__("; ".join(problems))
+
+
+def read_yaml(
+    path: str | Path, model: type[Model], defaults: Mapping[str, Any] | None = None
+) -> Model:
+    """Read a YAML file into a pydantic model.
+
+    Parameters
+    ----------
+    path
+        The file.
+    model
+        What it describes.
+    defaults
+        Values of keys that the file leaves out.
+
+    Returns
+    -------
+    BaseModel
+        An instance of `model`.
+
+    Raises
+    ------
+    YamlError
+        The file is missing, is no YAML, or says what cannot be; one line per problem.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise YamlError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError:
+        raise YamlError(f"{path}: is not a text file") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or error
+        raise YamlError(f"{path}: {place}not YAML: {one_line(problem)}") from None
+    except RecursionError:
+        raise YamlError(f"{path}: is nested too deeply") from None
+    if _n_values(content, {}) > MAX_YAML_VALUES:
+        raise YamlError(f"{path}: its aliases expand to more than {MAX_YAML_VALUES:,} values")
+    if not isinstance(content, dict):
+        required = [name for name, field in model.model_fields.items() if field.is_required()]
+        keys = ", ".join(required or list(model.model_fields)[:3])
+        raise YamlError(f"{path}: holds no keys; write at least {keys}")
+    try:
+        return model.model_validate({**(defaults or {}), **content})
+    except ValidationError as error:
+        raise YamlError(
+            *(f"{path}: {line}" for line in validation_problems(error, model))
+        ) from None
+
+
+def validation_problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Render what pydantic found wrong, one line per problem: the key, the fault, the remedy.
+
+    Parameters
+    ----------
+    error
+        What pydantic raised.
+    model
+        The model that was validated; its keys are listed where one is unknown.
+
+    Returns
+    -------
+    list of str
+        One line per problem, in pydantic's order.
+
+    Examples
+    --------
+    >>> class Spec(BaseModel):
+    ...     name: str
+    >>> try:
+    ...     Spec.model_validate({})
+    ... except ValidationError as error:
+    ...     validation_problems(error, Spec)
+    ['name: is missing; add it']
+    """
+    problems = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"] if part != "[key]")
+        match item["type"]:
+            case "extra_forbidden":
+                keys = _keys(model, [str(part) for part in item["loc"][:-1]])
+                text = f"unknown key; the keys are {', '.join(keys)}"
+            case "missing":
+                text = "is missing; add it"
+            case "literal_error":
+                text = f"{item['input']!r} is none of {item['ctx']['expected']}"
+            case "value_error":
+                text = str(item["ctx"]["error"])
+            case _:
+                text = f"{item['msg']}, not {item['input']!r}"
+        problems.append(one_line(f"{key}: {text}" if key else text))
+    return problems
+
+
+def _keys(model: type[BaseModel], path: list[str]) -> list[str]:
+    """Keys of the model that lies at a path of keys within another."""
+    for name in path:
+        field = model.model_fields.get(name)
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            break
+        model = inner
+    return list(model.model_fields)
+
+
+def _n_values(value: Any, known: dict[int, float]) -> float:
+    """Number of values, aliases expanded; infinite for a value that contains itself."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = float("inf")
+        inner = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_n_values(item, known) for item in inner)
+    return known[id(value)]
