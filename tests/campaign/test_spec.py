@@ -14,6 +14,7 @@ from mlcharge_flows.campaign.spec import (
     read_spec,
 )
 from mlcharge_flows.errors import note_renamed
+from mlcharge_flows.sources import FromFile, InitialDensity, Superposition
 from mlcharge_flows.yaml_files import YamlError
 
 if TYPE_CHECKING:
@@ -34,13 +35,15 @@ def written(folder: Path, text: str) -> Path:
 def test_keys_of_the_first_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = "structures: x\nworkflow: static\nstart: CHGCAR\nfireworks: {categories: {start: a}}\n"
     spec = read_spec(written(tmp_path, text))
-    assert spec.initial_density == str(tmp_path / "CHGCAR")
+    assert spec.initial_density == "CHGCAR"
     assert spec.fireworks.categories == {"density": "a", "run": "cpu", "other": "cpu"}
     assert sorted(capsys.readouterr().err.splitlines()) == [
         "mlcharge: start: is now density:",
         "mlcharge: start: is now initial_density:",
     ]
-    assert campaign_maker(spec).arms == ["file"]
+    maker = campaign_maker(spec)
+    assert maker.arms == ["file"]
+    assert maker.initial_density == InitialDensity(FromFile(str(tmp_path / "CHGCAR")))
 
 
 def test_both_names_of_a_key_are_one_too_many() -> None:
@@ -91,3 +94,20 @@ def test_names_that_are_too_long_for_a_file(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as error:
         campaign_maker(spec)
     assert "\n" not in str(error.value)
+
+
+def test_paths_of_initial_densities_are_relative_to_the_spec(tmp_path, monkeypatch) -> None:
+    """Of all words, wherever the command runs; names of arms stay as they are written."""
+    (tmp_path / "CHGCAR").touch()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    path = tmp_path / "SPEC.yaml"
+    path.write_text("structures: x\narms: [file@CHGCAR, CHGCAR, superposition/CHGCAR]\n")
+    arms = campaign_maker(read_spec(path)).initial_densities
+    assert list(arms) == ["file@CHGCAR", "CHGCAR", "superposition/CHGCAR"]
+    own = FromFile(str(tmp_path / "CHGCAR"))
+    assert list(arms.values()) == [
+        InitialDensity(own),
+        InitialDensity(own),
+        InitialDensity(Superposition(), own),
+    ]

@@ -8,6 +8,7 @@ from mlcharge_flows.models.registry import Registry
 from mlcharge_flows.sources import (
     Converged,
     Fallback,
+    FromFile,
     InitialDensity,
     Learned,
     SourceError,
@@ -59,3 +60,9 @@ def test_all_refusals_are_in_the_error(inputs, tiny):
         chain.evaluate(inputs)
     with pytest.raises(ValueError, match="needs a source"):
         Fallback(())
+
+
+def test_the_source_that_gave_the_occupancies_is_documented(inputs, tmp_path):
+    missing = FromFile(str(tmp_path / "CHGCAR-missing"))
+    density = InitialDensity(Superposition(), Fallback((missing, Superposition())))
+    assert density.write(inputs, tmp_path).augmentation_source == "atomic"

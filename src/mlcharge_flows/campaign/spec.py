@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
@@ -10,16 +11,17 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     field_validator,
     model_validator,
 )
 
 from mlcharge_flows.errors import MlchargeError, note_renamed, one_line
+from mlcharge_flows.io import is_file
 from mlcharge_flows.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from jobflow import Maker
 
@@ -101,6 +103,8 @@ class CampaignSpec(_Strict):
     (['crystals'], 'compare', ['superposition', 'converged'])
     """
 
+    _folder: Path = PrivateAttr(default_factory=Path.cwd)
+
     name: str = Field(
         min_length=1,
         max_length=100,
@@ -173,9 +177,9 @@ class CampaignSpec(_Strict):
         return incar
 
     @property
-    def is_from_file(self) -> bool:
-        """Whether the initial density is named by the path of a CHGCAR."""
-        return "CHGCAR" in self.initial_density and "@" not in self.initial_density
+    def folder(self) -> Path:
+        """Folder that paths in the words of initial densities are relative to."""
+        return self._folder
 
 
 def read_spec(path: Path) -> CampaignSpec:
@@ -199,20 +203,12 @@ def read_spec(path: Path) -> CampaignSpec:
     folder = path.absolute().parent
     spec = read_yaml(path, CampaignSpec, {"name": folder.name or "campaign"})
     spec.structures = [str(folder / name) for name in spec.structures]
-    if spec.is_from_file or _is_file(folder / spec.initial_density):
-        spec.initial_density = str(folder / spec.initial_density)
-    if spec.model is not None and _is_file(folder / spec.model):
+    spec._folder = folder
+    if spec.model is not None and is_file(folder / spec.model):
         spec.model = str(folder / spec.model)
-    if _is_file(folder / spec.occupancies):
+    if is_file(folder / spec.occupancies):
         spec.occupancies = str(folder / spec.occupancies)
     return spec
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that is too long for a file
-        return False
 
 
 def campaign_maker(spec: CampaignSpec) -> MaterialFlowMaker:
@@ -244,6 +240,7 @@ def campaign_maker(spec: CampaignSpec) -> MaterialFlowMaker:
 
     from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
     from mlcharge_flows.atomate2.flows.workflow import WorkflowFromDensityMaker
+    from mlcharge_flows.sources import FromFile
 
     maker = _with_settings(spec, _base_maker(spec))
     if spec.workflow == "compare":
@@ -267,7 +264,7 @@ def campaign_maker(spec: CampaignSpec) -> MaterialFlowMaker:
             name=spec.workflow,
             workflow=maker,
             initial_density=density,
-            arm="file" if spec.is_from_file else arm,
+            arm="file" if isinstance(density.density, FromFile) else arm,
         )
     except ValueError as error:
         raise SpecError(f"maker: {error}") from None
@@ -280,7 +277,7 @@ def _initial_densities(key: str, words: list[str], spec: CampaignSpec) -> dict[s
     from mlcharge_flows.sources import parse_arms
 
     try:
-        densities = parse_arms(words, spec.model or DEFAULT, spec.occupancies)
+        densities = parse_arms(words, spec.model or DEFAULT, spec.occupancies, spec.folder)
     except (ValueError, OSError, ImportError) as error:
         raise SpecError(f"{key}: {error}") from None
     users = [density for density in densities.values() if density.uses_model]

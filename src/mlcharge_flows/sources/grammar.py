@@ -59,7 +59,7 @@ _ENDING = re.compile(rf"(?:{re.sub('[?]P<[a-z]+>', '?:', _ADDED.pattern)})+$")
 
 
 def parse_initial_density(
-    text: str, model: str = DEFAULT, augmentation: str = ""
+    text: str, model: str = DEFAULT, augmentation: str = "", folder: Path | None = None
 ) -> InitialDensity:
     """Read an initial density.
 
@@ -73,6 +73,8 @@ def parse_initial_density(
     augmentation
         Source of the augmentation occupancies that `text` calls ``learned``, or leaves to a learned
         density.
+    folder
+        Folder that paths are relative to; the working directory if not given.
 
     Returns
     -------
@@ -97,11 +99,14 @@ def parse_initial_density(
     if ending := _ENDING.search(text):
         bare = text[: ending.start()]
         first = Superposition.word if bare in (REFERENCE, "atoms") else bare
-        return replace(parse_initial_density(first, model, augmentation), **_added(ending[0], text))
+        read = parse_initial_density(first, model, augmentation, folder)
+        return replace(read, **_added(ending[0], text, folder))
     if text in OLD_WORDS:
         note_renamed(text, OLD_WORDS[text])
         text = OLD_WORDS[text]
     first, second = _parts(text)
+    if folder is not None:
+        first, second = (_in_folder(part, folder) for part in (first, second))
     density = _source(first, model, text)
     if isinstance(density, Same):
         raise SourceError(f"{text!r}: 'same' is a source of augmentation occupancies only")
@@ -113,7 +118,7 @@ def parse_initial_density(
 
 
 def parse_arms(
-    words: Iterable[str], model: str = DEFAULT, augmentation: str = ""
+    words: Iterable[str], model: str = DEFAULT, augmentation: str = "", folder: Path | None = None
 ) -> dict[str, InitialDensity]:
     """Read the arms of a comparison.
 
@@ -125,6 +130,8 @@ def parse_arms(
         Model of learned densities, as for :func:`parse_initial_density`.
     augmentation
         Source of their augmentation occupancies, as for :func:`parse_initial_density`.
+    folder
+        Folder that paths are relative to, as for :func:`parse_initial_density`.
 
     Returns
     -------
@@ -147,7 +154,7 @@ def parse_arms(
         raise SourceError(f"{augmentation} occupancies have an arm of their own, {arm}")
     names = dict.fromkeys(word.strip() for word in words)
     return {
-        name: parse_initial_density(name, model, augmentation)
+        name: parse_initial_density(name, model, augmentation, folder)
         for name in names
         if name not in ("", REFERENCE)
     }
@@ -178,7 +185,17 @@ def arm_of_model(arm: str, model: str) -> str:
     return re.sub(r"(?<![\w@-])(learned|element-mean)(?![\w@-])", rf"\1@{model}", arm, count=1)
 
 
-def _added(ending: str, whole: str) -> dict[str, Any]:
+def _in_folder(part: str, folder: Path) -> str:
+    """Word of a source with its path, if it has one, in a folder; names of models are none."""
+    word, at, argument = part.partition("@")
+    if word in SOURCES:
+        is_path = word == FromFile.word or is_file(folder / argument)
+        return f"{word}{at}{folder / argument}" if argument and is_path else part
+    is_path = is_file(folder / part) or Path(part).name.startswith("CHGCAR")
+    return str(folder / part) if part and is_path and part not in OLD_WORDS else part
+
+
+def _added(ending: str, whole: str, folder: Path | None) -> dict[str, Any]:
     """Orbitals and delay, as fields of an initial density."""
     found: dict[str, Any] = {}
     for added in _ADDED.finditer(ending):
@@ -189,7 +206,8 @@ def _added(ending: str, whole: str) -> dict[str, Any]:
         if delay is not None:
             found[key] = int(delay)
         else:
-            found[key] = FromWavecar(str(Path(path).absolute())) if path else AtomicOrbitals()
+            place = Path(folder or "", path or "").absolute()
+            found[key] = FromWavecar(str(place)) if path else AtomicOrbitals()
     return found
 
 

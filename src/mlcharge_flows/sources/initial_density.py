@@ -62,11 +62,6 @@ class Fallback(Source):
     sources
         In the order in which they are tried.
 
-    Examples
-    --------
-    >>> from mlcharge_flows.sources import Fallback, Learned, Superposition
-    >>> str(Fallback((Learned(), Superposition())))
-    'fallback'
     """
 
     sources: tuple[Source, ...]
@@ -338,6 +333,7 @@ class InitialDensity(MSONable):
             density=replace(density.density, augmentation=occupancies),
             warnings=tuple(dict.fromkeys((*density.warnings, *augmentation.warnings))),
             augmentation_issue=None,
+            augmentation_from=None if augmentation is density else augmentation.source,
         )
 
     def write(self, inputs: RunInputs, folder: Path) -> InitialDensityDocument:
@@ -367,7 +363,9 @@ class InitialDensity(MSONable):
         inputs = self.complete(inputs)
         evaluated = self.evaluate(inputs)
         # A chain of sources is documented as the one that it took.
-        taken = replace(self, density=evaluated.source or self.density)
+        density = evaluated.source or self.density
+        own = evaluated.augmentation_from or self.augmentation
+        taken = replace(self, density=density, augmentation=own)
         document = write_initial_chgcar(folder, evaluated, inputs, taken.label)
         return document.model_copy(
             update={

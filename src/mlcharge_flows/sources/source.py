@@ -41,6 +41,9 @@ class Evaluated:
         Why there are no augmentation occupancies; None if there are.
     source
         The source that gave the density, where the one that was evaluated only chose it.
+    augmentation_from
+        The source that gave the occupancies, where they are not the density's and the one that was
+        evaluated only chose it.
     """
 
     density: Density
@@ -48,6 +51,7 @@ class Evaluated:
     is_superposition: bool = False
     augmentation_issue: str | None = None
     source: Source | None = None
+    augmentation_from: Source | None = None
 
 
 class Source(ABC, MSONable):
