@@ -37,7 +37,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt gpaw_siteconfig.py
 
 demo: install
 	@echo "==> Comparing initial densities on the crystals of test_files/crystals with $(WORKERS) workers"
-	@$(BIN)/mlcharge compare test_files/crystals --executable gpaw-vasp --arms superposition,learned,converged --workers $(WORKERS) --out demo
+	@$(BIN)/mlcharge compare test_files/crystals --executable gpaw-vasp --arms superposition,learned,learned+orbitals,converged --workers $(WORKERS) --out demo
 
 test: install
 	@echo "==> Running the tests"
