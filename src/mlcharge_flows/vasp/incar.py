@@ -54,8 +54,8 @@ _REPEATED = re.compile(r"((?:\d+\*)+)(.+)")
 _PRECISIONS = {"accurate": (4, 2), "normal": (3, 2), "single": (4, 1), "singlen": (3, 1)}
 
 
-MAX_GRID_POINTS = 512**3
-"""Most points of an FFT grid; a density on more of them fills gigabytes."""
+MAX_GRID_POINTS = 2**29
+"""Most points of an FFT grid, 812 along each vector: a density on them fills 4.3 GB."""
 
 MAX_ENCUT = 1e6
 """Largest ENCUT, eV: hundreds of times that of the hardest PAW data sets."""
