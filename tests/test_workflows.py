@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -46,8 +47,12 @@ def test_the_report_of_submitted_materials_comes_from_the_job_store(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     text = CAMPAIGN.with_name("README.md").read_text(encoding="utf-8")
     (snippet,) = (block for block in text.split("\n\n") if "SETTINGS.JOB_STORE as" in block)
-    lines = CAMPAIGN.read_text(encoding="utf-8").splitlines()
-    imports = [line for line in lines if line.startswith("from mlcharge_flows")]
+    tree = ast.parse(CAMPAIGN.read_text(encoding="utf-8"))
+    imports = [
+        ast.unparse(node)
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mlcharge_flows")
+    ]
     exec("\n".join([*imports, textwrap.dedent(snippet)]), {"SETTINGS": SETTINGS})
     summary = json.loads((tmp_path / "campaign" / "summary.json").read_text())
     assert summary["n_materials"] == 2

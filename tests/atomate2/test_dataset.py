@@ -22,7 +22,7 @@ from mlcharge_flows.density.density import nmae
 from mlcharge_flows.errors import note_renamed
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun
-from mlcharge_flows.sources import Fallback, InitialDensity, Learned, Superposition
+from mlcharge_flows.sources import AtomicOrbitals, Fallback, InitialDensity, Learned, Superposition
 from mlcharge_flows.structures import Material
 from mlcharge_flows.training.dataset import DensityDataset
 
@@ -164,7 +164,9 @@ def test_a_fast_run_begins_from_the_density_of_the_model():
 
     plain, quick = first(DensitySampleMaker()), first(DensitySampleMaker(fast_scf=True))
     assert (plain.icharg, plain.initial_density) == (2, None)
-    best = InitialDensity(Fallback((Learned(), Superposition())))
+    best = InitialDensity(
+        Fallback((Learned(), Superposition())), orbitals=AtomicOrbitals(), n_delay=2
+    )
     assert (quick.icharg, quick.initial_density) == (1, best)
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 pytest.importorskip("h5py", reason="needs the train extra")
 pytest.importorskip("ase", reason="needs the gpaw extra")
 
-from mlcharge_flows.cli import compare, dataset
+from mlcharge_flows.cli import compare, dataset_build
 from mlcharge_flows.cli.app import app
 from mlcharge_flows.structures import read_structures
 
@@ -58,11 +58,11 @@ def test_gamma_is_another_protocol(tmp_path, monkeypatch):
     (hydrogen,) = make(tmp_path, "H2")
     makers = []
 
-    def run_materials(console, prepared, out):
+    def run_materials(console, prepared, out, **_):
         makers.append(prepared.maker)
         raise typer.Exit
 
-    monkeypatch.setattr(dataset, "run_materials", run_materials)
+    monkeypatch.setattr(dataset_build, "run_materials", run_materials)
     monkeypatch.setattr(compare, "run_materials", run_materials)
     molecules = str(tmp_path / "molecules.json")
     for command in (["dataset", "build", molecules, "--test"], ["compare", molecules]):

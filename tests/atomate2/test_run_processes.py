@@ -67,11 +67,12 @@ def test_processes_of_a_folder_are_ended_and_no_others(worker, tmp_path):
 
 
 def test_the_environment_is_as_before(tmp_path):
-    before = dict(os.environ)
+    before, children = dict(os.environ), psutil.Process().children()
     with run_processes(tmp_path):
         assert os.environ[MARK] == str(tmp_path)
-        watchers = psutil.Process().children()
+        watched = psutil.Process().children()
+        assert len(watched) == len(children) + 1
         with run_processes(tmp_path / "job"):
-            assert psutil.Process().children() == watchers, "one watcher for all runs of a material"
+            assert psutil.Process().children() == watched, "one watcher for all runs of a material"
     assert dict(os.environ) == before
-    assert not [child for child in psutil.Process().children() if child in watchers]
+    assert psutil.Process().children() == children

@@ -24,13 +24,16 @@ def campaign(*words):
 
 @pytest.fixture
 def environment(tmp_path):
-    """A stand-in for VASP that takes a moment, notes that it ran, and leaves no result."""
+    """A stand-in for VASP that takes a moment, notes that it ran, and gives up with an error."""
     pytest.importorskip("gpaw", reason="needs the gpaw extra, for the POTCARs")
     library = Settings(vasp_cmd=str(Path(sys.executable).with_name("gpaw-vasp")))
     with library.activated():
         pass  # it is filled now
     command = tmp_path / "vasp_std"
-    command.write_text(f"#!/bin/sh\necho $PPID >> {tmp_path}/runs\nsleep 0.3\n")
+    command.write_text(
+        f"#!/bin/sh\necho $PPID >> {tmp_path}/runs\nsleep 0.3\n"
+        "echo ' ERROR: there is nothing to compute'\n"
+    )
     command.chmod(0o755)
     own = {"MLCHARGE_VASP_CMD": str(command), "PMG_VASP_PSP_DIR": str(library.potcar_library)}
     return {**os.environ, **own, "OMP_NUM_THREADS": "1"}

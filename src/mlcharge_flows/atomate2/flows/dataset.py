@@ -14,6 +14,7 @@ from mlcharge_flows.atomate2.jobs.pack import FORMER_SAMPLE_FILE, SAMPLE_FILE, p
 from mlcharge_flows.scf.comparison import REFERENCE
 from mlcharge_flows.sources.initial_density import Fallback, InitialDensity
 from mlcharge_flows.sources.learned import Learned
+from mlcharge_flows.sources.orbitals import AtomicOrbitals
 from mlcharge_flows.sources.source import Superposition
 
 if TYPE_CHECKING:
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
     from pymatgen.io.vasp.sets import VaspInputSet
 
-FAST_SCF = {"ALGO": "Fast", "NELMDL": -1, "NELMIN": 6, "ISIF": 0}
+FAST_SCF = {"ALGO": "Fast", "NELMIN": 6, "ISIF": 0}
 """INCAR of a cheaper SCF to the same density: from one that is nearly converged, without stress.
 
-The energies of such an SCF can agree before its densities do, hence NELMIN.
+The energies of such an SCF can agree before its densities do, hence NELMIN. Without atomic orbitals
+VASP's own delay keeps random ones from spoiling the density.
 """
 
 
@@ -98,7 +100,9 @@ class DensitySampleMaker(Maker):
         static, runs = compared(self.static_maker), MaterialRuns(structure, material_id)
         if self.fast_scf:
             static.input_set_generator.user_incar_settings.update(FAST_SCF)
-            best = InitialDensity(Fallback((Learned(), Superposition())))
+            best = InitialDensity(
+                Fallback((Learned(), Superposition())), orbitals=AtomicOrbitals(), n_delay=2
+            )
             run = runs.run(f"{REFERENCE} run", static, icharg=1, initial_density=best)
         else:
             run = runs.run(f"{REFERENCE} run", static, icharg=2)
