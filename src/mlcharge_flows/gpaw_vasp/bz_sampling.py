@@ -8,6 +8,8 @@ import numpy as np
 from gpaw.dft import BZSampling
 from gpaw.new.brillouin import IBZ, BZPoints, MonkhorstPackKPoints
 
+from mlcharge_flows.vasp.irreducible_kpoints import wrapped
+
 if TYPE_CHECKING:
     from gpaw.new.symmetry import Symmetries
 
@@ -59,9 +61,7 @@ class _Mesh(MonkhorstPackKPoints):
         assert kpoints.divisions is not None
         size = np.asarray(kpoints.divisions)
         steps = np.indices(kpoints.divisions).reshape(3, -1).T
-        points = kpoints.first + steps / size
-        # Into (-1/2, 1/2]; the margin keeps rounding from moving 1/2.
-        BZPoints.__init__(self, points - np.ceil(points - 0.5 - 1e-9))
+        BZPoints.__init__(self, wrapped(kpoints.first + steps / size))
         self.size_c, self.shift_c = size, kpoints.first
         self.scan_K = np.lexsort(steps.T)
 

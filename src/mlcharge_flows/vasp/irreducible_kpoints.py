@@ -94,15 +94,36 @@ def irreducible_kpoints(
     return IrreducibleKPoints(mesh.coordinates[kept], weights, is_certain)
 
 
+def wrapped(points: np.ndarray) -> np.ndarray:
+    """Move k-points into the cell that VASP lists them in.
+
+    Parameters
+    ----------
+    points
+        Fractional coordinates, any shape.
+
+    Returns
+    -------
+    numpy.ndarray
+        The same points with coordinates in (-1/2, 1/2].
+
+    Examples
+    --------
+    >>> wrapped(np.array([0.5, 0.75, -0.5])).tolist()
+    [0.5, -0.25, 0.5]
+    """
+    # The margin keeps rounding from moving 1/2.
+    inside: np.ndarray = points - np.ceil(points - 0.5 - 1e-9)
+    return inside
+
+
 class _Mesh:
     """Points ``first + (i / n_1, j / n_2, k / n_3)``, the first index fastest."""
 
     def __init__(self, divisions: np.ndarray, first: np.ndarray) -> None:
         self.divisions, self.first = divisions, first
         indices = np.indices(tuple(divisions[::-1])).reshape(3, -1)[::-1].T
-        points = first + indices / divisions
-        # Into (-1/2, 1/2]; the margin keeps rounding from moving 1/2.
-        self.coordinates = points - np.ceil(points - 0.5 - 1e-9)
+        self.coordinates = wrapped(first + indices / divisions)
 
     def orbits(self, rotations: np.ndarray, signs: Sequence[int]) -> tuple[np.ndarray, bool]:
         """First point of the orbit of each point; whether every rotation keeps the mesh.
