@@ -13,6 +13,7 @@ from atomate2.vasp.powerups import (
     update_vasp_input_generators,
 )
 from cheap_runs import CHEAP, POLLING
+from pymatgen.core import Lattice, Structure
 from pymatgen.io.vasp import Incar, Kpoints
 
 from mlcharge_flows.atomate2.execution import takes_gamma_executable
@@ -160,6 +161,23 @@ def test_orbitals_that_cannot_be_made_leave_the_density(
     counted = count.original(str(folder))
     assert "MAX_WAVECAR_SIZE" in counted.orbitals_failure
     assert counted.orbitals_read_by_vasp is None
+
+
+@pytest.mark.gpaw
+@pytest.mark.parametrize("explicit", [False, True])
+def test_kpoints_are_listed_only_where_that_is_wanted(vasp, folder, explicit):
+    vasp("")
+    molecule = Structure(Lattice.cubic(5.4), ["Si"] * 2, [[0.0, 0, 0], [0.4, 0, 0]])
+    maker = static()
+    maker.input_set_generator.user_kpoints_settings = Kpoints.gamma_automatic((2, 2, 2))
+    run = start_from_predicted_density(maker, "atoms+orbitals", explicit_kpoints=explicit)
+    provenance = run.make.original(run, molecule).output.additional_json["mlcharge"]
+    found = provenance["initial_orbitals"]
+    assert attempts() == ["1+WAVECAR" if explicit else "1"]
+    assert found["explicit_kpoints"] is explicit
+    assert (found["failure"] is None) is explicit
+    kpoints = Kpoints.from_file("KPOINTS.gz")
+    assert (kpoints.style is Kpoints.supported_modes.Reciprocal) is explicit
 
 
 @pytest.mark.gpaw

@@ -13,11 +13,13 @@ from pymatgen.core import Structure
 from pymatgen.io.vasp.inputs import Kpoints
 from pymatgen.io.vasp.outputs import BSVasprun, Vasprun
 
+from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import nmae
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.execute import execute
 from mlcharge_flows.vasp.chgcar import read_chgcar
 from mlcharge_flows.vasp.chgcar_writer import write_chgcar
+from mlcharge_flows.vasp.irreducible_kpoints import irreducible_kpoints
 
 pytestmark = pytest.mark.gpaw
 
@@ -232,3 +234,20 @@ def test_a_poscar_without_symbols_is_refused(run_folder):
     (folder / "POSCAR").write_text("\n".join(lines[:5] + lines[6:8] + ions) + "\n")
     with pytest.raises(UnsupportedInputError, match="POSCAR: no element symbols"):
         execute(folder)
+
+
+def test_a_list_of_the_irreducible_points_gives_the_energy_of_their_mesh(run_folder):
+    """A molecule along x in a cubic cell: stars of the lattice fall apart, weights differ."""
+    molecule = Structure(3.5 * np.eye(3), ["H"] * 2, [[0.1, 0, 0], [-0.1, 0, 0]])
+    mesh = irreducible_kpoints(Crystal.from_structure(molecule), (2, 2, 2))
+    options = {"structure": molecule, "ENCUT": 200, "SIGMA": 0.2, "EDIFF": 1e-6}
+    runs = [
+        execute(run_folder("H2", folder, kpoints=kpoints, **options))
+        for folder, kpoints in (
+            ("mesh", Kpoints.gamma_automatic((2, 2, 2))),
+            ("list", mesh.listed()),
+        )
+    ]
+    assert not mesh.is_certain
+    assert energy(runs[1]) == pytest.approx(energy(runs[0]), abs=1e-7)
+    np.testing.assert_allclose(runs[1].forces, runs[0].forces, atol=1e-5)

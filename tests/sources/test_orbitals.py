@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pymatgen.core import Structure
 from pymatgen.io.vasp import Kpoints
 
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
@@ -89,7 +90,6 @@ def test_no_more_bands_than_the_run_has(run, tmp_path):
         ({"LNONCOLLINEAR": True}, "noncollinear"),
         ({"LSORBIT": True}, "noncollinear"),
         ({"ISYM": 0}, "by their index"),
-        ({"ISPIN": 2, "MAGMOM": [2.0, -2.0]}, "by their index"),
     ],
 )
 def test_runs_that_get_none_say_why(run, tmp_path, tags, reason):
@@ -114,6 +114,32 @@ def test_kpoints_are_those_of_the_input_set(salt):
     generator = ComparisonSetGenerator(user_kpoints_settings=Kpoints.gamma_automatic((3, 3, 2)))
     inputs = RunInputs.from_generator(salt, generator)
     assert inputs.irreducible_kpoints.weights.sum() == 18
+
+
+def layered(run, **tags):
+    """Four ions of a face-centered cubic lattice, whose moments alternate along one axis."""
+    tags = {"ISPIN": 2, "MAGMOM": [1.0, 1.0, -1.0, -1.0], **tags}
+    sites = [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+    structure = Structure(4.0 * np.eye(3), [run.crystal.symbols[0]] * 4, sites)
+    return replace(changed(run, **tags), structure=structure)
+
+
+def test_ions_with_different_moments_are_of_different_kinds(run):
+    nonmagnetic = layered(run, MAGMOM=4 * [1.0]).irreducible_kpoints
+    found = layered(run).irreducible_kpoints
+    assert (len(nonmagnetic.points), len(found.points)) == (4, 6)
+    assert (nonmagnetic.is_certain, found.is_certain) == (True, False)
+
+
+def test_points_whose_order_is_not_known_can_be_listed(run, tmp_path):
+    with pytest.raises(SourceError, match="explicit_kpoints"):
+        AtomicOrbitals().write(layered(run), tmp_path)
+    listed = layered(run).with_listed_kpoints()
+    assert AtomicOrbitals().write(listed, tmp_path).n_kpoints == 6
+    assert Kpoints.from_str(str(listed.kpoints)).kpts_weights == [1, 2, 1, 1, 2, 1]
+    kept = [run, layered(run, ISMEAR=-5), changed(run, ISYM=2)]
+    for inputs in kept:
+        assert inputs.with_listed_kpoints() is inputs
 
 
 def test_an_explicit_list_needs_no_symmetry(run, tmp_path):

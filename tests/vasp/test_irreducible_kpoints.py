@@ -4,10 +4,11 @@ import gzip
 
 import numpy as np
 import pytest
-from pymatgen.io.vasp import Poscar
+from pymatgen.io.vasp import Kpoints, Poscar
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.vasp.irreducible_kpoints import irreducible_kpoints
+from mlcharge_flows.vasp.kpoints import from_file
 
 
 def lines(path):
@@ -88,5 +89,18 @@ def test_sum_over_stars_is_that_over_the_mesh():
     assert len(found.points) < len(every.points) == 125
 
 
+@pytest.mark.parametrize("divisions", [2, 3])
+def test_a_list_is_read_as_the_same_points(divisions):
+    """A molecule along x in a cubic cell: the stars of the lattice fall apart."""
+    molecule = Crystal(3.0 * np.eye(3), ("H", "H"), np.array([[0.1, 0, 0], [-0.1, 0, 0]]))
+    found = irreducible_kpoints(molecule, 3 * (divisions,))
+    read = from_file(Kpoints.from_str(str(found.listed())), molecule.lattice)
+    assert not found.is_certain
+    assert found.is_symmetric
+    np.testing.assert_array_equal(read.points, found.points)
+    np.testing.assert_array_equal(read.weights, found.weights)
+
+
 def test_a_mesh_that_breaks_the_symmetry_is_uncertain(salt):
-    assert not irreducible_kpoints(Crystal.from_structure(salt), (4, 4, 3)).is_certain
+    found = irreducible_kpoints(Crystal.from_structure(salt), (4, 4, 3))
+    assert (found.is_certain, found.is_symmetric) == (False, False)

@@ -38,6 +38,8 @@ def start_from_predicted_density(
     name_filter: str | None = None,
     class_filter: type[Maker] = BaseVaspMaker,
     on_density_error: OnDensityError = "atoms",
+    *,
+    explicit_kpoints: bool = False,
 ) -> Work | Flow:
     """Let every VASP run of a Maker, Job or Flow begin from an initial density.
 
@@ -66,6 +68,10 @@ def start_from_predicted_density(
     on_density_error
         If the initial density of a run cannot be made, ``"atoms"`` documents the reason and runs
         from free atoms; ``"raise"`` fails the job.
+    explicit_kpoints
+        Whether KPOINTS may become a list of the irreducible points of its mesh. Only then can runs
+        with initial orbitals begin from them where it is not known in which order VASP lists these
+        points.
 
     Returns
     -------
@@ -99,7 +105,7 @@ def start_from_predicted_density(
         bare = _each(maker, _unwrapped, name_filter, RunFromDensityMaker)
 
         def wrap(found: Maker) -> Maker:
-            return _wrap(found, initial, on_density_error)
+            return _wrap(found, initial, on_density_error, explicit_kpoints)
 
         return _each(bare, wrap, name_filter, class_filter)
 
@@ -177,7 +183,10 @@ def _unwrapped(maker: RunFromDensityMaker) -> Maker:
 
 
 def _wrap(
-    maker: Maker, initial_density: InitialDensity | None, on_density_error: OnDensityError
+    maker: Maker,
+    initial_density: InitialDensity | None,
+    on_density_error: OnDensityError,
+    explicit_kpoints: bool,
 ) -> Maker:
     if isinstance(maker, NebFromImagesMaker):
         raise ValueError(
@@ -191,6 +200,7 @@ def _wrap(
         maker=maker,
         initial_density=initial_density,
         icharg=None,
+        explicit_kpoints=explicit_kpoints,
         on_density_error=on_density_error,
     )
 

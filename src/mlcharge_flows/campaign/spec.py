@@ -127,6 +127,11 @@ class CampaignSpec(_Strict):
         "superposition",
         description="static, bands: the initial density, or the path of a CHGCAR.",
     )
+    explicit_kpoints: bool = Field(
+        False,
+        description="static, bands: list the irreducible k-points in KPOINTS where initial "
+        "orbitals need it, as compare does.",
+    )
     model: str | None = Field(None, description="Model of the learned densities: a name or a path.")
     occupancies: str = Field(
         "learned",
@@ -265,6 +270,7 @@ def campaign_maker(spec: CampaignSpec) -> MaterialFlowMaker:
             workflow=maker,
             initial_density=density,
             arm="file" if isinstance(density.density, FromFile) else arm,
+            explicit_kpoints=spec.explicit_kpoints,
         )
     except ValueError as error:
         raise SpecError(f"maker: {error}") from None

@@ -36,6 +36,9 @@ class InitialOrbitalsDocument(BaseModel):
     source: str = Field(description="Source of the orbitals: atomic, or wavecar.")
     n_bands: int | None = Field(None, description="Bands in the file; VASP adds random ones.")
     n_kpoints: int | None = Field(None, description="Irreducible k-points.")
+    explicit_kpoints: bool = Field(
+        False, description="Whether KPOINTS lists these points in place of the input set's mesh."
+    )
     size: float | None = Field(None, description="Size of the WAVECAR, GB.")
     preparation_time: float = Field(0.0, description="Wall time to make and write them, s.")
     preparation_cpu_time: float = Field(

@@ -277,7 +277,8 @@ def _kpoints(inputs: RunInputs) -> IrreducibleKPoints:
     if not kpoints.is_certain:
         raise SourceError(
             "initial orbitals: VASP matches k-points by their index, and the order in which it "
-            "lists those of this mesh is not known; give an explicit list in KPOINTS"
+            "lists those of this mesh is not known; list the points (explicit_kpoints=True, or in "
+            "KPOINTS), without tetrahedra (ISMEAR = -5 or -4)"
         )
     return kpoints
 

@@ -337,7 +337,7 @@ class RunInputs:
         Returns
         -------
         IrreducibleKPoints
-            Whose order is not certain where moments of MAGMOM lower the symmetry.
+            Ions with different moments in MAGMOM are of different kinds.
 
         Raises
         ------
@@ -358,14 +358,36 @@ class RunInputs:
             listed = np.asarray(points.points)
             return IrreducibleKPoints(listed, np.ones(len(listed)), is_certain=True)
         moments = np.ravel(tags.get("MAGMOM", 0.0)) if tags.get("ISPIN", 1) == 2 else np.zeros(1)
-        found = irreducible_kpoints(
+        if np.ptp(moments) > 0.0:
+            pairs = zip(crystal.symbols, moments, strict=True)
+            crystal = replace(crystal, symbols=tuple(f"{s} {moment:g}" for s, moment in pairs))
+        return irreducible_kpoints(
             crystal,
             points.divisions,
             points.first,
             isym=int(tags.get("ISYM", 2)),
             symprec=float(tags.get("SYMPREC", 1e-5)),
         )
-        return replace(found, is_certain=found.is_certain and np.ptp(moments) == 0.0)
+
+    def with_listed_kpoints(self) -> Self:
+        """List the irreducible k-points where VASP's own order of them is not known.
+
+        Returns
+        -------
+        RunInputs
+            With an explicit list as KPOINTS; the same inputs where the order is known, where the
+            tetrahedra of ISMEAR = -5 or -4 need the mesh, or where the mesh breaks the symmetry.
+
+        Raises
+        ------
+        KPointsError
+            The k-points cannot be used.
+        """
+        found = self.irreducible_kpoints
+        needs_mesh = int(self.incar.get("ISMEAR", 1)) <= -4 or not found.is_symmetric
+        if found.is_certain or needs_mesh:
+            return self
+        return replace(self, kpoints=found.listed())
 
     @property
     def grid_tags(self) -> dict[str, int]:

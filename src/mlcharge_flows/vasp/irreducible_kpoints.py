@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pymatgen.io.vasp.inputs import Kpoints, KpointsSupportedModes
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.grid import CrystalSymmetry
@@ -37,11 +38,45 @@ class IrreducibleKPoints:
         Number of points of the mesh that each stands for, shape (n,).
     is_certain
         Whether order and representatives are known to be VASP's.
+    is_symmetric
+        Whether every rotation of the crystal maps the mesh onto itself.
     """
 
     points: np.ndarray
     weights: np.ndarray
     is_certain: bool
+    is_symmetric: bool = True
+
+    def listed(self) -> Kpoints:
+        """List the points, so that VASP takes them as they stand.
+
+        Returns
+        -------
+        pymatgen.io.vasp.Kpoints
+            Explicit list in fractional coordinates. It has no tetrahedra, which ISMEAR = -5 and -4
+            need.
+
+        References
+        ----------
+        https://www.vasp.at/wiki/index.php/KPOINTS, explicit k-points mesh.
+
+        Examples
+        --------
+        >>> points = IrreducibleKPoints(np.array([[0.0, 0.0, 0.5]]), np.array([2]), False)
+        >>> print(points.listed())
+        irreducible points
+        1
+        Reciprocal
+        0.0 0.0 0.5 2
+        <BLANKLINE>
+        """
+        return Kpoints(
+            comment="irreducible points",
+            num_kpts=len(self.points),
+            style=KpointsSupportedModes.Reciprocal,
+            kpts=self.points.tolist(),
+            kpts_weights=self.weights.tolist(),
+        )
 
 
 def irreducible_kpoints(
@@ -87,11 +122,11 @@ def irreducible_kpoints(
     rotations = CrystalSymmetry.of(crystal, symprec).rotations if isym > 0 else identity
     signs = (1,) if isym < 0 else (1, -1)
     stars, whole = mesh.orbits(lattice.rotations, signs=(1, -1))
-    orbits, _ = mesh.orbits(rotations, signs)
+    orbits, is_symmetric = mesh.orbits(rotations, signs)
     kept = np.flatnonzero(orbits == np.arange(len(orbits)))
     weights = np.bincount(orbits, minlength=len(orbits))[kept]
     is_certain = whole and len(kept) == len(np.unique(stars))
-    return IrreducibleKPoints(mesh.coordinates[kept], weights, is_certain)
+    return IrreducibleKPoints(mesh.coordinates[kept], weights, is_certain, is_symmetric)
 
 
 def wrapped(points: np.ndarray) -> np.ndarray:

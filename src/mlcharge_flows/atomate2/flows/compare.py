@@ -59,8 +59,9 @@ class CompareDensitiesMaker(Maker):
     """Run one material from free atoms and from each initial density, count all, and compare.
 
     All arms share every setting but ICHARG and, with initial orbitals or a delay of their own,
-    ISTART and NELMDL. No arm is corrected by custodian. What fails is recorded in the comparison
-    and stops nothing else.
+    ISTART and NELMDL; where the order of a mesh's irreducible k-points is not known, KPOINTS of
+    arms with orbitals lists them. No arm is corrected by custodian. What fails is recorded in the
+    comparison and stops nothing else.
 
     Parameters
     ----------

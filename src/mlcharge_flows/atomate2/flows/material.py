@@ -168,7 +168,8 @@ class MaterialRuns:
             Job that writes its initial density.
         initial_density
             Initial density that is written in the folder of the run; of one that is written by a
-            job, its orbitals and its delay.
+            job, its orbitals and its delay. Orbitals come with a list of the k-points where the
+            order of a mesh is not known.
         **options
             Further arguments of the Maker's ``make``.
 
@@ -185,6 +186,7 @@ class MaterialRuns:
             initial_density=initial_density,
             icharg=icharg,
             on_error="record",
+            explicit_kpoints=True,
         )
         document = written.output if written else None
         run: Job = runner.make(self.structure, document=document, **options)

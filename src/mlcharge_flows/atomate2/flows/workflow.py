@@ -53,6 +53,9 @@ class WorkflowFromDensityMaker(Maker):
         Of all its runs that begin from free atoms.
     arm
         Name of the initial density in the result; that of its sources if not given.
+    explicit_kpoints
+        Whether KPOINTS may become a list, as for
+        :func:`~mlcharge_flows.start_from_predicted_density`.
 
     Examples
     --------
@@ -67,6 +70,7 @@ class WorkflowFromDensityMaker(Maker):
     workflow: Maker = field(default_factory=comparison_static)
     initial_density: InitialDensity = field(default_factory=lambda: InitialDensity(Superposition()))
     arm: str = ""
+    explicit_kpoints: bool = False
 
     def __post_init__(self) -> None:
         if not _vasp_makers(self.workflow):
@@ -155,7 +159,9 @@ class WorkflowFromDensityMaker(Maker):
 
         # What is called so gets, and gives, copies.
         workflow = _each(self.workflow, adapted, None, BaseVaspMaker)
-        workflow = start_from_predicted_density(workflow, self.initial_density)
+        workflow = start_from_predicted_density(
+            workflow, self.initial_density, explicit_kpoints=self.explicit_kpoints
+        )
         from_density: Maker = _each(workflow, recorded, None, RunFromDensityMaker)
         return from_density
 

@@ -94,6 +94,9 @@ class RunFromDensityMaker(WrapperMaker):
     on_error
         ``"raise"``, or ``"record"`` to return a document of the failed run, whose folder can then
         be counted: a crashed arm is a result of a comparison.
+    explicit_kpoints
+        Whether KPOINTS becomes a list of the irreducible points of its mesh where initial orbitals
+        need it: where it is not known in which order VASP lists them.
     on_density_error
         What to do without an order if the initial density cannot be made: ``"atoms"`` documents the
         reason and runs from free atoms, ``"raise"`` fails.
@@ -104,6 +107,7 @@ class RunFromDensityMaker(WrapperMaker):
     initial_density: InitialDensity | None = None
     icharg: int | None = 1
     on_error: OnError = "raise"
+    explicit_kpoints: bool = False
     on_density_error: OnDensityError = "atoms"
 
     @vasp_job
@@ -256,11 +260,14 @@ class RunFromDensityMaker(WrapperMaker):
             return {}
         if initial.orbitals is not None:
             gamma_only = takes_gamma_executable(made, _options(self.maker))
-            provenance.initial_orbitals = initial.orbitals.document(
-                replace(inputs, gamma_only=gamma_only), folder
-            )
-            if provenance.initial_orbitals.failure is not None:
+            meshed = replace(inputs, gamma_only=gamma_only)
+            inputs = meshed.with_listed_kpoints() if self.explicit_kpoints else meshed
+            found = provenance.initial_orbitals = initial.orbitals.document(inputs, folder)
+            if found.failure is not None:
                 return {}
+            if inputs is not meshed:
+                made["KPOINTS"] = inputs.kpoints
+                found.explicit_kpoints = True
             tags["ISTART"] = 1
         if initial.n_delay is not None:
             tags["NELMDL"] = -initial.n_delay
