@@ -59,3 +59,15 @@ def note_renamed(old: str, new: str) -> None:
         What to write.
     """
     print(f"mlcharge: {one_line(old)} is now {one_line(new)}", file=sys.stderr)
+
+
+@cache
+def note(text: str) -> None:
+    """Say once on standard error what a user should know; nothing is wrong.
+
+    Parameters
+    ----------
+    text
+        What to say; it becomes one line.
+    """
+    print(f"mlcharge: {one_line(text, 600)}", file=sys.stderr)

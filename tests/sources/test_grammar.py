@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mlcharge_flows.errors import note_renamed
+from mlcharge_flows.errors import note, note_renamed
 from mlcharge_flows.sources import (
     AtomicOrbitals,
     Converged,
@@ -16,7 +16,9 @@ from mlcharge_flows.sources import (
     Same,
     SourceError,
     Superposition,
+    arms,
     grammar,
+    load_arms,
     parse_arms,
     parse_initial_density,
 )
@@ -56,7 +58,9 @@ def test_words(words, density, augmentation, tmp_path, monkeypatch):
     if isinstance(augmentation, str):
         augmentation = FromFile(str(tmp_path / augmentation))
     given = (density,) if augmentation is None else (density, augmentation)
-    assert parse_initial_density(words) == InitialDensity(*given)
+    found = parse_initial_density(words)
+    assert found == InitialDensity(*given)
+    assert parse_initial_density(str(found)) == found, "and back"
 
 
 def test_models_by_their_names_alone(trained):
@@ -153,10 +157,10 @@ def test_orbitals_and_delay_that_cannot_be_read(words, reason):
 
 
 def test_arms_with_orbitals_have_the_names_that_were_given():
-    arms = parse_arms("default,default+delay=3,learned+orbitals".split(","), "other")
-    assert list(arms) == ["default+delay=3", "learned+orbitals"]
-    assert arms["learned+orbitals"].density == Learned("other")
-    assert grammar.arm_of_model("learned+orbitals", "superres") == "learned@superres+orbitals"
+    found = parse_arms("default,default+delay=3,learned+orbitals".split(","), "other")
+    assert list(found) == ["default+delay=3", "learned+orbitals"]
+    assert found["learned+orbitals"].density == Learned("other")
+    assert arms.arm_of_model("learned+orbitals", "superres") == "learned@superres+orbitals"
 
 
 def test_a_negative_delay_is_refused():
@@ -175,3 +179,74 @@ def test_serialized_densities_of_before_have_neither_orbitals_nor_delay():
 def test_every_source_of_the_grammar_has_its_word():
     for word, kind in grammar.SOURCES.items():
         assert word in (kind.word, "atomic")
+
+
+@pytest.mark.parametrize(
+    "initial",
+    [
+        InitialDensity(Learned("superres"), Learned("orbital")),
+        InitialDensity(Learned("superres"), ElementMean("orbital")),
+        InitialDensity(Learned(), ElementMean("superres")),
+        InitialDensity(Converged(), ElementMean("superres")),
+        InitialDensity(ElementMean("superres"), Learned("superres")),
+        InitialDensity(Learned("/models/x.safetensors"), ElementMean("/models/x.safetensors")),
+        InitialDensity(FromFile("/runs/same")),
+        InitialDensity(FromFile("/runs/orbital"), n_delay=2),
+        InitialDensity(Superposition(), FromFile("/runs/converged")),
+    ],
+    ids=str,
+)
+def test_the_text_of_a_density_is_read_back(initial):
+    found = parse_initial_density(str(initial))
+    assert found == initial
+    assert str(found) == str(initial)
+
+
+def test_documents_name_no_folder_of_a_checkpoint():
+    initial = InitialDensity(Learned("/models/x.safetensors"), Learned("/models/y.safetensors"))
+    assert initial.short_name == "learned@x/learned@y"
+    assert initial.augmentation_source == "learned@y"
+
+
+@pytest.mark.parametrize(
+    ("words", "kept", "line"),
+    [
+        (
+            "orbital,learned,converged,learned/same",
+            ["learned", "converged"],
+            "orbital, learned and learned/same are one initial density, which runs once, as "
+            "learned",
+        ),
+        ("atomic,superposition", ["superposition"], "as superposition"),
+        ("default+delay=3,atoms+delay=3", ["default+delay=3"], "as default+delay=3"),
+        ("default,atoms,learned", ["learned"], "atoms is default, the reference, which always"),
+        ("atomic/same,superposition/atomic", ["atomic/same"], "as atomic/same"),
+        ("learned-atomic-occupancies,learned/atomic", ["learned/atomic"], "as learned/atomic"),
+        ("element-mean,atomic/element-mean", ["element-mean"], "as element-mean"),
+        ("atoms+orbitals,superposition+orbitals", ["superposition+orbitals"], "runs once"),
+        ("CHGCAR,file@sub/../CHGCAR", ["CHGCAR"], "as CHGCAR"),
+        ("learned+orbitals@run,learned+orbitals@run/WAVECAR", ["learned+orbitals@run"], "as lea"),
+        ("learned,learned/atomic,learned+orbitals,learned+delay=1", None, None),
+        ("superposition/learned,learned,learned/superposition,converged/learned", None, None),
+    ],
+)
+def test_arms_of_one_density_run_once(words, kept, line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    note.cache_clear()
+    given = words.split(",")
+    assert list(parse_arms(given)) == (given if kept is None else kept)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == (line is not None)
+    assert line is None or line in lines[0]
+
+
+def test_a_model_and_its_file_are_one_arm(trained, capsys):
+    path = trained("first")
+    trained("second")
+    note.cache_clear()
+    words = ["learned", "learned@first", f"learned@{path}", "learned@second"]
+    assert list(load_arms(words, ["first"])) == ["learned@first", "learned@second"]
+    for both in (["learned", "learned@first"], ["learned@first", "learned"]):
+        assert list(load_arms(both, ["first", "second"])) == ["learned@first", "learned@second"]
+    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -14,7 +14,6 @@ from mlcharge_flows.atomate2.powerups import start_from_predicted_density
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.campaign.local import finished_materials
 from mlcharge_flows.campaign.worker import failed_comparison
-from mlcharge_flows.cli.compare import load_arms
 from mlcharge_flows.density.density import superpose
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.registry import Registry
@@ -31,6 +30,7 @@ from mlcharge_flows.sources import (
     Same,
     SourceError,
     Superposition,
+    load_arms,
     parse_arms,
     parse_initial_density,
 )
@@ -79,7 +79,7 @@ def test_halves_can_be_exchanged(inputs, trained, atoms, tmp_path, monkeypatch):
         "converged-learned-occupancies": (done, own),
     }
     pure = {"superposition", "converged", "learned"}
-    densities = parse_arms(expected, model="tiny")
+    densities = {arm: parse_initial_density(arm, "tiny") for arm in expected}
     for arm, (grid, occupancies) in expected.items():
         found = densities[arm].evaluate(inputs).density
         np.testing.assert_array_equal(found.total, grid.total, err_msg=arm)
@@ -208,27 +208,27 @@ def test_models_side_by_side(trained, tmp_path, monkeypatch):
     """Each has its own arms, all paired with the same runs from atoms and from the ceiling."""
     trained("first")
     other = trained("second")
-    arms = "learned,learned/atomic,learned-atomic-occupancies,converged"
-    densities = load_arms(arms, f"first, {other}", "first")
+    arms = ["learned", "learned/atomic", "learned-converged-occupancies", "converged"]
+    densities = load_arms(arms, ["first", other], "first")
     assert list(densities) == [
         "learned@first",
         "learned@first/atomic",
-        "learned-atomic-occupancies@first",
+        "learned-converged-occupancies@first",
         "converged",
         "learned@second",
         "learned@second/atomic",
-        "learned-atomic-occupancies@second",
+        "learned-converged-occupancies@second",
     ]
     models = [densities[f"learned@{name}"].density.model for name in ("first", "second")]
     assert models == ["first", other]
-    assert list(load_arms(arms, "first", "learned")) == arms.split(",")
+    assert list(load_arms(arms, ["first"], "learned")) == arms
     monkeypatch.chdir(Path(other).parent)
-    found = load_arms("learned", "second.safetensors", "learned")["learned"]
+    found = load_arms(["learned"], ["second.safetensors"], "learned")["learned"]
     assert found == InitialDensity(Learned(other))
     with pytest.raises(ValueError, match="two are called second"):
-        load_arms(arms, "second,second.safetensors", "learned")
+        load_arms(arms, ["second", "second.safetensors"], "learned")
     with pytest.raises(ModelError, match="there is no model 'third'"):
-        load_arms(arms, "first,third", "learned")
+        load_arms(arms, ["first", "third"], "learned")
 
 
 def test_many_structures_share_one_model(salt, inputs, trained, tiny, tmp_path):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlcharge_flows.cli.options import (  # noqa: TC001 - typer needs them at run time
+from mlcharge_flows.cli.options import (
     Executable,
     Limit,
     MaxAtoms,
@@ -17,6 +17,7 @@ from mlcharge_flows.cli.options import (  # noqa: TC001 - typer needs them at ru
     SkipBad,
     Structures,
     Workers,
+    chosen_arms,
 )
 from mlcharge_flows.cli.runs import prepare, run_materials, select_structures
 from mlcharge_flows.cli.terminal import NOTHING_DONE, exit_with_error
@@ -65,7 +66,6 @@ def bands(
     """
     from rich.console import Console
 
-    from mlcharge_flows.cli.compare import load_arms
     from mlcharge_flows.cli.report import results_to_show, show_nonscf_report
     from mlcharge_flows.errors import note_renamed
 
@@ -77,7 +77,7 @@ def bands(
         from mlcharge_flows.atomate2.flows.nonscf import CompareNonSCFMaker
         from mlcharge_flows.atomate2.sets.comparison import BandPathSetGenerator
 
-        maker = CompareNonSCFMaker(initial_densities=load_arms(density, model, occupancies))
+        maker = CompareNonSCFMaker(initial_densities=chosen_arms(density, model, occupancies))
         maker.band_path_maker.input_set_generator = BandPathSetGenerator(line_density=line_density)
         return maker
 

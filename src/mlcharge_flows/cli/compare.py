@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlcharge_flows.cli.options import (  # noqa: TC001 - typer needs them at run time
+from mlcharge_flows.cli.options import (
     Executable,
     Gamma,
     Limit,
@@ -18,6 +18,7 @@ from mlcharge_flows.cli.options import (  # noqa: TC001 - typer needs them at ru
     SkipBad,
     Structures,
     Workers,
+    chosen_arms,
 )
 from mlcharge_flows.cli.runs import prepare, run_materials, select_structures
 from mlcharge_flows.cli.terminal import NOTHING_DONE, exit_with_error
@@ -25,7 +26,6 @@ from mlcharge_flows.cli.terminal import NOTHING_DONE, exit_with_error
 if TYPE_CHECKING:
     from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
     from mlcharge_flows.scf.comparison import Comparison
-    from mlcharge_flows.sources import InitialDensity
 
 
 def compare(
@@ -94,7 +94,7 @@ def compare(
 
         return CompareDensitiesMaker(
             static_maker=comparison_static(gamma=gamma, nelmdl=nelmdl),
-            initial_densities=load_arms(arms, model, occupancies),
+            initial_densities=chosen_arms(arms, model, occupancies),
         )
 
     console = Console(highlight=False)
@@ -113,64 +113,6 @@ def compare(
     show_report(console, found, out, left_out)
     if not any(_is_compared(comparison, maker.arms) for comparison in compared):
         exit_with_error(f"no material could be compared; see {out}/*/flow.log", status=NOTHING_DONE)
-
-
-def load_arms(arms: str, models: str, occupancies: str) -> dict[str, InitialDensity]:
-    """Read the arms of a comparison from the options, and load their models.
-
-    Parameters
-    ----------
-    arms
-        Words of initial densities, separated by commas.
-    models
-        Names or paths of models, separated by commas; of several, each has its own arms, such as
-        ``learned@superres``.
-    occupancies
-        Source of the augmentation occupancies of learned densities.
-
-    Returns
-    -------
-    dict of str to InitialDensity
-        By name of the arm.
-
-    Raises
-    ------
-    ValueError
-        A word is unknown, or a model cannot be loaded.
-    """
-    from mlcharge_flows.models.checkpoint import SUFFIX
-    from mlcharge_flows.sources import SourceError, parse_arms, parse_initial_density
-    from mlcharge_flows.sources.grammar import arm_of_model
-
-    names = [name.strip() for name in models.split(",") if name.strip()]
-    if not names:
-        raise ValueError("--model: give at least one, such as orbital")
-    try:
-        parse_initial_density("learned", augmentation=_absolute(occupancies))
-    except SourceError as error:
-        raise SourceError(f"--occupancies: {error}") from None
-    found: dict[str, InitialDensity] = {}
-    parsed = [
-        parse_arms(arms.split(","), _absolute(name), _absolute(occupancies)) for name in names
-    ]
-    for name, densities in zip(names, parsed, strict=True):
-        for arm, density in densities.items():
-            density.check()
-            if all(other[arm] == density for other in parsed):
-                found[arm] = density
-                continue
-            label = Path(name).name.removesuffix(SUFFIX)
-            if (own := arm_of_model(arm, label)) in found:
-                raise ValueError(f"--model: two are called {label}; rename a file")
-            found[own] = density
-    return found
-
-
-def _absolute(name: str) -> str:
-    """Absolute path of a file, for jobs, which run in other folders; other names as they are."""
-    from mlcharge_flows.io import is_file
-
-    return str(Path(name).absolute()) if is_file(name) else name
 
 
 def _is_compared(comparison: Comparison, requested: list[str]) -> bool:

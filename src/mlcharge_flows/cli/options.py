@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlcharge_flows.cli.terminal import exit_with_error
+
+if TYPE_CHECKING:
+    from mlcharge_flows.sources import InitialDensity
 
 Structures = Annotated[
     list[str],
@@ -82,3 +85,39 @@ def parse_shard(text: str) -> tuple[int, int]:
     if not 1 <= part <= parts:
         exit_with_error(f"--shard {text}: give I/N with I from 1 to N, such as 2/4")
     return part, parts
+
+
+def chosen_arms(arms: str, models: str, occupancies: str) -> dict[str, InitialDensity]:
+    """Read the arms of a comparison from the options, and load their models.
+
+    Parameters
+    ----------
+    arms
+        Words of initial densities, separated by commas.
+    models
+        Names or paths of models, separated by commas.
+    occupancies
+        Source of the augmentation occupancies of learned densities.
+
+    Returns
+    -------
+    dict of str to InitialDensity
+        By name of the arm.
+
+    Raises
+    ------
+    SourceError
+        A word is unknown; the message begins with the option if it is not that of the arms.
+    ModelError
+        A model cannot be loaded.
+    """
+    from mlcharge_flows.sources import SourceError, load_arms, parse_initial_density
+
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    if not names:
+        raise SourceError("--model: give at least one, such as orbital")
+    try:
+        parse_initial_density("learned", augmentation=occupancies)
+    except SourceError as error:
+        raise SourceError(f"--occupancies: {error}") from None
+    return load_arms(arms.split(","), names, occupancies)

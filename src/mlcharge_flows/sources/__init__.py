@@ -8,8 +8,9 @@ begins with initial orbitals, too, in a WAVECAR. Sources: :class:`Superposition`
 :class:`Fallback`; :func:`parse_initial_density` and :func:`parse_arms` read them in words.
 """
 
+from mlcharge_flows.sources.arms import load_arms, parse_arms
 from mlcharge_flows.sources.from_file import Converged, FromFile
-from mlcharge_flows.sources.grammar import parse_arms, parse_initial_density
+from mlcharge_flows.sources.grammar import parse_initial_density
 from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument, write_initial_chgcar
 from mlcharge_flows.sources.initial_density import Fallback, InitialDensity, Same
 from mlcharge_flows.sources.initial_wavecar import InitialOrbitalsDocument
@@ -37,6 +38,7 @@ __all__ = [
     "SourceError",
     "Superposition",
     "known_models",
+    "load_arms",
     "parse_arms",
     "parse_initial_density",
     "write_initial_chgcar",

@@ -77,6 +77,16 @@ class FromFile(Source):
         """Path of the file."""
         return self.path
 
+    @property
+    def can_be_misread(self) -> bool:
+        """Whether the name of the file can be the word of a source, or the name of a model."""
+        return not Path(self.path).name.startswith("CHGCAR")
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Kind, and the path without links and dots."""
+        return self.word, str(Path(self.path).resolve())
+
     def evaluate(self, inputs: RunInputs, given: Evaluated | None = None) -> Evaluated:
         """Read the CHGCAR for a run.
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlcharge_flows.errors import note_renamed
 from mlcharge_flows.io import is_file
@@ -29,9 +29,6 @@ from mlcharge_flows.sources.orbitals import WORD as ORBITALS
 from mlcharge_flows.sources.orbitals import AtomicOrbitals, FromWavecar
 from mlcharge_flows.sources.source import Source, SourceError, Superposition
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 SOURCES: dict[str, type[Source]] = {
     "superposition": Superposition,
     "atomic": Superposition,
@@ -42,6 +39,9 @@ SOURCES: dict[str, type[Source]] = {
     "same": Same,
 }
 """Source of each word."""
+
+ATOMS = "atoms"
+"""The reference run by another name."""
 
 OLD_WORDS = {
     "atomic-occupancies": "converged/atomic",
@@ -98,7 +98,7 @@ def parse_initial_density(
     text = text.strip()
     if ending := _ENDING.search(text):
         bare = text[: ending.start()]
-        first = Superposition.word if bare in (REFERENCE, "atoms") else bare
+        first = Superposition.word if bare in (REFERENCE, ATOMS) else bare
         read = parse_initial_density(first, model, augmentation, folder)
         return replace(read, **_added(ending[0], text, folder))
     if text in OLD_WORDS:
@@ -115,74 +115,6 @@ def parse_initial_density(
     if second == Learned.word or (not second and isinstance(density, Learned)):
         second = augmentation or second
     return InitialDensity(density, _source(second, model, text) if second else Same())
-
-
-def parse_arms(
-    words: Iterable[str], model: str = DEFAULT, augmentation: str = "", folder: Path | None = None
-) -> dict[str, InitialDensity]:
-    """Read the arms of a comparison.
-
-    Parameters
-    ----------
-    words
-        Initial densities; ``default``, the reference, which always runs, and blanks are left out.
-    model
-        Model of learned densities, as for :func:`parse_initial_density`.
-    augmentation
-        Source of their augmentation occupancies, as for :func:`parse_initial_density`.
-    folder
-        Folder that paths are relative to, as for :func:`parse_initial_density`.
-
-    Returns
-    -------
-    dict of str to InitialDensity
-        By the words as they were given.
-
-    Raises
-    ------
-    SourceError
-        A word is unknown, the message lists what can be written; or `augmentation` is of a kind
-        that has to show in the name of the arm.
-
-    Examples
-    --------
-    >>> list(parse_arms(["default", "learned", "learned/atomic"]))
-    ['learned', 'learned/atomic']
-    """
-    if augmentation in ("atomic", "converged"):
-        arm = f"learned/{augmentation}"
-        raise SourceError(f"{augmentation} occupancies have an arm of their own, {arm}")
-    names = dict.fromkeys(word.strip() for word in words)
-    return {
-        name: parse_initial_density(name, model, augmentation, folder)
-        for name in names
-        if name not in ("", REFERENCE)
-    }
-
-
-def arm_of_model(arm: str, model: str) -> str:
-    """Name an arm by its model, where several models have the same arms.
-
-    Parameters
-    ----------
-    arm
-        Word of an initial density.
-    model
-        Name of the model of its first part that names none.
-
-    Returns
-    -------
-    str
-        The word with the model.
-
-    Examples
-    --------
-    >>> arm_of_model("learned/atomic", "superres"), arm_of_model("converged/learned", "superres")
-    ('learned@superres/atomic', 'converged/learned@superres')
-    """
-    if arm in OLD_WORDS:
-        return f"{arm}@{model}"
-    return re.sub(r"(?<![\w@-])(learned|element-mean)(?![\w@-])", rf"\1@{model}", arm, count=1)
 
 
 def _in_folder(part: str, folder: Path) -> str:

@@ -197,6 +197,8 @@ class InitialDensity(MSONable):
     True
     >>> str(InitialDensity(Learned(), orbitals=AtomicOrbitals(), n_delay=1))
     'learned+orbitals+delay=1'
+    >>> str(InitialDensity(Learned("superres"), Learned()))
+    'learned@superres/learned@orbital'
     """
 
     density: Source
@@ -211,10 +213,24 @@ class InitialDensity(MSONable):
             object.__setattr__(self, "augmentation", Same())
 
     def __str__(self) -> str:
+        own = ""
+        if not isinstance(self.augmentation, Same):
+            own = f"/{self.augmentation.behind(self.density)}"
+        elif self.density.can_be_misread:
+            own = f"/{Same.word}"
+        return f"{self.density}{own}{self._ending}"
+
+    @property
+    def short_name(self) -> str:
+        """Name without the folders of checkpoints: for documents and reports."""
+        density = self.density.augmentation_word if self.density.uses_model else str(self.density)
         own = "" if isinstance(self.augmentation, Same) else f"/{self.augmentation_source}"
+        return f"{density}{own}{self._ending}"
+
+    @property
+    def _ending(self) -> str:
         orbitals = f"+{self.orbitals}" if self.orbitals else ""
-        delay = "" if self.n_delay is None else f"+delay={self.n_delay}"
-        return f"{self.density}{own}{orbitals}{delay}"
+        return orbitals + ("" if self.n_delay is None else f"+delay={self.n_delay}")
 
     @property
     def is_density_only(self) -> bool:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from mlcharge_flows.io import is_file
 from mlcharge_flows.models.checkpoint import SUFFIX
 from mlcharge_flows.models.model import ModelError
@@ -62,8 +64,24 @@ class _OfModel(Source):
 
     @property
     def argument(self) -> str:
-        """Name of the model, without the folder of its checkpoint; empty for the default model."""
-        return "" if self.model == DEFAULT else Path(self.model).name.removesuffix(SUFFIX)
+        """Name of the model, or path of its checkpoint; empty for the default model."""
+        return "" if self.model == DEFAULT else self.model
+
+    @property
+    def augmentation_word(self) -> str:
+        """Name of the source, with that of the model but without the folder of its checkpoint."""
+        name = Path(self.argument).name.removesuffix(SUFFIX)
+        return f"{self.word}@{name}" if name else self.word
+
+    @override
+    def behind(self, density: Source) -> str:
+        inherited = density.model if isinstance(density, Learned) else DEFAULT
+        return self.word if self.model == inherited else f"{self.word}@{self.model}"
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Kind, and SHA-256 of the checkpoint that is evaluated, if there is one."""
+        return self.word, self.checkpoint or self.model
 
     @property
     def uses_model(self) -> bool:

@@ -62,6 +62,11 @@ class OrbitalSource(ABC, MSONable):
         """What stands behind ``orbitals@`` on the command line; empty for the default."""
         return ""
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Kind, and what determines the orbitals: equal for one source under several names."""
+        return self.word, self.argument
+
     def document(self, inputs: RunInputs, folder: Path) -> InitialOrbitalsDocument:
         """Write the WAVECAR of a run, or tell why there is none.
 
@@ -201,6 +206,16 @@ class FromWavecar(OrbitalSource):
         """Path of the file or of the folder."""
         return self.path
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Kind, and the path of the file without links and dots."""
+        return self.word, str(self._file.resolve())
+
+    @property
+    def _file(self) -> Path:
+        path = Path(self.path)
+        return Path(zpath(path / FILE_NAME if path.is_dir() else path))
+
     def write(self, inputs: RunInputs, folder: Path) -> InitialOrbitalsDocument:
         """Write the WAVECAR of a run, one k-point at a time.
 
@@ -222,8 +237,7 @@ class FromWavecar(OrbitalSource):
             The file cannot be read, is of another cell, spin or k-points, of the other kind of
             executable (Gamma-only or not), or exceeds the setting MAX_WAVECAR_SIZE.
         """
-        kpoints, path = _kpoints(inputs), Path(self.path)
-        path = Path(zpath(path / FILE_NAME if path.is_dir() else path))
+        kpoints, path = _kpoints(inputs), self._file
         try:
             if compression(path) is None:
                 return self._rewrite(path, inputs, kpoints, folder)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from monty.json import MSONable
+from typing_extensions import override
 
 from mlcharge_flows.density.density import superpose
 from mlcharge_flows.density.paw_dataset import NEUTRALITY_TOLERANCE
@@ -98,6 +99,31 @@ class Source(ABC, MSONable):
     def augmentation_word(self) -> str:
         """Name of the source where it gives augmentation occupancies."""
         return str(self)
+
+    @property
+    def can_be_misread(self) -> bool:
+        """Whether the end of :attr:`argument` can be the word of another source."""
+        return False
+
+    def behind(self, density: Source) -> str:
+        """Write the source as that of augmentation occupancies.
+
+        Parameters
+        ----------
+        density
+            Source of the density, before the slash.
+
+        Returns
+        -------
+        str
+            What :func:`~mlcharge_flows.sources.grammar.parse_initial_density` reads as this source.
+        """
+        return str(self)
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Kind, and what determines the densities: equal for one source under several names."""
+        return self.word, self.argument
 
     @property
     def uses_model(self) -> bool:
@@ -198,6 +224,10 @@ class Superposition(Source):
     def augmentation_word(self) -> str:
         """``atomic``: the occupancies of the free atoms."""
         return "atomic"
+
+    @override
+    def behind(self, density: Source) -> str:
+        return self.augmentation_word
 
     def evaluate(self, inputs: RunInputs, given: Evaluated | None = None) -> Evaluated:
         """Superpose the free atoms on the fine grid of the run.

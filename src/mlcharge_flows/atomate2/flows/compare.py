@@ -15,7 +15,7 @@ from mlcharge_flows.atomate2.jobs.comparison import compare
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator, protocol_hash
 from mlcharge_flows.scf.comparison import REFERENCE, Comparison
 from mlcharge_flows.settings import Settings
-from mlcharge_flows.sources.grammar import parse_arms
+from mlcharge_flows.sources.arms import parse_arms
 
 if TYPE_CHECKING:
     from atomate2.vasp.jobs.base import BaseVaspMaker

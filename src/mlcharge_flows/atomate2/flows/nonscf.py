@@ -15,8 +15,8 @@ from mlcharge_flows.atomate2.flows.material import MaterialRuns, checkpoints, co
 from mlcharge_flows.atomate2.jobs.comparison import compare_at_fixed_density
 from mlcharge_flows.atomate2.sets.comparison import BandPathSetGenerator, protocol_hash
 from mlcharge_flows.scf.comparison import REFERENCE
+from mlcharge_flows.sources.arms import parse_arms
 from mlcharge_flows.sources.from_file import Converged
-from mlcharge_flows.sources.grammar import parse_arms
 from mlcharge_flows.sources.initial_density import InitialDensity
 
 if TYPE_CHECKING:

@@ -79,7 +79,7 @@ class WorkflowFromDensityMaker(Maker):
     @property
     def arms(self) -> list[str]:
         """Name of the initial density."""
-        return [self.arm or str(self.initial_density)]
+        return [self.arm or self.initial_density.short_name]
 
     @property
     def models(self) -> dict[str, str]:
