@@ -14,8 +14,9 @@ import os
 import zlib
 from contextlib import contextmanager, suppress
 from hashlib import sha256
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from mlcharge_flows.errors import MlchargeError, one_line
 
@@ -29,6 +30,10 @@ MAX_BYTES = 2**28
 UNREADABLE = (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError)
 """What opening, unpacking and parsing a file raises if it cannot be read, is cut or damaged."""
 
+COMPRESSIONS = ("", ".gz", ".bz2", ".xz")
+"""Endings of a plain file and of compressed ones."""
+
+_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError)
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 _OPENERS: dict[str, Callable[[Path], BufferedIOBase]] = {
     "gzip": gzip.GzipFile,
@@ -142,6 +147,86 @@ def compression(path: str | os.PathLike[str]) -> str | None:
     return next((name for magic, name in _MAGIC.items() if first.startswith(magic)), None)
 
 
+def plain_or_compressed(path: str | os.PathLike[str]) -> Path:
+    """Find a file under its own name, or compressed by gzip, bzip2 or xz.
+
+    Parameters
+    ----------
+    path
+        Its name without the ending of an archive.
+
+    Returns
+    -------
+    Path
+        The first that exists; `path` if none does.
+    """
+    found = (Path(f"{os.fspath(path)}{end}") for end in COMPRESSIONS)
+    return next((file for file in found if file.exists()), Path(path))
+
+
+@contextmanager
+def open_bytes(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file for reading, plain or compressed by gzip, bzip2 or xz, whatever it is called.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Yields
+    ------
+    BinaryIO
+        Its unpacked content, which is read in pieces.
+
+    Raises
+    ------
+    OSError
+        The file cannot be opened or read.
+    UnreadableFileError
+        What is read of the archive is damaged or cut.
+    """
+    form = compression(path)
+    if form is None:
+        with Path(path).open("rb") as plain:
+            yield plain
+        return
+    try:
+        with _OPENERS[form](Path(path)) as unpacked:
+            yield cast("BinaryIO", unpacked)
+    except _DAMAGED as error:
+        if isinstance(error, MlchargeError) or getattr(error, "errno", None) is not None:
+            raise
+        reason = f"{path}: the {form} archive is damaged or cut ({one_line(error)})"
+        raise UnreadableFileError(reason) from None
+
+
+@contextmanager
+def open_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> Iterator[TextIO]:
+    """Open a text file for reading, plain or compressed by gzip, bzip2 or xz.
+
+    Parameters
+    ----------
+    path
+        The file.
+    encoding
+        Its encoding; bytes that are not of it are replaced.
+
+    Yields
+    ------
+    TextIO
+        Its unpacked text, which is read in pieces.
+
+    Raises
+    ------
+    OSError
+        The file cannot be opened or read.
+    UnreadableFileError
+        What is read of the archive is damaged or cut.
+    """
+    with open_bytes(path) as content, TextIOWrapper(content, encoding, errors="replace") as text:
+        yield text
+
+
 def read_bytes(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:
     """Read a file, plain or compressed by gzip, bzip2 or xz.
 
@@ -246,17 +331,9 @@ def file_sha256(path: str | Path, unpacked: bool = False) -> str:
     """
     digest = sha256()
     path = Path(path)
-    form = compression(path) if unpacked else None
-    with path.open("rb") if form is None else _OPENERS[form](path) as file:
-        try:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-        except UNREADABLE as error:
-            if form is None:
-                raise
-            raise UnreadableFileError(
-                f"{path}: the {form} archive is damaged ({one_line(error)})"
-            ) from None
+    with open_bytes(path) if unpacked else path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
     return digest.hexdigest()
 
 

@@ -18,7 +18,6 @@ In the third case nothing is changed: atomate2 reads its own settings.
 
 from __future__ import annotations
 
-import gzip
 import importlib.util
 import os
 import re
@@ -36,7 +35,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.io import UNREADABLE
+from mlcharge_flows.io import UNREADABLE, open_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
@@ -344,7 +343,7 @@ def _is_export(library: Path) -> bool:
     if path is None:
         return False
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with open_bytes(path) as file:
             return b"GPAW" in file.readline(200)
     except UNREADABLE:
         return False

@@ -94,7 +94,7 @@ class DivergedDensityHandler(ErrorHandler):
         folder = Path(directory)
         fault = self._fault(folder) or "bad initial density"
         backup(VASP_BACKUP_FILES, directory=directory)
-        provenance = RunProvenance.read(folder)
+        provenance = RunProvenance.read_if_possible(folder)
         if provenance is not None:
             archive_initial_chgcar(folder, provenance)
             provenance.icharg, provenance.restart_reason = 2, fault
@@ -135,7 +135,7 @@ class CrashedDensityHandler(DivergedDensityHandler):
     def _fault(self, folder: Path) -> str | None:
         if _is_corrected(folder):
             return None
-        provenance = RunProvenance.read(folder)
+        provenance = RunProvenance.read_if_possible(folder)
         if provenance and _can_restart(provenance) and _runtime_names_chgcar(folder):
             return "VASP stopped while reading the CHGCAR"
         return super()._fault(folder)
@@ -168,7 +168,7 @@ class DivergedOrbitalsHandler(DivergedDensityHandler):
         folder = Path(directory)
         fault = self._fault(folder) or "refused"
         backup(VASP_BACKUP_FILES, directory=directory)
-        provenance = RunProvenance.read(folder)
+        provenance = RunProvenance.read_if_possible(folder)
         if provenance is not None:
             provenance.orbitals_restart_reason = fault
         actions = _prepare_restart(folder, provenance, {"ISTART": 0})
@@ -176,7 +176,7 @@ class DivergedOrbitalsHandler(DivergedDensityHandler):
 
     def _fault(self, folder: Path) -> str | None:
         """What went wrong; None if nothing did, or without a density to restart from."""
-        provenance, stdout = RunProvenance.read(folder), folder / "vasp.out"
+        provenance, stdout = RunProvenance.read_if_possible(folder), folder / "vasp.out"
         if provenance is None or not provenance.has_initial_orbitals or not stdout.is_file():
             return None
         is_kept = provenance.existing_density_reason is not None  # an inherited CHGCAR
@@ -239,7 +239,7 @@ class InitialDensityValidator(Validator):
 
 def _reads_initial_density(folder: Path) -> bool:
     """Whether VASP printed the comment of the initial density, and may be restarted."""
-    provenance, stdout = RunProvenance.read(folder), folder / "vasp.out"
+    provenance, stdout = RunProvenance.read_if_possible(folder), folder / "vasp.out"
     if provenance is None or not _can_restart(provenance) or not stdout.is_file():
         return False
     messages = read_density_messages(stdout)
@@ -263,9 +263,12 @@ def _runtime_names_chgcar(folder: Path) -> bool:
 def _is_corrected(folder: Path) -> bool:
     """Whether custodian has corrected the run; one of ours for bad orbitals does not count."""
     path = folder / "custodian.json"
-    jobs = json.loads(path.read_text()) if path.is_file() else []
-    corrections = [correction for job in jobs for correction in job["corrections"]]
-    return any(not str(*one["errors"][:1]).startswith(_BAD_ORBITALS) for one in corrections)
+    try:
+        jobs = json.loads(path.read_text()) if path.is_file() else []
+        corrections = [correction for job in jobs for correction in job["corrections"]]
+        return any(not str(*one["errors"][:1]).startswith(_BAD_ORBITALS) for one in corrections)
+    except (OSError, ValueError, KeyError, TypeError):
+        return True  # what custodian did is not known
 
 
 def _prepare_restart(

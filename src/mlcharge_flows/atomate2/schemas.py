@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from monty.os.path import zpath
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.io import UNREADABLE, atomic_write, read_bytes
+from mlcharge_flows.io import UNREADABLE, atomic_write, plain_or_compressed, read_bytes
 from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument  # noqa: TC001, pydantic needs it
 from mlcharge_flows.sources.initial_wavecar import InitialOrbitalsDocument  # noqa: TC001
 from mlcharge_flows.vasp.chgcar_writer import header_comment
 from mlcharge_flows.yaml_files import validation_problems
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mlcharge_flows.vasp.density_messages import DensityMessages
 
 FILE_NAME = "mlcharge.json"
@@ -73,6 +73,11 @@ class RunProvenance(BaseModel):
     )
     warnings: list[str] = Field(
         default_factory=list, description="VASP's messages about a CHGCAR that it did not read."
+    )
+    output_issue: str | None = Field(
+        None,
+        description="Why it is not known what VASP did: its output could not be read, or this "
+        "document not be completed; None if nothing went wrong.",
     )
     density_issue: str | None = Field(
         None,
@@ -180,7 +185,7 @@ class RunProvenance(BaseModel):
         ProvenanceError
             The file is damaged, or is no provenance.
         """
-        path = Path(zpath(folder / FILE_NAME))
+        path = plain_or_compressed(folder / FILE_NAME)
         if not path.is_file():
             return None
         try:
@@ -190,3 +195,22 @@ class RunProvenance(BaseModel):
         except (*UNREADABLE, RecursionError) as error:
             reason = one_line(error)
         raise ProvenanceError(f"{path}: is no provenance of a run ({reason})")
+
+    @classmethod
+    def read_if_possible(cls, folder: Path) -> Self | None:
+        """Read ``mlcharge.json`` while VASP runs or when it has ended: its result counts more.
+
+        Parameters
+        ----------
+        folder
+            Folder of the run.
+
+        Returns
+        -------
+        RunProvenance or None
+            None, too, for a damaged file.
+        """
+        try:
+            return cls.read(folder)
+        except ProvenanceError:
+            return None

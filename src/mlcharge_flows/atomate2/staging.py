@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import gzip
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monty.io import zopen
-from monty.os.path import zpath
-
 from mlcharge_flows.atomate2.schemas import RunProvenance
-from mlcharge_flows.errors import MlchargeError
-from mlcharge_flows.io import atomic_path
+from mlcharge_flows.errors import MlchargeError, one_line
+from mlcharge_flows.io import UnreadableFileError, atomic_path, open_bytes, plain_or_compressed
 from mlcharge_flows.sources.from_file import read_for_run, read_ions, structure_difference
 from mlcharge_flows.sources.initial_chgcar import (
     incomplete_density_reason,
@@ -192,11 +190,13 @@ def stage_chgcar(
         elif difference := structure_difference(read_ions(source), inputs.crystal):
             raise SourceError(f"{source}: {difference}")
         with (
-            zopen(source, mode="rb") as content,
+            open_bytes(source) as content,
             atomic_path(folder / "CHGCAR") as partial,
             partial.open("wb") as file,
         ):
             shutil.copyfileobj(content, file)
+    except UnreadableFileError as error:
+        raise SourceError(str(error)) from None
     except OSError as error:
         raise SourceError(f"{source}: cannot be copied ({error.strerror or error})") from None
     return document
@@ -272,7 +272,8 @@ def remove_initial_files(folder: Path) -> None:
 def finalize_run(folder: Path) -> RunProvenance | None:
     """Complete the provenance of a run that has ended, and archive its initial CHGCAR.
 
-    The WAVECAR of initial orbitals is removed. Safe to repeat.
+    The WAVECAR of initial orbitals is removed. Safe to repeat. What cannot be read or written is
+    told in the provenance: a finished run is not lost for it.
 
     Parameters
     ----------
@@ -282,16 +283,29 @@ def finalize_run(folder: Path) -> RunProvenance | None:
     Returns
     -------
     RunProvenance or None
-        The provenance; None if the folder has none.
+        The provenance; None if the folder has none that can be read.
     """
-    provenance = RunProvenance.read(folder)
+    provenance = RunProvenance.read_if_possible(folder)
     if provenance is None:
+        remove_initial_files(folder)
         return None
-    stdout = Path(zpath(folder / "vasp.out"))
-    if stdout.is_file():
-        provenance.add_messages(read_density_messages(stdout))
-    archive_initial_chgcar(folder, provenance)
-    provenance.write(folder)
+    provenance.output_issue = None
+    stdout = plain_or_compressed(folder / "vasp.out")
+    try:
+        if stdout.is_file():
+            provenance.add_messages(read_density_messages(stdout))
+    except OSError as error:
+        provenance.started_from, provenance.output_issue = "unknown", one_line(error)
+    try:
+        archive_initial_chgcar(folder, provenance)
+    except OSError as error:
+        provenance.output_issue = one_line(error)
+        remove_initial_files(folder)
+        document = provenance.initial_density
+        if document and document.path and not Path(document.path).is_file():
+            document.path = None
+    with suppress(OSError):  # a full disk, which the run itself will tell
+        provenance.write(folder)
     return provenance
 
 

@@ -15,10 +15,8 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from monty.io import zopen
-
 from mlcharge_flows.errors import one_line
-from mlcharge_flows.io import UNREADABLE
+from mlcharge_flows.io import UNREADABLE, open_text
 from mlcharge_flows.scf.run import ScfRun
 from mlcharge_flows.scf.run_files import (
     RunFiles,
@@ -236,8 +234,8 @@ def _first_step(oszicar: Oszicar | None) -> IonicStep | None:
 
 def _corrections(path: Path) -> int:
     """Count the corrections that custodian made, over all of its jobs."""
-    with zopen(path, mode="rt", encoding="utf-8") as file:
-        text = str(file.read())
+    with open_text(path) as file:
+        text = file.read()
     try:
         jobs = json.loads(text)
         if isinstance(jobs, list):
@@ -250,7 +248,7 @@ def _corrections(path: Path) -> int:
 
 def _version(path: Path) -> str:
     """Version of the executable in the first line of an OUTCAR, without the date of its build."""
-    with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
+    with open_text(path) as file:
         line = one_line(file.readline(200))
     ours = re.search(r"gpaw-vasp \S+ \(GPAW \S+\)", line)
     return ours[0] if ours else line.partition(" (build")[0].removesuffix(" complex")
@@ -265,8 +263,8 @@ def _is_blank(path: Path | None, missing: bool = False) -> bool:
     """Whether a file holds nothing but blanks; `missing` where there is no file."""
     if path is None:
         return missing
-    with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
-        return not any(str(line).strip() for line in file)
+    with open_text(path) as file:
+        return not any(line.strip() for line in file)
 
 
 def _read(read: Callable[[Path], T], path: Path | None, problems: list[str]) -> T | None:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from monty.os.path import zpath
 from pymatgen.electronic_structure.core import Spin
 from pymatgen.io.vasp.inputs import Kpoints
 from pymatgen.io.vasp.outputs import Vasprun
 
 from mlcharge_flows.errors import MlchargeError, one_line
+from mlcharge_flows.io import plain_or_compressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -214,7 +214,7 @@ def read_band_path(folder: str | Path) -> BandPath:
         The files are missing or cut, or KPOINTS has no names.
     """
     run = _parse_vasprun(folder)
-    path = Path(zpath(str(Path(folder) / "KPOINTS")))
+    path = plain_or_compressed(Path(folder) / "KPOINTS")
     try:
         names = Kpoints.from_file(path).labels or []
     except Exception as error:  # pymatgen raises whatever a strange file leads to
@@ -229,7 +229,7 @@ def read_band_path(folder: str | Path) -> BandPath:
 
 def _parse_vasprun(folder: str | Path) -> Vasprun:
     """Parse the vasprun.xml of a run, plain or compressed; without projections and POTCAR."""
-    path = Path(zpath(str(Path(folder) / "vasprun.xml")))
+    path = plain_or_compressed(Path(folder) / "vasprun.xml")
     if not path.is_file():
         raise ElectronicStructureError(f"{path}: there is no such file")
     try:

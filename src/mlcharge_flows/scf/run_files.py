@@ -9,13 +9,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from monty.io import zopen
-
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.io import UNREADABLE
-
-COMPRESSIONS = ("", ".gz", ".bz2", ".xz")
-"""Endings of a plain file and of compressed ones."""
+from mlcharge_flows.io import COMPRESSIONS, UNREADABLE, open_bytes, open_text
 
 _COUNTED = ("OSZICAR", "OUTCAR", "vasp.out")
 _SUFFIXED = re.compile(r"(?:OSZICAR|OUTCAR|vasp\.out)(\.(?!gz$|bz2$|xz$)\w+?)?(?:\.gz|\.bz2|\.xz)?")
@@ -153,8 +148,8 @@ def _last_lines(path: Path | None) -> list[str]:
     # Of a damaged archive, what can be read.
     with suppress(*UNREADABLE):
         if path is not None:
-            with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
-                lines = (str(line).strip("|-*= \t\r\n") for line in file)
+            with open_text(path) as file:
+                lines = (line.strip("|-*= \t\r\n") for line in file)
                 last.extend(line for line in lines if line)
     return list(last)
 
@@ -177,8 +172,8 @@ def count_ions(path: Path) -> int | None:
     OSError
         The file cannot be read.
     """
-    with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
-        lines = [str(line).split() for _, line in zip(range(7), file, strict=False)]
+    with open_text(path) as file:
+        lines = [line.split() for _, line in zip(range(7), file, strict=False)]
     for words in lines[5:]:
         counts = [int(word) for word in words if word.isdecimal()]
         if words and words[0].isdecimal():
@@ -204,8 +199,8 @@ def count_ions_of_vasprun(path: Path) -> int | None:
     OSError
         The file cannot be read.
     """
-    with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
-        for line in map(str, file):
+    with open_text(path) as file:
+        for line in file:
             if match := _VASPRUN_IONS.search(line):
                 return int(match[1])
             if "<calculation>" in line:
@@ -231,8 +226,8 @@ def read_titels(path: Path) -> tuple[str, ...]:
     OSError
         The file cannot be read.
     """
-    with zopen(path, mode="rt", encoding="latin-1") as file:
-        return tuple(match[1] for line in map(str, file) if (match := _TITEL.match(line)))
+    with open_text(path, "latin-1") as file:
+        return tuple(match[1] for line in file if (match := _TITEL.match(line)))
 
 
 def _suffix(folder: Path, names: set[str]) -> str:
@@ -272,7 +267,7 @@ def _same(paths: list[Path]) -> Path | None:
 
 def _equal(one: Path, other: Path) -> bool:
     with ExitStack() as stack:
-        files = [stack.enter_context(zopen(path, mode="rb")) for path in (one, other)]
+        files = [stack.enter_context(open_bytes(path)) for path in (one, other)]
         while True:
             first, second = (file.read(_CHUNK) for file in files)
             if first != second:

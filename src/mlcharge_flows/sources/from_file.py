@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
-from monty.io import zopen
-from monty.os.path import zpath
 
 from mlcharge_flows.density.augmentation import miscounted_occupancies
 from mlcharge_flows.density.grid import regrid
-from mlcharge_flows.io import UNREADABLE
+from mlcharge_flows.io import UNREADABLE, open_text, plain_or_compressed
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar
 from mlcharge_flows.sources.source import Evaluated, Source, SourceError
@@ -152,7 +150,7 @@ class Converged(Source):
         run = count_run(folder)
         if run.failure or not run.converged:
             raise SourceError(f"{folder}: {run.failure or 'not converged'}")
-        chgcar = Path(zpath(folder / "CHGCAR"))
+        chgcar = plain_or_compressed(folder / "CHGCAR")
         if is_initial_chgcar(chgcar):
             raise SourceError(f"{chgcar}: is what the run began from, not its result (LCHARG = F)")
         return read_for_run(chgcar, inputs, on_grid_of_run=given is None)
@@ -252,10 +250,10 @@ def read_ions(path: Path) -> Crystal:
         The file cannot be read.
     """
     try:
-        with zopen(path, mode="rt", encoding="ascii", errors="replace") as file:
-            lines = [str(line).rstrip() for line in islice(file, 7)]
+        with open_text(path, "ascii") as file:
+            lines = [line.rstrip() for line in islice(file, 7)]
             n_ions = sum(map(int, lines[6].split())) if len(lines) == 7 else 0
-            lines += [str(line).rstrip() for line in islice(file, n_ions + 1)]
+            lines += [line.rstrip() for line in islice(file, n_ions + 1)]
         return parse_header(lines)
     except OSError:
         raise

@@ -6,12 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from monty.io import zopen
 from pydantic import AliasChoices, BaseModel, Field
 
 from mlcharge_flows.density.augmentation import miscounted_occupancies
 from mlcharge_flows.errors import one_line
-from mlcharge_flows.io import UNREADABLE, file_sha256
+from mlcharge_flows.io import UNREADABLE, file_sha256, open_text
 from mlcharge_flows.sources.source import SourceError
 from mlcharge_flows.vasp.chgcar_writer import (
     COMMENT_LENGTH,
@@ -231,8 +230,8 @@ def is_initial_chgcar(path: Path) -> bool:
         False, too, if there is no such file, or it cannot be read or unpacked.
     """
     try:
-        with zopen(path, mode="rt", encoding="ascii", errors="replace") as file:
-            first = str(file.readline(200))
+        with open_text(path, "ascii") as file:
+            first = file.readline(200)
     except UNREADABLE:
         return False
     return is_prediction(first)

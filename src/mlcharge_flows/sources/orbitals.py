@@ -21,13 +21,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from monty.io import zopen
 from monty.json import MSONable
-from monty.os.path import zpath
 
 from mlcharge_flows.density.atomic_orbitals import bloch_sums, radial_orbitals
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.io import UNREADABLE, compression
+from mlcharge_flows.io import UNREADABLE, compression, open_bytes, plain_or_compressed
 from mlcharge_flows.sources.initial_wavecar import (
     FILE_NAME,
     InitialOrbitalsDocument,
@@ -214,7 +212,7 @@ class FromWavecar(OrbitalSource):
     @property
     def _file(self) -> Path:
         path = Path(self.path)
-        return Path(zpath(path / FILE_NAME if path.is_dir() else path))
+        return plain_or_compressed(path / FILE_NAME if path.is_dir() else path)
 
     def write(self, inputs: RunInputs, folder: Path) -> InitialOrbitalsDocument:
         """Write the WAVECAR of a run, one k-point at a time.
@@ -243,7 +241,7 @@ class FromWavecar(OrbitalSource):
                 return self._rewrite(path, inputs, kpoints, folder)
             with TemporaryDirectory(prefix=".mlcharge-", dir=folder) as unpacked:
                 plain = Path(unpacked, FILE_NAME)
-                with zopen(path, mode="rb") as content, plain.open("wb") as file:
+                with open_bytes(path) as content, plain.open("wb") as file:
                     shutil.copyfileobj(content, file)
                 return self._rewrite(plain, inputs, kpoints, folder)
         except WavecarError as error:

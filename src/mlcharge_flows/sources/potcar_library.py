@@ -9,11 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monty.io import zopen
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.vasp import PotcarSingle
 
-from mlcharge_flows.io import UNREADABLE
+from mlcharge_flows.io import UNREADABLE, open_text
 from mlcharge_flows.settings import Settings
 from mlcharge_flows.vasp.potcar import read_potcar
 
@@ -120,8 +119,8 @@ def library_texts(elements: Iterable[str], generator: VaspInputSet) -> dict[str,
         try:
             (name,) = own.get_input_set(atom, potcar_spec=True)["POTCAR.spec"].split()
             path: Any = _Located.from_symbol_and_functional(name, own.user_potcar_functional)
-            with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
-                texts[element] = str(file.read())
+            with open_text(path) as file:
+                texts[element] = file.read()
         except (KeyError, *UNREADABLE):
             continue
     return texts

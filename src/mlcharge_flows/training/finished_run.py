@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import numpy as np
-from monty.io import zopen
 
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.io import UNREADABLE
+from mlcharge_flows.io import UNREADABLE, open_bytes
 from mlcharge_flows.training.origin import Origin, RunSettings
 from mlcharge_flows.training.sample import DensitySample
 from mlcharge_flows.vasp.chgcar import read_chgcar
@@ -287,7 +286,7 @@ def _metagga(folder: Path) -> str | None:
     if incar := _find(folder, "INCAR"):
         return str(read_incar(incar).get("METAGGA", ""))
     if vasprun := _find(folder, "vasprun.xml"):
-        with zopen(vasprun, mode="rb") as file:
+        with open_bytes(vasprun) as file:
             for _, element in ElementTree.iterparse(file):
                 if element.tag == "incar":
                     tags = {entry.get("name"): entry.text or "" for entry in element}

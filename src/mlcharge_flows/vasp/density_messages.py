@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from monty.io import zopen
 
 from mlcharge_flows.density.augmentation import miscounted_occupancies
-from mlcharge_flows.io import compression
+from mlcharge_flows.io import compression, open_text
 from mlcharge_flows.vasp.chgcar import (
     ChgcarError,
     MagnetizationError,
@@ -308,9 +307,9 @@ def read_density_messages(path: str | Path) -> DensityMessages:
     warnings: list[str] = []
     errors: list[str] = []
     entered = False
-    with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
+    with open_text(path) as file:
         for raw in file:
-            line = str(raw).strip().strip("|").strip()  # some messages of VASP 6 are in boxes
+            line = raw.strip().strip("|").strip()  # some messages of VASP 6 are in boxes
             if match := _READ.search(line):
                 comment = match[1].strip()
             elif "magnetization density read from file" in line:

@@ -27,7 +27,7 @@ import numpy as np
 from pymatgen.io.vasp.inputs import Incar
 
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.io import decode_text, read_bytes
+from mlcharge_flows.io import UnreadableFileError, decode_text, read_bytes
 from mlcharge_flows.vasp.fortran import FortranNumberError, parse_integer, parse_logical, parse_real
 from mlcharge_flows.vasp.plane_waves import BOHR, RYDBERG
 
@@ -81,11 +81,15 @@ def read_incar(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     IncarError
-        A value is not of the type of its tag.
+        A value is not of the type of its tag, or the archive is damaged.
     OSError
         The file cannot be read.
     """
-    return parse_incar(decode_text(read_bytes(path)), str(path))
+    try:
+        content = read_bytes(path)
+    except UnreadableFileError as error:
+        raise IncarError(f"{path}: {error}") from None
+    return parse_incar(decode_text(content), str(path))
 
 
 def parse_incar(text: str, name: str = "INCAR") -> dict[str, Any]:

@@ -11,9 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from monty.io import zopen
-
 from mlcharge_flows.errors import MlchargeError
+from mlcharge_flows.io import open_text
 from mlcharge_flows.vasp.fortran import REAL, parse_column
 
 if TYPE_CHECKING:
@@ -151,7 +150,7 @@ def read_oszicar(path: str | Path) -> Oszicar:
     steps: list[ElectronicStep] = []
     further = False  # in a further loop of the same ionic step
     cut: int | None = None
-    with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
+    with open_text(path) as file:
         for number, line in enumerate(file, start=1):
             if cut is not None:
                 raise OszicarError(f"{path}: line {cut} is not an electronic step")

@@ -18,9 +18,8 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from monty.io import zopen
-
 from mlcharge_flows.errors import MlchargeError
+from mlcharge_flows.io import open_text
 from mlcharge_flows.vasp.fortran import REAL, parse_column
 from mlcharge_flows.vasp.ionic_steps import ITERATION, Geometry, IonicStep, read_ionic_steps
 
@@ -237,8 +236,7 @@ def read_outcar(path: str | Path) -> Outcar:
     OSError
         The file cannot be read.
     """
-    with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
-        lines = (str(line) for line in file)
+    with open_text(path) as lines:
         # takewhile drops the first Iteration line, which is step 1(1) in every run.
         header = _read_header(path, takewhile(lambda line: not ITERATION.match(line), lines))
         first, last, elapsed, cpu_time = read_ionic_steps(lines, header.pop("geometry"))

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from atomate2.utils.path import strip_hostname
 from jobflow import job
-from monty.os.path import zpath
 from pydantic import Field
 
 from mlcharge_flows.atomate2.schemas import ProvenanceError, RunProvenance
 from mlcharge_flows.atomate2.staging import ARCHIVED
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.errors import one_line
-from mlcharge_flows.io import UNREADABLE, atomic_write
+from mlcharge_flows.io import UNREADABLE, atomic_write, plain_or_compressed
 from mlcharge_flows.scf.comparison import REFERENCE, Comparison
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.scf.electronic_structure import (
@@ -141,7 +140,7 @@ def density_issue(folder: Path, provenance: RunProvenance) -> str | None:
     is_given = path.name == ARCHIVED or is_initial_chgcar(path)
     if issue is None and path.is_file() and is_given:
         issue = document.change_of(path)
-        poscar = Path(zpath(folder / "POSCAR"))
+        poscar = plain_or_compressed(folder / "POSCAR")
         if issue is None and poscar.is_file():
             run = Crystal.from_structure(read_poscar(poscar).structure)
             difference = structure_difference(read_ions(path), run)

@@ -15,7 +15,6 @@ from custodian.custodian import CustodianError
 from custodian.vasp.validators import VaspFilesValidator, VasprunXMLValidator
 from emmet.core.tasks import TaskDoc
 from jobflow import Response
-from monty.os.path import zpath
 
 from mlcharge_flows.atomate2.execution import execution, takes_gamma_executable
 from mlcharge_flows.atomate2.handlers import (
@@ -39,6 +38,7 @@ from mlcharge_flows.atomate2.staging import (
 )
 from mlcharge_flows.atomate2.wrapper import ObservedInputGenerator, WrapperMaker
 from mlcharge_flows.errors import one_line
+from mlcharge_flows.io import plain_or_compressed
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.settings import Settings
 from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument, frozen_moments_reason
@@ -319,7 +319,7 @@ def _leave_out_added_tags(generator: VaspInputGenerator, prev_dir: str | Path | 
         return
     inherited: Any = generator.inherit_incar
     if inherited is True:
-        inherited = read_incar(Path(zpath(folder / "INCAR")))
+        inherited = read_incar(plain_or_compressed(folder / "INCAR"))
     # LMAXMIX does no harm, and a CHGCAR that is inherited needs it.
     generator.inherit_incar = [
         tag for tag in inherited if tag == "LMAXMIX" or tag not in before.added_tags
