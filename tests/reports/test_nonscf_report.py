@@ -11,6 +11,7 @@ from mlcharge_flows.reports.nonscf_report import (
     nonscf_terminal_table,
     write_nonscf_report,
 )
+from mlcharge_flows.scf.comparison import MixedResultsError
 from mlcharge_flows.scf.nonscf import FixedDensityErrors, NonSCFComparison, summarize_nonscf
 from mlcharge_flows.scf.run import ScfRun
 
@@ -53,6 +54,13 @@ def test_three_files_that_leave_those_of_compare_alone(campaign, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"bands.csv", "bands.json", "bands.html"}
     found = json.loads((tmp_path / "bands.json").read_text())
     assert found == summarize_nonscf(campaign).model_dump(mode="json")
+
+
+def test_mixed_settings_are_refused(campaign, tmp_path):
+    campaign[0].protocol = "another"
+    with pytest.raises(MixedResultsError, match="2 different settings"):
+        write_nonscf_report(campaign, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_every_run_is_a_row(campaign, tmp_path):

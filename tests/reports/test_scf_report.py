@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from mlcharge_flows.reports.scf_report import write_report
-from mlcharge_flows.scf.comparison import Comparison
+from mlcharge_flows.scf.comparison import Comparison, MixedResultsError
 from mlcharge_flows.scf.run import ScfRun
 from mlcharge_flows.scf.statistics import summarize
 
@@ -135,9 +135,17 @@ def test_names_are_text_and_never_markup(campaign, tmp_path):
     assert "<script>alert" not in html
 
 
-def test_mixed_protocols_are_pointed_out(campaign, tmp_path):
+def test_mixed_settings_are_refused(campaign, tmp_path):
+    """From Python as by the commands, and before anything is written."""
     campaign[0].protocol = "another"
-    assert "2 different protocols" in str(Text(write_report(campaign, tmp_path).read_text()))
+    for report in (lambda: write_report(campaign, tmp_path / "new"), lambda: summarize(campaign)):
+        with pytest.raises(MixedResultsError, match="2 different settings, which cannot be comp"):
+            report()
+    campaign[0].protocol = campaign[1].protocol
+    campaign[0].models = {"learned": "another checkpoint"}
+    with pytest.raises(MixedResultsError, match="2 different checkpoints of 'learned'"):
+        write_report(campaign, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_failed_report_leaves_the_old_one(campaign, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from mlcharge_flows.campaign.material_folder import structure_hash
 from mlcharge_flows.campaign.request import CampaignRequest
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.reports.table import record_table, to_csv
-from mlcharge_flows.scf.comparison import Comparison
+from mlcharge_flows.scf.comparison import Comparison, refuse_mixed
 from mlcharge_flows.scf.nonscf import NonSCFComparison
 from mlcharge_flows.settings import Settings
 
@@ -332,6 +332,11 @@ def summarize_outcomes(outcomes: Sequence[Outcome]) -> str:
     str
         One line.
 
+    Raises
+    ------
+    MixedResultsError
+        The workflows had different settings, checkpoints, executables or PAW data sets.
+
     Examples
     --------
     >>> from mlcharge_flows.scf.run import ScfRun
@@ -340,6 +345,7 @@ def summarize_outcomes(outcomes: Sequence[Outcome]) -> str:
     >>> summarize_outcomes([one])
     "0 of 1 materials ran from 'file'; not counted: 1 no initial density"
     """
+    refuse_mixed(outcomes)
     arm = next(iter(outcomes[0].arms))
     runs = [outcome.arms[arm] for outcome in outcomes]
     steps = [run.n_total for run in runs if run.exclusion_reason is None and run.n_total]

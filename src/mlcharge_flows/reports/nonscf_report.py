@@ -198,11 +198,13 @@ def write_nonscf_report(
     ------
     OSError
         The folder cannot be written to.
+    MixedResultsError
+        The materials were run with different settings, checkpoints, executables or PAW data sets.
     """
     campaign = sorted(comparisons, key=lambda comparison: comparison.material_id)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     summary, runs = summarize_nonscf(campaign), nonscf_run_table(campaign)
+    folder.mkdir(parents=True, exist_ok=True)
     atomic_write(folder / "bands.csv", to_csv(runs))
     atomic_write(folder / "bands.json", summary.model_dump_json(indent=2) + "\n")
     page = render(

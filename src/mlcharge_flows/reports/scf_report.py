@@ -259,12 +259,14 @@ def write_report(
     ------
     OSError
         The folder cannot be written to.
+    MixedResultsError
+        The materials were run with different settings, checkpoints, executables or PAW data sets.
     ValueError
         A material appears twice.
     """
     campaign, folder = list(comparisons), Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     summary, runs = summarize(campaign, reference), run_table(campaign, reference)
+    folder.mkdir(parents=True, exist_ok=True)
     atomic_write(folder / "materials.csv", to_csv(runs))
     atomic_write(folder / "summary.json", summary.model_dump_json(indent=2) + "\n")
     page = render(

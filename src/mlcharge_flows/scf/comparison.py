@@ -6,10 +6,16 @@ from typing import TYPE_CHECKING
 
 from pydantic import AliasChoices, BaseModel, Field
 
+from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.scf.run import ScfRun  # noqa: TC001 - pydantic needs it at run time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+
+class MixedResultsError(MlchargeError, ValueError):
+    """Results of unlike runs were to be averaged; the message tells in what they differ."""
+
 
 REFERENCE = "default"
 """Arm that starts from the executable's own superposition of atomic densities (ICHARG = 2)."""
@@ -132,6 +138,26 @@ def mixed(comparisons: Sequence[Comparison]) -> list[str]:
             values.setdefault(f"checkpoints of {arm!r}", set()).add(checkpoint)
     values |= execution_of(comparisons)
     return [f"{len(found)} different {key}" for key, found in values.items() if len(found) > 1]
+
+
+def refuse_mixed(comparisons: Sequence[Comparison]) -> None:
+    """Refuse results that must not be averaged.
+
+    Parameters
+    ----------
+    comparisons
+        Materials.
+
+    Raises
+    ------
+    MixedResultsError
+        They are of different settings, checkpoints, executables, versions or PAW data sets.
+    """
+    if differences := mixed(comparisons):
+        raise MixedResultsError(
+            f"the materials were run with {', '.join(differences)}, which cannot be compared; "
+            "report each kind by itself"
+        )
 
 
 def ordered_arms(arms: Iterable[str], reference: str) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import AliasChoices, BaseModel, Field
 
 from mlcharge_flows.scf.averages import count_causes, mean, median
-from mlcharge_flows.scf.comparison import REFERENCE, Comparison
+from mlcharge_flows.scf.comparison import REFERENCE, Comparison, refuse_mixed
 from mlcharge_flows.scf.electronic_structure import ElectronicStructureError
 from mlcharge_flows.scf.run import ScfRun  # noqa: TC001 - pydantic needs it at run time
 from mlcharge_flows.scf.statistics import ENERGY_TOLERANCE, FractionsModel
@@ -293,12 +293,18 @@ def summarize_nonscf(comparisons: Iterable[NonSCFComparison]) -> NonSCFSummary:
     NonSCFSummary
         One entry per arm, in their order of appearance.
 
+    Raises
+    ------
+    MixedResultsError
+        The materials were run with different settings, checkpoints, executables or PAW data sets.
+
     Examples
     --------
     >>> summarize_nonscf([]).n_materials
     0
     """
     campaign = list(comparisons)
+    refuse_mixed(campaign)
     names = dict.fromkeys(n for c in campaign for n in c.arms if n != REFERENCE)
     return NonSCFSummary(
         n_materials=len(campaign),

@@ -11,7 +11,14 @@ import numpy as np
 from pydantic import AliasChoices, BaseModel, Field, model_validator
 
 from mlcharge_flows.scf.averages import count_causes, mean, mean_interval, median
-from mlcharge_flows.scf.comparison import CEILING, CONTROL, REFERENCE, ceiling_of, ordered_arms
+from mlcharge_flows.scf.comparison import (
+    CEILING,
+    CONTROL,
+    REFERENCE,
+    ceiling_of,
+    ordered_arms,
+    refuse_mixed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -150,7 +157,7 @@ class Summary(BaseModel):
     ceiling: str = Field(description="Arm whose initial density is the converged one.")
     n_materials: int = Field(description="Materials in the campaign, whatever became of them.")
     protocols: list[str] = Field(
-        description="Hashes of the settings; more than one means that unlike runs were mixed."
+        description="Hash of the settings; several only in summaries of version 0.1."
     )
     wall_time_noise: float | None = Field(
         None,
@@ -190,6 +197,8 @@ def summarize(comparisons: Iterable[Comparison], reference: str = REFERENCE) -> 
 
     Raises
     ------
+    MixedResultsError
+        The materials were run with different settings, checkpoints, executables or PAW data sets.
     ValueError
         A material appears twice: its weight in every mean would be doubled.
 
@@ -222,6 +231,7 @@ def summarize(comparisons: Iterable[Comparison], reference: str = REFERENCE) -> 
     for first, second in pairwise(campaign):
         if first.material_id == second.material_id:
             raise ValueError(f"material {first.material_id} appears twice")
+    refuse_mixed(campaign)
     names = {name for comparison in campaign for name in comparison.arms}
     return Summary(
         reference=reference,

@@ -12,12 +12,12 @@ from mlcharge_flows.sources.arms import load_arms, parse_arms
 from mlcharge_flows.sources.from_file import Converged, FromFile
 from mlcharge_flows.sources.grammar import parse_initial_density
 from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument, write_initial_chgcar
-from mlcharge_flows.sources.initial_density import Fallback, InitialDensity, Same
+from mlcharge_flows.sources.initial_density import Fallback, InitialDensity
 from mlcharge_flows.sources.initial_wavecar import InitialOrbitalsDocument
 from mlcharge_flows.sources.learned import ElementMean, Learned, known_models
 from mlcharge_flows.sources.orbitals import AtomicOrbitals, FromWavecar, OrbitalSource
 from mlcharge_flows.sources.run_inputs import RunInputs
-from mlcharge_flows.sources.source import Evaluated, Source, SourceError, Superposition
+from mlcharge_flows.sources.source import Evaluated, Same, Source, SourceError, Superposition
 
 __all__ = [
     "AtomicOrbitals",

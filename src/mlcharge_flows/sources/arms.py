@@ -11,12 +11,13 @@ from mlcharge_flows.models.checkpoint import SUFFIX
 from mlcharge_flows.models.registry import DEFAULT
 from mlcharge_flows.scf.comparison import REFERENCE
 from mlcharge_flows.sources.grammar import ATOMS, OLD_WORDS, parse_initial_density
-from mlcharge_flows.sources.initial_density import InitialDensity, Same
 from mlcharge_flows.sources.learned import ElementMean
-from mlcharge_flows.sources.source import Source, SourceError, Superposition
+from mlcharge_flows.sources.source import Same, Source, SourceError, Superposition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from mlcharge_flows.sources.initial_density import InitialDensity
 
 
 def parse_arms(

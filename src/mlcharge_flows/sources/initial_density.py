@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from monty.json import MSONable
 
 from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument, write_initial_chgcar
-from mlcharge_flows.sources.source import Evaluated, Source, SourceError, joined
+from mlcharge_flows.sources.source import Evaluated, Same, Source, SourceError, joined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,35 +20,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.sources.run_inputs import RunInputs
 
 
-@dataclass(frozen=True)
-class Same(Source):
-    """The augmentation occupancies that come with the density."""
-
-    word: ClassVar[str] = "same"
-
-    def evaluate(self, inputs: RunInputs, given: Evaluated | None = None) -> Evaluated:
-        """Give the density back.
-
-        Parameters
-        ----------
-        inputs
-            Not used.
-        given
-            The density.
-
-        Returns
-        -------
-        Evaluated
-            The same.
-
-        Raises
-        ------
-        SourceError
-            There is no density.
-        """
-        if given is None:
-            raise SourceError("'same' is a source of augmentation occupancies, not of densities")
-        return given
+_SAME = Same()
 
 
 @dataclass(frozen=True)
@@ -202,7 +174,7 @@ class InitialDensity(MSONable):
     """
 
     density: Source
-    augmentation: Source = Same()
+    augmentation: Source = _SAME
     orbitals: OrbitalSource | None = None
     n_delay: int | None = None
 

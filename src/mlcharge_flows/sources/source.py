@@ -1,4 +1,4 @@
-"""What a source of densities and augmentation occupancies is, and the simplest one: free atoms."""
+"""What a source of densities and augmentation occupancies is, and the simplest two."""
 
 from __future__ import annotations
 
@@ -259,6 +259,37 @@ class Superposition(Source):
                 f"{density.n_electrons:g} electrons): no superposition of atoms describes it"
             )
         return Evaluated(density, is_superposition=True)
+
+
+@dataclass(frozen=True)
+class Same(Source):
+    """The augmentation occupancies that come with the density."""
+
+    word: ClassVar[str] = "same"
+
+    def evaluate(self, inputs: RunInputs, given: Evaluated | None = None) -> Evaluated:
+        """Give the density back.
+
+        Parameters
+        ----------
+        inputs
+            Not used.
+        given
+            The density.
+
+        Returns
+        -------
+        Evaluated
+            The same.
+
+        Raises
+        ------
+        SourceError
+            There is no density.
+        """
+        if given is None:
+            raise SourceError("'same' is a source of augmentation occupancies, not of densities")
+        return given
 
 
 def joined(parts: Iterable[str | None]) -> str | None:
