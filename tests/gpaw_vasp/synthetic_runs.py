@@ -9,7 +9,8 @@ import numpy as np
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.paw_dataset import PawDataset
-from mlcharge_flows.gpaw_vasp.outputs import OszicarWriter, write_outputs
+from mlcharge_flows.gpaw_vasp.oszicar import OszicarWriter
+from mlcharge_flows.gpaw_vasp.outputs import write_outputs
 from mlcharge_flows.gpaw_vasp.result import ElectronicStep, Run
 
 if TYPE_CHECKING:

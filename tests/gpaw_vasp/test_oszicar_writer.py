@@ -9,7 +9,7 @@ import pytest
 from pymatgen.io.vasp import Oszicar
 from synthetic_runs import electronic_steps
 
-from mlcharge_flows.gpaw_vasp.outputs import (
+from mlcharge_flows.gpaw_vasp.oszicar import (
     OSZICAR_HEADER,
     OszicarWriter,
     format_final,

@@ -6,6 +6,7 @@ import pytest
 from pymatgen.io.vasp.inputs import Incar
 
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
+from mlcharge_flows.gpaw_vasp.ionic_settings import IonicSettings
 from mlcharge_flows.gpaw_vasp.settings import IncarSettings
 from mlcharge_flows.gpaw_vasp.tags import (
     HONORED,
@@ -22,7 +23,7 @@ from mlcharge_flows.gpaw_vasp.tags import (
     ("tag", "value"),
     [
         ("ISPIN", 2),
-        ("NSW", 5),
+        ("NSW", -5),
         ("LDAU", True),
         ("LHFCALC", True),
         ("METAGGA", "R2scan"),
@@ -59,6 +60,28 @@ def test_physics_that_is_not_computed_is_refused_in_one_line(tag, value):
         check_tags({tag: value})
     assert tag in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"IBRION": 3},
+        {"IBRION": -1},
+        {"IBRION": 2, "ISIF": 9},
+        {"IBRION": 2, "ICHARG": 11},
+        {"IBRION": 2, "POTIM": -0.5},
+        {"IBRION": 0},
+        {"IBRION": 0, "POTIM": 1.0, "ISIF": 3},
+        {"IBRION": 0, "POTIM": 1.0, "SMASS": 2.5},
+        {"IBRION": 0, "POTIM": 1.0, "MDALGO": 21},
+        {"IBRION": 0, "POTIM": 1.0, "MDALGO": 3},
+        {"IBRION": 0, "POTIM": 1.0, "SMASS": 0, "TEBEG": 300, "TEEND": 600},
+    ],
+    ids=str,
+)
+def test_motions_that_are_not_supported_are_refused_in_one_line(tags):
+    with pytest.raises(UnsupportedInputError, match=r"^INCAR: [^\n]*$"):
+        IonicSettings.from_incar({"NSW": 5} | tags)
 
 
 def test_every_tag_that_pymatgen_lists_is_classified():

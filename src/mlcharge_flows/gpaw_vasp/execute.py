@@ -14,22 +14,23 @@ from mlcharge_flows.gpaw_vasp.electronic_structure import electronic_structure
 from mlcharge_flows.gpaw_vasp.initial_density import initial_density
 from mlcharge_flows.gpaw_vasp.initial_orbitals import random_orbitals
 from mlcharge_flows.gpaw_vasp.inputs import Inputs, read_inputs
+from mlcharge_flows.gpaw_vasp.ionic_steps import IonicLoop
 from mlcharge_flows.gpaw_vasp.kohn_sham import KohnSham
 from mlcharge_flows.gpaw_vasp.lcao import lcao_guess
-from mlcharge_flows.gpaw_vasp.outputs import (
+from mlcharge_flows.gpaw_vasp.oszicar import (
     OSZICAR_HEADER,
     OszicarWriter,
-    clear_outputs,
     format_final,
     format_step,
-    write_outputs,
 )
-from mlcharge_flows.gpaw_vasp.result import ElectronicStep, Run, program
+from mlcharge_flows.gpaw_vasp.outcar import ACCURACY_REACHED
+from mlcharge_flows.gpaw_vasp.outputs import PartialOutputs, clear_outputs, write_outputs
+from mlcharge_flows.gpaw_vasp.result import ElectronicStep, IonicStep, Run, program
 from mlcharge_flows.gpaw_vasp.stored_orbitals import NOT_READ, StoredOrbitals, write_wavecar
 from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from mlcharge_flows.density.density import Density
@@ -46,7 +47,8 @@ def execute(folder: Path, *, lcao: bool = False) -> Run:
     """Compute a run folder and write VASP's output files into it.
 
     Standard output gets VASP's lines about initial orbitals and density and the electronic steps as
-    they happen. WAVECAR and CHGCAR are replaced only when the run has ended, and atomically.
+    they happen. WAVECAR and CHGCAR are replaced atomically, when the run, or an ionic step of
+    several, has ended.
 
     Parameters
     ----------
@@ -84,13 +86,46 @@ def execute(folder: Path, *, lcao: bool = False) -> Run:
     check_data_sets(inputs, solver.builder.setups)
     echo(" POSCAR, INCAR and KPOINTS ok, starting setup")
     messages = _set_initial_state(solver, folder, lcao, echo)
-    steps = _iterate(solver, folder, echo)
-    for line in solver.check_highest_band():
-        echo(f" WARNING: {line}")
-    forces, stress = solver.forces_and_stress()
+
+    def result(path: Sequence[IonicStep], **outcome: Any) -> Run:
+        times = {
+            "seconds": time.perf_counter() - clock,
+            "user_seconds": os.times().user - cpu.user,
+            "system_seconds": os.times().system - cpu.system,
+        }
+        return _result(solver, path, messages, started=started, **times, **outcome)
+
+    with ExitStack() as stack:
+        oszicar = None
+        if world.rank == 0:
+            oszicar = stack.enter_context(OszicarWriter(folder / "OSZICAR"))
+        echo(" entering main loop")
+        if inputs.ionic.moves:
+            run = _move_ions(solver, folder, echo, oszicar, result)
+        else:
+            steps = _iterate(solver, echo, oszicar)
+            echo(format_final(steps[-1]))
+            if oszicar:
+                oszicar.finish(steps[-1])
+            for line in solver.check_highest_band():
+                echo(f" WARNING: {line}")
+            forces, stress = solver.forces_and_stress()
+            only = IonicStep(inputs.crystal, steps, solver.converged, forces, stress)
+            run = result([only])
+            _write_state(solver, folder)
+    if world.rank == 0:
+        write_outputs(folder, run)
+    return run
+
+
+def _result(
+    solver: KohnSham, path: Sequence[IonicStep], messages: list[str], **outcome: Any
+) -> Run:
+    """Collect what was computed up to the last ionic step."""
+    inputs, last = solver.inputs, path[-1]
     states = electronic_structure(solver)
-    run = Run(
-        crystal=inputs.crystal,
+    return Run(
+        crystal=last.crystal,
         comment=inputs.comment,
         incar=inputs.incar,
         parameters=resolved(inputs),
@@ -106,29 +141,66 @@ def execute(folder: Path, *, lcao: bool = False) -> Run:
         occupations=states.occupations,
         fermi_level=states.fermi_level,
         electrons=inputs.n_electrons,
-        steps=steps,
-        converged=solver.converged,
-        forces=forces,
-        stress=stress,
+        steps=last.steps,
+        converged=last.converged,
+        forces=last.forces,
+        stress=last.stress,
         dos_energies=states.energies,
         dos=states.dos,
         integrated_dos=states.integrated,
         projections=states.projections,
         projected_dos=states.projected,
         messages=messages,
-        started=started,
-        seconds=time.perf_counter() - clock,
-        user_seconds=os.times().user - cpu.user,
-        system_seconds=os.times().system - cpu.system,
         cores=world.size,
+        path=path if inputs.ionic.moves else (),
+        selective_dynamics=inputs.selective_dynamics,
+        **outcome,
     )
-    if inputs.settings.lwave:
+
+
+def _move_ions(
+    solver: KohnSham,
+    folder: Path,
+    echo: Callable[[str], None],
+    oszicar: OszicarWriter | None,
+    result: Callable[..., Run],
+) -> Run:
+    """Take ionic steps; after each, files hold what is complete."""
+    files = PartialOutputs(folder)
+
+    def compute(delay: int | None, previous: float) -> list[ElectronicStep]:
+        if loop.path:
+            echo(" bond charge predicted")
+            if oszicar:
+                oszicar.begin()
+        return _iterate(solver, echo, oszicar, delay, previous)
+
+    def report(step: IonicStep) -> None:
+        line = len(loop.path), step.change, step.motion
+        echo(format_final(step.steps[-1], *line))
+        if oszicar:
+            oszicar.finish(step.steps[-1], *line)
+        _write_state(solver, folder)
+        run = result(loop.path, velocities=loop.velocities)
+        if world.rank == 0:
+            files.write(run)
+
+    loop = IonicLoop(solver, compute, report)
+    loop.run()
+    for line in solver.check_highest_band():
+        echo(f" WARNING: {line}")
+    if loop.relaxed:
+        echo(ACCURACY_REACHED)
+    return result(loop.path, relaxed=loop.relaxed, velocities=loop.velocities)
+
+
+def _write_state(solver: KohnSham, folder: Path) -> None:
+    """Write WAVECAR and CHGCAR of the present geometry."""
+    settings = solver.inputs.settings
+    if settings.lwave:
         write_wavecar(folder / "WAVECAR", solver)
-    if world.rank == 0:
-        if inputs.settings.lcharg and not inputs.settings.fixed_density:
-            write_chgcar(folder / "CHGCAR", final_density(solver))
-        write_outputs(folder, run)
-    return run
+    if world.rank == 0 and settings.lcharg and not settings.fixed_density:
+        write_chgcar(folder / "CHGCAR", final_density(solver))
 
 
 def final_density(solver: KohnSham) -> Density:
@@ -171,8 +243,7 @@ def resolved(inputs: Inputs) -> dict[str, Any]:
         "NELECT": inputs.n_electrons,
         "ISTART": 0 if inputs.wavecar is None else 1,
         "ISPIN": 1,
-        "NSW": 0,
-        "IBRION": -1,
+        **inputs.ionic.tags(),
         "GGA": "PE",
         "LREAL": False,
         **dict(zip(names[0], grids.coarse, strict=True)),
@@ -204,24 +275,21 @@ def _set_initial_state(
     return messages
 
 
-def _iterate(solver: KohnSham, folder: Path, echo: Callable[[str], None]) -> list[ElectronicStep]:
+def _iterate(
+    solver: KohnSham,
+    echo: Callable[[str], None],
+    oszicar: OszicarWriter | None,
+    delay: int | None = None,
+    previous: float = 0.0,
+) -> list[ElectronicStep]:
     """Take electronic steps; stdout and OSZICAR get each as it ends."""
     steps: list[ElectronicStep] = []
-    echo(" entering main loop")
     echo(OSZICAR_HEADER)
-    oszicar = OszicarWriter(folder / "OSZICAR") if world.rank == 0 else None
-    try:
-        for step in solver.iterate():
-            steps.append(step)
-            echo(format_step(step))
-            if oszicar:
-                oszicar.write(step)
-        echo(format_final(steps[-1]))
+    for step in solver.iterate(delay, previous):
+        steps.append(step)
+        echo(format_step(step))
         if oszicar:
-            oszicar.finish(steps[-1])
-    finally:
-        if oszicar:
-            oszicar.close()
+            oszicar.write(step)
     return steps
 
 

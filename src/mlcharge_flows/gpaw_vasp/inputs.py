@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +13,7 @@ from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.paw_dataset import n_electrons
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
+from mlcharge_flows.gpaw_vasp.ionic_settings import IonicSettings
 from mlcharge_flows.gpaw_vasp.settings import IncarSettings
 from mlcharge_flows.gpaw_vasp.stored_orbitals import wavecar_header
 from mlcharge_flows.gpaw_vasp.symmetry import crystal_rotations, keeps_mesh
@@ -77,6 +78,12 @@ class Inputs:
         Header of the WAVECAR that the run begins from; None without one.
     notices
         Lines for stdout that are no warnings.
+    ionic
+        How the ions move.
+    selective_dynamics
+        Whether each ion may move along each lattice vector, shape (ions, 3); None: all may.
+    velocities
+        Velocities that the POSCAR gives, shape (ions, 3), in angstrom/fs; None without any.
     """
 
     crystal: Crystal
@@ -89,6 +96,9 @@ class Inputs:
     warnings: list[str]
     wavecar: WavecarHeader | None = None
     notices: tuple[str, ...] = ()
+    ionic: IonicSettings = field(default_factory=lambda: IonicSettings.from_incar({}))
+    selective_dynamics: np.ndarray | None = None
+    velocities: np.ndarray | None = None
 
     @property
     def n_electrons(self) -> float:
@@ -126,8 +136,9 @@ def read_inputs(folder: Path) -> Inputs:
     crystal = _crystal(poscar)
     datasets = _datasets(_read(folder, "POTCAR", read_potcar), poscar)
     wavecar, notices = wavecar_header(folder, incar)
+    ionic = IonicSettings.from_incar(incar)
     settings = IncarSettings.from_incar(
-        incar,
+        {"ISIF": 0, "ISYM": 0} | dict(incar) if ionic.dynamics else incar,
         max((dataset.enmax for dataset in datasets if dataset.enmax is not None), default=0.0),
         n_electrons(_of_ions(datasets, crystal)),
         len(crystal),
@@ -161,6 +172,13 @@ def read_inputs(folder: Path) -> Inputs:
         messages,
         wavecar,
         tuple(notices),
+        ionic,
+        *(
+            None
+            if (values := poscar.structure.site_properties.get(name)) is None
+            else np.asarray(values)
+            for name in ("selective_dynamics", "velocities")
+        ),
     )
 
 

@@ -15,6 +15,7 @@ P. E. Bloechl, Phys. Rev. B 50, 17953 (1994), for the projector augmented-wave m
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,12 +27,14 @@ from mlcharge_flows.gpaw_vasp.calculation import build, gpaw_errors
 from mlcharge_flows.gpaw_vasp.density_conversion import DensityConverter
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.initial_orbitals import diagonalize, random_orbitals
+from mlcharge_flows.gpaw_vasp.moved_geometry import carried_orbitals, moved_builder, moved_density
 from mlcharge_flows.gpaw_vasp.result import EV_PER_A3_IN_KB, ElectronicStep
 from mlcharge_flows.gpaw_vasp.stored_orbitals import StoredOrbitals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.density import Density
     from mlcharge_flows.gpaw_vasp.initial_orbitals import InitialOrbitals
     from mlcharge_flows.gpaw_vasp.inputs import Inputs
@@ -50,7 +53,7 @@ OCCUPIED = 1e-2
 
 
 class KohnSham:
-    """Kohn-Sham equations of one fixed geometry.
+    """Kohn-Sham equations of one geometry, or of one after another.
 
     Parameters
     ----------
@@ -74,23 +77,27 @@ class KohnSham:
 
     def __init__(self, inputs: Inputs) -> None:
         self.inputs = inputs
-        crystal = inputs.crystal
-        self.atoms = Atoms(
-            crystal.symbols, cell=crystal.lattice, scaled_positions=crystal.positions, pbc=True
-        )
+        self.atoms = atoms_of(inputs.crystal)
         self.parameters, self.builder = build(inputs, self.atoms)
         with gpaw_errors():
             self.basis = self.builder.create_basis_set()
             self.density = self.builder.density_from_superposition(self.basis)
-        self.converter = DensityConverter(
-            crystal,
-            self.builder.setups,
-            # VASP's fine grid need not be GPAW's, which is always twice the coarse one.
-            self.builder.grid.new(size=inputs.grids.fine),
-            self.builder.relpos_ac,
-            self.builder.atomdist,
-        )
+        self.converter = self._converter()
         self.converged = False
+        #: Lattice vectors in which the plane waves are those within ENCUT, in angstrom.
+        self.basis_lattice = inputs.crystal.lattice
+        self._usual_iterations = PPCG_ITERATIONS
+
+    def _converter(self) -> DensityConverter:
+        inputs, builder = self.inputs, self.builder
+        return DensityConverter(
+            inputs.crystal,
+            builder.setups,
+            # VASP's fine grid need not be GPAW's, which is always twice the coarse one.
+            builder.grid.new(size=inputs.grids.fine),
+            builder.relpos_ac,
+            builder.atomdist,
+        )
 
     def set_initial_state(
         self, density: Density | None, initial_orbitals: InitialOrbitals = random_orbitals
@@ -118,16 +125,7 @@ class KohnSham:
             else:
                 self.converter.to_gpaw(density, self.density)
                 self.density.symmetrize(self.builder.ibz.symmetries)
-            self.potential_calculator = self.builder.create_potential_calculator()
-            self.density.normalize(self.potential_calculator.charge)
-            self.loop = self.builder.create_scf_loop()
-            self.potential, self.energies, _ = self.potential_calculator.calculate(self.density)
-            if not np.isfinite(self.potential.vt_sR.data).all():
-                # GPAW's stencil for a flat cell divides zero by zero if neighbors lie in a plane.
-                raise UnsupportedInputError(
-                    "POSCAR: GPAW has no gradient on the grid of this cell, give its reduced cell "
-                    "or set ISYM = 0 in INCAR"
-                )
+            self._compute_first_potential()
             hamiltonian = self.loop.hamiltonian
             if density is None:
                 for wave in self.orbitals:
@@ -137,18 +135,66 @@ class KohnSham:
         #: Band energy of the current orbitals in the current potential, in hartree.
         self.expected_band_energy: float = self._occupy()[0]
 
+    def _compute_first_potential(self) -> None:
+        """Compute the potential of the initial density of a geometry."""
+        self.potential_calculator = self.builder.create_potential_calculator()
+        self.density.normalize(self.potential_calculator.charge)
+        self.loop = self.builder.create_scf_loop()
+        self.potential, self.energies, _ = self.potential_calculator.calculate(self.density)
+        if not np.isfinite(self.potential.vt_sR.data).all():
+            # GPAW's stencil for a flat cell divides zero by zero if neighbors lie in a plane.
+            raise UnsupportedInputError(
+                "POSCAR: GPAW has no gradient on the grid of this cell, give its reduced cell "
+                "or set ISYM = 0 in INCAR"
+            )
+
     @property
     def n_electrons(self) -> float:
         """Number of valence electrons."""
         charge = self.density.charge - self.potential_calculator.charge
         return float(self.density.nvalence - charge)
 
-    def iterate(self) -> Iterator[ElectronicStep]:
+    def move(self, crystal: Crystal) -> None:
+        """Continue with other positions, or another cell, of the same ions.
+
+        Orbitals are kept, and the density takes the change of the superposition of atoms.
+
+        Parameters
+        ----------
+        crystal
+            The ions where they are now.
+
+        Raises
+        ------
+        UnsupportedInputError
+            If GPAW has no potential for this cell.
+        """
+        before = self.builder
+        self.inputs = replace(self.inputs, crystal=crystal)
+        self.atoms = atoms_of(crystal)
+        with gpaw_errors():
+            self.builder = moved_builder(before, self.atoms)
+            self.density = moved_density(self.density, before, self.builder)
+            self.converter = self._converter()
+            self._compute_first_potential()
+            self.orbitals = carried_orbitals(
+                self.orbitals, self.builder, self.loop.hamiltonian, self.potential
+            )
+        self.expected_band_energy = self._occupy()[0]
+
+    def iterate(self, delay: int | None = None, previous: float = 0.0) -> Iterator[ElectronicStep]:
         """Take electronic steps until the stop rule is met or NELM is reached.
 
         Steps up to |NELMDL| keep the density; the last of them already computes the output density
         and mixes, as in VASP. The stop rule, |dE| and |d eps| below EDIFF, applies after them, and
         no output density is computed once it is met.
+
+        Parameters
+        ----------
+        delay
+            Number of steps that keep the density; by default |NELMDL|.
+        previous
+            Free energy that the first step is compared with, in eV: that of the geometry before.
 
         Yields
         ------
@@ -156,15 +202,15 @@ class KohnSham:
             As OSZICAR prints it.
         """
         settings = self.inputs.settings
-        least = max(settings.nelmin, settings.nelmdl + 1)
+        delay = settings.nelmdl if delay is None else delay
+        least = max(settings.nelmin, delay + 1)
         self.loop.mixer.reset()
         self.loop.mixer.mix(self.density)
-        previous = previous_change = 0.0
-        usual_iterations = PPCG_ITERATIONS
+        previous_change = 0.0
         for number in range(1, settings.nelm + 1):
             begin = time.perf_counter()
-            fast = settings.fast and number > settings.nelmdl
-            iterations = FAST_PPCG_ITERATIONS if fast else usual_iterations
+            fast = settings.fast and number > delay
+            iterations = FAST_PPCG_ITERATIONS if fast else self._usual_iterations
             band_change, residual = self._update_orbitals(iterations)
             free_energy = self.energies.total_free * Ha
             change = free_energy - previous
@@ -174,7 +220,7 @@ class KohnSham:
                 and abs(band_change) < settings.ediff
             )
             charge_residual = None
-            if not self.converged and not settings.fixed_density and number >= settings.nelmdl:
+            if not self.converged and not settings.fixed_density and number >= delay:
                 charge_residual = self._update_density()
             yield ElectronicStep(
                 number=number,
@@ -192,7 +238,7 @@ class KohnSham:
             if self.converged:
                 return
             if charge_residual is None and number > 2 and abs(change) > SLOW * abs(previous_change):
-                usual_iterations = SLOW_PPCG_ITERATIONS
+                self._usual_iterations = SLOW_PPCG_ITERATIONS
             previous, previous_change = free_energy, change
 
     def _update_orbitals(self, iterations: int) -> tuple[float, float]:
@@ -302,3 +348,21 @@ class KohnSham:
         xx, yy, zz, yz, xz, xy = dft.calculate_stress()
         tensor = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
         return forces, -tensor * EV_PER_A3_IN_KB
+
+
+def atoms_of(crystal: Crystal) -> Atoms:
+    """Describe a crystal to ASE and GPAW.
+
+    Parameters
+    ----------
+    crystal
+        The ions.
+
+    Returns
+    -------
+    Atoms
+        Periodic in three directions.
+    """
+    return Atoms(
+        crystal.symbols, cell=crystal.lattice, scaled_positions=crystal.positions, pbc=True
+    )

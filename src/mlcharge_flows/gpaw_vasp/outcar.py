@@ -24,8 +24,12 @@ from mlcharge_flows.vasp.plane_waves import count_plane_waves
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.paw_dataset import PawDataset
-    from mlcharge_flows.gpaw_vasp.result import ElectronicStep, Run
+    from mlcharge_flows.gpaw_vasp.result import ElectronicStep, IonicStep, Motion, Run
+
+ACCURACY_REACHED = " reached required accuracy - stopping structural energy minimisation"
+"""VASP's words for a relaxation that met EDIFFG."""
 
 _RULE = "\n\n" + "-" * 104 + "\n\n"
 
@@ -43,6 +47,25 @@ def outcar(run: Run) -> str:
     str
         Text of the file. The memory is that of the present process.
     """
+    steps = "".join(outcar_ionic_step(run, index) for index in range(len(run.ionic_steps) - 1))
+    lines = [*_ionic_step(run, len(run.ionic_steps) - 1, last=True), _RULE, *_timing(run)]
+    return outcar_opening(run) + steps + "\n".join(lines) + "\n"
+
+
+def outcar_opening(run: Run) -> str:
+    """Format what stands in the OUTCAR before the first electronic step.
+
+    Parameters
+    ----------
+    run
+        The run, or what was computed of it so far.
+
+    Returns
+    -------
+    str
+        Beginning of the file.
+    """
+    first = run.ionic_steps[0].crystal
     lines = [
         *_head(run),
         *(line for dataset in run.datasets for line in _dataset(dataset)),
@@ -51,28 +74,62 @@ def outcar(run: Run) -> str:
         _RULE,
         *_parameters(run),
         _RULE,
-        *_cell(run),
-        *_kpoints(run),
+        *_cell(run, first),
+        *_kpoints(run, first),
         _RULE,
-        *_plane_waves(run),
+        *_plane_waves(run, first),
         "",
         *_initial_density(run),
         _RULE,
-        *(line for step in run.steps for line in _iteration(run, step)),
-        *_bands(run),
-        *_end_of_loop(run),
-        *(_charges(run, run.projections) if run.projections is not None else ()),
-        *(_stress(run, run.stress) if run.stress is not None else ()),
-        *_cell(run),
-        *(_forces(run, run.forces) if run.forces is not None else ()),
-        _RULE,
-        "  FREE ENERGIE OF THE ION-ELECTRON SYSTEM (eV)",
-        "  ---------------------------------------------------",
-        *_energies(run.steps[-1], free="free  energy   TOTEN", bare="energy  without entropy"),
-        _RULE,
-        *_timing(run),
     ]
     return "\n".join(lines) + "\n"
+
+
+def outcar_ionic_step(run: Run, index: int) -> str:
+    """Format an ionic step that another one follows.
+
+    Parameters
+    ----------
+    run
+        The run, or what was computed of it so far.
+    index
+        Index of the ionic step, from 0.
+
+    Returns
+    -------
+    str
+        The part of the file.
+    """
+    return "\n".join([*_ionic_step(run, index, last=False), _RULE]) + "\n"
+
+
+def _ionic_step(run: Run, index: int, last: bool) -> Iterator[str]:
+    """Electronic steps of a geometry, and its forces, stress and energies."""
+    step = run.ionic_steps[index]
+    for electronic in step.steps:
+        yield from _iteration(run, electronic, index + 1)
+    if last:
+        yield from _bands(run)
+    yield from _end_of_loop(step)
+    if last and run.projections is not None:
+        yield from _charges(run, run.projections)
+    if step.stress is not None:
+        yield from _stress(step.crystal, step.stress)
+    yield from _cell(run, step.crystal)
+    if step.forces is not None:
+        yield from _forces(step, step.forces)
+    yield _RULE
+    yield "  FREE ENERGIE OF THE ION-ELECTRON SYSTEM (eV)"
+    yield "  ---------------------------------------------------"
+    yield from _energies(
+        step.steps[-1], free="free  energy   TOTEN", bare="energy  without entropy"
+    )
+    if step.motion is not None:
+        yield from _motion(step, step.motion)
+    if last and run.relaxed:
+        yield f"\n{ACCURACY_REACHED}"
+    if not last:
+        yield f"     LOOP+:  cpu time{step.seconds:10.4f}: real time{step.seconds:10.4f}"
 
 
 def _head(run: Run) -> Iterator[str]:
@@ -163,31 +220,31 @@ def _parameters(run: Run) -> Iterator[str]:
     yield f"   LHFCALC ={_logical(tag['LHFCALC']):>6s}    Hartree Fock"
 
 
-def _cell(run: Run) -> Iterator[str]:
+def _cell(run: Run, crystal: Crystal) -> Iterator[str]:
     yield " VOLUME and BASIS-vectors are now :"
     yield " " + "-" * 77
     yield f"  energy-cutoff  : {run.parameters.get('ENCUT', 0.0):11.2f}"
-    yield f"  volume of cell : {run.crystal.volume:11.2f}"
+    yield f"  volume of cell : {crystal.volume:11.2f}"
     yield "      direct lattice vectors                 reciprocal lattice vectors"
-    vectors = np.hstack([run.crystal.lattice, run.crystal.reciprocal / (2 * np.pi)])
+    vectors = np.hstack([crystal.lattice, crystal.reciprocal / (2 * np.pi)])
     yield from (_numbers(row[:3], 13, 9) + "  " + _numbers(row[3:], 13, 9) for row in vectors)
     yield ""
 
 
-def _kpoints(run: Run) -> Iterator[str]:
+def _kpoints(run: Run, crystal: Crystal) -> Iterator[str]:
     yield " k-points in reciprocal lattice and weights: " + run.kpoint_scheme
     for point, weight in zip(run.kpoints, run.weights, strict=True):
         yield f" {_numbers(point, 12, 8)}{weight:12.8f}"
     yield ""
     yield " position of ions in fractional coordinates (direct lattice)"
-    yield from (f" {_numbers(position, 12, 8)}" for position in run.crystal.positions)
+    yield from (f" {_numbers(position, 12, 8)}" for position in crystal.positions)
     yield ""
     yield " position of ions in cartesian coordinates  (Angst):"
-    yield from (f" {_numbers(position, 12, 8)}" for position in _cartesian(run))
+    yield from (f" {_numbers(position, 12, 8)}" for position in _cartesian(crystal))
 
 
-def _plane_waves(run: Run) -> Iterator[str]:
-    counts = count_plane_waves(run.crystal.lattice, run.parameters.get("ENCUT", 0.0), run.kpoints)
+def _plane_waves(run: Run, crystal: Crystal) -> Iterator[str]:
+    counts = count_plane_waves(crystal.lattice, run.parameters.get("ENCUT", 0.0), run.kpoints)
     for k, (point, count) in enumerate(zip(run.kpoints, counts, strict=True), 1):
         yield f" k-point {k:3d} : {_numbers(point, 9, 4)}  plane waves: {count:7d}"
     yield ""
@@ -204,8 +261,8 @@ def _initial_density(run: Run) -> Iterator[str]:
     yield " keeping initial charge density in first step"
 
 
-def _iteration(run: Run, step: ElectronicStep) -> Iterator[str]:
-    yield f"\n{'-' * 41} Iteration {1:4d}({step.number:4d})  {'-' * 39}\n\n"
+def _iteration(run: Run, step: ElectronicStep, ionic_step: int) -> Iterator[str]:
+    yield f"\n{'-' * 41} Iteration {ionic_step:4d}({step.number:4d})  {'-' * 39}\n\n"
     yield f"      LOOP:  cpu time{step.seconds:10.4f}: real time{step.seconds:10.4f}"
     yield ""
     yield f" eigenvalue-minimizations  :{step.operations:6d}"
@@ -246,8 +303,8 @@ def _bands(run: Run) -> Iterator[str]:
     yield ""
 
 
-def _end_of_loop(run: Run) -> Iterator[str]:
-    reason = "because EDIFF is reached" if run.converged else "EDIFF was not reached (unconverged)"
+def _end_of_loop(step: IonicStep) -> Iterator[str]:
+    reason = "because EDIFF is reached" if step.converged else "EDIFF was not reached (unconverged)"
     yield f"\n{'-' * 24} aborting loop {reason} {'-' * 40}\n\n"
 
 
@@ -263,12 +320,12 @@ def _charges(run: Run, projections: np.ndarray) -> Iterator[str]:
     yield f"tot         {_numbers(table.sum(axis=0), 8, 3)}\n\n"
 
 
-def _stress(run: Run, stress: np.ndarray) -> Iterator[str]:
+def _stress(crystal: Crystal, stress: np.ndarray) -> Iterator[str]:
     yield "  FORCE on cell =-STRESS in cart. coord.  units (eV):"
     yield "  Direction    XX          YY          ZZ          XY          YZ          ZX"
     yield "  " + "-" * 86
     components = stress[[0, 1, 2, 0, 1, 2], [0, 1, 2, 1, 2, 0]]
-    energies = components * run.crystal.volume / EV_PER_A3_IN_KB
+    energies = components * crystal.volume / EV_PER_A3_IN_KB
     yield f"  Total  {_numbers(energies, 12, 5)}"
     yield f"  in kB  {_numbers(components, 12, 5)}"
     pressure = float(np.trace(stress)) / 3
@@ -276,14 +333,31 @@ def _stress(run: Run, stress: np.ndarray) -> Iterator[str]:
     yield "\n"
 
 
-def _forces(run: Run, forces: np.ndarray) -> Iterator[str]:
+def _forces(step: IonicStep, forces: np.ndarray) -> Iterator[str]:
     rule = " " + "-" * 83
     yield " POSITION                                       TOTAL-FORCE (eV/Angst)"
     yield rule
-    for position, force in zip(_cartesian(run), forces, strict=True):
+    for position, force in zip(_cartesian(step.crystal), forces, strict=True):
         yield f"{_numbers(position, 13, 5)}    {_numbers(force, 14, 6)}"
     yield rule
-    yield f"    total drift:                           {_numbers(forces.sum(axis=0), 14, 6)}"
+    drift = forces.sum(axis=0) if step.drift is None else step.drift
+    yield f"    total drift:                           {_numbers(drift, 14, 6)}"
+
+
+def _motion(step: IonicStep, motion: Motion) -> Iterator[str]:
+    total = step.free_energy + motion.kinetic_energy
+    yield "\n"
+    yield "  ENERGY OF THE ELECTRON-ION-THERMOSTAT SYSTEM (eV)"
+    yield "  ---------------------------------------------------"
+    yield f"% ion-electron   TOTEN  ={step.free_energy:16.6f}  see above"
+    yield (
+        f"  kinetic energy EKIN   ={motion.kinetic_energy:16.6f}  (temperature"
+        f"{motion.temperature:8.2f} K)"
+    )
+    yield f"  nose potential ES     ={motion.thermostat_energy:16.6f}"
+    yield f"  nose kinetic   EPS    ={0:16.6f}"
+    yield "  ---------------------------------------------------"
+    yield f"  total energy   ETOTAL ={total + motion.thermostat_energy:16.6f} eV"
 
 
 def _timing(run: Run) -> Iterator[str]:
@@ -307,8 +381,8 @@ def _logical(value: object) -> str:
     return "T" if value else "F"
 
 
-def _cartesian(run: Run) -> np.ndarray:
-    return np.asarray(run.crystal.positions @ run.crystal.lattice)
+def _cartesian(crystal: Crystal) -> np.ndarray:
+    return np.asarray(crystal.positions @ crystal.lattice)
 
 
 def _numbers(values: np.ndarray, width: int, decimals: int) -> str:

@@ -1,157 +1,39 @@
-"""Output files: OSZICAR step by step, the others at the end of the run.
+"""Output files of a run: written at its end, and after each ionic step where there are several.
 
-The small text files CONTCAR, EIGENVAL, DOSCAR and IBZKPT are formatted here, too; OUTCAR and
-vasprun.xml have modules of their own.
+The small text files CONTCAR, XDATCAR, EIGENVAL, DOSCAR and IBZKPT are formatted here, too; OSZICAR,
+OUTCAR and vasprun.xml have modules of their own.
 
-Columns are those of VASP 6; `tests/gpaw_vasp` reads the files with pymatgen and compares OSZICAR
-with real ones byte by byte.
+Columns are those of VASP 6; `tests/gpaw_vasp` reads the files with pymatgen.
 
 References
 ----------
-VASP wiki, OSZICAR, CONTCAR, EIGENVAL, DOSCAR and IBZKPT.
+VASP wiki, CONTCAR, XDATCAR, EIGENVAL, DOSCAR and IBZKPT.
 """
 
 from __future__ import annotations
 
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING
 
-from mlcharge_flows.gpaw_vasp.outcar import outcar
-from mlcharge_flows.gpaw_vasp.vasprun_xml import vasprun_xml
+import numpy as np
+
+from mlcharge_flows.gpaw_vasp.outcar import outcar, outcar_ionic_step, outcar_opening
+from mlcharge_flows.gpaw_vasp.vasprun_xml import (
+    vasprun_ionic_step,
+    vasprun_opening,
+    vasprun_xml,
+)
 from mlcharge_flows.io import atomic_write
 from mlcharge_flows.vasp.fortran import format_e
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
-    from mlcharge_flows.gpaw_vasp.result import ElectronicStep, Run
-
-OSZICAR_HEADER = (
-    "       N       E                     dE             d eps       ncg     rms          rms(c)"
-)
-"""Column titles of OSZICAR, without the line end."""
+    from mlcharge_flows.gpaw_vasp.result import Run
 
 MESH_SCHEMES = ("Gamma", "Monkhorst-Pack")
 """k-point schemes that make a mesh; only their runs have an IBZKPT."""
-
-
-def format_step(step: ElectronicStep) -> str:
-    """Format the OSZICAR line of one electronic step.
-
-    Parameters
-    ----------
-    step
-        The step.
-
-    Returns
-    -------
-    str
-        The line without its end; rms(c) stands only where an output density was computed.
-
-    Examples
-    --------
-    >>> from mlcharge_flows.gpaw_vasp.result import ElectronicStep
-    >>> step = ElectronicStep(
-    ...     5, -10.85, -10.84, -10.845, -2.5e-5, -2.4e-5, 1828, 0.01, 0.373, 0.6
-    ... )
-    >>> format_step(step)
-    'DAV:   5    -0.108500000000E+02   -0.25000E-04   -0.24000E-04  1828   0.100E-01    0.373E+00'
-    """
-    line = (
-        f"DAV:{step.number:4d}{format_e(step.free_energy, 23, 12)}"
-        f"{format_e(step.change, 15, 5)}{format_e(step.band_change, 15, 5)}"
-        f" {step.operations:5d}{format_e(step.residual, 12, 3)}"
-    )
-    if step.charge_residual is None:
-        return line
-    return line + format_e(step.charge_residual, 13, 3)
-
-
-def format_final(step: ElectronicStep) -> str:
-    """Format the OSZICAR line that closes the ionic step.
-
-    Parameters
-    ----------
-    step
-        The last electronic step.
-
-    Returns
-    -------
-    str
-        The line without its end. As VASP does for fixed ions, ``d E`` is the entropy term F - E.
-    """
-    entropy = step.free_energy - step.energy_without_entropy
-    return (
-        f"   1 F= {format_e(step.free_energy, 14, 8)} E0= {format_e(step.energy_zero, 14, 8)}"
-        f"  d E ={format_e(entropy, 12, 6)}"
-    )
-
-
-class OszicarWriter:
-    """An OSZICAR that grows while the run goes on; every line is flushed.
-
-    Parameters
-    ----------
-    path
-        The file; an old one is replaced.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> from mlcharge_flows.gpaw_vasp.result import ElectronicStep
-    >>> step = ElectronicStep(1, 4.82, 4.82, 4.82, 4.82, -286.0, 1392, 49.8, None, 0.6)
-    >>> with TemporaryDirectory() as folder:
-    ...     with OszicarWriter(Path(folder, "OSZICAR")) as oszicar:
-    ...         oszicar.write(step)
-    ...         oszicar.finish(step)
-    ...     print(Path(folder, "OSZICAR").read_text().splitlines()[2])
-       1 F= 0.48200000E+01 E0= 0.48200000E+01  d E =0.000000E+00
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self._file: TextIO = Path(path).open("w", encoding="utf-8")  # noqa: SIM115, it is one
-        self._line(OSZICAR_HEADER)
-
-    def write(self, step: ElectronicStep) -> None:
-        """Append the line of one electronic step.
-
-        Parameters
-        ----------
-        step
-            The step.
-        """
-        self._line(format_step(step))
-
-    def finish(self, step: ElectronicStep) -> None:
-        """Append the line that closes the ionic step.
-
-        Parameters
-        ----------
-        step
-            The last electronic step.
-        """
-        self._line(format_final(step))
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _line(self, line: str) -> None:
-        self._file.write(line + "\n")
-        self._file.flush()
 
 
 def contcar(run: Run) -> str:
@@ -160,20 +42,65 @@ def contcar(run: Run) -> str:
     Parameters
     ----------
     run
-        The run; its ions did not move.
+        The run.
 
     Returns
     -------
     str
-        Text of the file.
+        Text of the file: the last geometry, with the flags of the POSCAR's selective dynamics, and
+        velocities after molecular dynamics.
     """
     species = run.crystal.species
+    flags, velocities = run.selective_dynamics, run.velocities
     lines = [run.comment or " ".join(symbol for symbol, _ in species), "   1.00000000000000     "]
     lines += ["".join(f"{x:22.16f}" for x in vector) for vector in run.crystal.lattice]
     lines.append("".join(f"{symbol:>5}" for symbol, _ in species))
     lines.append("".join(f"{count:6d}" for _, count in species))
+    if flags is not None:
+        lines.append("Selective dynamics")
     lines.append("Direct")
     lines += ["".join(f"{x:20.16f}" for x in position) for position in run.crystal.positions]
+    if flags is not None:
+        words = ["".join("   T" if free else "   F" for free in ion) for ion in flags]
+        lines[-len(words) :] = map("".join, zip(lines[-len(words) :], words, strict=True))
+    if velocities is not None:
+        lines.append("")
+        lines += ["".join(format_e(x, 16, 8) for x in velocity) for velocity in velocities]
+    return "\n".join(lines) + "\n"
+
+
+def xdatcar(run: Run) -> str:
+    """Format the XDATCAR: every geometry of a run, with its cell where that changes.
+
+    Parameters
+    ----------
+    run
+        The run.
+
+    Returns
+    -------
+    str
+        Text of the file; empty for a single geometry. In molecular dynamics it has every
+        NBLOCK-th step.
+    """
+    if not run.path:
+        return ""
+    title = str(run.incar.get("SYSTEM", "unknown system"))
+    block = int(run.parameters.get("NBLOCK", 1))
+    lines: list[str] = []
+    lattice = None
+    for number, step in enumerate(run.ionic_steps, 1):
+        if number % block:
+            continue
+        crystal = step.crystal
+        if lattice is None or np.any(crystal.lattice != lattice):
+            lattice = crystal.lattice
+            lines += [f"{title:40s}", "           1"]
+            lines += ["".join(f"{x:12.6f}" for x in vector) for vector in lattice]
+            lines.append("".join(f"{symbol:>5}" for symbol, _ in crystal.species))
+            lines.append("".join(f"{count:6d}" for _, count in crystal.species))
+        lines.append(f"Direct configuration={number:6d}")
+        lines += ["".join(f"{x:12.8f}" for x in position) for position in crystal.positions]
     return "\n".join(lines) + "\n"
 
 
@@ -276,6 +203,7 @@ def _cell_header(run: Run) -> list[str]:
 #: Files written at the end of a run, and what formats them, in the order in which they are written.
 OUTPUTS: dict[str, Callable[[Run], str]] = {
     "CONTCAR": contcar,
+    "XDATCAR": xdatcar,
     "EIGENVAL": eigenval,
     "DOSCAR": doscar,
     "IBZKPT": ibzkpt,
@@ -300,10 +228,11 @@ def clear_outputs(folder: str | Path) -> None:
 
 
 def write_outputs(folder: str | Path, run: Run) -> None:
-    """Write CONTCAR, EIGENVAL, DOSCAR, IBZKPT (meshes only), OUTCAR and, last, vasprun.xml.
+    """Write CONTCAR, XDATCAR, EIGENVAL, DOSCAR, IBZKPT (meshes only), OUTCAR and vasprun.xml.
 
-    Each file is written atomically, so that a vasprun.xml says that all others are complete.
-    OSZICAR and CHGCAR are not written here.
+    XDATCAR is for runs with ionic steps. Each file is written atomically, and
+    vasprun.xml last, so that it says that all others are complete. OSZICAR and CHGCAR are not
+    written here.
 
     Parameters
     ----------
@@ -313,5 +242,44 @@ def write_outputs(folder: str | Path, run: Run) -> None:
         What it produced.
     """
     for name, text in OUTPUTS.items():
-        if name != "IBZKPT" or run.kpoint_scheme in MESH_SCHEMES:
-            atomic_write(Path(folder, name), text(run))
+        if name == "IBZKPT" and run.kpoint_scheme not in MESH_SCHEMES:
+            continue
+        if content := text(run):
+            atomic_write(Path(folder, name), content)
+
+
+class PartialOutputs:
+    """CONTCAR, XDATCAR, OUTCAR and vasprun.xml of a run that goes on, up to the last ionic step.
+
+    As VASP's, a vasprun.xml that grows is no closed document, and an OUTCAR lacks its end.
+
+    Parameters
+    ----------
+    folder
+        Run folder.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.written = 0
+
+    def write(self, run: Run) -> None:
+        """Replace CONTCAR and XDATCAR, and append the ionic steps that are new to the others.
+
+        Parameters
+        ----------
+        run
+            What was computed so far.
+        """
+        atomic_write(self.folder / "CONTCAR", contcar(run))
+        atomic_write(self.folder / "XDATCAR", xdatcar(run))
+        new = range(self.written, len(run.ionic_steps))
+        for name, opening, ionic_step in (
+            ("OUTCAR", outcar_opening, outcar_ionic_step),
+            ("vasprun.xml", vasprun_opening, vasprun_ionic_step),
+        ):
+            with (self.folder / name).open("a" if self.written else "w", encoding="utf-8") as file:
+                if not self.written:
+                    file.write(opening(run))
+                file.writelines(ionic_step(run, index) for index in new)
+        self.written = len(run.ionic_steps)

@@ -85,9 +85,72 @@ class ElectronicStep:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Motion:
+    """Motion of the ions in a step of molecular dynamics.
+
+    Parameters
+    ----------
+    kinetic_energy
+        Kinetic energy of the ions, in eV.
+    temperature
+        In K.
+    thermostat_energy
+        Energy of the thermostat, in eV; its sum with the free and the kinetic energy is conserved.
+    """
+
+    kinetic_energy: float
+    temperature: float
+    thermostat_energy: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class IonicStep:
+    """Electronic ground state of one geometry among several.
+
+    Parameters
+    ----------
+    crystal
+        Ions in the order of the POSCAR.
+    steps
+        Electronic steps.
+    converged
+        Whether the stop rule of the electrons was met within NELM steps.
+    forces
+        Shape (ions, 3), in eV/angstrom, without drift; None where they were not computed.
+    stress
+        Shape (3, 3), in kB, with VASP's sign; None where it was not computed.
+    drift
+        Sum of the forces before it was taken off, shape (3,), in eV/angstrom; None: not taken off.
+    change
+        Change of the free energy since the reference of this step, in eV: the geometry where the
+        line search began, or the step before; the free energy itself in step 1. None where there
+        is only one geometry.
+    motion
+        Motion of the ions; None in a relaxation.
+    seconds
+        Wall time.
+    """
+
+    crystal: Crystal
+    steps: Sequence[ElectronicStep]
+    converged: bool
+    forces: np.ndarray | None
+    stress: np.ndarray | None
+    drift: np.ndarray | None = None
+    change: float | None = None
+    motion: Motion | None = None
+    seconds: float = 0.0
+
+    @property
+    def free_energy(self) -> float:
+        """Free energy of the last electronic step, in eV."""
+        return self.steps[-1].free_energy
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A finished (converged or not) calculation of one fixed geometry.
+    """A finished (converged or not) calculation; its electronic structure is of the last geometry.
 
     Parameters
     ----------
@@ -152,6 +215,14 @@ class Run:
         Processor time of this process and of the system for it, without the loading of libraries.
     cores
         Number of MPI processes.
+    path
+        Every geometry of a run with ionic steps, the last one included.
+    relaxed
+        Whether the stop rule of the ions was met.
+    selective_dynamics
+        Whether each ion may move along each lattice vector, shape (ions, 3); None: all may.
+    velocities
+        Velocities at the end of molecular dynamics, shape (ions, 3), in angstrom/fs.
     """
 
     crystal: Crystal
@@ -185,3 +256,13 @@ class Run:
     user_seconds: float = 0.0
     system_seconds: float = 0.0
     cores: int = 1
+    path: Sequence[IonicStep] = ()
+    relaxed: bool = False
+    selective_dynamics: np.ndarray | None = None
+    velocities: np.ndarray | None = None
+
+    @property
+    def ionic_steps(self) -> Sequence[IonicStep]:
+        """Every geometry, the last one included."""
+        only = IonicStep(self.crystal, self.steps, self.converged, self.forces, self.stress)
+        return self.path or (only,)

@@ -319,7 +319,7 @@ def write_wavecar(path: Path, solver: KohnSham) -> None:
         values[0] for values in orbitals.get_all_eigs_and_occs(broadcast=True)
     )
     header = WavecarHeader(
-        inputs.crystal.lattice,
+        solver.basis_lattice,
         inputs.settings.encut,
         len(kpoints),
         orbitals.nbands,

@@ -80,6 +80,32 @@ def crystal_rotations(crystal: Crystal, symprec: float) -> tuple[np.ndarray, np.
     return rotations, lengths.argmin(-1)
 
 
+def space_group(crystal: Crystal, isym: int, symprec: float, kpoints: KPointSet) -> CrystalSymmetry:
+    """Find all operations under which forces and stress of a run are symmetric.
+
+    Parameters
+    ----------
+    crystal
+        The ions.
+    isym
+        ISYM; none but the identity below 1.
+    symprec
+        SYMPREC, in angstrom.
+    kpoints
+        Points of the run; operations that do not keep their mesh are left out.
+
+    Returns
+    -------
+    CrystalSymmetry
+        Those with translations, too.
+    """
+    if isym <= 0:
+        return CrystalSymmetry(np.eye(3, dtype=int)[None], np.zeros((1, 3)))
+    found = CrystalSymmetry.of(crystal, max(symprec, SYMPREC))
+    kept = keeps_mesh(found.rotations.transpose(0, 2, 1), kpoints)
+    return CrystalSymmetry(found.rotations[kept], found.translations[kept])
+
+
 def keeps_mesh(rotations: np.ndarray, kpoints: KPointSet) -> np.ndarray:
     """Tell which rotations map a k-point mesh onto itself.
 

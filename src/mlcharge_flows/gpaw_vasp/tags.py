@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 HONORED = frozenset(
     "SYSTEM ENCUT PREC NGX NGY NGZ NGXF NGYF NGZF ALGO IALGO EDIFF ISMEAR SIGMA ISTART INIWAV "
     "ICHARG NELM NELMIN NELMDL LMAXMIX LCHARG LWAVE NBANDS NELECT KSPACING KGAMMA ISYM SYMPREC "
-    "LORBIT NEDOS EMIN EMAX AMIX BMIX AMIN GGA ISIF".split()
+    "LORBIT NEDOS EMIN EMAX AMIX BMIX AMIN GGA ISIF NSW EDIFFG POTIM MDALGO SMASS TEBEG TEEND "
+    "ANDERSEN_PROB LANGEVIN_GAMMA CSVR_PERIOD NBLOCK POMASS".split()
 )
 
 #: Reason -> tags that change nothing here.
@@ -40,13 +41,12 @@ WITHOUT_MEANING: dict[str, frozenset[str]] = {
             ADDGRID APACO CSHIFT DEPER EBREAK EFERMI ENAUG ENINI GGA_COMPAT ISEARCH ISPECIAL
             IWAVPR LASPH LCOMPAT LCORR LREAL LSUBROT NDAV NLSPLINE RANDOM_GENERATOR RANDOM_SEED
             ROPT SCSRAD TIME WEIMIN""",
-        "ions that move (NSW)": """
-            ANDERSEN_PROB CSVR_PERIOD DIMER_DIST EDIFFG FINDIFF HILLS_BIN HILLS_H HILLS_W HITOLER
-            INCREM KBLOCK LANGEVIN_GAMMA LANGEVIN_GAMMA_L LATTICE_CONSTRAINTS LBLUEOUT MDALGO
-            MINROT NBLOCK NFREE NHC_NCHAINS NHC_NRESPA NHC_NS NHC_PERIOD NPACO NSUBSYS NTEMPER
-            OFIELD_A OFIELD_KAPPA OFIELD_Q6_FAR OFIELD_Q6_NEAR PMASS POMASS POTIM PSUBSYS SCALEE
-            SHAKEMAXITER SHAKETOL SMASS SPRING STEP_MAX STEP_SIZE TEBEG TEEND TSUBSYS VALUE_MAX
-            VALUE_MIN VCUTOFF""",
+        "ions that move in other ways (MDALGO, ICONST, IBRION = 3, 44)": """
+            DIMER_DIST FINDIFF HILLS_BIN HILLS_H HILLS_W HITOLER INCREM KBLOCK LANGEVIN_GAMMA_L
+            LATTICE_CONSTRAINTS LBLUEOUT MINROT NFREE NHC_NCHAINS NHC_NRESPA NHC_NS NHC_PERIOD
+            NPACO NSUBSYS NTEMPER OFIELD_A OFIELD_KAPPA OFIELD_Q6_FAR OFIELD_Q6_NEAR PMASS PSUBSYS
+            SCALEE SHAKEMAXITER SHAKETOL SPRING STEP_MAX STEP_SIZE TSUBSYS VALUE_MAX VALUE_MIN
+            VCUTOFF""",
         "spin (ISPIN, LSORBIT)": """
             AMIX_MAG BMIX_MAG ISPIND LAMBDA LMAGBLOCH LORBMOM LTRIPLET MAGMOM M_CONSTR NUPDOWN
             QSPIRAL SAXIS VOSKOWN""",
@@ -173,8 +173,11 @@ REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
         for tag in ("AGGAC", "AGGAX", "ALDAC", "ALDAX")
     },
     # Ions that move, or feel something else than the crystal.
-    "NSW": (lambda value: value > 0, "ionic steps are not supported, set NSW = 0"),
-    "IBRION": (_not_in(-1, 0, 1, 2, 3), "no ionic steps are taken, set IBRION = -1"),
+    "NSW": (lambda value: value < -1, "the number of ionic steps is negative"),
+    "IBRION": (
+        _not_in(-1, 0, 1, 2, 3),
+        "phonons and transition states are not computed, set IBRION = 2 or -1",
+    ),
     "IMAGES": (lambda value: value > 0, "image chains are not supported"),
     "PSTRESS": (_any_not_zero, "external pressure is not supported, set PSTRESS = 0"),
     "EFIELD": (_any_not_zero, "electric fields are not supported"),

@@ -23,7 +23,8 @@ from mlcharge_flows.gpaw_vasp.result import FORMAT_VERSION, program
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from mlcharge_flows.gpaw_vasp.result import ElectronicStep, Run
+    from mlcharge_flows.density.crystal import Crystal
+    from mlcharge_flows.gpaw_vasp.result import ElectronicStep, IonicStep, Run
 
 _ORBITALS = ("s", "py", "pz", "px", "dxy", "dyz", "dz2", "dxz", "x2-y2")
 
@@ -41,17 +42,65 @@ def vasprun_xml(run: Run) -> str:
     str
         Text of the file.
     """
+    last = len(run.ionic_steps) - 1
+    steps = "".join(vasprun_ionic_step(run, index) for index in range(last))
+    end = ET.Element("modeling")
+    _calculation(end, run.ionic_steps[last])
+    _electronic_structure(end[0], run)
+    _structure(end, run.crystal, name="finalpos")
+    return f"{vasprun_opening(run)}{steps}{_children(end)}</modeling>\n"
+
+
+def vasprun_opening(run: Run) -> str:
+    """Format what stands in the vasprun.xml before the first ionic step.
+
+    Parameters
+    ----------
+    run
+        The run, or what was computed of it so far.
+
+    Returns
+    -------
+    str
+        Beginning of the file.
+    """
     root = ET.Element("modeling")
     _generator(root, run)
     _tags(ET.SubElement(root, "incar"), typed(run.incar))
     _kpoints(root, run)
     _parameters(root, run)
     _atominfo(root, run)
-    _structure(root, run, name="initialpos")
-    _calculation(root, run)
-    _structure(root, run, name="finalpos")
-    ET.indent(root, space=" ")
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, "unicode") + "\n"
+    _structure(root, run.ionic_steps[0].crystal, name="initialpos")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<modeling>\n{_children(root)}'
+
+
+def vasprun_ionic_step(run: Run, index: int) -> str:
+    """Format an ionic step that another one follows.
+
+    Parameters
+    ----------
+    run
+        The run, or what was computed of it so far.
+    index
+        Index of the ionic step, from 0.
+
+    Returns
+    -------
+    str
+        The part of the file; as in VASP's files, eigenvalues and densities of states are left to
+        the last ionic step.
+    """
+    parent = ET.Element("modeling")
+    _calculation(parent, run.ionic_steps[index])
+    return _children(parent)
+
+
+def _children(parent: ET.Element) -> str:
+    """Text of the elements within another one, indented by one space."""
+    ET.indent(parent, space=" ")
+    for child in parent:
+        child.tail = "\n"
+    return "".join(" " + ET.tostring(child, "unicode") for child in parent)
 
 
 def _generator(root: ET.Element, run: Run) -> None:
@@ -110,29 +159,42 @@ def _atominfo(root: ET.Element, run: Run) -> None:
     _table(block, "atomtypes", "type", {**fields, "pseudopotential": "string"}, types)
 
 
-def _structure(parent: ET.Element, run: Run, **name: str) -> None:
+def _structure(parent: ET.Element, crystal: Crystal, **name: str) -> None:
     block = ET.SubElement(parent, "structure", name)
     cell = ET.SubElement(block, "crystal")
-    _varray(cell, "basis", run.crystal.lattice)
-    _tags(cell, {"volume": run.crystal.volume})
-    _varray(cell, "rec_basis", run.crystal.reciprocal / (2 * np.pi))
-    _varray(block, "positions", run.crystal.positions)
+    _varray(cell, "basis", crystal.lattice)
+    _tags(cell, {"volume": crystal.volume})
+    _varray(cell, "rec_basis", crystal.reciprocal / (2 * np.pi))
+    _varray(block, "positions", crystal.positions)
 
 
-def _calculation(root: ET.Element, run: Run) -> None:
+def _calculation(root: ET.Element, ionic_step: IonicStep) -> None:
     block = ET.SubElement(root, "calculation")
-    for step in run.steps:
+    for step in ionic_step.steps:
         scstep = ET.SubElement(block, "scstep")
         _time(scstep, "dav", step.seconds)
         _time(scstep, "total", step.seconds)
         _energy(scstep, step)
-    _structure(block, run)
-    if run.forces is not None:
-        _varray(block, "forces", run.forces)
-    if run.stress is not None:
-        _varray(block, "stress", run.stress)
-    _energy(block, run.steps[-1])
-    _time(block, "totalsc", sum(step.seconds for step in run.steps))
+    _structure(block, ionic_step.crystal)
+    if ionic_step.forces is not None:
+        _varray(block, "forces", ionic_step.forces)
+    if ionic_step.stress is not None:
+        _varray(block, "stress", ionic_step.stress)
+    _energy(block, ionic_step.steps[-1])
+    if (motion := ionic_step.motion) is not None:
+        total = ionic_step.free_energy + motion.kinetic_energy + motion.thermostat_energy
+        values = {
+            "kinetic": motion.kinetic_energy,
+            "lattice kinetic": 0.0,
+            "nosepot": motion.thermostat_energy,
+            "nosekinetic": 0.0,
+            "total": total,
+        }
+        _tags(block[-1], values)
+    _time(block, "totalsc", sum(step.seconds for step in ionic_step.steps))
+
+
+def _electronic_structure(block: ET.Element, run: Run) -> None:
     _eigenvalues(block, run)
     _dos(block, run)
     if run.projections is not None:
