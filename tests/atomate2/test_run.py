@@ -1,5 +1,6 @@
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 from atomate2.vasp.jobs.core import StaticMaker
 from atomate2.vasp.powerups import update_user_incar_settings
 from pymatgen.core import Lattice, Structure
-from pymatgen.io.vasp import Incar
+from pymatgen.io.vasp import Incar, Poscar
 
+from mlcharge_flows.atomate2.execution import potcar_hash
 from mlcharge_flows.atomate2.jobs.comparison import count
 from mlcharge_flows.atomate2.jobs.run import RunFromDensityMaker
 from mlcharge_flows.atomate2.schemas import RunProvenance
@@ -16,7 +18,12 @@ from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Density
 from mlcharge_flows.settings import Settings
-from mlcharge_flows.sources import InitialDensityDocument, SourceError
+from mlcharge_flows.sources import (
+    InitialDensity,
+    InitialDensityDocument,
+    SourceError,
+    Superposition,
+)
 from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 
 GRID = (20, 20, 20)
@@ -200,3 +207,32 @@ def test_makers_survive_serialization_and_power_ups():
     assert isinstance(again.maker, StaticMaker)
     changed = update_user_incar_settings(maker, {"ENCUT": 400})
     assert changed.maker.input_set_generator.user_incar_settings["ENCUT"] == 400
+
+
+class _DataSet(str):
+    """A PAW data set as pymatgen holds it: its text, and the element."""
+
+    element = "He"
+
+
+@pytest.mark.parametrize("icharg", [2, None, 1])
+def test_two_data_sets_of_one_element_run_from_atoms(folder, helium, icharg, tiny, monkeypatch):
+    """Only what needs an initial density is refused, with a line that says why."""
+    datasets = [replace(tiny.atom("He", 2.0), titel=f"PAW_PBE {name} test") for name in "ab"]
+    monkeypatch.setattr(
+        "mlcharge_flows.sources.run_inputs.datasets_of_text",
+        lambda text: [datasets["ab".find(text)]],
+    )
+    made = {"POSCAR": Poscar(helium), "POTCAR": [_DataSet("a"), _DataSet("b")]}
+    made["INCAR"] = Incar({"ENCUT": 200, "PREC": "Normal"})
+    provenance = RunProvenance(icharg=icharg)
+    maker = RunFromDensityMaker(initial_density=InitialDensity(Superposition()), icharg=icharg)
+    if icharg == 1:
+        with pytest.raises(SourceError, match="two PAW data sets of He"):
+            maker._stage(made, provenance, folder, None)
+        return
+    maker._stage(made, provenance, folder, None)
+    assert provenance.execution["POTCAR of He"] == f"{potcar_hash('a')}+{potcar_hash('b')}"
+    assert made["INCAR"].get("ICHARG", 2) == 2
+    if icharg is None:
+        assert "two PAW data sets of He" in provenance.initial_density.failure

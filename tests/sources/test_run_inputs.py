@@ -7,9 +7,17 @@ from pymatgen.io.vasp import Poscar, PotcarSingle
 
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.settings import Settings, SetupError
-from mlcharge_flows.sources import RunInputs
+from mlcharge_flows.sources import (
+    Fallback,
+    InitialDensity,
+    Learned,
+    RunInputs,
+    SourceError,
+    Superposition,
+)
 from mlcharge_flows.vasp.potcar import PotcarError, read_potcar
 
+FROM_POTCAR = RunInputs.__dict__["_potcar"]
 SALT = Structure(Lattice.cubic(3.0), ["O", "Mg"], [[0.5, 0.5, 0.5], [0, 0, 0]])
 
 
@@ -108,6 +116,22 @@ def test_two_data_sets_of_one_element_are_refused(atoms):
     with pytest.raises(PotcarError, match="two PAW data sets of O"):
         _ = made([*atoms.values(), other]).datasets
     assert made([*atoms.values(), atoms["O"]]).datasets == atoms
+
+
+def test_two_data_sets_of_one_element_refuse_initial_densities_and_not_the_run(
+    atoms, trained, monkeypatch
+):
+    """What needs no data sets by element, such as grid and cut-off, is known all the same."""
+    trained("tiny")
+    monkeypatch.setattr(RunInputs, "_potcar", FROM_POTCAR)
+    other = replace(atoms["O"], titel="PAW_PBE O_s test", enmax=400.0)
+    inputs = made([*atoms.values(), other])
+    assert inputs.has_potcar
+    assert inputs.encut == 400.0
+    assert inputs.grid == made(list(atoms.values()), ENCUT=400.0).grid
+    for source in (Superposition(), Learned("tiny"), Fallback((Learned("tiny"), Superposition()))):
+        with pytest.raises(SourceError, match=r"two PAW data sets of O .*one of each element"):
+            InitialDensity(source).evaluate(inputs)
 
 
 def test_supplied_data_sets_never_replace_those_of_a_potcar(atoms):

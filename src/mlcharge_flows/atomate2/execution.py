@@ -98,7 +98,10 @@ def execution(command: str | None = None, potcars: Iterable[Any] = ()) -> dict[s
     found = {"executable": settings.program}
     if updates := incar_updates():
         found["INCAR updates"] = json.dumps(updates, sort_keys=True)
-    return found | {f"POTCAR of {one.element}": potcar_hash(str(one)) for one in potcars}
+    hashes: dict[str, dict[str, None]] = {}
+    for one in potcars:  # two data sets of one element serve different blocks of ions
+        hashes.setdefault(one.element, {})[potcar_hash(str(one))] = None
+    return found | {f"POTCAR of {element}": "+".join(own) for element, own in hashes.items()}
 
 
 def takes_gamma_executable(made: VaspInput, options: Mapping[str, Any]) -> bool:

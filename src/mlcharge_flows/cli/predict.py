@@ -107,13 +107,15 @@ def predict(
 
 def _order_of_elements(potcar: Path | None) -> list[str]:
     """Elements in the order of a POTCAR; empty without one."""
-    from mlcharge_flows.vasp.potcar import datasets_by_element, read_potcar
+    from mlcharge_flows.vasp.potcar import PotcarError, datasets_by_element, read_potcar
 
     if potcar is None:
         return []
     check_file(potcar)
     try:
         return list(datasets_by_element(read_potcar(potcar)))
+    except PotcarError as error:
+        exit_with_error(error if str(potcar) in str(error) else f"{potcar}: {error}")
     except OSError as error:
         exit_with_error(f"{potcar}: cannot be read ({error.strerror or error})")
 

@@ -10,6 +10,7 @@ from monty.json import MSONable
 
 from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument, write_initial_chgcar
 from mlcharge_flows.sources.source import Evaluated, Same, Source, SourceError, joined
+from mlcharge_flows.vasp.potcar import PotcarError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,7 +133,7 @@ class Fallback(Source):
         for source in self.sources:
             try:
                 found = source.evaluate(inputs, given)
-            except SourceError as error:
+            except (SourceError, PotcarError) as error:
                 refusals.append(str(error))
             else:
                 warnings = (*refusals, *found.warnings)

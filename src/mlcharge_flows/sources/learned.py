@@ -15,6 +15,7 @@ from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.registry import DEFAULT, LoadedModel, Registry
 from mlcharge_flows.settings import Settings
 from mlcharge_flows.sources.source import Evaluated, Source, SourceError, Superposition
+from mlcharge_flows.vasp.potcar import PotcarError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -182,7 +183,7 @@ class _OfModel(Source):
             else:
                 inputs = inputs.with_datasets(known)
             domain.check(inputs.crystal, inputs.grid, inputs.n_electrons, inputs.datasets)
-        except ModelError as error:
+        except (ModelError, PotcarError) as error:
             raise SourceError(str(error)) from None
         warnings = (None if inputs.has_potcar else NO_POTCAR, domain.encut_warning(inputs.encut))
         return inputs, tuple(warning for warning in warnings if warning)

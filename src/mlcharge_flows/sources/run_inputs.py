@@ -22,7 +22,12 @@ from mlcharge_flows.sources.potcar_library import datasets_of_library, datasets_
 from mlcharge_flows.vasp.incar import fft_grids
 from mlcharge_flows.vasp.irreducible_kpoints import IrreducibleKPoints, irreducible_kpoints
 from mlcharge_flows.vasp.kpoints import from_file, from_spacing
-from mlcharge_flows.vasp.potcar import PotcarError, datasets_by_element, read_potcar
+from mlcharge_flows.vasp.potcar import (
+    PotcarError,
+    TwoDatasetsError,
+    datasets_by_element,
+    read_potcar,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -201,24 +206,12 @@ class RunInputs:
 
     @cached_property
     def crystal(self) -> Crystal:
-        """Lattice and ions.
-
-        Returns
-        -------
-        Crystal
-            In the order of the POSCAR.
-        """
+        """Lattice and ions, in the order of the POSCAR."""
         return Crystal.from_structure(self.structure)
 
     @cached_property
     def elements(self) -> frozenset[str]:
-        """Elements of the run.
-
-        Returns
-        -------
-        frozenset of str
-            Symbols.
-        """
+        """Symbols of the elements of the run."""
         return frozenset(self.crystal.symbols)
 
     @cached_property
@@ -237,20 +230,16 @@ class RunInputs:
         """
         try:
             return bool(self._potcar)
+        except TwoDatasetsError:
+            return True
         except PotcarError:
             raise
         except (SetupError, OSError, KeyError, ValueError):
             return False
 
     @cached_property
-    def _potcar(self) -> dict[str, PawDataset]:
-        """PAW data set of each element, of the POTCAR.
-
-        Raises
-        ------
-        PotcarError
-            There are two data sets of an element.
-        """
+    def _potcar(self) -> Mapping[str, PawDataset]:
+        """PAW data set of each element, of the POTCAR."""
         return datasets_by_element(self.read_potcar())
 
     @cached_property
@@ -265,7 +254,7 @@ class RunInputs:
         Raises
         ------
         SetupError, OSError, KeyError, ValueError
-            The POTCAR cannot be read, and no data sets were supplied.
+            The POTCAR cannot be read, and no data sets were supplied; or it has two of an element.
         """
         return self._potcar if self.supplied_datasets is None else self.supplied_datasets
 
@@ -308,7 +297,11 @@ class RunInputs:
         """
         if "ENCUT" in self.incar:
             return float(self.incar["ENCUT"])
-        known = self.datasets.values() if self.has_potcar else ()
+        known: Iterable[PawDataset]
+        try:
+            known = self.datasets.values() if self.has_potcar else ()
+        except TwoDatasetsError:
+            known = self.read_potcar()
         return max((d.enmax for d in known if d.enmax is not None), default=None)
 
     @cached_property

@@ -37,6 +37,10 @@ class PotcarError(MlchargeError, ValueError):
     """A POTCAR that is incomplete or malformed; one line that names the file and the defect."""
 
 
+class TwoDatasetsError(PotcarError):
+    """A POTCAR with two data sets of one element: ions are told apart by their place in POSCAR."""
+
+
 def read_potcar(path: str | os.PathLike[str]) -> tuple[PawDataset, ...]:
     """Read all data sets of a POTCAR, plain or compressed.
 
@@ -89,7 +93,7 @@ def datasets_by_element(datasets: Iterable[PawDataset]) -> dict[str, PawDataset]
 
     Raises
     ------
-    PotcarError
+    TwoDatasetsError
         Two different data sets are of one element, such as pseudo-hydrogens: which ion has which
         would depend on positions in POSCAR and POTCAR.
     """
@@ -97,9 +101,10 @@ def datasets_by_element(datasets: Iterable[PawDataset]) -> dict[str, PawDataset]
     for dataset in datasets:
         known = found.setdefault(dataset.symbol, dataset)
         if known.titel != dataset.titel:
-            raise PotcarError(
+            raise TwoDatasetsError(
                 f"the POTCAR has two PAW data sets of {dataset.symbol} ({known.titel} and "
-                f"{dataset.titel}): use one for all ions of an element"
+                f"{dataset.titel}), initial densities are for one of each element: use one for all "
+                "its ions"
             )
     return found
 
