@@ -100,8 +100,8 @@ def silicon() -> Run:
         shift=(0.0, 0.0, 0.0),
         line_ends=None,
         labels=None,
-        eigenvalues=np.hstack([valence, conduction]),
-        occupations=np.hstack([np.ones((3, 4)), np.zeros((3, 4))]),
+        eigenvalues=np.hstack([valence, conduction])[None],
+        occupations=np.hstack([np.ones((3, 4)), np.zeros((3, 4))])[None],
         fermi_level=FERMI,
         electrons=8.0,
         steps=electronic_steps(),
@@ -109,10 +109,10 @@ def silicon() -> Run:
         forces=np.array([[0.1, -0.2, 0.3], [-0.1, 0.2, -0.25]]),
         stress=np.array([[10.0, 1.0, 2.0], [1.0, 20.0, 3.0], [2.0, 3.0, 33.0]]),
         dos_energies=energies,
-        dos=dos,
-        integrated_dos=np.cumsum(dos) * (energies[1] - energies[0]),
-        projections=np.broadcast_to(share, (3, 8, 2, 9)) * (1 + np.arange(8))[None, :, None, None],
-        projected_dos=share[:, :, None] * dos,
+        dos=dos[None],
+        integrated_dos=np.cumsum(dos)[None] * (energies[1] - energies[0]),
+        projections=np.broadcast_to(share, (1, 3, 8, 2, 9)) * (1 + np.arange(8))[:, None, None],
+        projected_dos=(share[:, :, None] * dos)[None],
         started=1.7e9,
         seconds=12.5,
         user_seconds=11.0,
@@ -162,7 +162,8 @@ def line_mode() -> Run:
         [ends[0] + parts * (ends[1] - ends[0]), ends[2] + parts * (ends[3] - ends[2])]
     )
     run = silicon()
-    bands = run.eigenvalues[:1] - 0.3 * (1 - np.cos(2 * np.pi * kpoints.sum(axis=1)))[:, None] / 2
+    dispersion = 0.3 * (1 - np.cos(2 * np.pi * kpoints.sum(axis=1)))[:, None] / 2
+    bands = run.eigenvalues[0, :1] - dispersion
     return replace(
         run,
         incar={**run.incar, "ICHARG": 11},
@@ -173,8 +174,8 @@ def line_mode() -> Run:
         divisions=(5,),
         line_ends=ends,
         labels=("\\Gamma", "X", "X", "L"),
-        eigenvalues=bands,
-        occupations=np.hstack([np.ones((10, 4)), np.zeros((10, 4))]),
+        eigenvalues=bands[None],
+        occupations=np.hstack([np.ones((10, 4)), np.zeros((10, 4))])[None],
         steps=tuple(replace(step, charge_residual=None) for step in electronic_steps(6)),
         projections=None,
         projected_dos=None,

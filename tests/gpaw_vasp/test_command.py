@@ -71,7 +71,7 @@ def test_unsupported_physics(run_folder):
     """In a process of its own, as a workflow manager starts it."""
     result = subprocess.run(
         COMMAND,
-        cwd=run_folder("Si", ISPIN=2),
+        cwd=run_folder("Si", LSORBIT=True),
         capture_output=True,
         text=True,
         check=False,
@@ -79,7 +79,7 @@ def test_unsupported_physics(run_folder):
     )
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
-    assert "ISPIN" in line
+    assert "LSORBIT" in line
     assert f" ERROR: {line.removeprefix('gpaw-vasp: ')}" in result.stdout.splitlines()
 
 

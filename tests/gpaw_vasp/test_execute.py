@@ -67,9 +67,9 @@ def test_isif_0_leaves_the_stress_out(run_folder):
 @pytest.mark.parametrize("ismear", [0, -5])
 def test_density_of_states_counts_the_electrons(ismear, run_folder):
     run = execute(run_folder("Si", ISMEAR=ismear, NEDOS=2001))
-    below = np.interp(run.fermi_level, run.dos_energies, run.integrated_dos)
+    below = np.interp(run.fermi_level, run.dos_energies, run.integrated_dos[0])
     assert below == pytest.approx(8.0, abs=0.05)
-    assert run.integrated_dos[-1] == pytest.approx(2 * run.parameters["NBANDS"], rel=1e-2)
+    assert run.integrated_dos[0, -1] == pytest.approx(2 * run.parameters["NBANDS"], rel=1e-2)
 
 
 def test_projections_are_weights(run_folder):
@@ -78,7 +78,7 @@ def test_projections_are_weights(run_folder):
     assert run.projections.min() >= 0
     # The top of the valence band at Gamma is oxygen 2p, and triply degenerate.
     gamma = np.abs(run.kpoints).sum(axis=1).argmin()
-    top = run.projections[gamma, run.occupations[gamma] > 0.5][-3:].sum(axis=0)
+    top = run.projections[0, gamma, run.occupations[0, gamma] > 0.5][-3:].sum(axis=0)
     np.testing.assert_allclose(top[1, 1:4], top[1, 1], rtol=1e-4)
     assert top[1, 1:4].sum() > 0.7 * top.sum()
     with warnings.catch_warnings():
@@ -129,9 +129,9 @@ def test_bands_along_lines_from_a_chgcar(run_folder, tmp_path):
     write_chgcar(folder / "CHGCAR", read_chgcar(first / "CHGCAR"))
     run = execute(folder)
     assert len(run.kpoints) == 12
-    np.testing.assert_allclose(run.eigenvalues[5], run.eigenvalues[6], atol=1e-4)
-    gamma = scf.eigenvalues[np.abs(scf.kpoints).sum(axis=1) == 0][0]
-    np.testing.assert_allclose(run.eigenvalues[5, :4], gamma[:4], atol=1e-3)
+    np.testing.assert_allclose(run.eigenvalues[0, 5], run.eigenvalues[0, 6], atol=1e-4)
+    gamma = scf.eigenvalues[0, np.abs(scf.kpoints).sum(axis=1) == 0][0]
+    np.testing.assert_allclose(run.eigenvalues[0, 5, :4], gamma[:4], atol=1e-3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         vasprun = BSVasprun(folder / "vasprun.xml")

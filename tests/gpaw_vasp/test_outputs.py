@@ -52,8 +52,8 @@ def test_vasprun_gives_back_the_run(tmp_path: Path, run: Run) -> None:
     np.testing.assert_allclose(read.actual_kpoints, run.kpoints, atol=1e-8)
     np.testing.assert_allclose(read.actual_kpoints_weights, run.weights, atol=1e-8)
     bands = read.eigenvalues[Spin.up]
-    np.testing.assert_allclose(bands[..., 0], run.eigenvalues, atol=1e-8)
-    np.testing.assert_allclose(bands[..., 1], run.occupations, atol=5.1e-5)
+    np.testing.assert_allclose(bands[..., 0], run.eigenvalues[0], atol=1e-8)
+    np.testing.assert_allclose(bands[..., 1], run.occupations[0], atol=5.1e-5)
     assert read.efermi == pytest.approx(run.fermi_level)
 
     assert read.final_energy == pytest.approx(run.steps[-1].energy_zero, abs=1e-8)
@@ -70,12 +70,12 @@ def test_vasprun_gives_back_the_run(tmp_path: Path, run: Run) -> None:
 
     assert read.potcar_symbols == [dataset.titel for dataset in run.datasets]
     assert read.parameters["NELECT"] == run.electrons
-    assert read.parameters["NBANDS"] == run.eigenvalues.shape[1]
+    assert read.parameters["NBANDS"] == run.eigenvalues.shape[2]
     assert read.converged_electronic
     assert read.converged_ionic
     np.testing.assert_allclose(read.tdos.energies, run.dos_energies, atol=1e-8)
-    np.testing.assert_allclose(read.tdos.densities[Spin.up], run.dos, atol=1e-8)
-    np.testing.assert_allclose(read.idos.densities[Spin.up], run.integrated_dos, atol=1e-8)
+    np.testing.assert_allclose(read.tdos.densities[Spin.up], run.dos[0], atol=1e-8)
+    np.testing.assert_allclose(read.idos.densities[Spin.up], run.integrated_dos[0], atol=1e-8)
 
 
 def test_tags_come_back_with_vasps_types(tmp_path: Path) -> None:
@@ -158,12 +158,12 @@ def test_gap_and_projections(tmp_path: Path) -> None:
     assert (gap, cbm, vbm) == pytest.approx((0.6, 6.1, 5.5))
     assert not direct
     assert read.get_band_structure().get_band_gap()["energy"] == pytest.approx(0.6)
-    np.testing.assert_allclose(read.projected_eigenvalues[Spin.up], run.projections, atol=1e-8)
+    np.testing.assert_allclose(read.projected_eigenvalues[Spin.up], run.projections[0], atol=1e-8)
     second = read.complete_dos.pdos[read.final_structure[1]]
     last = list(Orbital)[8]
     assert run.projected_dos is not None
-    np.testing.assert_allclose(second[last][Spin.up], run.projected_dos[1, 8], atol=1e-8)
-    np.testing.assert_allclose(second[Orbital.py][Spin.up], run.projected_dos[1, 1], atol=1e-8)
+    np.testing.assert_allclose(second[last][Spin.up], run.projected_dos[0, 1, 8], atol=1e-8)
+    np.testing.assert_allclose(second[Orbital.py][Spin.up], run.projected_dos[0, 1, 1], atol=1e-8)
 
 
 def test_a_metal_is_a_metal(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_bands_along_lines(tmp_path: Path) -> None:
         bands = reader.get_band_structure(line_mode=True)
         assert isinstance(bands, BandStructureSymmLine)
         assert [branch["name"] for branch in bands.branches] == ["\\Gamma-X", "X-L"]
-        np.testing.assert_allclose(bands.bands[Spin.up], run.eigenvalues.T, atol=1e-8)
+        np.testing.assert_allclose(bands.bands[Spin.up], run.eigenvalues[0].T, atol=1e-8)
         assert bands.efermi == pytest.approx(run.fermi_level)
 
 
@@ -207,7 +207,7 @@ def test_outcar_gives_back_the_run(tmp_path: Path, run: Run) -> None:
     assert read.final_energy_contribs["EENTRO"] == pytest.approx(-0.002)
     assert read.efermi == pytest.approx(run.fermi_level)
     assert read.nelect == run.electrons
-    assert read.data["nbands"] == run.eigenvalues.shape[1]
+    assert read.data["nbands"] == run.eigenvalues.shape[2]
     assert read.data["nplwv"] == [[18**3]]
     counts = read.data["nplwvs_at_kpoints"]
     assert len(counts) == len(run.kpoints)
@@ -303,8 +303,8 @@ def test_outcar_charges_are_the_projected_electrons(tmp_path: Path) -> None:
     write_outputs(tmp_path, run)
     assert run.projections is not None
     for ion, charge in enumerate(Outcar(tmp_path / "OUTCAR").charge):
-        weights = run.weights[:, None] * run.occupations * 2
-        orbitals = (weights[:, :, None] * run.projections[:, :, ion]).sum(axis=(0, 1))
+        weights = run.weights[:, None] * run.occupations[0] * 2
+        orbitals = (weights[:, :, None] * run.projections[0, :, :, ion]).sum(axis=(0, 1))
         assert charge["s"] == pytest.approx(orbitals[0], abs=1e-3)
         assert charge["p"] == pytest.approx(orbitals[1:4].sum(), abs=1e-3)
         assert charge["d"] == pytest.approx(orbitals[4:].sum(), abs=1e-3)
@@ -324,11 +324,11 @@ def test_contcar_keeps_order_and_digits(tmp_path: Path, run: Run) -> None:
 def test_eigenval_gives_back_the_bands(tmp_path: Path, run: Run) -> None:
     write_outputs(tmp_path, run)
     read = Eigenval(tmp_path / "EIGENVAL")
-    assert (read.nelect, read.nkpt, read.nbands) == (run.electrons, *run.eigenvalues.shape)
+    assert (read.nelect, read.nkpt, read.nbands) == (run.electrons, *run.eigenvalues.shape[1:])
     np.testing.assert_allclose(read.kpoints, run.kpoints, atol=1e-7)
     np.testing.assert_allclose(read.kpoints_weights, run.weights, atol=1e-7)
-    np.testing.assert_allclose(read.eigenvalues[Spin.up][..., 0], run.eigenvalues, atol=1e-6)
-    np.testing.assert_allclose(read.eigenvalues[Spin.up][..., 1], run.occupations, atol=1e-6)
+    np.testing.assert_allclose(read.eigenvalues[Spin.up][..., 0], run.eigenvalues[0], atol=1e-6)
+    np.testing.assert_allclose(read.eigenvalues[Spin.up][..., 1], run.occupations[0], atol=1e-6)
 
 
 def test_doscar_columns(tmp_path: Path) -> None:
@@ -338,11 +338,11 @@ def test_doscar_columns(tmp_path: Path) -> None:
     top, bottom, points, fermi, _ = map(float, lines[5].split())
     assert (top, bottom, points, fermi) == (12.0, -8.0, 301, run.fermi_level)
     total = np.loadtxt(lines[6:307])
-    np.testing.assert_allclose(total[:, 1], run.dos, rtol=1e-3)
+    np.testing.assert_allclose(total[:, 1], run.dos[0], rtol=1e-3)
     assert len(lines) == 6 + 301 + 2 * 302
     second = np.loadtxt(lines[6 + 301 + 302 + 1 :])
     assert run.projected_dos is not None
-    np.testing.assert_allclose(second[:, 1:], run.projected_dos[1].T, rtol=1e-3)
+    np.testing.assert_allclose(second[:, 1:], run.projected_dos[0, 1].T, rtol=1e-3)
 
 
 def test_no_half_written_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,12 +116,12 @@ def test_a_run_continues_where_another_ended(finished, run_folder, capsys):
 def test_pymatgen_reads_ours_and_the_outcar_has_its_counts(finished):
     folder, run = finished()
     theirs = Wavecar(str(folder / "WAVECAR"))
-    assert (theirs.nk, theirs.nb, theirs.vasp_type) == (*run.eigenvalues.shape, "std")
+    assert (theirs.nk, theirs.nb, theirs.vasp_type) == (*run.eigenvalues.shape[1:], "std")
     assert theirs.encut == 200
     assert theirs.efermi == pytest.approx(run.fermi_level)
     np.testing.assert_allclose(theirs.kpoints, run.kpoints)
-    np.testing.assert_allclose(np.array(theirs.band_energy)[..., 0], run.eigenvalues)
-    np.testing.assert_allclose(np.array(theirs.band_energy)[..., 2], run.occupations)
+    np.testing.assert_allclose(np.array(theirs.band_energy)[..., 0], run.eigenvalues[0])
+    np.testing.assert_allclose(np.array(theirs.band_energy)[..., 2], run.occupations[0])
     outcar = (folder / "OUTCAR").read_text()
     for k, coefficients in enumerate(theirs.coeffs):
         assert f"plane waves: {len(theirs.Gpoints[k]):7d}" in outcar

@@ -22,7 +22,7 @@ from mlcharge_flows.gpaw_vasp.tags import (
 @pytest.mark.parametrize(
     ("tag", "value"),
     [
-        ("ISPIN", 2),
+        ("ISPIN", 3),
         ("NSW", -5),
         ("LDAU", True),
         ("LHFCALC", True),

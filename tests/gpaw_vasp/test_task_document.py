@@ -95,7 +95,7 @@ def test_task_document_of_bands(tmp_path: Path) -> None:
         doc = TaskDoc.from_directory(tmp_path, parse_bandstructure="line")
     assert doc.state == TaskState.SUCCESS
     assert str(doc.task_type).startswith("NSCF")
-    assert doc.output.bandgap == pytest.approx(run.eigenvalues[:, 4].min() - 5.5)
+    assert doc.output.bandgap == pytest.approx(run.eigenvalues[0, :, 4].min() - 5.5)
     assert doc.calcs_reversed[0].output.num_electronic_steps == [6]
     bands = next(iter(doc.vasp_objects.values()))
     assert "X" in bands.labels_dict

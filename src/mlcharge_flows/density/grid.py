@@ -143,7 +143,9 @@ class CrystalSymmetry:
         return len(self.rotations)
 
     @classmethod
-    def of(cls, crystal: Crystal, symprec: float = SYMPREC) -> Self:
+    def of(
+        cls, crystal: Crystal, symprec: float = SYMPREC, labels: np.ndarray | None = None
+    ) -> Self:
         """Find the operations of a crystal.
 
         Parameters
@@ -152,14 +154,20 @@ class CrystalSymmetry:
             The ions.
         symprec
             Tolerance of ionic positions in angstrom.
+        labels
+            A number for each ion, shape (ions,), such as its moment: operations map ions onto those
+            of the same number.
 
         Returns
         -------
         CrystalSymmetry
             The identity alone where no symmetry can be determined, as with coincident ions.
         """
-        kinds = np.unique(crystal.symbols, return_inverse=True)[1].tolist()
-        cell = crystal.lattice.tolist(), crystal.positions.tolist(), kinds
+        kinds = np.unique(crystal.symbols, return_inverse=True)[1]
+        if labels is not None:
+            pairs = np.column_stack([kinds, np.asarray(labels, dtype=float)])
+            kinds = np.unique(pairs, axis=0, return_inverse=True)[1].ravel()
+        cell = crystal.lattice.tolist(), crystal.positions.tolist(), kinds.tolist()
         try:
             found = spglib.get_symmetry_dataset(cell, symprec=symprec)
         except spglib.SpglibError:

@@ -19,7 +19,7 @@ from gpaw.new.symmetry import SymmetryAnalysisBug
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.gpaw_vasp.bz_sampling import Sampling
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
-from mlcharge_flows.gpaw_vasp.mixing import KerkerPulay
+from mlcharge_flows.gpaw_vasp.mixing import Kerker, KerkerPulay
 from mlcharge_flows.gpaw_vasp.symmetry import gpaw_symmetry, symmetric_grid
 from mlcharge_flows.vasp.plane_waves import count_plane_waves
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 CORNERS_OF_TETRAHEDRON = 4
 
 
-def occupation_scheme(ismear: int, sigma: float) -> dict[str, Any]:
+def occupation_scheme(ismear: int, sigma: float, fixed_moment: bool = False) -> dict[str, Any]:
     """Translate ISMEAR and SIGMA to GPAW's occupation scheme.
 
     Parameters
@@ -46,6 +46,8 @@ def occupation_scheme(ismear: int, sigma: float) -> dict[str, Any]:
         smearing (Methfessel-Paxton of order 0), 1 and 2 Methfessel-Paxton.
     sigma
         Width, in eV.
+    fixed_moment
+        Whether each spin keeps its number of electrons (NUPDOWN).
 
     Returns
     -------
@@ -64,9 +66,10 @@ def occupation_scheme(ismear: int, sigma: float) -> dict[str, Any]:
     """
     if ismear == -5:
         return {"name": "improved-tetrahedron-method"}
+    fixed = {"fixmagmom": True} if fixed_moment else {}
     if ismear == -1:
-        return {"name": "fermi-dirac", "width": sigma}
-    return {"name": "methfessel-paxton", "order": ismear, "width": sigma}
+        return {"name": "fermi-dirac", "width": sigma, **fixed}
+    return {"name": "methfessel-paxton", "order": ismear, "width": sigma, **fixed}
 
 
 @contextmanager
@@ -88,7 +91,9 @@ def gpaw_errors() -> Iterator[None]:
             ) from error
 
 
-def build(inputs: Inputs, atoms: Atoms) -> tuple[Parameters, PWDFTComponentsBuilder]:
+def build(
+    inputs: Inputs, atoms: Atoms, n_spins: int = 1
+) -> tuple[Parameters, PWDFTComponentsBuilder]:
     """Set GPAW up, on a coarse grid that keeps the symmetry.
 
     Parameters
@@ -97,6 +102,8 @@ def build(inputs: Inputs, atoms: Atoms) -> tuple[Parameters, PWDFTComponentsBuil
         What the run folder asks for.
     atoms
         Its ions.
+    n_spins
+        Spin channels that are computed.
 
     Returns
     -------
@@ -113,16 +120,25 @@ def build(inputs: Inputs, atoms: Atoms) -> tuple[Parameters, PWDFTComponentsBuil
     """
     settings = inputs.settings
     with gpaw_errors():
-        symmetry = gpaw_symmetry(inputs.crystal, settings.isym, settings.symprec, inputs.kpoints)
+        symmetry = gpaw_symmetry(
+            inputs.crystal, settings.isym, settings.symprec, inputs.kpoints, inputs.moments
+        )
         parameters = Parameters(
             mode={"name": "pw", "ecut": settings.encut},
             xc="PBE",
             kpts=Sampling(inputs.kpoints),  # type: ignore[arg-type]
             gpts=symmetric_grid(inputs.grids.coarse, symmetry.rotations),
             nbands=settings.nbands,
-            occupations=occupation_scheme(settings.ismear, settings.sigma),
+            occupations=occupation_scheme(
+                settings.ismear, settings.sigma, n_spins == 2 and settings.fixed_moment is not None
+            ),
+            spinpol=n_spins == 2,
             eigensolver={"name": "ppcg"},
-            mixer=KerkerPulay(settings.amix, settings.bmix, settings.amin, settings.encut),
+            mixer=KerkerPulay(
+                settings.encut,
+                Kerker(settings.amix, settings.bmix, settings.amin),
+                Kerker(settings.amix_mag, settings.bmix_mag, settings.amin),
+            ),
             symmetry=symmetry,
             # Each process holds whole densities: MPI distributes k-points.
             parallel={"domain": 1, "band": 1},

@@ -11,6 +11,8 @@ from ase.units import Ha
 from scipy.special import erf, erfc
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlcharge_flows.gpaw_vasp.kohn_sham import KohnSham
 
 #: Least width of the broadening, in steps of the energy mesh: a coarse mesh must miss no level.
@@ -27,21 +29,24 @@ class ElectronicStructure:
     Parameters
     ----------
     eigenvalues
-        Shape (k, bands), in eV.
+        Shape (spins, k, bands), in eV.
     occupations
-        Shape (k, bands), between 0 and 1.
+        Shape (spins, k, bands), between 0 and 1.
     fermi_level
-        In eV.
+        In eV; the mean of both spins' with NUPDOWN.
     energies
         Mesh of the density of states, shape (NEDOS,), in eV.
     dos
-        Density of states of both spins, shape (NEDOS,), in states per eV.
+        Density of states of each spin, or of both with ISPIN = 1, shape (spins, NEDOS), in states
+        per eV.
     integrated
-        States below each energy, shape (NEDOS,).
+        States below each energy, shape (spins, NEDOS).
     projections
-        Weight of each state on the orbitals of each ion, shape (k, bands, ions, 9), or None.
+        Weight of each state on the orbitals of each ion, shape (spins, k, bands, ions, 9), or None.
     projected
-        Density of states of each orbital, shape (ions, 9, NEDOS), in states per eV, or None.
+        Density of states of each orbital, shape (spins, ions, 9, NEDOS), in states per eV, or None.
+    site_moments
+        Moment of each ion and l, shape (ions, l), in Bohr magnetons, or None.
     """
 
     eigenvalues: np.ndarray
@@ -52,6 +57,7 @@ class ElectronicStructure:
     integrated: np.ndarray
     projections: np.ndarray | None
     projected: np.ndarray | None
+    site_moments: np.ndarray | None = None
 
 
 def electronic_structure(solver: KohnSham) -> ElectronicStructure:
@@ -66,13 +72,12 @@ def electronic_structure(solver: KohnSham) -> ElectronicStructure:
     -------
     ElectronicStructure
         On the mesh that NEDOS, EMIN and EMAX ask for; by default from 1 eV below the lowest
-        eigenvalue to 1 eV above the highest one.
+        eigenvalue to 1 eV above the highest one. With ISPIN = 2 there are two spins, the same ones
+        where only one was computed.
     """
     settings = solver.inputs.settings
     orbitals = solver.orbitals
-    eigenvalues, occupations = (
-        values[0] for values in orbitals.get_all_eigs_and_occs(broadcast=True)
-    )
+    eigenvalues, occupations = orbitals.get_all_eigs_and_occs(broadcast=True)
     eigenvalues = eigenvalues * Ha
     lowest, highest = eigenvalues.min() - 1.0, eigenvalues.max() + 1.0
     energies = np.linspace(
@@ -82,23 +87,72 @@ def electronic_structure(solver: KohnSham) -> ElectronicStructure:
     )
     projections = project(solver) if settings.lorbit >= 10 else None
     weights = solver.builder.ibz.weight_k
-    ones = np.ones((*eigenvalues.shape, 1))
-    total, integrated = density_of_states(solver, eigenvalues, weights, ones, energies)
-    projected = None
-    if projections is not None:
-        flat = projections.reshape(*eigenvalues.shape, -1)
-        curves, _ = density_of_states(solver, eigenvalues, weights, flat, energies)
-        projected = curves.reshape(len(solver.inputs.crystal), N_ORBITALS, -1)
+    ones = np.ones((*eigenvalues.shape[1:], 1))
+    share = 2 / settings.ispin  # states of a band at a k-point
+    total, integrated, projected = [], [], []
+    for spin, energies_of_spin in enumerate(eigenvalues):
+        curves, integrals = density_of_states(solver, energies_of_spin, weights, ones, energies)
+        total.append(share * curves[0])
+        integrated.append(share * integrals[0])
+        if projections is not None:
+            flat = projections[spin].reshape(*energies_of_spin.shape, -1)
+            curves, _ = density_of_states(solver, energies_of_spin, weights, flat, energies)
+            shape = len(solver.inputs.crystal), projections.shape[-1], -1
+            projected.append(share * curves.reshape(shape))
+
+    def of_spins(values: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """Values of both spins, where they are shown but only one was computed."""
+        return np.repeat(values, settings.ispin // solver.n_spins, axis=0)
+
+    moments = settings.ispin == 2 and projections is not None
     return ElectronicStructure(
-        eigenvalues,
-        occupations,
-        float(orbitals.fermi_level * Ha),
+        of_spins(eigenvalues),
+        of_spins(occupations),
+        solver.fermi_level,
         energies,
-        total[0],
-        integrated[0],
-        projections,
-        projected,
+        of_spins(total),
+        of_spins(integrated),
+        None if projections is None else of_spins(projections),
+        of_spins(projected) if projected else None,
+        site_moments(solver) if moments else None,
     )
+
+
+def site_moments(solver: KohnSham) -> np.ndarray:
+    """Integrate the spin density of each l within the augmentation sphere of each ion.
+
+    The density is that of the partial waves, weighted by the atomic density matrices: GPAW's
+    counterpart of LORBIT = 11. The sphere of two partial waves is the smaller of their cutoff radii
+    (RCUT in the POTCAR).
+
+    Parameters
+    ----------
+    solver
+        Finished run.
+
+    Returns
+    -------
+    numpy.ndarray
+        In Bohr magnetons, shape (ions, l), l up to 2, or 3 where an ion has f projectors; zeros
+        where only one spin was computed.
+
+    References
+    ----------
+    VASP wiki, LORBIT; P. E. Bloechl, Phys. Rev. B 50, 17953 (1994), section IV.
+    """
+    setups = solver.builder.setups
+    n_l = max(3, 1 + max(max(setup.l_j) for setup in setups))
+    result = np.zeros((len(setups), n_l))
+    if solver.n_spins == 1:
+        return result
+    density = solver.density
+    for ion, setup in enumerate(setups):
+        up, down = density.D_asii[ion]
+        overlaps = (up - down) * density.N0_aii[ion]
+        degrees = np.repeat(setup.l_j, 2 * np.asarray(setup.l_j) + 1)
+        for l in range(n_l):
+            result[ion, l] = overlaps[np.ix_(degrees == l, degrees == l)].sum()
+    return result
 
 
 def density_of_states(
@@ -130,7 +184,7 @@ def density_of_states(
     Returns
     -------
     density, integral : numpy.ndarray
-        States per eV and states below each energy, of both spins, each of shape (curves, n).
+        States of one spin per eV and below each energy, each of shape (curves, n).
 
     References
     ----------
@@ -145,7 +199,7 @@ def density_of_states(
         on_mesh = eigenvalues[to_ibz].reshape(*mesh, -1)
         weight_mesh = characters[to_ibz].reshape(*mesh, *characters.shape[1:])
         curves = linear_tetrahedron_integration(solver.atoms.cell, on_mesh, energies, weight_mesh)
-        curves = 2.0 * np.atleast_2d(curves)
+        curves = np.atleast_2d(curves)
         return curves, np.cumsum(curves, axis=1) * step
     width = max(settings.sigma, MIN_BROADENING * step)
     distance = (energies - eigenvalues.reshape(-1, 1)) / width
@@ -155,7 +209,7 @@ def density_of_states(
     else:
         occupied = np.where(distance > 0, 0.5 * (1 + erf(distance)), 0.5 * erfc(-distance))
         peaks = np.exp(-np.clip(distance**2, 0, 700)) / np.sqrt(np.pi) / width
-    weighted = 2.0 * (weights[:, None, None] * characters).reshape(distance.shape[0], -1)
+    weighted = (weights[:, None, None] * characters).reshape(distance.shape[0], -1)
     return weighted.T @ peaks, weighted.T @ occupied
 
 
@@ -173,8 +227,8 @@ def project(solver: KohnSham) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        Squared overlaps, shape (k, bands, ions, 9), in the order s, py, pz, px, dxy, dyz, dz2,
-        dxz, dx2-y2.
+        Squared overlaps, shape (spins, k, bands, ions, 9), in the order s, py, pz, px, dxy, dyz,
+        dz2, dxz, dx2-y2.
 
     References
     ----------
@@ -182,7 +236,7 @@ def project(solver: KohnSham) -> np.ndarray:
     """
     ions = len(solver.inputs.crystal)
     ibz, bands = solver.builder.ibz, solver.orbitals.nbands
-    result = np.zeros((len(ibz), bands, ions, N_ORBITALS))
+    result = np.zeros((solver.n_spins, len(ibz), bands, ions, N_ORBITALS))
     for wave in solver.orbitals:
         for ion, setup in enumerate(solver.builder.setups):
             first = np.concatenate([[0], np.cumsum(2 * np.asarray(setup.l_j) + 1)])
@@ -193,6 +247,6 @@ def project(solver: KohnSham) -> np.ndarray:
             }
             for l, start in valence.items():
                 overlap = wave.P_ani[ion][:, start : start + 2 * l + 1]
-                result[wave.k, :, ion, l**2 : (l + 1) ** 2] = np.abs(overlap) ** 2
+                result[wave.spin, wave.k, :, ion, l**2 : (l + 1) ** 2] = np.abs(overlap) ** 2
     solver.orbitals.kpt_comm.sum(result)
     return result

@@ -11,7 +11,7 @@ from gpaw.mpi import world
 
 from mlcharge_flows.gpaw_vasp.calculation import check_data_sets
 from mlcharge_flows.gpaw_vasp.electronic_structure import electronic_structure
-from mlcharge_flows.gpaw_vasp.initial_density import initial_density
+from mlcharge_flows.gpaw_vasp.initial_density import initial_density, spin_channels
 from mlcharge_flows.gpaw_vasp.initial_orbitals import random_orbitals
 from mlcharge_flows.gpaw_vasp.inputs import Inputs, read_inputs
 from mlcharge_flows.gpaw_vasp.ionic_steps import IonicLoop
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 #: First line of the CHGCAR where the INCAR names no SYSTEM, as VASP has it.
 NO_SYSTEM = "unknown system"
 
+
+#: Said of ISPIN = 2 where the initial density has no moments.
+ONE_CHANNEL = "gpaw-vasp: all moments are zero, one spin is computed for both"
 
 LCAO = "orbitals begin as diagonalized atomic orbitals, which VASP does not have"
 
@@ -82,7 +85,10 @@ def execute(folder: Path, *, lcao: bool = False) -> Run:
     )
     for line in inputs.notices:
         echo(f" {line}")
-    solver = KohnSham(inputs)
+    n_spins = spin_channels(folder, inputs)
+    if n_spins < inputs.settings.ispin:
+        echo(f" {ONE_CHANNEL}")
+    solver = KohnSham(inputs, n_spins)
     check_data_sets(inputs, solver.builder.setups)
     echo(" POSCAR, INCAR and KPOINTS ok, starting setup")
     messages = _set_initial_state(solver, folder, lcao, echo)
@@ -150,6 +156,7 @@ def _result(
         integrated_dos=states.integrated,
         projections=states.projections,
         projected_dos=states.projected,
+        site_moments=states.site_moments,
         messages=messages,
         cores=world.size,
         path=path if inputs.ionic.moves else (),
@@ -218,7 +225,8 @@ def final_density(solver: KohnSham) -> Density:
     """
     settings = solver.inputs.settings
     comment = str(solver.inputs.incar.get("SYSTEM", NO_SYSTEM))
-    return solver.converter.from_gpaw(solver.density, settings.lmaxmix, comment)
+    moments = solver.inputs.moments
+    return solver.converter.from_gpaw(solver.density, settings.lmaxmix, comment, moments)
 
 
 def resolved(inputs: Inputs) -> dict[str, Any]:
@@ -242,7 +250,7 @@ def resolved(inputs: Inputs) -> dict[str, Any]:
         "NELMDL": -settings.nelmdl,
         "NELECT": inputs.n_electrons,
         "ISTART": 0 if inputs.wavecar is None else 1,
-        "ISPIN": 1,
+        **({} if inputs.moments is None else {"MAGMOM": inputs.moments}),
         **inputs.ionic.tags(),
         "GGA": "PE",
         "LREAL": False,

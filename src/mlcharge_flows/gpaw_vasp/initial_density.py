@@ -2,7 +2,7 @@
 
 References
 ----------
-VASP wiki, ICHARG and CHGCAR.
+VASP wiki, ICHARG, MAGMOM and CHGCAR.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from mlcharge_flows.density.augmentation import truncate
 from mlcharge_flows.density.density import superpose
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
+from mlcharge_flows.gpaw_vasp.magnetism import atomic_magnetization, has_moments
 from mlcharge_flows.vasp.density_messages import HEADER_PRECISION, chgcar_acceptance
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def initial_density(folder: Path, inputs: Inputs) -> tuple[Density | None, list[
     ICHARG = 1 and 11 read the CHGCAR; where ions have moved since it was written, the change of
     their superposition is added, and occupancies of an L above LMAXMIX are not taken. With
     ICHARG = 1, a CHGCAR that VASP would drop is announced as VASP announces it, and the run begins
-    with the superposition of atoms.
+    with the superposition of atoms. With ISPIN = 2 the magnetization is the file's; where it has
+    none, and without a file, that of atoms with the moments of MAGMOM.
 
     Parameters
     ----------
@@ -52,25 +54,72 @@ def initial_density(folder: Path, inputs: Inputs) -> tuple[Density | None, list[
     Raises
     ------
     UnsupportedInputError
-        With ICHARG = 11, if the CHGCAR cannot be used.
+        With ICHARG = 11, if the CHGCAR cannot be used; with ISPIN = 2, if its magnetization is cut,
+        where VASP can hang.
     """
     if inputs.settings.icharg == 0:
         return None, ["initial charge from wavefunction"]
     if not inputs.settings.reads_chgcar:
-        return atomic_superposition(inputs), []
+        return _polarized(atomic_superposition(inputs), inputs), []
     acceptance = chgcar_acceptance(
         folder / "CHGCAR",
         crystal=inputs.crystal,
         shape=inputs.grids.fine,
         n_electrons=inputs.n_electrons,
         channels=[dataset.channels for dataset in inputs.dataset_of_ion],
+        spin_polarized=inputs.moments is not None,
     )
+    if inputs.moments is not None and acceptance.cut:
+        raise UnsupportedInputError(
+            f"CHGCAR: {acceptance.warnings[0]}: VASP can hang here, mend or remove it"
+        )
     messages = [*acceptance.messages, *(f"gpaw-vasp: {line}" for line in acceptance.warnings)]
     if acceptance.read_by_vasp and acceptance.density is not None:
-        return _at_ions(_mixed_part(acceptance.density, inputs), inputs), messages
+        density = _at_ions(_mixed_part(acceptance.density, inputs), inputs)
+        return _polarized(density, inputs), messages
     if inputs.settings.fixed_density:
         raise UnsupportedInputError("; ".join([NOT_READ, *messages]))
-    return atomic_superposition(inputs), messages
+    return _polarized(atomic_superposition(inputs), inputs), messages
+
+
+def spin_channels(folder: Path, inputs: Inputs) -> int:
+    """Count the spin channels that have to be computed.
+
+    Parameters
+    ----------
+    folder
+        Run folder.
+    inputs
+        What it asks for.
+
+    Returns
+    -------
+    int
+        1 with ISPIN = 1, and with ISPIN = 2 where the initial density has no moment at all, not
+        even a small one, and the orbitals do not come from a WAVECAR: nothing then makes the spins
+        differ. 2 otherwise.
+    """
+    if inputs.moments is None:
+        return 1
+    if inputs.wavecar is not None or inputs.settings.nupdown > 0:
+        return 2
+    if not inputs.settings.reads_chgcar:
+        return 2 if inputs.moments.any() else 1
+    density, _ = initial_density(folder, inputs)
+    return 2 if density is not None and has_moments(density) else 1
+
+
+def _polarized(density: Density, inputs: Inputs) -> Density:
+    """Give a density the magnetization of atoms, if the run needs one and it has none."""
+    if inputs.moments is None:
+        return replace(density, magnetization=None)
+    if density.magnetization is not None:
+        return density
+    datasets = {dataset.symbol: dataset for dataset in inputs.datasets}
+    magnetization = atomic_magnetization(
+        inputs.crystal, datasets, inputs.moments, inputs.grids.fine
+    )
+    return replace(density, magnetization=magnetization)
 
 
 def atomic_superposition(inputs: Inputs, positions: np.ndarray | None = None) -> Density:
@@ -97,20 +146,30 @@ def atomic_superposition(inputs: Inputs, positions: np.ndarray | None = None) ->
 
 def _mixed_part(density: Density, inputs: Inputs) -> Density:
     """A density without the occupancies above LMAXMIX, which VASP neither mixes nor takes."""
-    assert density.augmentation is not None
-    lmaxmix = inputs.settings.lmaxmix
-    occupancies = tuple(
-        truncate(values, dataset.channels, lmaxmix)
-        for values, dataset in zip(density.augmentation, inputs.dataset_of_ion, strict=True)
+
+    def truncated(occupancies: tuple[np.ndarray, ...] | None) -> tuple[np.ndarray, ...]:
+        assert occupancies is not None
+        return tuple(
+            truncate(values, dataset.channels, inputs.settings.lmaxmix)
+            for values, dataset in zip(occupancies, inputs.dataset_of_ion, strict=True)
+        )
+
+    magnetization = density.magnetization
+    if inputs.moments is None:
+        magnetization = None
+    elif magnetization is not None:
+        magnetization = replace(magnetization, augmentation=truncated(magnetization.augmentation))
+    return replace(
+        density, augmentation=truncated(density.augmentation), magnetization=magnetization
     )
-    return replace(density, augmentation=occupancies)
 
 
 def _at_ions(density: Density, inputs: Inputs) -> Density:
     """Move a density to the cell and ions of the run, as VASP does.
 
     A CHGCAR holds rho * V, which VASP takes as it is: another lattice keeps the electrons. Where
-    ions have moved, the change of their superposition is added, in the cell of the run.
+    ions have moved, the change of their superposition is added, in the cell of the run. The
+    magnetization stays where it is.
 
     Returns
     -------
@@ -118,7 +177,11 @@ def _at_ions(density: Density, inputs: Inputs) -> Density:
         In the cell of the run.
     """
     file, run = density.crystal, inputs.crystal
-    moved = replace(density, crystal=run, total=density.total * (file.volume / run.volume))
+    scale = file.volume / run.volume
+    magnetization = density.magnetization
+    if magnetization is not None:
+        magnetization = replace(magnetization, grid=magnetization.grid * scale)
+    moved = replace(density, crystal=run, total=density.total * scale, magnetization=magnetization)
     shift = run.positions - file.positions
     if np.abs(shift - np.rint(shift)).max(initial=0.0) < HEADER_PRECISION:
         return moved

@@ -57,7 +57,7 @@ def random_orbitals(
         Orbitals of all irreducible k-points, ordered by eigenvalue, the same in every run.
     """
 
-    def create(kpoint: np.ndarray, _k: int) -> PWArray:
+    def create(kpoint: np.ndarray, _k: int, _spin: int) -> PWArray:
         waves = builder.wf_desc.new(kpt=kpoint)
         orbitals: PWArray = waves.empty(builder.nbands, builder.communicators["b"])
         randomize(orbitals)
@@ -89,7 +89,7 @@ def diagonalized_orbitals(
     builder: PWDFTComponentsBuilder,
     hamiltonian: Hamiltonian,
     potential: Potential,
-    create: Callable[[np.ndarray, int], PWArray],
+    create: Callable[[np.ndarray, int, int], PWArray],
 ) -> PWFDIBZWaveFunctions:
     """Diagonalize the Hamiltonian of a potential between given functions at each k-point.
 
@@ -104,7 +104,8 @@ def diagonalized_orbitals(
     potential
         Potential to diagonalize in.
     create
-        Makes the functions of one k-point from its coordinates and index; fewer or more than bands.
+        Makes the functions of one k-point and spin from its coordinates, its index and that of the
+        spin; fewer or more than bands.
 
     Returns
     -------
@@ -145,7 +146,7 @@ def diagonalize(wave: PWFDWaveFunctions, hamiltonian: Hamiltonian, potential: Po
 
 def make_orbitals(
     builder: PWDFTComponentsBuilder,
-    create: Callable[[np.ndarray, int], PWArray],
+    create: Callable[[np.ndarray, int, int], PWArray],
     finish: Callable[[PWFDWaveFunctions], PWFDWaveFunctions] | None = None,
 ) -> PWFDIBZWaveFunctions:
     """Make GPAW's orbitals of all irreducible k-points, with projectors that are made once.
@@ -155,7 +156,8 @@ def make_orbitals(
     builder
         The calculation.
     create
-        Makes the functions of one k-point from its coordinates and index.
+        Makes the functions of one k-point and spin from its coordinates, its index and that of the
+        spin.
     finish
         Applied to the orbitals of each k-point.
 
@@ -170,9 +172,10 @@ def make_orbitals(
         If the grid does not hold the plane waves.
     """
     communicators = builder.communicators
+    shared: dict[int, Projectors] = {}  # by both spins of a k-point
 
     def make(spin: int, q: int, k: int, kpt_c: np.ndarray, weight: float) -> PWFDWaveFunctions:
-        functions = create(kpt_c, k)
+        functions = create(kpt_c, k, spin)
         # Raises here, not in the midst of the first step, if GPAW's grid is too small.
         nx, ny, nz = builder.grid.size
         desc = functions.desc
@@ -190,13 +193,15 @@ def make_orbitals(
             ncomponents=builder.ncomponents,
         )
         # GPAW would make its own for each set of orbitals.
-        wave._pt_aiX = Projectors(
-            [setup.pt_j for setup in builder.setups],
-            builder.relpos_ac,
-            desc,
-            atomdist=builder.atomdist,
-            save_memory=False,
-        )
+        if k not in shared:
+            shared[k] = Projectors(
+                [setup.pt_j for setup in builder.setups],
+                builder.relpos_ac,
+                desc,
+                atomdist=builder.atomdist,
+                save_memory=False,
+            )
+        wave._pt_aiX = shared[k]
         return wave if finish is None else finish(wave)
 
     orbitals: PWFDIBZWaveFunctions = PWFDIBZWaveFunctions.create(

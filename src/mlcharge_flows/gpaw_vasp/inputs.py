@@ -14,6 +14,7 @@ from mlcharge_flows.density.paw_dataset import n_electrons
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.ionic_settings import IonicSettings
+from mlcharge_flows.gpaw_vasp.magnetism import initial_moments
 from mlcharge_flows.gpaw_vasp.settings import IncarSettings
 from mlcharge_flows.gpaw_vasp.stored_orbitals import wavecar_header
 from mlcharge_flows.gpaw_vasp.symmetry import crystal_rotations, keeps_mesh
@@ -84,6 +85,8 @@ class Inputs:
         Whether each ion may move along each lattice vector, shape (ions, 3); None: all may.
     velocities
         Velocities that the POSCAR gives, shape (ions, 3), in angstrom/fs; None without any.
+    moments
+        Initial moment of each ion, shape (ions,), in Bohr magnetons; None with ISPIN = 1.
     """
 
     crystal: Crystal
@@ -99,6 +102,7 @@ class Inputs:
     ionic: IonicSettings = field(default_factory=lambda: IonicSettings.from_incar({}))
     selective_dynamics: np.ndarray | None = None
     velocities: np.ndarray | None = None
+    moments: np.ndarray | None = None
 
     @property
     def n_electrons(self) -> float:
@@ -137,13 +141,16 @@ def read_inputs(folder: Path) -> Inputs:
     datasets = _datasets(_read(folder, "POTCAR", read_potcar), poscar)
     wavecar, notices = wavecar_header(folder, incar)
     ionic = IonicSettings.from_incar(incar)
+    moments = initial_moments(incar, len(crystal))
     settings = IncarSettings.from_incar(
         {"ISIF": 0, "ISYM": 0} | dict(incar) if ionic.dynamics else incar,
         max((dataset.enmax for dataset in datasets if dataset.enmax is not None), default=0.0),
         n_electrons(_of_ions(datasets, crystal)),
         len(crystal),
         orbitals_read=wavecar is not None,
+        total_moment=float(moments.sum()),
     )
+    polarized = moments if settings.ispin == 2 else None
     if incar.get("NELMDL") == 0 and wavecar is None:
         messages.append(NO_DELAY)
     if (folder / "KPOINTS").exists():
@@ -157,7 +164,8 @@ def read_inputs(folder: Path) -> Inputs:
             "INCAR: ISMEAR = -5 needs a k-point mesh, set ISMEAR = 0 for a list or lines"
         )
     if settings.isym > 0:
-        kept = keeps_mesh(crystal_rotations(crystal, settings.symprec)[0], kpoints)
+        rotations, _ = crystal_rotations(crystal, settings.symprec, polarized)
+        kept = keeps_mesh(rotations, kpoints)
         if not kept.all():
             messages.append(OTHER_LATTICE.format(lost=np.count_nonzero(~kept), all=len(kept)))
     grids = _grids(crystal, incar, settings)
@@ -173,13 +181,16 @@ def read_inputs(folder: Path) -> Inputs:
         wavecar,
         tuple(notices),
         ionic,
-        *(
-            None
-            if (values := poscar.structure.site_properties.get(name)) is None
-            else np.asarray(values)
-            for name in ("selective_dynamics", "velocities")
-        ),
+        selective_dynamics=_of_sites(poscar, "selective_dynamics"),
+        velocities=_of_sites(poscar, "velocities"),
+        moments=polarized,
     )
+
+
+def _of_sites(poscar: PoscarFile, name: str) -> np.ndarray | None:
+    """What a POSCAR gives for each ion beside its coordinates, or None."""
+    values = poscar.structure.site_properties.get(name)
+    return None if values is None else np.asarray(values)
 
 
 def _mesh_of_spacing(crystal: Crystal, settings: IncarSettings) -> KPointSet:

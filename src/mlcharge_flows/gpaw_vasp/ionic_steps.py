@@ -89,7 +89,11 @@ class IonicLoop:
         self._end_of_line: float | None = None
         inputs = solver.inputs
         symmetry = space_group(
-            self.first, inputs.settings.isym, inputs.settings.symprec, inputs.kpoints
+            self.first,
+            inputs.settings.isym,
+            inputs.settings.symprec,
+            inputs.kpoints,
+            inputs.moments,
         )
         self._rotations, self._translations = symmetry.rotations, symmetry.translations
         images = np.einsum("sij,aj->sai", self._rotations, self.first.positions)

@@ -59,6 +59,8 @@ class KohnSham:
     ----------
     inputs
         What the run folder asks for.
+    n_spins
+        Spin channels that are computed; by default ISPIN.
 
     Attributes
     ----------
@@ -75,10 +77,11 @@ class KohnSham:
         If GPAW cannot set the calculation up.
     """
 
-    def __init__(self, inputs: Inputs) -> None:
+    def __init__(self, inputs: Inputs, n_spins: int | None = None) -> None:
         self.inputs = inputs
+        self.n_spins = n_spins or inputs.settings.ispin
         self.atoms = atoms_of(inputs.crystal)
-        self.parameters, self.builder = build(inputs, self.atoms)
+        self.parameters, self.builder = build(inputs, self.atoms, self.n_spins)
         with gpaw_errors():
             self.basis = self.builder.create_basis_set()
             self.density = self.builder.density_from_superposition(self.basis)
@@ -140,6 +143,9 @@ class KohnSham:
         self.potential_calculator = self.builder.create_potential_calculator()
         self.density.normalize(self.potential_calculator.charge)
         self.loop = self.builder.create_scf_loop()
+        if self.n_spins == 2:
+            # Read with NUPDOWN only.
+            self.loop.occ_calc.occ.fixed_magmom_value = self.inputs.settings.nupdown
         self.potential, self.energies, _ = self.potential_calculator.calculate(self.density)
         if not np.isfinite(self.potential.vt_sR.data).all():
             # GPAW's stencil for a flat cell divides zero by zero if neighbors lie in a plane.
@@ -153,6 +159,23 @@ class KohnSham:
         """Number of valence electrons."""
         charge = self.density.charge - self.potential_calculator.charge
         return float(self.density.nvalence - charge)
+
+    @property
+    def fermi_level(self) -> float:
+        """Fermi level in eV; the mean of both spins' where NUPDOWN fixes the moment."""
+        levels = self.orbitals.fermi_levels
+        assert levels is not None
+        return float(np.mean(levels) * Ha)
+
+    def total_moment(self) -> float | None:
+        """Total moment of the occupied orbitals, in Bohr magnetons; None with ISPIN = 1."""
+        if self.inputs.moments is None:
+            return None
+        up_less_down = sum(
+            (1 - 2 * wave.spin) * wave.occ_n.sum() * wave.weight for wave in self.orbitals
+        )
+        moment = float(self.orbitals.kpt_comm.sum_scalar(float(up_less_down)))
+        return moment if self.n_spins == 2 else 0.0
 
     def move(self, crystal: Crystal) -> None:
         """Continue with other positions, or another cell, of the same ions.
@@ -230,10 +253,14 @@ class KohnSham:
                 change=change,
                 band_change=band_change,
                 # Per band, the Hamiltonian is applied once at first and once per iteration.
-                operations=(1 + iterations) * self.orbitals.nbands * len(self.orbitals.ibz),
+                operations=(1 + iterations)
+                * self.orbitals.nbands
+                * len(self.orbitals.ibz)
+                * self.n_spins,
                 residual=residual,
                 charge_residual=charge_residual,
                 seconds=time.perf_counter() - begin,
+                magnetization=self.total_moment(),
             )
             if self.converged:
                 return
@@ -310,9 +337,13 @@ class KohnSham:
         """
         n_bands = self.orbitals.nbands
         _, occupations = self.orbitals.get_all_eigs_and_occs(broadcast=True)
-        if occupations[0][:, -1].max() < OCCUPIED:
+        highest = occupations[:, :, -1].max(axis=1)
+        if highest.max() < OCCUPIED:
             return []
-        if abs(2 * n_bands - self.n_electrons) < 1e-6:
+        # All bands of one spin or of both.
+        filled = np.einsum("k,skb->s", self.builder.ibz.weight_k, occupations)
+        full = np.abs(filled - n_bands) < 1e-6
+        if np.all(full | (highest < OCCUPIED)):
             return ["TOO FEW BANDS unless this is an insulator: all bands are occupied"]
         raise UnsupportedInputError(
             f"INCAR: NBANDS = {n_bands}: TOO FEW BANDS, the highest one is occupied, "

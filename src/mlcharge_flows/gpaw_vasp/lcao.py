@@ -51,7 +51,7 @@ def lcao_guess(
         If the grid does not hold the plane waves.
     """
 
-    def create(kpoint: np.ndarray, _k: int) -> PWArray:
+    def create(kpoint: np.ndarray, _k: int, _spin: int) -> PWArray:
         return atomic_orbitals(builder, kpoint)
 
     return diagonalized_orbitals(builder, hamiltonian, potential, create)

@@ -15,12 +15,15 @@ occupancies have weight 1, in the form that a CHGCAR gives them. G vectors beyon
 linearly, with a fixed fraction that does not depend on AMIX. Mesh and fraction are read off public
 OUTCARs (docs/decisions/0006-mixing.md). GPAW's own mixers have one factor for all G vectors.
 
+A magnetization is mixed together with the charge density: its residual is preconditioned by
+AMIX_MAG and BMIX_MAG, G = 0 included, and its metric is 1 everywhere on the mesh.
+
 References
 ----------
 G. P. Kerker, Phys. Rev. B 23, 3082 (1981).
 P. Pulay, Chem. Phys. Lett. 73, 393 (1980).
 G. Kresse and J. Furthmueller, Phys. Rev. B 54, 11169 (1996), section III.
-VASP wiki, IMIX, AMIX, BMIX, AMIN and MIXPRE.
+VASP wiki, IMIX, AMIX, BMIX, AMIN, MIXPRE, AMIX_MAG and BMIX_MAG.
 """
 
 from __future__ import annotations
@@ -119,23 +122,44 @@ def metric_weights(lengths: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(lengths > 0, flat + inverse, 0.0) / (flat + least))
 
 
+@dataclass(frozen=True)
+class Kerker:
+    """Parameters of Kerker's preconditioner.
+
+    Parameters
+    ----------
+    amix
+        AMIX, or AMIX_MAG for the magnetization: fraction at large |G|.
+    bmix
+        BMIX or BMIX_MAG, in 1/angstrom.
+    amin
+        AMIN: least fraction, in units of `amix`.
+    """
+
+    amix: float
+    bmix: float
+    amin: float
+
+
 @dataclass(frozen=True, eq=False)
 class MixingStep:
     """Input density of one step and its residual (output less input).
 
+    The first component is the charge density; the second one, with spin, the magnetization.
+
     Parameters
     ----------
     smooth
-        Smooth density of the input, shape (1, nx, ny, nz), in electrons/bohr^3.
+        Smooth density of the input, shape (components, nx, ny, nz), in electrons/bohr^3.
     matrices
         Atomic density matrices of the input, packed as GPAW packs them.
     residual
-        Residual of smooth density plus compensation charges, shape (1, nx, ny, nz).
+        Residual of smooth density plus compensation charges, shape of `smooth`.
     on_site
         Residual of the atomic density matrices.
     vector
         Residual of density and on-site occupancies as one vector, whose length is VASP's rms(c),
-        in electrons per angstrom^(3/2).
+        in electrons per angstrom^(3/2); magnetization included.
     weighted
         The vector under the metric.
     """
@@ -151,32 +175,33 @@ class MixingStep:
 class KerkerPulayMixer(BaseMixer):
     """Pulay's method on the G vectors of the mesh and on the density matrices.
 
-    The density is that of a CHGCAR, with compensation charges; the density matrices take AMIX.
+    The density is that of a CHGCAR, with compensation charges; the density matrices take AMIX,
+    their magnetization AMIX_MAG.
     Beyond the mesh only the smooth density is mixed, since it is what exchange and correlation see
     of these components.
 
     Parameters
     ----------
-    amix
-        AMIX of the INCAR.
-    bmix
-        BMIX of the INCAR, in 1/angstrom.
-    amin
-        AMIN of the INCAR.
     encut
         Cutoff of the orbitals, in eV.
+    kerkers
+        Parameters of the charge density and, with spin, of the magnetization.
     **kwargs
         What GPAW gives to its mixers.
     """
 
-    def __init__(self, amix: float, bmix: float, amin: float, encut: float, **kwargs: Any) -> None:
+    def __init__(self, encut: float, kerkers: Sequence[Kerker], **kwargs: Any) -> None:
         grid = kwargs["desc"]
         super().__init__(BaseMetric(None, kwargs["ncomponents"], grid), **kwargs)
         lengths = g_lengths(grid)
-        self.amix = amix
+        kerkers = kerkers[: self.ncomponents]
+        self.amix = [kerker.amix for kerker in kerkers]
         self.mesh = mixing_mesh(grid, encut)
-        self.preconditioner = kerker_preconditioner(lengths, amix, bmix, amin)
-        self.weights = metric_weights(np.where(self.mesh, lengths, 0.0))
+        self.preconditioners = [
+            kerker_preconditioner(lengths, kerker.amix, kerker.bmix, kerker.amin)
+            for kerker in kerkers
+        ]
+        self.weights = [metric_weights(np.where(self.mesh, lengths, 0.0)), self.mesh.astype(float)]
 
     def _initialize_history_(self) -> None:
         self.reset()
@@ -205,12 +230,15 @@ class KerkerPulayMixer(BaseMixer):
             np.tensordot(weights, [getattr(step, part) for step in self.steps], 1)
             for part in ("smooth", "matrices", "residual", "on_site")
         )
-        change = self.amix * on_site
+        matrices_of = AtomArrays(layout=self.atom_layout, dims=self.ncomponents, data=on_site)
+        for values in matrices_of.values():
+            values *= np.array(self.amix)[:, None, None]
+        change = on_site
         zero = nt_sX.new(data=np.zeros_like(nt_sX.data))
         charges = self.add_compensation_charge(zero, change, density)
-        within = smooth + self._filter(residual_left, self.preconditioner) - charges.data
+        within = smooth + self._filter(residual_left, self.preconditioners) - charges.data
         beyond = last + FRACTION_BEYOND_MESH * smooth_residual
-        nt_sX.data[:] = beyond + self._filter(within - beyond, self.mesh)
+        nt_sX.data[:] = beyond + self._filter(within - beyond, [self.mesh] * self.ncomponents)
         D_asii.data[:] = matrices + change
         self.last_input = nt_sX.data.copy(), D_asii.data.copy()
         return float(np.linalg.norm(step.vector))
@@ -218,26 +246,31 @@ class KerkerPulayMixer(BaseMixer):
     def _vectors(self, residual: np.ndarray, on_site: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Residual of density and occupancies as one vector, plain and under the metric."""
         matrices = AtomArrays(layout=self.atom_layout, dims=self.ncomponents, data=on_site)
-        occupancies = [
-            from_matrix(matrices[ion][0], tuple(setup.l_j)) for ion, setup in enumerate(self.setups)
-        ]
-        scale = np.sqrt(self.desc.volume / residual.size / Bohr**3)
-        spectrum = fft.rfftn(residual[0])
-        plain, weighted = (
-            np.concatenate(
-                [
-                    scale * fft.irfftn(spectrum * factors, s=residual.shape[1:]).ravel(),
+        scale = np.sqrt(self.desc.volume / residual[0].size / Bohr**3)
+        plain: list[np.ndarray] = []
+        weighted: list[np.ndarray] = []
+        for component, values in enumerate(residual):
+            occupancies = [
+                from_matrix(matrices[ion][component], tuple(setup.l_j))
+                for ion, setup in enumerate(self.setups)
+            ]
+            spectrum = fft.rfftn(values)
+            for parts, factors in ((plain, self.mesh), (weighted, self.weights[component])):
+                parts += [
+                    scale * fft.irfftn(spectrum * factors, s=values.shape).ravel(),
                     *occupancies,
                 ]
-            )
-            for factors in (self.mesh, self.weights)
-        )
-        return plain, weighted
+        return np.concatenate(plain), np.concatenate(weighted)
 
     @staticmethod
-    def _filter(values: np.ndarray, factors: np.ndarray) -> np.ndarray:
-        """Multiply the Fourier components of a density of shape (1, nx, ny, nz) by factors."""
-        return np.asarray(fft.irfftn(fft.rfftn(values[0]) * factors, s=values.shape[1:])[None])
+    def _filter(values: np.ndarray, factors: Sequence[np.ndarray]) -> np.ndarray:
+        """Multiply the Fourier components of each component of a density by its factors."""
+        return np.stack(
+            [
+                fft.irfftn(fft.rfftn(component) * factor, s=component.shape)
+                for component, factor in zip(values, factors, strict=True)
+            ]
+        )
 
 
 def g_lengths(grid: UGDesc) -> np.ndarray:
@@ -324,20 +357,19 @@ class KerkerPulay(Mixer):
 
     Parameters
     ----------
-    amix
-        AMIX of the INCAR.
-    bmix
-        BMIX of the INCAR, in 1/angstrom.
-    amin
-        AMIN of the INCAR.
     encut
         Cutoff of the orbitals, in eV.
+    charge
+        Parameters of the charge density.
+    magnetization
+        Parameters of the magnetization.
     """
 
     name = "kerker-pulay"
 
-    def __init__(self, amix: float, bmix: float, amin: float, encut: float) -> None:
-        self.options = {"amix": amix, "bmix": bmix, "amin": amin, "encut": encut}
+    def __init__(self, encut: float, charge: Kerker, magnetization: Kerker) -> None:
+        self.encut = encut
+        self.kerkers = (charge, magnetization)
 
     def todict(self) -> dict[str, Any]:
         """Describe the mixer for GPAW's log.
@@ -347,7 +379,7 @@ class KerkerPulay(Mixer):
         dict
             Name and options.
         """
-        return {"name": self.name, **self.options}
+        return {"name": self.name, "encut": self.encut, "kerkers": self.kerkers}
 
     def build(self, **kwargs: Any) -> KerkerPulayMixer:
         """Make the mixer of a calculation.
@@ -362,4 +394,4 @@ class KerkerPulay(Mixer):
         KerkerPulayMixer
             Without history.
         """
-        return KerkerPulayMixer(**self.options, **kwargs)
+        return KerkerPulayMixer(self.encut, self.kerkers, **kwargs)

@@ -182,10 +182,10 @@ def carried_orbitals(
     """
     known = {(wave.spin, wave.k): wave for wave in orbitals}
 
-    def create(kpoint: np.ndarray, k: int) -> PWArray:
+    def create(kpoint: np.ndarray, k: int, spin: int) -> PWArray:
         desc = moved.wf_desc.new(kpt=kpoint)
         functions: PWArray = desc.empty(moved.nbands, moved.communicators["b"])
-        old = known[0, k].psit_nX
+        old = known[spin, k].psit_nX
         # Orbitals are normalized in their cell.
         functions.data[:] = old.data * np.sqrt(old.desc.dv / desc.dv)
         return functions

@@ -77,8 +77,9 @@ def format_final(
     Returns
     -------
     str
-        The line without its end.
+        The line without its end; with ISPIN = 2 it ends with the total moment in Bohr magnetons.
     """
+    moment = "" if step.magnetization is None else f"  mag={step.magnetization:11.4f}"
     free, zero = (format_e(energy, 14, 8) for energy in (step.free_energy, step.energy_zero))
     if motion is not None:
         kinetic, thermostat = motion.kinetic_energy, motion.thermostat_energy
@@ -86,11 +87,11 @@ def format_final(
         return (
             f"{number:5d} T= {motion.temperature:5.0f}. E= {total} F= {free} E0= {zero}"
             f"  EK= {format_e(kinetic, 11, 5)} SP= {format_e(thermostat, 8, 2)}"
-            f" SK= {format_e(0.0, 8, 2)}"
+            f" SK= {format_e(0.0, 8, 2)}{moment}"
         )
     if change is None:
         change = step.free_energy - step.energy_without_entropy
-    return f"{number:4d} F= {free} E0= {zero}  d E ={format_e(change, 12, 6)}"
+    return f"{number:4d} F= {free} E0= {zero}  d E ={format_e(change, 12, 6)}{moment}"
 
 
 class OszicarWriter:

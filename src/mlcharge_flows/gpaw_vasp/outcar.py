@@ -18,6 +18,7 @@ import numpy as np
 
 from mlcharge_flows.gpaw_vasp.parameters import grouped_parameters
 from mlcharge_flows.gpaw_vasp.result import EV_PER_A3_IN_KB, FORMAT_VERSION, program
+from mlcharge_flows.gpaw_vasp.site_tables import site_tables
 from mlcharge_flows.vasp.fortran import format_e
 from mlcharge_flows.vasp.plane_waves import count_plane_waves
 
@@ -111,8 +112,8 @@ def _ionic_step(run: Run, index: int, last: bool) -> Iterator[str]:
     if last:
         yield from _bands(run)
     yield from _end_of_loop(step)
-    if last and run.projections is not None:
-        yield from _charges(run, run.projections)
+    if last:
+        yield from site_tables(run)
     if step.stress is not None:
         yield from _stress(step.crystal, step.stress)
     yield from _cell(run, step.crystal)
@@ -159,7 +160,7 @@ def _dataset(dataset: PawDataset) -> Iterator[str]:
 def _parameters(run: Run) -> Iterator[str]:
     """Parameter block: sizes of the run and the tags that decided it."""
     tag = {name: value for tags in grouped_parameters(run).values() for name, value in tags.items()}
-    points, bands = run.eigenvalues.shape
+    _, points, bands = run.eigenvalues.shape
     per_type = "".join(f"{count:4d}" for _, count in run.crystal.species)
     coarse = (tag["NGX"], tag["NGY"], tag["NGZ"])
     fine = (tag["NGXF"], tag["NGYF"], tag["NGZF"])
@@ -257,8 +258,13 @@ def _initial_density(run: Run) -> Iterator[str]:
     yield " initial charge density was supplied:"
     if not any("charge-density read from file" in message for message in run.messages):
         yield " charge density of overlapping atoms calculated"
-    yield f" number of electron  {run.electrons:14.7f} magnetization"
+    yield _electrons(run, run.ionic_steps[0].steps[0])
     yield " keeping initial charge density in first step"
+
+
+def _electrons(run: Run, step: ElectronicStep) -> str:
+    moment = "" if step.magnetization is None else f" {step.magnetization:15.7f}"
+    return f" number of electron  {run.electrons:14.7f} magnetization{moment}"
 
 
 def _iteration(run: Run, step: ElectronicStep, ionic_step: int) -> Iterator[str]:
@@ -268,7 +274,7 @@ def _iteration(run: Run, step: ElectronicStep, ionic_step: int) -> Iterator[str]
     yield f" eigenvalue-minimizations  :{step.operations:6d}"
     change, band_change = (format_e(x, 14, 7) for x in (step.change, step.band_change))
     yield f" total energy-change (2. order) :{change}  ({band_change})"
-    yield f" number of electron  {run.electrons:14.7f} magnetization"
+    yield _electrons(run, step)
     yield ""
     if step.charge_residual is not None:
         yield " density mixing:"
@@ -294,30 +300,22 @@ def _energies(step: ElectronicStep, free: str, bare: str) -> Iterator[str]:
 def _bands(run: Run) -> Iterator[str]:
     yield f" E-fermi :{run.fermi_level:12.6f}"
     yield ""
-    rows = zip(run.kpoints, run.eigenvalues, run.occupations, strict=True)
-    for k, (point, energies, fillings) in enumerate(rows, 1):
-        yield f"\n k-point {k:5d} : {_numbers(point, 12, 4)}"
-        yield "  band No.  band energies     occupation "
-        for band, (energy, filling) in enumerate(zip(energies, fillings, strict=True), 1):
-            yield f"{band:7d}{energy:14.6f}{2 * filling:13.5f}"
-    yield ""
+    electrons = 2 / run.n_spins  # of a full band
+    for spin in range(run.n_spins):
+        if run.n_spins == 2:
+            yield f" spin component {spin + 1}"
+        rows = zip(run.kpoints, run.eigenvalues[spin], run.occupations[spin], strict=True)
+        for k, (point, energies, fillings) in enumerate(rows, 1):
+            yield f"\n k-point {k:5d} : {_numbers(point, 12, 4)}"
+            yield "  band No.  band energies     occupation "
+            for band, (energy, filling) in enumerate(zip(energies, fillings, strict=True), 1):
+                yield f"{band:7d}{energy:14.6f}{electrons * filling:13.5f}"
+        yield ""
 
 
 def _end_of_loop(step: IonicStep) -> Iterator[str]:
     reason = "because EDIFF is reached" if step.converged else "EDIFF was not reached (unconverged)"
     yield f"\n{'-' * 24} aborting loop {reason} {'-' * 40}\n\n"
-
-
-def _charges(run: Run, projections: np.ndarray) -> Iterator[str]:
-    orbitals = 2 * np.einsum("k,kb,kbio->io", run.weights, run.occupations, projections)
-    shells = np.add.reduceat(orbitals, [0, 1, 4], axis=1)
-    table = np.column_stack([shells, shells.sum(axis=1)])
-    yield "\n\n total charge\n"
-    yield "# of ion       s       p       d       tot"
-    yield "-" * 42
-    yield from (f"{i:5d}       {_numbers(row, 8, 3)}" for i, row in enumerate(table, 1))
-    yield "-" * 50
-    yield f"tot         {_numbers(table.sum(axis=0), 8, 3)}\n\n"
 
 
 def _stress(crystal: Crystal, stress: np.ndarray) -> Iterator[str]:

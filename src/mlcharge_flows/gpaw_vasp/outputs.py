@@ -115,20 +115,27 @@ def eigenval(run: Run) -> str:
     Returns
     -------
     str
-        Text of the file; energies in eV, and as in VASP a full band has occupation 1.
+        Text of the file; energies in eV, and as in VASP a full band has occupation 1. Columns of
+        both spins stand side by side: two energies, two occupations.
     """
     ions = len(run.crystal)
-    count, bands = run.eigenvalues.shape
-    lines = [f"{ions:5d}{ions:5d}{1:5d}{1:5d}", *_cell_header(run)]
+    n_spins, count, bands = run.eigenvalues.shape
+    lines = [f"{ions:5d}{ions:5d}{1:5d}{n_spins:5d}", *_cell_header(run)]
     lines.append(f"{round(run.electrons):7d}{count:7d}{bands:7d}")
     for point, weight, energies, fillings in zip(
-        run.kpoints, run.weights, run.eigenvalues, run.occupations, strict=True
+        run.kpoints,
+        run.weights,
+        run.eigenvalues.transpose(1, 2, 0),
+        run.occupations.transpose(1, 2, 0),
+        strict=True,
     ):
         # Adding 0 takes the sign of negative zeros.
         lines += ["", "".join(format_e(x + 0.0, 15, 7) for x in (*point, weight))]
         lines += [
-            f"{band:5d}{energy:14.6f}{filling:11.6f}"
-            for band, (energy, filling) in enumerate(zip(energies, fillings, strict=True), 1)
+            f"{band:5d}"
+            + "".join(f"{energy:14.6f}" for energy in energies[band - 1])
+            + "".join(f"{filling:11.6f}" for filling in fillings[band - 1])
+            for band in range(1, bands + 1)
         ]
     return "\n".join(lines) + "\n"
 
@@ -144,7 +151,8 @@ def doscar(run: Run) -> str:
     Returns
     -------
     str
-        Text of the file; energies in eV, densities in states per eV.
+        Text of the file; energies in eV, densities in states per eV. Columns of both spins stand
+        side by side: two densities, two integrals; each orbital has two columns.
     """
     ions = len(run.crystal)
     projected = run.projected_dos
@@ -154,14 +162,15 @@ def doscar(run: Run) -> str:
     )
     lines = [f"{ions:4d}{ions:4d}{int(projected is not None):4d}{0:4d}", *_cell_header(run), title]
     lines += [
-        f"{energy:11.3f}{format_e(states, 12, 4)}{format_e(integral, 12, 4)}"
-        for energy, states, integral in zip(energies, run.dos, run.integrated_dos, strict=True)
+        f"{energy:11.3f}" + "".join(format_e(states, 12, 4) for states in row)
+        for energy, row in zip(energies, np.vstack([run.dos, run.integrated_dos]).T, strict=True)
     ]
-    for ion in projected if projected is not None else ():
+    # Spin is the index that runs fastest in a row.
+    for ion in projected.transpose(1, 3, 2, 0) if projected is not None else ():
         lines.append(title)
         lines += [
-            f"{energy:11.3f}" + "".join(format_e(states, 12, 4) for states in row)
-            for energy, row in zip(energies, ion.T, strict=True)
+            f"{energy:11.3f}" + "".join(format_e(states, 12, 4) for states in row.ravel())
+            for energy, row in zip(energies, ion, strict=True)
         ]
     return "\n".join(lines) + "\n"
 

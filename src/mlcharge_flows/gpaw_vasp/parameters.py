@@ -142,7 +142,7 @@ def grouped_parameters(run: Run) -> dict[str, dict[str, Any]]:
         **{tag: value for tag, value in run.parameters.items() if value is not None},
         "POMASS": tuple(data.mass for data in run.datasets),
         "NELECT": run.electrons,
-        "NBANDS": run.eigenvalues.shape[1],
+        "NBANDS": run.eigenvalues.shape[-1],
         "NEDOS": len(run.dos_energies),
     }
     given.setdefault("ENMAX", given.get("ENCUT", 0.0))

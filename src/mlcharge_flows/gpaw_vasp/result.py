@@ -71,6 +71,8 @@ class ElectronicStep:
         output density was computed.
     seconds
         Wall time of the step.
+    magnetization
+        Total moment of the occupied orbitals, in Bohr magnetons; None with ISPIN = 1.
     """
 
     number: int
@@ -83,6 +85,7 @@ class ElectronicStep:
     residual: float
     charge_residual: float | None
     seconds: float
+    magnetization: float | None = None
 
 
 @dataclass(frozen=True)
@@ -179,9 +182,9 @@ class Run:
     labels
         Labels of `line_ends`, or None.
     eigenvalues
-        Shape (k, bands), in eV.
+        Shape (spins, k, bands), in eV.
     occupations
-        Shape (k, bands), between 0 and 1 (a full, doubly occupied band).
+        Shape (spins, k, bands), between 0 and 1 (a full band, doubly occupied without spin).
     fermi_level
         In eV.
     electrons
@@ -197,14 +200,18 @@ class Run:
     dos_energies
         Energies of the density of states, shape (NEDOS,), in eV.
     dos
-        Total density of states of both spins, shape (NEDOS,), in states per eV.
+        Total density of states, of each spin or of both together, shape (spins, NEDOS), in states
+        per eV.
     integrated_dos
-        States below each energy, shape (NEDOS,).
+        States below each energy, shape (spins, NEDOS).
     projections
         Weight of each band on s, py, pz, px, dxy, dyz, dz2, dxz, dx2-y2 of each ion, shape
-        (k, bands, ions, 9); None without LORBIT.
+        (spins, k, bands, ions, 9); None without LORBIT.
     projected_dos
-        Shape (ions, 9, NEDOS), in states per eV; None without LORBIT.
+        Shape (spins, ions, 9, NEDOS), in states per eV; None without LORBIT.
+    site_moments
+        Moment of each ion and l within its augmentation sphere, shape (ions, l), in Bohr
+        magnetons; None without LORBIT or spin.
     messages
         Lines about the initial density that went to stdout.
     started
@@ -250,6 +257,7 @@ class Run:
     integrated_dos: np.ndarray
     projections: np.ndarray | None = None
     projected_dos: np.ndarray | None = None
+    site_moments: np.ndarray | None = None
     messages: Sequence[str] = field(default_factory=tuple)
     started: float = 0.0
     seconds: float = 0.0
@@ -266,3 +274,8 @@ class Run:
         """Every geometry, the last one included."""
         only = IonicStep(self.crystal, self.steps, self.converged, self.forces, self.stress)
         return self.path or (only,)
+
+    @property
+    def n_spins(self) -> int:
+        """Spins that the files show: ISPIN."""
+        return len(self.eigenvalues)

@@ -72,9 +72,15 @@ class IncarSettings(BaseModel):
     )
     emin: float | None = Field(None, alias="EMIN", description="Its lower end, eV.")
     emax: float | None = Field(None, alias="EMAX", description="Its upper end, eV.")
+    ispin: int = Field(1, alias="ISPIN", ge=1, le=2, description="Number of spin channels.")
+    nupdown: float = Field(
+        -1.0, alias="NUPDOWN", description="Fixed total moment, Bohr magnetons; none if negative."
+    )
     amix: float = Field(0.4, alias="AMIX", gt=0, description="Kerker's fraction at large |G|.")
     bmix: float = Field(1.0, alias="BMIX", ge=0, description="Kerker's wave number, 1/angstrom.")
     amin: float = Field(0.1, alias="AMIN", ge=0, description="Kerker's least fraction, of AMIX.")
+    amix_mag: float = Field(1.6, alias="AMIX_MAG", gt=0, description="AMIX of the magnetization.")
+    bmix_mag: float = Field(1.0, alias="BMIX_MAG", ge=0, description="BMIX of the magnetization.")
 
     @field_validator("nelmdl")
     @classmethod
@@ -85,6 +91,11 @@ class IncarSettings(BaseModel):
     def fixed_density(self) -> bool:
         """Whether the density is kept as it is at first (ICHARG above 10)."""
         return self.icharg > 10
+
+    @property
+    def fixed_moment(self) -> float | None:
+        """Total moment that NUPDOWN fixes, in Bohr magnetons; None if it is free."""
+        return self.nupdown if self.ispin == 2 and self.nupdown >= 0 else None
 
     @property
     def fast(self) -> bool:
@@ -104,6 +115,7 @@ class IncarSettings(BaseModel):
         n_electrons: float,
         n_ions: int,
         orbitals_read: bool = False,
+        total_moment: float = 0.0,
     ) -> IncarSettings:
         """Fill in VASP's defaults.
 
@@ -123,6 +135,9 @@ class IncarSettings(BaseModel):
             Number of ions.
         orbitals_read
             Whether there is a WAVECAR to begin from.
+        total_moment
+            Sum of the initial moments, in Bohr magnetons; half of it is added to the default of
+            NBANDS.
 
         Returns
         -------
@@ -140,6 +155,7 @@ class IncarSettings(BaseModel):
         VASP wiki, NBANDS, ICHARG and NELMDL.
         """
         bands = max(int((n_electrons + 2) / 2 + max(n_ions // 2, 3)), int(0.6 * n_electrons))
+        bands += (int(abs(total_moment)) + 1) // 2
         defaults: dict[str, Any] = {"ENCUT": enmax, "NBANDS": bands}
         if (ialgo := incar.get("IALGO")) in ALGO_OF_IALGO:
             defaults["ALGO"] = ALGO_OF_IALGO[ialgo]
@@ -170,4 +186,19 @@ class IncarSettings(BaseModel):
                 f"INCAR: NBANDS = {settings.nbands} cannot hold {n_electrons:g} electrons, "
                 f"set at least {ceil(n_electrons / 2)}"
             )
+        if settings.fixed_moment is not None:
+            settings._check_fixed_moment(n_electrons)
         return settings
+
+    def _check_fixed_moment(self, n_electrons: float) -> None:
+        """Refuse a total moment that the electrons or the occupation scheme cannot have."""
+        if n_electrons + self.nupdown > 2 * min(self.nbands, n_electrons):
+            raise UnsupportedInputError(
+                f"INCAR: NUPDOWN = {self.nupdown:g}: {n_electrons:g} electrons in "
+                f"{self.nbands} bands cannot have this moment"
+            )
+        if self.ismear == -5:
+            raise UnsupportedInputError(
+                f"INCAR: NUPDOWN = {self.nupdown:g} with ISMEAR = -5 is not supported, "
+                "set ISMEAR = 0"
+            )

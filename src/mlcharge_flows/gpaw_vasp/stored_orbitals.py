@@ -2,7 +2,7 @@
 
 Plane waves are put in by their indices: another cutoff cuts or pads them, another cell stretches
 the orbitals with it. Bands that the file lacks are random. k-points are taken by their index,
-whatever their coordinates.
+whatever their coordinates. A file of one spin serves both spins of a run.
 
 References
 ----------
@@ -12,6 +12,7 @@ VASP wiki, ISTART, LWAVE and WAVECAR.
 from __future__ import annotations
 
 from contextlib import ExitStack
+from itertools import product
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -160,16 +161,24 @@ class StoredOrbitals:
                 )
         if header.n_bands < settings.nbands:
             messages.append(f"random initialization beyond band{header.n_bands:13d}")
+        if header.n_spins < settings.ispin:
+            messages.append("gpaw-vasp: the WAVECAR has one spin, both begin with its orbitals")
         return [*messages, "the WAVECAR file was read successfully"]
 
-    def _create(self, builder: PWDFTComponentsBuilder, kpoint: np.ndarray, k: int) -> PWArray:
+    def _read(self, k: int, spin: int) -> KPointOrbitals:
+        header = self._file.header
+        return self._file.read(min(k, header.n_kpoints - 1), min(spin, header.n_spins - 1))
+
+    def _create(
+        self, builder: PWDFTComponentsBuilder, kpoint: np.ndarray, k: int, spin: int
+    ) -> PWArray:
         """Orbitals of one k-point; k-points that the file lacks take those of its last one."""
         orbitals: PWArray = builder.wf_desc.new(kpt=kpoint).empty(
             builder.nbands, builder.communicators["b"]
         )
         randomize(orbitals)
         header = self._file.header
-        stored = self._file.read(min(k, header.n_kpoints - 1))
+        stored = self._read(k, spin)
         n_known = min(header.n_bands, builder.nbands)
         orbitals.data[:n_known] = to_gpaw(
             stored.coefficients[:n_known], header.plane_waves(stored.kpoint), orbitals.desc, header
@@ -196,7 +205,10 @@ class StoredOrbitals:
             Orbitals of all irreducible k-points.
         """
         return diagonalized_orbitals(
-            builder, hamiltonian, potential, lambda kpoint, k: self._create(builder, kpoint, k)
+            builder,
+            hamiltonian,
+            potential,
+            lambda kpoint, k, spin: self._create(builder, kpoint, k, spin),
         )
 
     def occupied(self, builder: PWDFTComponentsBuilder) -> PWFDIBZWaveFunctions:
@@ -212,10 +224,12 @@ class StoredOrbitals:
         PWFDIBZWaveFunctions
             Orthonormal orbitals of all irreducible k-points.
         """
-        orbitals = make_orbitals(builder, lambda kpoint, k: self._create(builder, kpoint, k))
+        orbitals = make_orbitals(
+            builder, lambda kpoint, k, spin: self._create(builder, kpoint, k, spin)
+        )
         header = self._file.header
         for wave in orbitals:
-            stored = self._file.read(min(wave.k, header.n_kpoints - 1))
+            stored = self._read(wave.k, wave.spin)
             n_known = min(header.n_bands, builder.nbands)
             wave._occ_n = np.zeros(builder.nbands)
             wave._occ_n[:n_known] = stored.occupations[:n_known]
@@ -306,6 +320,8 @@ def _at(waves: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
 def write_wavecar(path: Path, solver: KohnSham) -> None:
     """Write the orbitals of a finished run, all plane waves also at Gamma alone, as ``vasp_std``.
 
+    With ISPIN = 2 the file has two spins, the same ones where only one was computed.
+
     Parameters
     ----------
     path
@@ -315,24 +331,24 @@ def write_wavecar(path: Path, solver: KohnSham) -> None:
     """
     inputs, orbitals = solver.inputs, solver.orbitals
     kpoints = solver.builder.ibz.kpt_kc
-    eigenvalues, occupations = (
-        values[0] for values in orbitals.get_all_eigs_and_occs(broadcast=True)
-    )
+    eigenvalues, occupations = orbitals.get_all_eigs_and_occs(broadcast=True)
     header = WavecarHeader(
         solver.basis_lattice,
         inputs.settings.encut,
         len(kpoints),
         orbitals.nbands,
-        fermi_level=float(orbitals.fermi_level * Ha),
+        inputs.settings.ispin,
+        fermi_level=solver.fermi_level,
     )
     with ExitStack() as stack:
         file = None
         if world.rank == 0:
             file = stack.enter_context(WavecarWriter(path, header, kpoints))
-        for k, kpoint in enumerate(kpoints):
-            wave = orbitals.get_wfs_on_master(kpt=k)
+        for spin, k in product(range(header.n_spins), range(len(kpoints))):
+            own = min(spin, solver.n_spins - 1)
+            wave = orbitals.get_wfs_on_master(kpt=k, spin=own)
             if file is not None:
-                waves = header.plane_waves(kpoint)
+                waves = header.plane_waves(kpoints[k])
                 coefficients = from_gpaw(wave.psit_nX, waves).astype(np.complex64)
-                energies = eigenvalues[k] * Ha
-                file.write(KPointOrbitals(kpoint, energies, occupations[k], coefficients))
+                energies = eigenvalues[own, k] * Ha
+                file.write(KPointOrbitals(kpoints[k], energies, occupations[own, k], coefficients))

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from mlcharge_flows.vasp.kpoints import KPointSet
 
 
-def gpaw_symmetry(crystal: Crystal, isym: int, symprec: float, kpoints: KPointSet) -> Symmetry:
+def gpaw_symmetry(
+    crystal: Crystal,
+    isym: int,
+    symprec: float,
+    kpoints: KPointSet,
+    moments: np.ndarray | None = None,
+) -> Symmetry:
     """Find the symmetry that GPAW uses: none (ISYM = -1), time reversal (0), or rotations, too.
 
     The rotations about the origin are spglib's, since those that GPAW finds by itself are no group
@@ -35,6 +41,8 @@ def gpaw_symmetry(crystal: Crystal, isym: int, symprec: float, kpoints: KPointSe
         SYMPREC, in angstrom.
     kpoints
         Points of the run; lists and paths are taken for irreducible.
+    moments
+        Initial moment of each ion, shape (ions,): rotations keep them. None without spin.
 
     Returns
     -------
@@ -47,12 +55,14 @@ def gpaw_symmetry(crystal: Crystal, isym: int, symprec: float, kpoints: KPointSe
             atommaps=np.arange(len(crystal))[None],
             time_reversal=isym >= 0,
         )
-    rotations, atom_maps = crystal_rotations(crystal, symprec)
+    rotations, atom_maps = crystal_rotations(crystal, symprec, moments)
     kept = keeps_mesh(rotations, kpoints)
     return Symmetry(rotations=rotations[kept], atommaps=atom_maps[kept], time_reversal=True)
 
 
-def crystal_rotations(crystal: Crystal, symprec: float) -> tuple[np.ndarray, np.ndarray]:
+def crystal_rotations(
+    crystal: Crystal, symprec: float, moments: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Find the rotations of a crystal that need no translation.
 
     Parameters
@@ -61,6 +71,9 @@ def crystal_rotations(crystal: Crystal, symprec: float) -> tuple[np.ndarray, np.
         The ions.
     symprec
         SYMPREC, in angstrom.
+    moments
+        Initial moment of each ion, shape (ions,): ions of other moments are taken for others. None
+        without spin.
 
     Returns
     -------
@@ -70,7 +83,7 @@ def crystal_rotations(crystal: Crystal, symprec: float) -> tuple[np.ndarray, np.
         Ion that each rotation puts each ion on, shape (n, ions).
     """
     precision = max(symprec, SYMPREC)
-    found = CrystalSymmetry.of(crystal, precision)
+    found = CrystalSymmetry.of(crystal, precision, moments)
     # Zero up to a few times what the search tolerates: errors of two rotations add.
     shifts = (found.translations - found.translations.round()) @ crystal.lattice
     fixed = np.linalg.norm(shifts, axis=1) < 10 * precision
@@ -80,7 +93,13 @@ def crystal_rotations(crystal: Crystal, symprec: float) -> tuple[np.ndarray, np.
     return rotations, lengths.argmin(-1)
 
 
-def space_group(crystal: Crystal, isym: int, symprec: float, kpoints: KPointSet) -> CrystalSymmetry:
+def space_group(
+    crystal: Crystal,
+    isym: int,
+    symprec: float,
+    kpoints: KPointSet,
+    moments: np.ndarray | None = None,
+) -> CrystalSymmetry:
     """Find all operations under which forces and stress of a run are symmetric.
 
     Parameters
@@ -93,6 +112,8 @@ def space_group(crystal: Crystal, isym: int, symprec: float, kpoints: KPointSet)
         SYMPREC, in angstrom.
     kpoints
         Points of the run; operations that do not keep their mesh are left out.
+    moments
+        Initial moment of each ion, shape (ions,): operations keep them. None without spin.
 
     Returns
     -------
@@ -101,7 +122,7 @@ def space_group(crystal: Crystal, isym: int, symprec: float, kpoints: KPointSet)
     """
     if isym <= 0:
         return CrystalSymmetry(np.eye(3, dtype=int)[None], np.zeros((1, 3)))
-    found = CrystalSymmetry.of(crystal, max(symprec, SYMPREC))
+    found = CrystalSymmetry.of(crystal, max(symprec, SYMPREC), moments)
     kept = keeps_mesh(found.rotations.transpose(0, 2, 1), kpoints)
     return CrystalSymmetry(found.rotations[kept], found.translations[kept])
 

@@ -27,7 +27,8 @@ HONORED = frozenset(
     "SYSTEM ENCUT PREC NGX NGY NGZ NGXF NGYF NGZF ALGO IALGO EDIFF ISMEAR SIGMA ISTART INIWAV "
     "ICHARG NELM NELMIN NELMDL LMAXMIX LCHARG LWAVE NBANDS NELECT KSPACING KGAMMA ISYM SYMPREC "
     "LORBIT NEDOS EMIN EMAX AMIX BMIX AMIN GGA ISIF NSW EDIFFG POTIM MDALGO SMASS TEBEG TEEND "
-    "ANDERSEN_PROB LANGEVIN_GAMMA CSVR_PERIOD NBLOCK POMASS".split()
+    "ANDERSEN_PROB LANGEVIN_GAMMA CSVR_PERIOD NBLOCK POMASS ISPIN MAGMOM NUPDOWN AMIX_MAG "
+    "BMIX_MAG".split()
 )
 
 #: Reason -> tags that change nothing here.
@@ -47,9 +48,8 @@ WITHOUT_MEANING: dict[str, frozenset[str]] = {
             NPACO NSUBSYS NTEMPER OFIELD_A OFIELD_KAPPA OFIELD_Q6_FAR OFIELD_Q6_NEAR PMASS PSUBSYS
             SCALEE SHAKEMAXITER SHAKETOL SPRING STEP_MAX STEP_SIZE TSUBSYS VALUE_MAX VALUE_MIN
             VCUTOFF""",
-        "spin (ISPIN, LSORBIT)": """
-            AMIX_MAG BMIX_MAG ISPIND LAMBDA LMAGBLOCH LORBMOM LTRIPLET MAGMOM M_CONSTR NUPDOWN
-            QSPIRAL SAXIS VOSKOWN""",
+        "spin (LSORBIT, I_CONSTRAINED_M)": """
+            ISPIND LAMBDA LMAGBLOCH LORBMOM LTRIPLET M_CONSTR QSPIRAL SAXIS VOSKOWN""",
         "DFT+U (LDAU)": "LDAUJ LDAUL LDAUPRINT LDAUTYPE LDAUU",
         "meta-GGA (METAGGA)": """
             CMBJ CMBJA CMBJB LIBXC1 LIBXC1_P1 LIBXC2 LIBXC2_P1 LMAXTAU LMIXTAU LTBOUNDLIBXC""",
@@ -154,7 +154,7 @@ REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "MIXFIRST": (bool, "mixing follows the orbitals, set MIXFIRST = .FALSE."),
     "WC": (_not_in(1000, 1000.0), "only Pulay's weights are supported, remove WC"),
     # Spin, and functionals other than PBE.
-    "ISPIN": (_not_in(1), "spin polarization is not supported yet, set ISPIN = 1"),
+    "ISPIN": (_not_in(1, 2), "only 1 and 2 are known"),
     "LSORBIT": (bool, "spin-orbit coupling is not supported, set LSORBIT = .FALSE."),
     "LNONCOLLINEAR": (bool, "non-collinear magnetism is not supported"),
     "LSPIRAL": (bool, "spin spirals are not supported"),

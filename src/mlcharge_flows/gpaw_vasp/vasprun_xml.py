@@ -217,12 +217,13 @@ def _time(parent: ET.Element, name: str, seconds: float) -> None:
 def _eigenvalues(parent: ET.Element, run: Run) -> None:
     block = ET.SubElement(parent, "eigenvalues")
     spins = _array(block, ("band", "kpoint", "spin"), ("eigene", "occ"))
-    spin = ET.SubElement(spins, "set", comment="spin 1")
     # VASP's four decimals: readers call a band occupied from 1e-8 on, and a smearing tail of 1e-6
     # above the gap would turn every insulator into a metal.
     rows = np.stack([run.eigenvalues, run.occupations.round(4)], axis=-1)
-    for k, point in enumerate(rows, 1):
-        _rows(ET.SubElement(spin, "set", comment=f"kpoint {k}"), "r", point)
+    for s, points in enumerate(rows, 1):
+        spin = ET.SubElement(spins, "set", comment=f"spin {s}")
+        for k, point in enumerate(points, 1):
+            _rows(ET.SubElement(spin, "set", comment=f"kpoint {k}"), "r", point)
 
 
 def _dos(parent: ET.Element, run: Run) -> None:
@@ -230,26 +231,29 @@ def _dos(parent: ET.Element, run: Run) -> None:
     _tags(block, {"efermi": run.fermi_level})
     fields: tuple[str, ...] = ("energy", "total", "integrated")
     spins = _array(ET.SubElement(block, "total"), ("gridpoints", "spin"), fields)
-    rows = np.stack([run.dos_energies, run.dos, run.integrated_dos], axis=-1)
-    _rows(ET.SubElement(spins, "set", comment="spin 1"), "r", rows)
+    for s, (states, integral) in enumerate(zip(run.dos, run.integrated_dos, strict=True), 1):
+        rows = np.stack([run.dos_energies, states, integral], axis=-1)
+        _rows(ET.SubElement(spins, "set", comment=f"spin {s}"), "r", rows)
     if run.projected_dos is None:
         return
     fields = ("energy", *_ORBITALS)
     ions = _array(ET.SubElement(block, "partial"), ("gridpoints", "spin", "ion"), fields)
-    for i, states in enumerate(run.projected_dos, 1):
+    for i, of_spins in enumerate(run.projected_dos.swapaxes(0, 1), 1):
         ion = ET.SubElement(ions, "set", comment=f"ion {i}")
-        rows = np.column_stack([run.dos_energies, states.T])
-        _rows(ET.SubElement(ion, "set", comment="spin 1"), "r", rows)
+        for s, states in enumerate(of_spins, 1):
+            rows = np.column_stack([run.dos_energies, states.T])
+            _rows(ET.SubElement(ion, "set", comment=f"spin {s}"), "r", rows)
 
 
 def _projections(parent: ET.Element, projections: np.ndarray) -> None:
     dimensions = ("ion", "band", "kpoint", "spin")
     spins = _array(ET.SubElement(parent, "projected"), dimensions, _ORBITALS)
-    spin = ET.SubElement(spins, "set", comment="spin1")
-    for k, bands in enumerate(projections, 1):
-        point = ET.SubElement(spin, "set", comment=f"kpoint {k}")
-        for b, rows in enumerate(bands, 1):
-            _rows(ET.SubElement(point, "set", comment=f"band {b}"), "r", rows)
+    for s, points in enumerate(projections, 1):
+        spin = ET.SubElement(spins, "set", comment=f"spin{s}")
+        for k, bands in enumerate(points, 1):
+            point = ET.SubElement(spin, "set", comment=f"kpoint {k}")
+            for b, rows in enumerate(bands, 1):
+                _rows(ET.SubElement(point, "set", comment=f"band {b}"), "r", rows)
 
 
 # XML elements that recur -------------------------------------------------------------------------

@@ -73,6 +73,8 @@ class Acceptance:
     other_ions
         In what the ions of the file are others than those of the run, which VASP does not notice;
         None if they are the same, moved or not.
+    cut
+        Whether the magnetization of the file ends too early, where VASP can hang.
     """
 
     read_by_vasp: bool
@@ -80,6 +82,7 @@ class Acceptance:
     warnings: tuple[str, ...] = ()
     density: Density | None = None
     other_ions: str | None = None
+    cut: bool = False
 
 
 def chgcar_acceptance(
@@ -117,6 +120,7 @@ def chgcar_acceptance(
     density: Density
     defects: tuple[str, ...] = ()
     warnings: list[str] = []
+    cut = False
     try:
         density = read_chgcar(path)
     except OccupancyError as error:
@@ -128,7 +132,8 @@ def chgcar_acceptance(
     except MagnetizationError as error:
         density = error.density
         warnings.append(str(error))
-        if error.cut:
+        cut = error.cut
+        if cut:
             warnings.append("VASP can hang on a magnetization that is cut: mend or remove it")
     except (ChgcarError, OSError) as error:
         return Acceptance(False, (INCOMPLETE,), (str(error),))
@@ -154,7 +159,7 @@ def chgcar_acceptance(
     if spin_polarized:
         messages.append(MAGNETIZATION_READ if density.magnetization else MAGNETIZATION_OF_ATOMS)
     other = None if crystal is None else _other_ions(density.crystal, crystal)
-    return Acceptance(True, tuple(messages), tuple(warnings), density, other)
+    return Acceptance(True, tuple(messages), tuple(warnings), density, other, cut)
 
 
 def _corrupt(ion: int) -> tuple[str, str]:

@@ -1,0 +1,168 @@
+"""Initial moments of a spin-polarized run, and the magnetization that they give the free atoms.
+
+References
+----------
+VASP wiki, ISPIN, MAGMOM and NUPDOWN.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.density import Magnetization, superpose
+from mlcharge_flows.errors import one_line
+from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mlcharge_flows.density.density import Density
+    from mlcharge_flows.density.paw_dataset import PawDataset
+
+#: Moment of each ion where the INCAR gives none, in Bohr magnetons.
+DEFAULT_MOMENT = 1.0
+
+#: Moments below this are taken for zero, in Bohr magnetons.
+NO_MOMENT = 1e-12
+
+
+def initial_moments(incar: Mapping[str, Any], n_ions: int) -> np.ndarray:
+    """Read MAGMOM, or take VASP's defaults.
+
+    Parameters
+    ----------
+    incar
+        Tags as read.
+    n_ions
+        Number of ions.
+
+    Returns
+    -------
+    numpy.ndarray
+        Moment of each ion, shape (ions,), in Bohr magnetons: zeros with ISPIN = 1; without MAGMOM
+        NUPDOWN shared by all ions, or 1 each where NUPDOWN is not set.
+
+    Raises
+    ------
+    UnsupportedInputError
+        If MAGMOM has not one finite number for each ion.
+
+    References
+    ----------
+    VASP wiki, MAGMOM and NUPDOWN.
+
+    Examples
+    --------
+    >>> initial_moments({"ISPIN": 2, "MAGMOM": [5, -5]}, 2).tolist()
+    [5.0, -5.0]
+    >>> initial_moments({"ISPIN": 2, "NUPDOWN": 2.0}, 2).tolist()
+    [1.0, 1.0]
+    >>> initial_moments({"MAGMOM": [5, -5]}, 2).tolist()
+    [0.0, 0.0]
+    """
+    if incar.get("ISPIN", 1) != 2:
+        return np.zeros(n_ions)
+    given = incar.get("MAGMOM")
+    if given is None:
+        total = incar.get("NUPDOWN", -1)
+        fixed = isinstance(total, int | float) and total >= 0
+        return np.full(n_ions, total / n_ions if fixed else DEFAULT_MOMENT)
+    values = given if isinstance(given, list) else [given]
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
+        raise UnsupportedInputError(
+            f"INCAR: MAGMOM = {one_line(' '.join(map(str, values)), 40)} is not a list of numbers"
+        )
+    if len(values) != n_ions:
+        raise UnsupportedInputError(
+            f"INCAR: MAGMOM has {len(values)} moments, the POSCAR {n_ions} ions: give one each"
+        )
+    moments = np.array(values, dtype=float)
+    if not np.isfinite(moments).all():
+        raise UnsupportedInputError("INCAR: MAGMOM: a moment is not finite")
+    return moments
+
+
+def atomic_magnetization(
+    crystal: Crystal,
+    datasets: Mapping[str, PawDataset],
+    moments: np.ndarray,
+    shape: Sequence[int],
+) -> Magnetization:
+    """Superpose the free atoms, each weighted by its moment per valence electron, as VASP does.
+
+    Parameters
+    ----------
+    crystal
+        The ions.
+    datasets
+        PAW data set of each element, with its free atom.
+    moments
+        Moment of each ion, shape (ions,), in Bohr magnetons.
+    shape
+        The fine grid (NGXF, NGYF, NGZF).
+
+    Returns
+    -------
+    Magnetization
+        Up minus down on the grid and in the augmentation occupancies; it integrates to the sum of
+        the moments.
+
+    Raises
+    ------
+    ValueError
+        If the free atom of an element is not known.
+
+    References
+    ----------
+    VASP wiki, MAGMOM.
+    """
+    per_electron = np.array(
+        [
+            moment / (datasets[symbol].zval or 1.0)
+            for symbol, moment in zip(crystal.symbols, moments, strict=True)
+        ]
+    )
+    grid = np.zeros(tuple(shape))
+    for weight in np.unique(per_electron[per_electron != 0]):
+        ions = np.flatnonzero(per_electron == weight)
+        same = Crystal(
+            crystal.lattice, tuple(crystal.symbols[i] for i in ions), crystal.positions[ions]
+        )
+        grid += weight * superpose(same, datasets, shape).total
+    occupancies = tuple(
+        weight * np.asarray(datasets[symbol].atomic_occupancies)
+        for symbol, weight in zip(crystal.symbols, per_electron, strict=True)
+    )
+    return Magnetization(grid, occupancies, np.array(moments, dtype=float))
+
+
+def has_moments(density: Density) -> bool:
+    """Tell whether a density is spin-polarized at all.
+
+    Parameters
+    ----------
+    density
+        A density.
+
+    Returns
+    -------
+    bool
+        False where grid and occupancies of the magnetization are zero or missing: the electrons
+        then keep equal spins, whatever number of steps is taken.
+
+    Examples
+    --------
+    >>> from mlcharge_flows.density.density import Density
+    >>> cell = Crystal(3 * np.eye(3), ("H",), np.zeros((1, 3)))
+    >>> zero = Magnetization(np.zeros((2, 2, 2)), (np.zeros(1),), np.zeros(1))
+    >>> has_moments(Density(cell, np.ones((2, 2, 2)), (np.ones(1),), zero))
+    False
+    """
+    magnetization = density.magnetization
+    if magnetization is None:
+        return False
+    parts = (magnetization.grid, *(magnetization.augmentation or ()))
+    return any(np.abs(part).max(initial=0.0) > NO_MOMENT for part in parts)
