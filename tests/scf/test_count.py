@@ -226,6 +226,13 @@ def test_ions_of_all_files_agree(run, name):
             "energies of OSZICAR and OUTCAR",
         ),
         (
+            "OUTCAR",
+            r"TOTEN  =       -10\.84687704",
+            "TOTEN  =       -10.84687804",
+            "energies of OSZICAR and OUTCAR",
+        ),
+        ("OSZICAR", "-0.10846877041", "-0.10846877045", "energies of OSZICAR and vasp.out"),
+        (
             "vasprun.xml",
             "<atoms>       2",
             "<atoms>       4",

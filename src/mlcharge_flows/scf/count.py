@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
+from decimal import Decimal
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -32,7 +33,7 @@ from mlcharge_flows.vasp.outcar import EDIFF, Outcar, read_outcar
 from mlcharge_flows.vasp.poscar import element_symbol, read_poscar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mlcharge_flows.vasp.density_messages import DensityMessages
     from mlcharge_flows.vasp.oszicar import IonicStep, Oszicar
@@ -192,21 +193,32 @@ def _mismatch(files: RunFiles, outcar: Outcar, oszicar: IonicStep | None) -> str
         known = {name: n for name, n in counts.items() if n}
         if len(set(known.values())) > 1:
             return f"{unit}: {', '.join(f'{n} in {name}' for name, n in known.items())}"
-    if oszicar and stdout and not _agree(oszicar.steps[-1].energy, stdout.steps[-1].energy, 1e-4):
-        return "energies of OSZICAR and vasp.out"
-    if oszicar and not _agree(oszicar.steps[-1].energy, outcar.first.energies[-1:], 1.0):
-        return "energies of OSZICAR and OUTCAR"
+    energies = {
+        "vasp.out": [step.energy for step in stdout.steps] if stdout else [],
+        "OUTCAR": outcar.first.energies,
+    }
+    own = [step.energy for step in oszicar.steps] if oszicar else []
+    for name, others in energies.items():
+        if not _agree(own, others):
+            return f"energies of OSZICAR and {name}"
     with suppress(ValueError, TypeError):  # an INCAR that cannot be read tells nothing
         return _other_inputs(files, outcar)
     return None
 
 
-def _agree(energy: float, others: float | tuple[float, ...], tolerance: float) -> bool:
-    """Whether the energy of an electronic step is the same in another file, if it is there."""
-    return all(
-        not (isfinite(energy) and isfinite(other)) or abs(energy - other) <= tolerance
-        for other in (others if isinstance(others, tuple) else (others,))
-    )
+def _agree(energies: Sequence[float], others: Sequence[float]) -> bool:
+    """Whether the last energy is the same in two files, within the digits that they print."""
+    # VASP prints 12 digits in OSZICAR and on standard output, and 8 decimals in OUTCAR.
+    if not energies or not others or not isfinite(energies[-1] + others[-1]):
+        return True
+    tolerance = 2 * (_last_digit(energies) + _last_digit(others))
+    return abs(energies[-1] - others[-1]) <= tolerance
+
+
+def _last_digit(values: Sequence[float]) -> float:
+    """Unit of the last decimal that any of the numbers has: zeros behind it may be padding."""
+    exponents = (Decimal(repr(value)).normalize().as_tuple().exponent for value in values)
+    return float(10.0 ** min((int(e) for e in exponents if isinstance(e, int)), default=0))
 
 
 def _other_inputs(files: RunFiles, outcar: Outcar) -> str | None:
