@@ -360,3 +360,34 @@ def test_a_missing_extra_is_one_line(monkeypatch, words, extra):
     monkeypatch.setattr("mlcharge_flows.cli.terminal.find_spec", lambda name: None)
     (line,) = refused(*words)
     assert f"pip install 'mlcharge-flows[{extra}]'" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--nope"], "mlcharge: No such option: --nope"),
+        (["nope"], "mlcharge: No such command 'nope'; see 'mlcharge --help'"),
+        (["predict", "--nope"], "mlcharge: predict: No such option: --nope"),
+        (
+            ["inspect"],
+            "mlcharge: inspect: Missing argument 'chgcar'; see 'mlcharge inspect --help'",
+        ),
+        (["campaign", "run"], "mlcharge: campaign run: Missing argument 'spec'; see"),
+        (["campaign", "nope"], "mlcharge: campaign: No such command 'nope'"),
+        (["predict", "x", "--encut", "much"], "mlcharge: predict: Invalid value for '--encut'"),
+        (["compare", "x", "--workers", "-1"], "mlcharge: compare: Invalid value for '--workers'"),
+        (["bands", "x", "--line-density"], "mlcharge: Option '--line-density' requires an arg"),
+        (["predict", "--no\x1b[2Jpe\nx"], "mlcharge: predict: No such option: --no"),
+    ],
+)
+def test_usage_errors_are_one_line(words, line):
+    (found,) = refused(*words)
+    assert found.lower().startswith(line.lower())
+    assert found.isprintable()
+
+
+def test_without_a_subcommand_there_is_help():
+    for words in ([], ["campaign"]):
+        result = mlcharge(*words)
+        assert result.exit_code == 2
+        assert "Usage: " in result.output

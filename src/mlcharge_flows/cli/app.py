@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from typing import Annotated, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -22,6 +23,9 @@ from mlcharge_flows.cli.terminal import exit_with_error
 from mlcharge_flows.cli.train import train
 from mlcharge_flows.errors import MlchargeError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 class Commands(TyperGroup):
     """The subcommands; what a user can mend ends each of them with its lines and status 2."""
@@ -39,10 +43,43 @@ class Commands(TyperGroup):
         Any
             What the subcommand returns.
         """
-        try:
+        with _one_line_errors():
             return super().invoke(ctx)
-        except MlchargeError as error:
-            exit_with_error(*(error.problems or (error,)))
+
+    def make_context(self, *given: Any, **options: Any) -> Any:
+        """Read the options before the name of the subcommand.
+
+        Parameters
+        ----------
+        *given
+            As click gives them.
+        **options
+            As click gives them.
+
+        Returns
+        -------
+        Any
+            Click's context.
+        """
+        with _one_line_errors():
+            return super().make_context(*given, **options)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Print what a user can mend as one line for each problem, and exit with status 2."""
+    try:
+        yield
+    except MlchargeError as error:
+        exit_with_error(*(error.problems or (error,)))
+    except Exception as error:
+        # Usage errors are of click's class, or of that of typer's copy of click.
+        message, context = getattr(error, "format_message", None), getattr(error, "ctx", None)
+        if message is None or type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        path = context.command_path if context else "mlcharge"
+        what = f"{' '.join(path.split()[1:])}: {message()}".lstrip(": ").rstrip(". ")
+        exit_with_error(f"{what}; see '{path} --help'")
 
 
 app = typer.Typer(
