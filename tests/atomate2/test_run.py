@@ -11,8 +11,9 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.vasp import Incar, Poscar
 
 from mlcharge_flows.atomate2.execution import potcar_hash
+from mlcharge_flows.atomate2.handlers import DivergedDensityHandler, DivergedOrbitalsHandler
 from mlcharge_flows.atomate2.jobs.comparison import count
-from mlcharge_flows.atomate2.jobs.run import RunFromDensityMaker
+from mlcharge_flows.atomate2.jobs.run import RunFromDensityMaker, _leave_out_added_tags
 from mlcharge_flows.atomate2.schemas import RunProvenance
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.density.crystal import Crystal
@@ -207,6 +208,32 @@ def test_makers_survive_serialization_and_power_ups():
     assert isinstance(again.maker, StaticMaker)
     changed = update_user_incar_settings(maker, {"ENCUT": 400})
     assert changed.maker.input_set_generator.user_incar_settings["ENCUT"] == 400
+
+
+@pytest.mark.parametrize("own", [{}, {"NELMDL": -7}, {"NELMDL": -1}])
+@pytest.mark.parametrize("handler", [DivergedOrbitalsHandler, DivergedDensityHandler])
+def test_a_restart_has_the_delay_of_the_input_set(folder, helium, document, own, handler):
+    """The delay of orbitals is too short without them; a delay of the user's own is not lost."""
+    initial = InitialDensity(Superposition(), n_delay=1)
+    maker = RunFromDensityMaker(maker=static(**own), initial_density=initial, on_error="record")
+    run(maker, helium, document)
+    assert Incar.from_file("INCAR")["NELMDL"] == -1
+    handler().correct(str(folder))
+    assert Incar.from_file("INCAR").get("NELMDL") == own.get("NELMDL")
+    provenance = RunProvenance.read(folder)
+    assert "NELMDL" not in {**provenance.added_tags, **provenance.replaced_tags}
+
+
+def test_a_run_that_inherits_an_incar_has_the_delay_of_the_input_set(folder, helium, document):
+    initial = InitialDensity(Superposition(), n_delay=1)
+    maker = RunFromDensityMaker(maker=static(NELMDL=-7), initial_density=initial, on_error="record")
+    run(maker, helium, document)
+    for inherited, delay in ((True, -7), (["NELMDL"], -7), (["ENCUT"], None), (False, None)):
+        generator = ComparisonSetGenerator()
+        generator.inherit_incar = inherited
+        _leave_out_added_tags(generator, folder)
+        assert generator.user_incar_settings.get("NELMDL") == delay
+        assert not generator.inherit_incar or "NELMDL" not in generator.inherit_incar
 
 
 class _DataSet(str):

@@ -274,7 +274,7 @@ def _is_corrected(folder: Path) -> bool:
 def _prepare_restart(
     folder: Path, provenance: RunProvenance | None, tags: dict[str, int]
 ) -> list[dict[str, Any]]:
-    """Remove the outputs of a run and the delay that it was given; custodian's actions."""
+    """Remove the outputs of a run, and put its own delay back; custodian's actions."""
     for name in ("CHG", "WAVECAR", "OUTCAR", "OSZICAR", "CONTCAR", "vasprun.xml"):
         (folder / name).unlink(missing_ok=True)
     for name in ("vasp.out", "std_err.txt"):
@@ -283,6 +283,8 @@ def _prepare_restart(
     if provenance is not None:
         if provenance.added_tags.pop("NELMDL", None) is not None:
             incar.pop("NELMDL", None)
+            if (own := provenance.replaced_tags.pop("NELMDL", None)) is not None:
+                incar["NELMDL"] = own
         provenance.added_tags |= {t: v for t, v in tags.items() if t in provenance.added_tags}
         provenance.write(folder)
     Incar(incar).write_file(folder / "INCAR")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
@@ -51,6 +51,10 @@ class RunProvenance(BaseModel):
         description="INCAR tags of the initial density (ICHARG, ISTART, NGXF, ..), orbitals and "
         "delay (NELMDL) that the input set did not have. Later runs that inherit the INCAR do not "
         "inherit these.",
+    )
+    replaced_tags: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What the input set had for added tags, such as a NELMDL of its own.",
     )
     existing_density_reason: str | None = Field(
         None,

@@ -47,6 +47,8 @@ from mlcharge_flows.sources.source import SourceError
 from mlcharge_flows.vasp.incar import read_incar
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from atomate2.vasp.sets.base import VaspInputGenerator
     from pymatgen.core import Structure
     from pymatgen.io.vasp import VaspInput
@@ -226,8 +228,7 @@ class RunFromDensityMaker(WrapperMaker):
         }
         if icharg != 2:
             tags |= self._stage_orbitals(made, inputs, provenance, folder)
-        provenance.added_tags = {t: v for t, v in tags.items() if made["INCAR"].get(t) != v}
-        made["INCAR"].update(tags)
+        _add_tags(made, tags, provenance)
         provenance.icharg = icharg
         provenance.write(folder)
 
@@ -240,8 +241,7 @@ class RunFromDensityMaker(WrapperMaker):
             tags["ICHARG"] = 1
         if can_take_orbitals(self.maker, {**inputs.incar, **tags}, folder):
             tags |= self._stage_orbitals(made, inputs, provenance, folder)
-        provenance.added_tags = {t: v for t, v in tags.items() if made["INCAR"].get(t) != v}
-        made["INCAR"].update(tags)
+        _add_tags(made, tags, provenance)
 
     def _stage_orbitals(
         self, made: VaspInput, inputs: RunInputs, provenance: RunProvenance, folder: Path
@@ -306,6 +306,14 @@ class RunFromDensityMaker(WrapperMaker):
             return InitialDensityDocument.of_failure(error, density_source)
 
 
+def _add_tags(made: VaspInput, tags: Mapping[str, int], provenance: RunProvenance) -> None:
+    """Set INCAR tags of initial density and orbitals; the provenance tells what was there."""
+    incar = made["INCAR"]
+    provenance.added_tags = {tag: value for tag, value in tags.items() if incar.get(tag) != value}
+    provenance.replaced_tags = {t: incar[t] for t in provenance.added_tags if t in incar}
+    incar.update(tags)
+
+
 def _leave_out_added_tags(generator: VaspInputGenerator, prev_dir: str | Path | None) -> None:
     """Let a generator that inherits an INCAR leave out what the earlier run's density needed.
 
@@ -324,6 +332,8 @@ def _leave_out_added_tags(generator: VaspInputGenerator, prev_dir: str | Path | 
     generator.inherit_incar = [
         tag for tag in inherited if tag == "LMAXMIX" or tag not in before.added_tags
     ]
+    if "NELMDL" in inherited and (delay := before.replaced_tags.get("NELMDL")) is not None:
+        generator.user_incar_settings = {"NELMDL": delay, **generator.user_incar_settings}
 
 
 def _options(maker: BaseVaspMaker) -> dict[str, Any]:
