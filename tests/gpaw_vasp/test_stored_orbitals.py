@@ -271,3 +271,17 @@ def test_no_file_is_written_without_lwave(finished):
     (folder / "WAVECAR").write_bytes(kept)
     execute(folder)
     assert (folder / "WAVECAR").read_bytes() == kept
+
+
+@pytest.mark.parametrize(("name", "per_band"), [("TiO2", 4), ("Cu", 3)])
+def test_slow_crystals_get_the_same_solver_however_they_begin(run_folder, name, per_band):
+    """Applications of the Hamiltonian per band: three in a step, four where orbitals are slow."""
+    options = GAMMA | {"NELM": 4, "NELMDL": -4}
+    first = run_folder(name, "random", **options)
+    runs = [execute(first), execute(run_folder(name, "short", **options | {"NELMDL": -3}))]
+    stored = run_folder(name, "stored", **options | {"ISTART": 1, "ICHARG": 2})
+    (stored / "WAVECAR").write_bytes((first / "WAVECAR").read_bytes())
+    runs.append(execute(stored))
+    for run in runs:
+        assert run.steps[0].operations == 3 * run.eigenvalues.size
+        assert run.steps[-1].operations == per_band * run.eigenvalues.size

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 #: PPCG iterations of one step. Two leave 1/30 to 1/120 of the energy error of random orbitals, as a
 #: step of VASP's Davidson scheme does; three leave a thousandth (benchmarks/gpaw_vasp_orbitals.py).
 PPCG_ITERATIONS = 2
-#: The same where two are slower than that: a fixed-density step has left more than SLOW.
+#: The same where two are slower than that: an early step has left more than SLOW.
 SLOW_PPCG_ITERATIONS = 3
 SLOW = 1 / 20
 #: The same with ALGO = Fast and VeryFast, where VASP takes the cheaper RMM-DIIS.
@@ -70,6 +70,8 @@ class KohnSham:
         Conversion between that density and CHGCAR contents.
     converged
         Whether the last step met the stop rule.
+    begins_stored
+        Whether the first orbitals are those of a WAVECAR.
 
     Raises
     ------
@@ -86,7 +88,7 @@ class KohnSham:
             self.basis = self.builder.create_basis_set()
             self.density = self.builder.density_from_superposition(self.basis)
         self.converter = self._converter()
-        self.converged = False
+        self.converged = self.begins_stored = False
         #: Lattice vectors in which the plane waves are those within ENCUT, in angstrom.
         self.basis_lattice = inputs.crystal.lattice
         self._usual_iterations = PPCG_ITERATIONS
@@ -120,6 +122,7 @@ class KohnSham:
         UnsupportedInputError
             If GPAW has no potential for this cell, or no orbitals.
         """
+        self.begins_stored = isinstance(initial_orbitals, StoredOrbitals)
         with gpaw_errors():
             if density is None:
                 assert isinstance(initial_orbitals, StoredOrbitals)
@@ -225,11 +228,16 @@ class KohnSham:
             As OSZICAR prints it.
         """
         settings = self.inputs.settings
+        # Slow orbitals are a property of the crystal, however the run begins: the first geometry
+        # tells, before the density decides what a step gains. Random orbitals are slow at first.
+        early = range(2, 3) if self.begins_stored else range(3, max(settings.nelmdl, 4))
+        if delay is not None:
+            early = range(0)
         delay = settings.nelmdl if delay is None else delay
         least = max(settings.nelmin, delay + 1)
         self.loop.mixer.reset()
         self.loop.mixer.mix(self.density)
-        previous_change = 0.0
+        previous_gain = 0.0
         for number in range(1, settings.nelm + 1):
             begin = time.perf_counter()
             fast = settings.fast and number > delay
@@ -264,9 +272,9 @@ class KohnSham:
             )
             if self.converged:
                 return
-            if charge_residual is None and number > 2 and abs(change) > SLOW * abs(previous_change):
+            if number in early and abs(band_change) > SLOW * abs(previous_gain):
                 self._usual_iterations = SLOW_PPCG_ITERATIONS
-            previous, previous_change = free_energy, change
+            previous, previous_gain = free_energy, band_change
 
     def _update_orbitals(self, iterations: int) -> tuple[float, float]:
         """Improve the orbitals at fixed potential; return d eps and the residual's norm, in eV."""
