@@ -10,7 +10,7 @@ import pytest
 from atomate2.vasp.flows.core import BandStructureMaker, DoubleRelaxMaker
 from atomate2.vasp.flows.elastic import ElasticMaker
 from atomate2.vasp.flows.mp import MPGGADoubleRelaxStaticMaker
-from atomate2.vasp.jobs.core import StaticMaker
+from atomate2.vasp.jobs.core import RelaxMaker, StaticMaker
 from atomate2.vasp.jobs.mp import MPMetaGGAStaticMaker
 from atomate2.vasp.powerups import (
     update_user_incar_settings,
@@ -161,6 +161,23 @@ def test_every_run_of_a_relaxation_is_started_for_its_own_structure(silicon, run
         # The density was made elsewhere and its copy removed from sight.
         assert not list(folder_of(documents[name]).glob("CHGCAR*"))
         assert Path(fate(documents[name]).initial_density.path).is_file()
+
+
+def test_a_relaxation_reads_its_density_in_the_first_ionic_step(silicon, run):
+    structure = silicon.copy()
+    structure.translate_sites([1], [0.01, 0.0, 0.005])
+    maker = cheap(RelaxMaker(), ISIF=2, EDIFFG=-0.05, SIGMA=0.01)
+    maker = update_user_kpoints_settings(maker, {"reciprocal_density": 4})
+    document = run(start_from_predicted_density(maker, Superposition()).make(structure))["relax"]
+    assert document["state"] == "successful"
+    (calculation,) = document["calcs_reversed"]
+    counts = calculation["output"]["num_electronic_steps"]
+    assert len(counts) > 1
+    assert max(counts[1:]) < counts[0]
+    assert fate(document).read_by_vasp
+    # Its steps are those of the first geometry; the CHGCAR that is left is of the last one.
+    counted = count.original(str(folder_of(document)))
+    assert (counted.n_total, counted.verified, counted.failure) == (counts[0], True, None)
 
 
 def test_a_pinned_grid_is_not_inherited(silicon, run, vasp):
