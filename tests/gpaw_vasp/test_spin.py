@@ -222,3 +222,19 @@ def test_a_cut_magnetization_is_refused(iron, run_folder):
     (again / "CHGCAR").write_text(whole[: int(0.8 * len(whole))])
     with pytest.raises(UnsupportedInputError, match=r"CHGCAR: .* VASP can hang"):
         execute(again)
+
+
+def test_f_electrons_have_columns_of_their_own(run_folder):
+    structure = Structure(Lattice(2.5 * (1 - np.eye(3))), ["Gd", "N"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    gamma = Kpoints.gamma_automatic((1, 1, 1))
+    tags = QUICK | {"MAGMOM": [7, 0], "LMAXMIX": 6, "NELM": 6, "NBANDS": 24}
+    folder = run_folder("Fe", "gdn", kpoints=gamma, structure=structure, **tags)
+    run = execute(folder)
+    assert run.steps[-1].magnetization == pytest.approx(7.0, abs=0.2)
+    site = Outcar(folder / "OUTCAR").magnetization[0]
+    assert site["f"] > 5
+    assert site["f"] == pytest.approx(run.site_moments[0, 3], abs=1e-3)
+    assert run.projections.shape[-1] == 16
+    vasprun = Vasprun(folder / "vasprun.xml", parse_potcar_file=False, parse_projected_eigen=True)
+    assert vasprun.projected_eigenvalues[Spin.up].shape[-1] == 16
+    assert len(read_chgcar(folder / "CHGCAR").magnetization.augmentation[0]) == 390

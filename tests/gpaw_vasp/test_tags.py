@@ -24,7 +24,6 @@ from mlcharge_flows.gpaw_vasp.tags import (
     [
         ("ISPIN", 3),
         ("NSW", -5),
-        ("LDAU", True),
         ("LHFCALC", True),
         ("METAGGA", "R2scan"),
         ("LSORBIT", True),
@@ -32,7 +31,8 @@ from mlcharge_flows.gpaw_vasp.tags import (
         ("LOPTICS", True),
         ("ALGO", "Gw0"),
         ("PREC", "High"),
-        ("GGA", "Ps"),
+        ("GGA", "91"),
+        ("LDAUTYPE", 4),
         ("ICHARG", 4),
         ("ISMEAR", -3),
         ("ISYM", 7),

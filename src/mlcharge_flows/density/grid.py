@@ -155,8 +155,8 @@ class CrystalSymmetry:
         symprec
             Tolerance of ionic positions in angstrom.
         labels
-            A number for each ion, shape (ions,), such as its moment: operations map ions onto those
-            of the same number.
+            Numbers of each ion, shape (ions,) or (ions, n), such as its moment: operations map ions
+            onto those of the same numbers.
 
         Returns
         -------

@@ -19,6 +19,8 @@ from gpaw.new.symmetry import SymmetryAnalysisBug
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.gpaw_vasp.bz_sampling import Sampling
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
+from mlcharge_flows.gpaw_vasp.functionals import FunctionalOnPBE
+from mlcharge_flows.gpaw_vasp.hubbard import hubbard_setups
 from mlcharge_flows.gpaw_vasp.mixing import Kerker, KerkerPulay
 from mlcharge_flows.gpaw_vasp.symmetry import gpaw_symmetry, symmetric_grid
 from mlcharge_flows.vasp.plane_waves import count_plane_waves
@@ -121,11 +123,12 @@ def build(
     settings = inputs.settings
     with gpaw_errors():
         symmetry = gpaw_symmetry(
-            inputs.crystal, settings.isym, settings.symprec, inputs.kpoints, inputs.moments
+            inputs.crystal, settings.isym, settings.symprec, inputs.kpoints, inputs.kinds
         )
         parameters = Parameters(
             mode={"name": "pw", "ecut": settings.encut},
-            xc="PBE",
+            xc=FunctionalOnPBE(settings.gga),
+            setups=hubbard_setups(inputs.hubbard, inputs.dataset_of_ion),
             kpts=Sampling(inputs.kpoints),  # type: ignore[arg-type]
             gpts=symmetric_grid(inputs.grids.coarse, symmetry.rotations),
             nbands=settings.nbands,

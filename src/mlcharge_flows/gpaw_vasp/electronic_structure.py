@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 #: Least width of the broadening, in steps of the energy mesh: a coarse mesh must miss no level.
 MIN_BROADENING = 1.0
 
-#: Projections go up to d: s, py, pz, px, dxy, dyz, dz2, dxz, dx2-y2.
+#: Projections go up to d, s, py, pz, px, dxy, dyz, dz2, dxz, dx2-y2, or to f where an ion has f
+#: projectors.
 N_ORBITALS = 9
+N_ORBITALS_WITH_F = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +44,11 @@ class ElectronicStructure:
     integrated
         States below each energy, shape (spins, NEDOS).
     projections
-        Weight of each state on the orbitals of each ion, shape (spins, k, bands, ions, 9), or None.
+        Weight of each state on the orbitals of each ion, shape (spins, k, bands, ions, 9 or
+        16), or None.
     projected
-        Density of states of each orbital, shape (spins, ions, 9, NEDOS), in states per eV, or None.
+        Density of states of each orbital, shape (spins, ions, 9 or 16, NEDOS), in states per eV, or
+        None.
     site_moments
         Moment of each ion and l, shape (ions, l), in Bohr magnetons, or None.
     """
@@ -227,8 +231,8 @@ def project(solver: KohnSham) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        Squared overlaps, shape (spins, k, bands, ions, 9), in the order s, py, pz, px, dxy, dyz,
-        dz2, dxz, dx2-y2.
+        Squared overlaps, shape (spins, k, bands, ions, 9 or 16), in the order s, py, pz, px, dxy,
+        dyz, dz2, dxz, dx2-y2, and m = -3 to 3 of f where an ion has f projectors.
 
     References
     ----------
@@ -236,14 +240,16 @@ def project(solver: KohnSham) -> np.ndarray:
     """
     ions = len(solver.inputs.crystal)
     ibz, bands = solver.builder.ibz, solver.orbitals.nbands
-    result = np.zeros((solver.n_spins, len(ibz), bands, ions, N_ORBITALS))
+    has_f = any(3 in setup.l_j for setup in solver.builder.setups)
+    n_orbitals = N_ORBITALS_WITH_F if has_f else N_ORBITALS
+    result = np.zeros((solver.n_spins, len(ibz), bands, ions, n_orbitals))
     for wave in solver.orbitals:
         for ion, setup in enumerate(solver.builder.setups):
             first = np.concatenate([[0], np.cumsum(2 * np.asarray(setup.l_j) + 1)])
             valence = {
                 l: start
                 for start, l, n in zip(first, setup.l_j, setup.n_j, strict=False)
-                if n > 0 and l <= 2
+                if n > 0 and l <= 3
             }
             for l, start in valence.items():
                 overlap = wave.P_ani[ion][:, start : start + 2 * l + 1]

@@ -13,6 +13,7 @@ from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.paw_dataset import n_electrons
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
+from mlcharge_flows.gpaw_vasp.hubbard import effective_hubbard
 from mlcharge_flows.gpaw_vasp.ionic_settings import IonicSettings
 from mlcharge_flows.gpaw_vasp.magnetism import initial_moments
 from mlcharge_flows.gpaw_vasp.settings import IncarSettings
@@ -87,6 +88,8 @@ class Inputs:
         Velocities that the POSCAR gives, shape (ions, 3), in angstrom/fs; None without any.
     moments
         Initial moment of each ion, shape (ions,), in Bohr magnetons; None with ISPIN = 1.
+    hubbard
+        l and effective U (eV) of each ion with DFT+U; empty without.
     """
 
     crystal: Crystal
@@ -103,11 +106,17 @@ class Inputs:
     selective_dynamics: np.ndarray | None = None
     velocities: np.ndarray | None = None
     moments: np.ndarray | None = None
+    hubbard: tuple[tuple[int, float], ...] = ()
 
     @property
     def n_electrons(self) -> float:
         """NELECT of the neutral cell."""
         return n_electrons(self.dataset_of_ion)
+
+    @property
+    def kinds(self) -> np.ndarray | None:
+        """What tells ions of one element apart: moment, l and U; None where nothing does."""
+        return distinct_ions(self.moments, self.hubbard)
 
     @property
     def dataset_of_ion(self) -> list[PawDataset]:
@@ -151,6 +160,7 @@ def read_inputs(folder: Path) -> Inputs:
         total_moment=float(moments.sum()),
     )
     polarized = moments if settings.ispin == 2 else None
+    hubbard = effective_hubbard(incar, [count for _, count in poscar.species])
     if incar.get("NELMDL") == 0 and wavecar is None:
         messages.append(NO_DELAY)
     if (folder / "KPOINTS").exists():
@@ -164,7 +174,9 @@ def read_inputs(folder: Path) -> Inputs:
             "INCAR: ISMEAR = -5 needs a k-point mesh, set ISMEAR = 0 for a list or lines"
         )
     if settings.isym > 0:
-        rotations, _ = crystal_rotations(crystal, settings.symprec, polarized)
+        rotations, _ = crystal_rotations(
+            crystal, settings.symprec, distinct_ions(polarized, hubbard)
+        )
         kept = keeps_mesh(rotations, kpoints)
         if not kept.all():
             messages.append(OTHER_LATTICE.format(lost=np.count_nonzero(~kept), all=len(kept)))
@@ -184,7 +196,31 @@ def read_inputs(folder: Path) -> Inputs:
         selective_dynamics=_of_sites(poscar, "selective_dynamics"),
         velocities=_of_sites(poscar, "velocities"),
         moments=polarized,
+        hubbard=hubbard,
     )
+
+
+def distinct_ions(
+    moments: np.ndarray | None, hubbard: Sequence[tuple[int, float]]
+) -> np.ndarray | None:
+    """Collect what tells ions of one element apart.
+
+    Parameters
+    ----------
+    moments
+        Initial moment of each ion, shape (ions,), in Bohr magnetons, or None.
+    hubbard
+        l and effective U (eV) of each ion, or nothing.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        Numbers of each ion, shape (ions, n), which operations of the symmetry keep; None where
+        nothing tells ions apart.
+    """
+    columns = [] if moments is None else [moments]
+    columns += list(np.array(hubbard).T) if hubbard else []
+    return np.column_stack(columns) if columns else None
 
 
 def _of_sites(poscar: PoscarFile, name: str) -> np.ndarray | None:

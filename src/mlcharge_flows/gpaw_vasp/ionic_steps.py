@@ -93,7 +93,7 @@ class IonicLoop:
             inputs.settings.isym,
             inputs.settings.symprec,
             inputs.kpoints,
-            inputs.moments,
+            inputs.kinds,
         )
         self._rotations, self._translations = symmetry.rotations, symmetry.translations
         images = np.einsum("sij,aj->sai", self._rotations, self.first.positions)

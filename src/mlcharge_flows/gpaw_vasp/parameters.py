@@ -118,6 +118,9 @@ GROUPS: dict[str, dict[str, Value]] = {
 _KNOWN = {tag: value for tags in GROUPS.values() for tag, value in tags.items()}
 _TYPES: dict[str, Value] = {**_KNOWN, "ENCUT": 0.0}
 
+# Shown with LDAU only.
+_PLUS_U = {"LDAUTYPE", "LDAUL", "LDAUU", "LDAUJ"}
+
 # Left over in an INCAR, these would make readers take the run for a hybrid one.
 _HYBRID = {"LHFCALC", "AEXX", "ALDAX", "AGGAX", "ALDAC", "AGGAC", "HFSCREEN", "LMAXFOCK"}
 
@@ -135,10 +138,11 @@ def grouped_parameters(run: Run) -> dict[str, dict[str, Any]]:
     dict
         Group to tag to value; the group ``""`` holds the tags that are in no other.
     """
+    shown = (_KNOWN.keys() - _HYBRID) | (_PLUS_U if run.incar.get("LDAU") else set())
     given: dict[str, Any] = {
         "MAGMOM": (1.0,) * len(run.crystal),
         "RWIGS": (-1.0,) * len(run.datasets),
-        **{tag: value for tag, value in run.incar.items() if tag in _KNOWN.keys() - _HYBRID},
+        **{tag: value for tag, value in run.incar.items() if tag in shown},
         **{tag: value for tag, value in run.parameters.items() if value is not None},
         "POMASS": tuple(data.mass for data in run.datasets),
         "NELECT": run.electrons,
@@ -152,6 +156,8 @@ def grouped_parameters(run: Run) -> dict[str, dict[str, Any]]:
         group: {tag: given.get(tag, value) for tag, value in tags.items()}
         for group, tags in GROUPS.items()
     }
+    if given.get("LDAU"):
+        groups["plus U"] |= {tag: given.pop(tag) for tag in sorted(_PLUS_U) if tag in given}
     groups[""] = {tag: value for tag, value in given.items() if tag not in _KNOWN}
     return {group: typed(tags) for group, tags in groups.items()}
 

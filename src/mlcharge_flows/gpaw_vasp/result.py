@@ -206,9 +206,9 @@ class Run:
         States below each energy, shape (spins, NEDOS).
     projections
         Weight of each band on s, py, pz, px, dxy, dyz, dz2, dxz, dx2-y2 of each ion, shape
-        (spins, k, bands, ions, 9); None without LORBIT.
+        (spins, k, bands, ions, 9), or 16 with f; None without LORBIT.
     projected_dos
-        Shape (spins, ions, 9, NEDOS), in states per eV; None without LORBIT.
+        Shape (spins, ions, 9 or 16, NEDOS), in states per eV; None without LORBIT.
     site_moments
         Moment of each ion and l within its augmentation sphere, shape (ions, l), in Bohr
         magnetons; None without LORBIT or spin.

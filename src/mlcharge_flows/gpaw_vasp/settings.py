@@ -72,6 +72,7 @@ class IncarSettings(BaseModel):
     )
     emin: float | None = Field(None, alias="EMIN", description="Its lower end, eV.")
     emax: float | None = Field(None, alias="EMAX", description="Its upper end, eV.")
+    gga: str = Field("PE", alias="GGA", description="Exchange-correlation functional.")
     ispin: int = Field(1, alias="ISPIN", ge=1, le=2, description="Number of spin channels.")
     nupdown: float = Field(
         -1.0, alias="NUPDOWN", description="Fixed total moment, Bohr magnetons; none if negative."
@@ -81,6 +82,11 @@ class IncarSettings(BaseModel):
     amin: float = Field(0.1, alias="AMIN", ge=0, description="Kerker's least fraction, of AMIX.")
     amix_mag: float = Field(1.6, alias="AMIX_MAG", gt=0, description="AMIX of the magnetization.")
     bmix_mag: float = Field(1.0, alias="BMIX_MAG", ge=0, description="BMIX of the magnetization.")
+
+    @field_validator("gga")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        return value.upper() if value.strip("-") else "PE"
 
     @field_validator("nelmdl")
     @classmethod

@@ -22,7 +22,7 @@ def gpaw_symmetry(
     isym: int,
     symprec: float,
     kpoints: KPointSet,
-    moments: np.ndarray | None = None,
+    kinds: np.ndarray | None = None,
 ) -> Symmetry:
     """Find the symmetry that GPAW uses: none (ISYM = -1), time reversal (0), or rotations, too.
 
@@ -41,8 +41,9 @@ def gpaw_symmetry(
         SYMPREC, in angstrom.
     kpoints
         Points of the run; lists and paths are taken for irreducible.
-    moments
-        Initial moment of each ion, shape (ions,): rotations keep them. None without spin.
+    kinds
+        Numbers that tell ions of one element apart, such as moments, shape (ions, n); rotations
+        keep them. None where nothing does.
 
     Returns
     -------
@@ -55,13 +56,13 @@ def gpaw_symmetry(
             atommaps=np.arange(len(crystal))[None],
             time_reversal=isym >= 0,
         )
-    rotations, atom_maps = crystal_rotations(crystal, symprec, moments)
+    rotations, atom_maps = crystal_rotations(crystal, symprec, kinds)
     kept = keeps_mesh(rotations, kpoints)
     return Symmetry(rotations=rotations[kept], atommaps=atom_maps[kept], time_reversal=True)
 
 
 def crystal_rotations(
-    crystal: Crystal, symprec: float, moments: np.ndarray | None = None
+    crystal: Crystal, symprec: float, kinds: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the rotations of a crystal that need no translation.
 
@@ -71,9 +72,9 @@ def crystal_rotations(
         The ions.
     symprec
         SYMPREC, in angstrom.
-    moments
-        Initial moment of each ion, shape (ions,): ions of other moments are taken for others. None
-        without spin.
+    kinds
+        Numbers that tell ions of one element apart, such as moments, shape (ions, n). None where
+        nothing does.
 
     Returns
     -------
@@ -83,7 +84,7 @@ def crystal_rotations(
         Ion that each rotation puts each ion on, shape (n, ions).
     """
     precision = max(symprec, SYMPREC)
-    found = CrystalSymmetry.of(crystal, precision, moments)
+    found = CrystalSymmetry.of(crystal, precision, kinds)
     # Zero up to a few times what the search tolerates: errors of two rotations add.
     shifts = (found.translations - found.translations.round()) @ crystal.lattice
     fixed = np.linalg.norm(shifts, axis=1) < 10 * precision
@@ -98,7 +99,7 @@ def space_group(
     isym: int,
     symprec: float,
     kpoints: KPointSet,
-    moments: np.ndarray | None = None,
+    kinds: np.ndarray | None = None,
 ) -> CrystalSymmetry:
     """Find all operations under which forces and stress of a run are symmetric.
 
@@ -112,8 +113,9 @@ def space_group(
         SYMPREC, in angstrom.
     kpoints
         Points of the run; operations that do not keep their mesh are left out.
-    moments
-        Initial moment of each ion, shape (ions,): operations keep them. None without spin.
+    kinds
+        Numbers that tell ions of one element apart, such as moments, shape (ions, n); operations
+        keep them. None where nothing does.
 
     Returns
     -------
@@ -122,7 +124,7 @@ def space_group(
     """
     if isym <= 0:
         return CrystalSymmetry(np.eye(3, dtype=int)[None], np.zeros((1, 3)))
-    found = CrystalSymmetry.of(crystal, max(symprec, SYMPREC), moments)
+    found = CrystalSymmetry.of(crystal, max(symprec, SYMPREC), kinds)
     kept = keeps_mesh(found.rotations.transpose(0, 2, 1), kpoints)
     return CrystalSymmetry(found.rotations[kept], found.translations[kept])
 

@@ -28,7 +28,7 @@ HONORED = frozenset(
     "ICHARG NELM NELMIN NELMDL LMAXMIX LCHARG LWAVE NBANDS NELECT KSPACING KGAMMA ISYM SYMPREC "
     "LORBIT NEDOS EMIN EMAX AMIX BMIX AMIN GGA ISIF NSW EDIFFG POTIM MDALGO SMASS TEBEG TEEND "
     "ANDERSEN_PROB LANGEVIN_GAMMA CSVR_PERIOD NBLOCK POMASS ISPIN MAGMOM NUPDOWN AMIX_MAG "
-    "BMIX_MAG".split()
+    "BMIX_MAG LDAU LDAUTYPE LDAUL LDAUU LDAUJ".split()
 )
 
 #: Reason -> tags that change nothing here.
@@ -50,7 +50,7 @@ WITHOUT_MEANING: dict[str, frozenset[str]] = {
             VCUTOFF""",
         "spin (LSORBIT, I_CONSTRAINED_M)": """
             ISPIND LAMBDA LMAGBLOCH LORBMOM LTRIPLET M_CONSTR QSPIRAL SAXIS VOSKOWN""",
-        "DFT+U (LDAU)": "LDAUJ LDAUL LDAUPRINT LDAUTYPE LDAUU",
+        "reports of DFT+U": "LDAUPRINT",
         "meta-GGA (METAGGA)": """
             CMBJ CMBJA CMBJB LIBXC1 LIBXC1_P1 LIBXC2 LIBXC2_P1 LMAXTAU LMIXTAU LTBOUNDLIBXC""",
         "exact exchange (LHFCALC)": """
@@ -134,7 +134,10 @@ REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: str(value)[:1].upper() not in {"A", "N", "S"},
         "only Accurate, Normal and Single are supported",
     ),
-    "GGA": (_not_named("PE", "", "--"), "there are PAW data sets for PBE only, set GGA = PE"),
+    "GGA": (
+        _not_named("PE", "PS", "RP", "RE", "CA", "", "--"),
+        "only PE, PS, RP, RE and CA are supported",
+    ),
     "XC": (lambda value: True, "functionals are chosen by GGA, set GGA = PE"),
     "ICHARG": (_not_in(0, 1, 2, 11, 12), "only 0, 1, 2, 11 and 12 are supported"),
     "ISTART": (_not_in(0, 1, 2, 3), "only 0 and 1 are supported"),
@@ -159,7 +162,7 @@ REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "LNONCOLLINEAR": (bool, "non-collinear magnetism is not supported"),
     "LSPIRAL": (bool, "spin spirals are not supported"),
     "I_CONSTRAINED_M": (_any_not_zero, "constrained moments are not supported"),
-    "LDAU": (bool, "DFT+U is not supported, set LDAU = .FALSE."),
+    "LDAUTYPE": (_not_in(2), "only Dudarev's DFT+U is supported, set LDAUTYPE = 2"),
     "LHFCALC": (bool, "hybrid functionals are not supported, set LHFCALC = .FALSE."),
     "METAGGA": (
         _not_named("", "NONE", "--"),
@@ -169,7 +172,7 @@ REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "IVDW": (_any_not_zero, "dispersion corrections are not supported, set IVDW = 0"),
     "LUSE_VDW": (bool, "van der Waals functionals are not supported"),
     **{
-        tag: (_not_in(1), "the functional is PBE as it is, set it to 1")
+        tag: (_not_in(1), "functionals are taken as they are, set it to 1")
         for tag in ("AGGAC", "AGGAX", "ALDAC", "ALDAX")
     },
     # Ions that move, or feel something else than the crystal.

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.gpaw_vasp.result import ElectronicStep, IonicStep, Run
 
-_ORBITALS = ("s", "py", "pz", "px", "dxy", "dyz", "dz2", "dxz", "x2-y2")
+_ORBITALS = (
+    *("s", "py", "pz", "px", "dxy", "dyz", "dz2", "dxz", "x2-y2"),
+    *("fy3x2", "fxyz", "fyz2", "fz3", "fxz2", "fzx2", "fx3"),
+)
 
 
 def vasprun_xml(run: Run) -> str:
@@ -236,7 +239,7 @@ def _dos(parent: ET.Element, run: Run) -> None:
         _rows(ET.SubElement(spins, "set", comment=f"spin {s}"), "r", rows)
     if run.projected_dos is None:
         return
-    fields = ("energy", *_ORBITALS)
+    fields = ("energy", *_ORBITALS[: run.projected_dos.shape[2]])
     ions = _array(ET.SubElement(block, "partial"), ("gridpoints", "spin", "ion"), fields)
     for i, of_spins in enumerate(run.projected_dos.swapaxes(0, 1), 1):
         ion = ET.SubElement(ions, "set", comment=f"ion {i}")
@@ -247,7 +250,9 @@ def _dos(parent: ET.Element, run: Run) -> None:
 
 def _projections(parent: ET.Element, projections: np.ndarray) -> None:
     dimensions = ("ion", "band", "kpoint", "spin")
-    spins = _array(ET.SubElement(parent, "projected"), dimensions, _ORBITALS)
+    spins = _array(
+        ET.SubElement(parent, "projected"), dimensions, _ORBITALS[: projections.shape[-1]]
+    )
     for s, points in enumerate(projections, 1):
         spin = ET.SubElement(spins, "set", comment=f"spin{s}")
         for k, bands in enumerate(points, 1):
