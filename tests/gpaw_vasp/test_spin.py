@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,10 +14,13 @@ from pymatgen.electronic_structure.core import Spin
 from pymatgen.io.vasp import Chgcar, Kpoints, Oszicar, Outcar, Vasprun, Wavecar
 from pymatgen.io.vasp.outputs import Eigenval
 
+from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.density import Magnetization
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.execute import execute
-from mlcharge_flows.gpaw_vasp.magnetism import initial_moments
+from mlcharge_flows.gpaw_vasp.magnetism import initial_moments, symmetrized
 from mlcharge_flows.vasp.chgcar import read_chgcar
+from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 from mlcharge_flows.vasp.fortran import parse_floats
 
 pytestmark = pytest.mark.gpaw
@@ -168,6 +173,44 @@ def test_symmetry_removes_moments_that_magmom_does_not_name(run_folder):
     assert np.abs(execute(again).site_moments).max() < 1e-3
 
 
+def test_translations_remove_moments_that_magmom_does_not_name(run_folder, capsys):
+    """Ions of bcc iron are equivalent by a translation, which GPAW does not know."""
+    gamma = Kpoints.gamma_automatic((1, 1, 1))
+    tags = QUICK | {"NELM": 6, "NBANDS": 24}
+    first = run_folder("Fe", "a", kpoints=gamma, structure=bcc(2), **tags, MAGMOM=[2.0, -2.0])
+    before = execute(first)
+    kept = run_folder(
+        "Fe", "b", kpoints=gamma, structure=bcc(2), **tags, ICHARG=11, MAGMOM=[2.0, -2.0]
+    )
+    lost = run_folder("Fe", "c", kpoints=gamma, structure=bcc(2), **tags, ICHARG=11)
+    for folder in (kept, lost):
+        (folder / "CHGCAR").write_bytes((first / "CHGCAR").read_bytes())
+    after = execute(kept)
+    np.testing.assert_allclose(after.site_moments, before.site_moments, atol=5e-3)
+    assert np.abs(execute(lost).site_moments).max() < 1e-3
+    (lost / "INCAR").write_text((lost / "INCAR").read_text() + "\nISYM = 0\n")
+    assert np.abs(execute(lost).site_moments).max() > 0.5
+
+
+def test_a_symmetric_magnetization_stays_as_it_is():
+    """Two chromium ions of rutile, equivalent by a screw axis, with equal moments."""
+    rutile = Crystal(
+        np.diag([4.4, 4.4, 2.9]), ("Cr", "Cr"), np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
+    )
+    wave = np.cos(2 * np.pi * np.arange(8) / 8)
+    field = wave[:, None, None] * wave[:, None] * np.ones(8)
+    magnetization = Magnetization(1 + field, (np.arange(3.0),) * 2, np.ones(2))
+    mean = symmetrized(magnetization, rutile, [(0, 0)] * 2, None)
+    np.testing.assert_allclose(mean.grid, magnetization.grid, atol=1e-12)
+    np.testing.assert_allclose(mean.augmentation, magnetization.augmentation, atol=1e-12)
+    opposite = Magnetization(field, (np.arange(3.0), -np.arange(3.0)), np.ones(2))
+    np.testing.assert_allclose(
+        symmetrized(opposite, rutile, [(0, 0)] * 2, None).augmentation, 0, atol=1e-12
+    )
+    kept = symmetrized(opposite, rutile, [(0, 0)] * 2, np.array([[1.0], [-1.0]]))
+    np.testing.assert_allclose(kept.augmentation, opposite.augmentation, atol=1e-12)
+
+
 def test_a_density_without_spin_takes_the_moments_of_magmom(run_folder, capsys):
     plain = run_folder("Fe", "plain", kpoints=MESH, structure=bcc(1), ENCUT=250, NELM=6)
     execute(plain)
@@ -215,12 +258,18 @@ def test_fixed_moments_that_cannot_be_are_refused(run_folder, tags, match):
         execute(folder)
 
 
-def test_a_cut_magnetization_is_refused(iron, run_folder):
+def test_a_magnetization_that_vasp_cannot_use_is_refused(iron, run_folder):
     folder, _ = iron(NELM=6)
     whole = (folder / "CHGCAR").read_text()
     again = run_folder("Fe", "again", kpoints=MESH, structure=bcc(1), **(QUICK | {"ICHARG": 1}))
     (again / "CHGCAR").write_text(whole[: int(0.8 * len(whole))])
     with pytest.raises(UnsupportedInputError, match=r"CHGCAR: .* VASP can hang"):
+        execute(again)
+    density = read_chgcar(folder / "CHGCAR")
+    short = tuple(values[:-1] for values in density.magnetization.augmentation)
+    wrong = replace(density.magnetization, augmentation=short)
+    write_chgcar(again / "CHGCAR", replace(density, magnetization=wrong))
+    with pytest.raises(UnsupportedInputError, match=r"CHGCAR: the magnetization has"):
         execute(again)
 
 

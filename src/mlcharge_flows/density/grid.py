@@ -209,7 +209,13 @@ class GridSymmetry:
         return len(self.matrices)
 
     @classmethod
-    def of(cls, crystal: Crystal, shape: Sequence[int], symprec: float = SYMPREC) -> Self:
+    def of(
+        cls,
+        crystal: Crystal,
+        shape: Sequence[int],
+        symprec: float = SYMPREC,
+        operations: CrystalSymmetry | None = None,
+    ) -> Self:
         """Find the operations of a crystal that map a grid onto itself.
 
         Parameters
@@ -220,6 +226,8 @@ class GridSymmetry:
             Points along each lattice vector.
         symprec
             Tolerance of ionic positions in angstrom.
+        operations
+            Some operations of the crystal; by default all of them.
 
         Returns
         -------
@@ -228,7 +236,7 @@ class GridSymmetry:
         """
         nx, ny, nz = (int(n) for n in shape)
         size = np.array((nx, ny, nz))
-        found = CrystalSymmetry.of(crystal, symprec)
+        found = operations or CrystalSymmetry.of(crystal, symprec)
         matrices = found.rotations * size[:, None] / size
         shifts = found.translations * size
         kept = np.all(matrices == np.rint(matrices), axis=(1, 2)) & np.all(

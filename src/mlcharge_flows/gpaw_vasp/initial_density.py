@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlcharge_flows.density.augmentation import truncate
+from mlcharge_flows.density.augmentation import miscounted_occupancies, truncate
 from mlcharge_flows.density.density import superpose
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
-from mlcharge_flows.gpaw_vasp.magnetism import atomic_magnetization, has_moments
+from mlcharge_flows.gpaw_vasp.magnetism import atomic_magnetization, has_moments, symmetrized
 from mlcharge_flows.vasp.density_messages import HEADER_PRECISION, chgcar_acceptance
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def initial_density(folder: Path, inputs: Inputs) -> tuple[Density | None, list[
         raise UnsupportedInputError(
             f"CHGCAR: {acceptance.warnings[0]}: VASP can hang here, mend or remove it"
         )
+    _check_magnetization(acceptance.density, inputs)
     messages = [*acceptance.messages, *(f"gpaw-vasp: {line}" for line in acceptance.warnings)]
     if acceptance.read_by_vasp and acceptance.density is not None:
         density = _at_ions(_mixed_part(acceptance.density, inputs), inputs)
@@ -80,6 +81,22 @@ def initial_density(folder: Path, inputs: Inputs) -> tuple[Density | None, list[
     if inputs.settings.fixed_density:
         raise UnsupportedInputError("; ".join([NOT_READ, *messages]))
     return _polarized(atomic_superposition(inputs), inputs), messages
+
+
+def _check_magnetization(density: Density | None, inputs: Inputs) -> None:
+    """Refuse a magnetization whose occupancies are not those of the data sets."""
+    if inputs.moments is None or density is None or density.magnetization is None:
+        return
+    channels = [dataset.channels for dataset in inputs.dataset_of_ion]
+    occupancies = density.magnetization.augmentation
+    if occupancies is None or len(occupancies) != len(channels):
+        return  # the total density has none, either: the file is not read
+    if wrong := miscounted_occupancies(occupancies, channels):
+        ion, n, expected = wrong
+        raise UnsupportedInputError(
+            f"CHGCAR: the magnetization has {n} occupancies of ion {ion}, its data set needs "
+            f"{expected}: mend the file or remove its magnetization"
+        )
 
 
 def spin_channels(folder: Path, inputs: Inputs) -> int:
@@ -113,8 +130,16 @@ def _polarized(density: Density, inputs: Inputs) -> Density:
     """Give a density the magnetization of atoms, if the run needs one and it has none."""
     if inputs.moments is None:
         return replace(density, magnetization=None)
-    if density.magnetization is not None:
-        return density
+    if (magnetization := density.magnetization) is not None:
+        if inputs.settings.isym > 0:
+            magnetization = symmetrized(
+                magnetization,
+                inputs.crystal,
+                [dataset.channels for dataset in inputs.dataset_of_ion],
+                inputs.kinds,
+                inputs.settings.symprec,
+            )
+        return replace(density, magnetization=magnetization)
     datasets = {dataset.symbol: dataset for dataset in inputs.datasets}
     magnetization = atomic_magnetization(
         inputs.crystal, datasets, inputs.moments, inputs.grids.fine

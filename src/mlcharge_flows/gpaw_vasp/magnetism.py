@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlcharge_flows.density.augmentation import rotate
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Magnetization, superpose
+from mlcharge_flows.density.grid import SYMPREC, CrystalSymmetry, GridSymmetry
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 
@@ -166,3 +168,75 @@ def has_moments(density: Density) -> bool:
         return False
     parts = (magnetization.grid, *(magnetization.augmentation or ()))
     return any(np.abs(part).max(initial=0.0) > NO_MOMENT for part in parts)
+
+
+def symmetrized(
+    magnetization: Magnetization,
+    crystal: Crystal,
+    channels: Sequence[Sequence[int]],
+    kinds: np.ndarray | None,
+    symprec: float = SYMPREC,
+) -> Magnetization:
+    """Average a magnetization over the operations of the crystal that have a translation.
+
+    VASP symmetrizes with the whole space group, so that moments which MAGMOM does not name, such as
+    those of an antiferromagnet without MAGMOM, are gone. GPAW symmetrizes with the operations
+    without translation only, and does so afterwards: one operation of each of their cosets is
+    taken here.
+
+    Parameters
+    ----------
+    magnetization
+        On a grid that the operations need not keep; those that do not are left out for the grid.
+    crystal
+        The ions.
+    channels
+        Projector channels of each ion.
+    kinds
+        Numbers that tell ions of one element apart, shape (ions, n), or None.
+    symprec
+        Tolerance of ionic positions in angstrom.
+
+    Returns
+    -------
+    Magnetization
+        The mean; the very same one where no operation has a translation.
+
+    References
+    ----------
+    VASP wiki, MAGMOM.
+    """
+    precision = max(symprec, SYMPREC)
+    cosets = _cosets(CrystalSymmetry.of(crystal, precision, kinds), crystal, precision)
+    if len(cosets) == 1 or magnetization.augmentation is None:
+        return magnetization
+    grid = GridSymmetry.of(crystal, magnetization.grid.shape, precision, cosets)
+    to_cartesian, to_fractional = crystal.lattice.T, np.linalg.inv(crystal.lattice.T)
+    sums = [np.zeros_like(values) for values in magnetization.augmentation]
+    for rotation, translation in zip(cosets.rotations, cosets.translations, strict=True):
+        left, _, right = np.linalg.svd(to_cartesian @ rotation @ to_fractional)
+        images = crystal.positions @ rotation.T + translation
+        for ion, image in enumerate(images):
+            target = int(crystal.displacements(image).argmin())
+            sums[target] += rotate(magnetization.augmentation[ion], channels[ion], left @ right)
+    return Magnetization(
+        grid.symmetrize(magnetization.grid),
+        tuple(values / len(cosets) for values in sums),
+        magnetization.moments,
+    )
+
+
+def _cosets(symmetry: CrystalSymmetry, crystal: Crystal, precision: float) -> CrystalSymmetry:
+    """One operation of each right coset of the operations without translation."""
+    chosen: list[int] = []
+    for new, (rotation, translation) in enumerate(
+        zip(symmetry.rotations, symmetry.translations, strict=True)
+    ):
+        for old in chosen:
+            quotient = rotation @ np.linalg.inv(symmetry.rotations[old])
+            shift = translation - quotient @ symmetry.translations[old]
+            if np.linalg.norm((shift - shift.round()) @ crystal.lattice) < 10 * precision:
+                break
+        else:
+            chosen.append(new)
+    return CrystalSymmetry(symmetry.rotations[chosen], symmetry.translations[chosen])
