@@ -3,6 +3,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.vasp import Poscar
@@ -10,10 +11,13 @@ from typer.testing import CliRunner
 
 from mlcharge_flows.cli.app import app
 from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.paw_dataset import PartialWaves
 from mlcharge_flows.models.card import Card
 from mlcharge_flows.models.registry import DEFAULT
-from mlcharge_flows.sources import InitialDensityDocument
+from mlcharge_flows.sources import InitialDensityDocument, InitialOrbitalsDocument
+from mlcharge_flows.sources.initial_wavecar import is_initial_wavecar
 from mlcharge_flows.vasp.chgcar import read_chgcar
+from mlcharge_flows.vasp.wavecar import WavecarReader
 
 SALT = Structure(Lattice.cubic(3.0), ["O", "Mg"], [[0.5, 0.5, 0.5], [0, 0, 0]])
 
@@ -197,6 +201,76 @@ def test_ions_are_in_the_order_of_the_potcar(tiny, checkpoint, salt, tmp_path, m
     words = ("inspect", folder / "CHGCAR", "--poscar", folder / "POSCAR")
     (line,) = refused(*words, "--potcar", tmp_path / "POTCAR")
     assert line.endswith("are of Mg O, the blocks of ions of O Mg: VASP would assign them by place")
+
+
+GRID = "ENCUT = 60\nPREC = Normal\nNGXF = 28; NGYF = 28; NGZF = 28\n"
+
+
+@pytest.fixture
+def with_potcar(tiny, tmp_path, monkeypatch):
+    """Files of a run whose data sets have partial waves: those that --orbitals needs."""
+    atoms = [with_waves(tiny.atom("Mg", 2.0)), with_waves(tiny.atom("O", 6.0))]
+    for place in ("vasp.potcar", "sources.run_inputs"):
+        monkeypatch.setattr(f"mlcharge_flows.{place}.read_potcar", lambda path: atoms)
+    (tmp_path / "POTCAR").touch()
+    (tmp_path / "INCAR").write_text(f"{GRID}ISPIN = 2\n")
+    (tmp_path / "KPOINTS").write_text("mesh\n0\nGamma ! centered\n2 2 2\n")
+    return [f"--{name.lower()}={tmp_path / name}" for name in ("INCAR", "POTCAR", "KPOINTS")]
+
+
+def with_waves(dataset):
+    r = np.geomspace(1e-4, 3.0, 120)
+    u = np.stack([r ** (degree + 1) * np.exp(-2 * r) for degree in dataset.channels])
+    return replace(dataset, partial_waves=PartialWaves(r, u, u, np.zeros((1, len(r)))))
+
+
+def test_orbitals_beside_a_prediction(model, with_potcar, salt, tmp_path):
+    """For the k-points, the cut-off and the spin of the run, with the tags that begin from them."""
+    words = ("predict", salt, "--model", model, "--out", tmp_path / "out")
+    result = mlcharge(*words, *with_potcar, "--orbitals")
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "out" / "MgO"
+    told = " ".join(result.output.split())
+    assert f"{folder}/WAVECAR, 4 k-points, " in told
+    assert "ENCUT = 60 eV, ISPIN = 2, " in told
+    assert "runs with ISTART = 1 and ICHARG = 1 begin from these files; leave NELMDL out" in told
+    with WavecarReader(folder / "WAVECAR") as file:
+        header = file.header
+        assert (header.encut, header.n_kpoints, header.n_spins) == (60.0, 4, 2)
+        written = read_chgcar(folder / "CHGCAR").crystal
+        np.testing.assert_allclose(header.lattice, written.lattice, atol=1e-6)
+    document = InitialOrbitalsDocument.model_validate_json(
+        (folder / "initial_orbitals.json").read_text()
+    )
+    assert (document.n_bands, document.failure) == (header.n_bands, None)
+    assert is_initial_wavecar(folder / "WAVECAR")
+    # Without the option, no orbitals of an earlier call are left beside the density.
+    assert mlcharge(*words, *with_potcar[:2]).exit_code == 0
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "CHGCAR",
+        "POSCAR",
+        "initial_density.json",
+    ]
+
+
+def test_what_orbitals_need(model, with_potcar, salt, tmp_path):
+    words = ("predict", salt, "--model", model, "--out", tmp_path / "out")
+    incar, potcar, kpoints = with_potcar
+    for given in ([incar, kpoints], ["--encut", 60, potcar, kpoints], [incar, potcar]):
+        (line,) = refused(*words, *given, "--orbitals")
+        assert line.startswith("--orbitals: the orbitals follow from the partial waves and the k-p")
+    (line,) = refused(*words, *with_potcar)
+    assert line.startswith("--kpoints is for --orbitals")
+    (tmp_path / "KPOINTS").write_text("mesh\n0\n")
+    (line,) = refused(*words, *with_potcar, "--orbitals")
+    assert line == f"{tmp_path}/KPOINTS: the file ends after line 2"
+    assert not (tmp_path / "out").exists()
+    # KSPACING stands for a KPOINTS; the result of a run is not replaced.
+    (tmp_path / "INCAR").write_text(f"{GRID}KSPACING = 1.1\n")
+    assert mlcharge(*words, incar, potcar, "--orbitals").exit_code == 0
+    (tmp_path / "out" / "MgO" / "WAVECAR").write_bytes(bytes(400))
+    (line,) = refused(*words, incar, potcar, "--orbitals")
+    assert "WAVECAR: is of a run and is not replaced" in line
 
 
 def test_two_data_sets_of_one_element_are_refused(tiny, model, salt, tmp_path, monkeypatch):

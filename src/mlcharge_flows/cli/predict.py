@@ -21,13 +21,17 @@ from mlcharge_flows.cli.terminal import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pymatgen.core import Structure
+    from pymatgen.io.vasp import Kpoints
     from rich.console import Console
 
     from mlcharge_flows.sources import InitialDensity, InitialDensityDocument, RunInputs
     from mlcharge_flows.structures import Material
 
 DOCUMENT = "initial_density.json"
+ORBITALS_DOCUMENT = "initial_orbitals.json"
 
 WITHOUT_POTCAR = (
     "VASP drops these files, and begins from free atoms, if its PAW data sets have other "
@@ -50,6 +54,17 @@ def predict(
         Path | None,
         typer.Option(help="POTCAR of the runs: refuse other PAW data than the model's."),
     ] = None,
+    orbitals: Annotated[
+        bool,
+        typer.Option(
+            "--orbitals",
+            help="Also write a WAVECAR of atomic orbitals; needs --incar, --potcar and --kpoints, "
+            "or KSPACING in the INCAR.",
+        ),
+    ] = False,
+    kpoints: Annotated[
+        Path | None, typer.Option(help="KPOINTS of the runs, for --orbitals.")
+    ] = None,
     model: Model = "orbital",
     occupancies: Annotated[
         str,
@@ -66,15 +81,21 @@ def predict(
     needed. Without --potcar, whether VASP reads the files is not known: with PAW data sets of other
     projectors than the model's, it drops them and begins from free atoms.
 
+    With --orbitals the folder also has a WAVECAR of atomic orbitals for the k-points, cut-off, spin
+    and bands of the runs, which then begin with ISTART = 1 and without steps at fixed density. The
+    file is that of vasp_std: vasp_gam reads another one.
+
     [bold]Examples[/bold]
 
         mlcharge predict Si.cif --encut 350
 
         mlcharge predict structures.json.gz --incar INCAR --potcar POTCAR --out predicted
+
+        mlcharge predict POSCAR --incar INCAR --potcar POTCAR --kpoints KPOINTS --orbitals
     """
     from rich.console import Console
 
-    from mlcharge_flows.sources import SourceError, parse_initial_density
+    from mlcharge_flows.sources import RunInputs, SourceError, parse_initial_density
     from mlcharge_flows.structures import read_structures
 
     require("models need", "models", "torch", "e3nn", "safetensors")
@@ -84,6 +105,9 @@ def predict(
         )
     tags = _tags(incar, encut, prec, potcar)
     order = _order_of_elements(potcar)
+    mesh = _kpoints(kpoints, tags, None if incar is None else potcar) if orbitals else None
+    if kpoints is not None and not orbitals:
+        exit_with_error("--kpoints is for --orbitals: the density does not depend on k-points")
     console = Console(highlight=False)
     try:
         density = parse_initial_density("learned", model, occupancies)
@@ -99,7 +123,13 @@ def predict(
     if not materials:
         exit_with_error("there is no structure to predict")
     ordered = {material.id: _in_blocks(material.structure, order) for material in materials}
-    refused = _predict_all(console, materials, ordered, density, tags, potcar, out)
+
+    def inputs_of(material: Material) -> RunInputs:
+        return RunInputs.from_files(ordered[material.id], tags, potcar, mesh)
+
+    refused = _predict_all(console, materials, inputs_of, density, out, orbitals=orbitals)
+    if len(refused) < len(materials):
+        print_left_out(console, _notes(materials, ordered, tags, potcar, orbitals), "note")
     if refused and (len(refused) == len(materials) or not skip_bad):
         exit_with_error(*refused)
     print_left_out(console, refused)
@@ -118,6 +148,26 @@ def _order_of_elements(potcar: Path | None) -> list[str]:
         exit_with_error(error if str(potcar) in str(error) else f"{potcar}: {error}")
     except OSError as error:
         exit_with_error(f"{potcar}: cannot be read ({error.strerror or error})")
+
+
+def _kpoints(kpoints: Path | None, tags: dict[str, Any], potcar: Path | None) -> Kpoints | None:
+    """KPOINTS of the runs; None where KSPACING of their INCAR decides."""
+    from mlcharge_flows.vasp.kpoints import KPointsError, read_kpoints
+
+    if potcar is None or (kpoints is None and "KSPACING" not in tags):
+        exit_with_error(
+            "--orbitals: the orbitals follow from the partial waves and the k-points of the runs; "
+            "give their --incar, --potcar and --kpoints (or KSPACING in the INCAR)"
+        )
+    if kpoints is None:
+        return None
+    check_file(kpoints)
+    try:
+        return read_kpoints(kpoints)
+    except KPointsError as error:
+        exit_with_error(f"{kpoints}: {str(error).removeprefix('KPOINTS: ')}")
+    except OSError as error:
+        exit_with_error(f"{kpoints}: cannot be read ({error.strerror or error})")
 
 
 def _in_blocks(structure: Structure, order: list[str]) -> Structure:
@@ -190,42 +240,59 @@ def _tags(
 def _predict_all(
     console: Console,
     materials: list[Material],
-    ordered: dict[str, Structure],
+    inputs_of: Callable[[Material], RunInputs],
     density: InitialDensity,
-    tags: dict[str, Any],
-    potcar: Path | None,
     out: Path,
+    *,
+    orbitals: bool,
 ) -> list[str]:
     """Predict one after the other; a line for each that was refused."""
     from rich.progress import Progress
 
     from mlcharge_flows.errors import MlchargeError
-    from mlcharge_flows.sources import RunInputs
-    from mlcharge_flows.sources.initial_chgcar import incomplete_density_reason
 
-    refused, notes = [], dict[str, None]()
+    refused, warnings = [], dict[str, None]()
     with Progress(*bar_columns(), console=console) as progress:
         for material in progress.track(materials, description="predicting"):
             try:
-                inputs = RunInputs.from_files(ordered[material.id], tags, potcar)
+                inputs = inputs_of(material)
                 document = _predict_one(inputs, density, out / material.id)
+                grid = " x ".join(map(str, document.grid or ()))
+                line = f"{material.id}: {document.path}, {grid}, {document.preparation_time:.2f} s"
+                if orbitals:
+                    line += f"; {_write_orbitals(inputs, out / material.id)}"
             except MlchargeError as error:
                 refused.append(f"{material.source}: {material.id}: {error}")
             except OSError as error:
                 exit_with_error(f"{error.filename or out}: {error.strerror or error}")
             else:
-                grid = " x ".join(map(str, document.grid or ()))
-                line = f"{material.id}: {document.path}, {grid}, {document.preparation_time:.2f} s"
                 progress.console.print(line, markup=False, soft_wrap=True)
-                notes |= dict.fromkeys(document.warnings)
-    if len(refused) < len(materials):
-        if reason := incomplete_density_reason(tags):
-            notes[f"{reason}; workflows leave such runs their own density"] = None
-        if potcar is None:
-            notes[WITHOUT_POTCAR] = None
-        notes |= dict.fromkeys(_notes_on_structures(materials, ordered))
-    print_left_out(console, notes, "note")
+                warnings |= dict.fromkeys(document.warnings)
+    print_left_out(console, warnings, "note")
     return refused
+
+
+def _notes(
+    materials: list[Material],
+    ordered: dict[str, Structure],
+    tags: dict[str, Any],
+    potcar: Path | None,
+    orbitals: bool,
+) -> list[str]:
+    """What a user has to know to begin runs from the files."""
+    from mlcharge_flows.sources.initial_chgcar import incomplete_density_reason
+
+    notes = []
+    if reason := incomplete_density_reason(tags):
+        notes.append(f"{reason}; workflows leave such runs their own density")
+    if potcar is None:
+        notes.append(WITHOUT_POTCAR)
+    if orbitals:
+        notes.append(
+            "runs with ISTART = 1 and ICHARG = 1 begin from these files; leave NELMDL out (0 then) "
+            "or set -1: VASP's five steps at fixed density are for random orbitals"
+        )
+    return notes + _notes_on_structures(materials, ordered)
 
 
 def _predict_one(
@@ -237,6 +304,7 @@ def _predict_one(
     from mlcharge_flows.io import atomic_write
     from mlcharge_flows.sources import SourceError
     from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar
+    from mlcharge_flows.sources.initial_wavecar import is_initial_wavecar
 
     if getattr(inputs.structure, "_charge", None):
         raise SourceError("the cell is charged: models know neutral cells only")
@@ -244,7 +312,34 @@ def _predict_one(
     chgcar = folder / "CHGCAR"
     if chgcar.exists() and not is_initial_chgcar(chgcar):
         raise SourceError(f"{chgcar}: is of a run and is not replaced; choose another --out")
+    wavecar = folder / "WAVECAR"
+    if wavecar.exists() and not is_initial_wavecar(wavecar):
+        raise SourceError(f"{wavecar}: is of a run and is not replaced; choose another --out")
+    for earlier in (wavecar, folder / ORBITALS_DOCUMENT):
+        earlier.unlink(missing_ok=True)
     document = density.write(inputs, folder)
     Poscar(inputs.structure, comment=str(document.comment)).write_file(folder / "POSCAR")
     atomic_write(folder / DOCUMENT, document.model_dump_json(indent=1) + "\n")
     return document
+
+
+def _write_orbitals(inputs: RunInputs, folder: Path) -> str:
+    """Write WAVECAR and its document, and KPOINTS where the points have to be listed; a summary."""
+    from mlcharge_flows.io import atomic_write
+    from mlcharge_flows.sources import AtomicOrbitals, SourceError
+
+    listed = inputs.with_listed_kpoints()
+    document = AtomicOrbitals().document(listed, folder)
+    if document.failure is not None:
+        raise SourceError(f"the CHGCAR is written, a WAVECAR is not: {document.failure}")
+    text = (
+        f"{folder.absolute()}/WAVECAR, {document.n_kpoints} k-points, {document.n_bands} bands, "
+        f"ENCUT = {inputs.encut:g} eV, ISPIN = {inputs.incar.get('ISPIN', 1)}, "
+        f"{1000 * (document.size or 0.0):.1f} MB"
+    )
+    if listed is not inputs:
+        document.explicit_kpoints = True
+        atomic_write(folder / "KPOINTS", str(listed.kpoints))
+        text += "; run it with the KPOINTS beside it: the order of the mesh is not known"
+    atomic_write(folder / ORBITALS_DOCUMENT, document.model_dump_json(indent=1) + "\n")
+    return text

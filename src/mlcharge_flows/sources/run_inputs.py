@@ -147,7 +147,11 @@ class RunInputs:
 
     @classmethod
     def from_files(
-        cls, structure: Structure, incar: Mapping[str, Any], potcar: Path | None = None
+        cls,
+        structure: Structure,
+        incar: Mapping[str, Any],
+        potcar: Path | None = None,
+        kpoints: Kpoints | None = None,
     ) -> Self:
         """Describe a run that is made elsewhere.
 
@@ -159,6 +163,8 @@ class RunInputs:
             Tags of its INCAR that concern grid and charge.
         potcar
             Its POTCAR, if it is at hand.
+        kpoints
+            Its KPOINTS, which initial orbitals need.
 
         Returns
         -------
@@ -166,7 +172,7 @@ class RunInputs:
             Of the run.
         """
         reader = _no_potcar if potcar is None else lambda: read_potcar(potcar)
-        return cls(structure, dict(incar), reader)
+        return cls(structure, dict(incar), reader, kpoints=kpoints)
 
     @classmethod
     def _of_input_set(
@@ -271,13 +277,7 @@ class RunInputs:
 
     @cached_property
     def n_electrons(self) -> float:
-        """NELECT: of the INCAR, else the sum of ZVAL over the ions.
-
-        Returns
-        -------
-        float
-            Electrons.
-        """
+        """NELECT, electrons: of the INCAR, else the sum of ZVAL over the ions."""
         if "NELECT" in self.incar:
             return float(self.incar["NELECT"])
         return n_electrons(self.datasets[symbol] for symbol in self.crystal.symbols)

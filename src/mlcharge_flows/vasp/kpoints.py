@@ -15,7 +15,7 @@ import numpy as np
 from pymatgen.io.vasp.inputs import Kpoints, KpointsSupportedModes
 
 from mlcharge_flows.errors import MlchargeError
-from mlcharge_flows.io import decode_text
+from mlcharge_flows.io import decode_text, read_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,7 +145,7 @@ def read_kpoints(path: Path) -> Kpoints:
     Parameters
     ----------
     path
-        The file.
+        The file, plain or compressed.
 
     Returns
     -------
@@ -157,7 +157,7 @@ def read_kpoints(path: Path) -> Kpoints:
     KPointsError
         If the file ends too early or holds a generalized mesh.
     """
-    lines = decode_text(path.read_bytes()).splitlines()
+    lines = decode_text(read_bytes(path)).splitlines()
     if len(lines) < 4:
         raise KPointsError(f"KPOINTS: the file ends after line {len(lines)}")
     style = lines[2].strip()[:1].lower()
