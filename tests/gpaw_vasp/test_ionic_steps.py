@@ -227,3 +227,15 @@ def test_thermostats_exchange_energy_with_the_ions(thermostat, relax):
     totals = [step.free_energy + step.motion.kinetic_energy for step in run.path]
     assert len(run.path) == 4
     assert np.ptp(totals) > 1e-5
+
+
+def test_moments_are_carried_to_the_next_geometry(run_folder):
+    atom = Structure(np.eye(3) * 4.0, ["H"], [[0, 0, 0]])
+    mesh = Kpoints.gamma_automatic((1, 1, 1))
+    tags = {"ISPIN": 2, "MAGMOM": [1.0], "NSW": 2, "IBRION": 1, "ISIF": 7, "EDIFFG": -1e-4}
+    folder = run_folder("H", "run", mesh, atom, **QUICK | tags | {"SIGMA": 0.01})
+    run = execute(folder)
+    moments = [step.steps[-1].magnetization for step in run.path]
+    np.testing.assert_allclose(moments, 1.0, atol=1e-3)
+    assert len(run.path[1].steps) < len(run.path[0].steps) - 4
+    assert Oszicar(folder / "OSZICAR").ionic_steps[-1]["mag"] == pytest.approx(1.0, abs=1e-3)

@@ -90,7 +90,8 @@ def run(
     """Run like `vasp_std`: compute the folder you are in, with GPAW.
 
     Reads INCAR, POSCAR, KPOINTS (or KSPACING), POTCAR and, for ICHARG = 1 or 11, CHGCAR. Writes
-    OSZICAR, OUTCAR, vasprun.xml, CONTCAR, EIGENVAL, DOSCAR, IBZKPT and CHGCAR.
+    OSZICAR, OUTCAR, vasprun.xml, CONTCAR, EIGENVAL, DOSCAR, IBZKPT and CHGCAR, with XDATCAR where
+    ions move.
 
     The POTCAR must come from a library made by `gpaw-vasp potcar DIR`. For atomate2:
 
