@@ -19,12 +19,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# atomate2 reads its settings when it is imported.
-os.environ["ATOMATE2_VASP_CMD"] = "gpaw-vasp"
-os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-
-# isort: split
-
 import numpy as np
 from atomate2.vasp.flows.core import DoubleRelaxMaker, RelaxBandStructureMaker
 from atomate2.vasp.flows.elastic import ElasticMaker
@@ -32,7 +26,11 @@ from atomate2.vasp.flows.mp import MPGGADoubleRelaxStaticMaker
 from atomate2.vasp.flows.phonons import PhononMaker
 from atomate2.vasp.jobs.core import RelaxMaker, StaticMaker
 from atomate2.vasp.jobs.mp import MPGGAStaticMaker
-from atomate2.vasp.powerups import update_user_incar_settings, update_user_kpoints_settings
+from atomate2.vasp.powerups import (
+    update_user_incar_settings,
+    update_user_kpoints_settings,
+    update_vasp_input_generators,
+)
 from jobflow import JobStore, run_locally
 from maggma.stores import MemoryStore
 from pymatgen.core import Structure
@@ -45,6 +43,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 CRYSTALS = Path(__file__).parents[1] / "test_files" / "crystals"
+
+#: What atomate2 runs in the place of vasp_std and vasp_gam.
+EXECUTABLE = str(Path(sys.executable).parent / "gpaw-vasp")
 
 #: Experiment: lattice constant (angstrom), C11, C12, C44 (GPa), highest phonon at Gamma (THz)
 #: without the splitting of polar crystals, band gap (eV).
@@ -116,6 +117,8 @@ def row(
         maker = update_user_incar_settings(maker, dict(incar))
     if kpoints:
         maker = update_user_kpoints_settings(maker, dict(kpoints))
+    command = {f"run_vasp_kwargs->vasp_{kind}cmd": EXECUTABLE for kind in ("", "gamma_")}
+    maker = update_vasp_input_generators(maker, command)
     if density:
         maker = start_from_predicted_density(maker, density)
     structure = Structure.from_file(CRYSTALS / f"{crystal}.vasp")

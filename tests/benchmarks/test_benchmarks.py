@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def test_every_benchmark_is_tested_and_says_how_it_is_run():
     for path in scripts:
         assert f"python benchmarks/{path.name}" in path.read_text(encoding="utf-8")
         assert f'"{path.stem}"' in tests
-    assert len(scripts) == 9
+    assert len(scripts) == 10
 
 
 def test_commands_of_the_documents_name_scripts_that_are_there():
@@ -132,6 +133,22 @@ def test_gpaw_vasp_restart(run):
     assert own == 6
     assert own < min(halves)
     assert own < atoms
+
+
+@pytest.mark.gpaw
+@pytest.mark.slow
+def test_gpaw_vasp_makers(run):
+    pytest.importorskip("gpaw", reason="needs the gpaw extra")
+    incar = {"ENCUT": 200, "ISPIN": 1, "GGA": "PE", "PREC": "Normal", "SIGMA": 0.01}
+    settings = ["--incar", json.dumps(incar), "--kpoints", '{"grid_density": 16}']
+    given = ["--makers", "Relax", "--crystals", "Si", "--density", "superposition"]
+    (row,) = run("gpaw_vasp_makers", *given, *settings)[1:]
+    assert row[:2] == ["RelaxMaker", "Si"]
+    assert "NSW" not in row[2]
+    assert "IBRION=2 ISIF=3" in row[2]
+    assert row[3] == "1"
+    assert row[5] == "chgcar"
+    assert row[6].startswith("a = 5.")
 
 
 @pytest.mark.gpaw
