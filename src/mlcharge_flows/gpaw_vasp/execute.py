@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gpaw.mpi import world
@@ -160,7 +161,7 @@ def _result(
         messages=messages,
         cores=world.size,
         path=path if inputs.ionic.moves else (),
-        selective_dynamics=inputs.selective_dynamics,
+        selective_dynamics=inputs.selective_dynamics if inputs.ionic.moves else None,
         **outcome,
     )
 
@@ -188,10 +189,14 @@ def _move_ions(
         if oszicar:
             oszicar.finish(step.steps[-1], *line)
         _write_state(solver, folder)
-        run = result(loop.path, velocities=loop.velocities)
+        if len(loop.path) == 1:
+            solver.check_highest_band()  # rather now than after the last step
+            so_far.append(result(loop.path))
+        now = replace(so_far[0], crystal=step.crystal, path=loop.path, velocities=loop.velocities)
         if world.rank == 0:
-            files.write(run)
+            files.write(now)
 
+    so_far: list[Run] = []
     loop = IonicLoop(solver, compute, report)
     loop.run()
     for line in solver.check_highest_band():
