@@ -121,6 +121,27 @@ def silicon() -> Run:
     )
 
 
+def magnetic() -> Run:
+    """Both spins differ in every number; moments of 1.8 and -0.6 on the two ions."""
+    run = silicon()
+    spins = (1.0, 0.75)
+    assert run.projections is not None
+    assert run.projected_dos is not None
+    return replace(
+        run,
+        incar={**run.incar, "ISPIN": 2},
+        parameters={**run.parameters, "ISPIN": 2, "MAGMOM": np.array([2.0, -0.5])},
+        eigenvalues=np.concatenate([run.eigenvalues, run.eigenvalues + 0.125]),
+        occupations=np.concatenate([run.occupations] * 2),
+        dos=np.concatenate([spin * run.dos / 2 for spin in spins]),
+        integrated_dos=np.concatenate([spin * run.integrated_dos / 2 for spin in spins]),
+        projections=np.concatenate([spin * run.projections for spin in spins]),
+        projected_dos=np.concatenate([spin * run.projected_dos for spin in spins]),
+        site_moments=np.array([[0.125, 0.25, 1.425], [-0.1, -0.5, 0.0]]),
+        steps=tuple(replace(step, magnetization=1.2 + step.number / 100) for step in run.steps),
+    )
+
+
 def metal() -> Run:
     """Bands cross the Fermi level, occupations are partial; two species; nothing optional."""
     run = silicon()

@@ -93,6 +93,32 @@ def test_the_first_step_preconditions_the_residual(salt):
     assert solver.density.D_asii.data == pytest.approx(matrices + AMIX * (moved - matrices))
 
 
+def test_the_magnetization_has_its_own_preconditioner(run_folder):
+    solver = KohnSham(read_inputs(run_folder("MgO", ISPIN=2, MAGMOM=[0.5, 0.5])))
+    solver.density.normalize(0.0)
+    mixer = solver.builder.create_mixer()
+    mixer.mix(solver.density)
+
+    def parts():
+        charges = mixer.add_compensation_charge(
+            solver.density.nt_sR, solver.density.D_asii, solver.density
+        ).data
+        return [np.fft.fftn(part) for part in (charges[0] + charges[1], charges[0] - charges[1])]
+
+    before = parts()
+    disturb(solver.density, np.random.default_rng(0), 0.01)
+    output = parts()
+    mixer.mix(solver.density)
+    reciprocal = solver.inputs.crystal.reciprocal
+    for part, amix in enumerate((AMIX, 1.6)):
+        step, residual = (values[part] - before[part] for values in (parts(), output))
+        for g in [(0, 0, 0), (1, 0, 0), (2, 3, -1), (4, 4, 4)]:
+            length = np.linalg.norm(np.array(g) @ reciprocal)
+            fraction = amix * max(length**2 / (length**2 + BMIX**2), AMIN)
+            assert step[g] == pytest.approx(fraction * residual[g], abs=1e-9)
+    assert mixer.weights[1].max() == mixer.weights[1][0, 0, 0] == 1
+
+
 def test_beyond_the_mesh_mixing_is_linear_whatever_the_history(salt):
     solver, mixer = salt
     rng = np.random.default_rng(3)

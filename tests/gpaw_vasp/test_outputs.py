@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from pymatgen.electronic_structure.bandstructure import BandStructureSymmLine
 from pymatgen.electronic_structure.core import Orbital, Spin
-from pymatgen.io.vasp import Kpoints, Outcar, Poscar, Vasprun
+from pymatgen.io.vasp import Kpoints, Oszicar, Outcar, Poscar, Vasprun
 from pymatgen.io.vasp.outputs import BSVasprun, Eigenval, UnconvergedVASPWarning
-from synthetic_runs import finished_folder, line_mode, metal, silicon, unconverged
+from synthetic_runs import finished_folder, line_mode, magnetic, metal, silicon, unconverged
 
 from mlcharge_flows.gpaw_vasp.outputs import OUTPUTS, clear_outputs, write_outputs
 from mlcharge_flows.vasp.outcar import read_outcar
@@ -164,6 +164,34 @@ def test_gap_and_projections(tmp_path: Path) -> None:
     assert run.projected_dos is not None
     np.testing.assert_allclose(second[last][Spin.up], run.projected_dos[0, 1, 8], atol=1e-8)
     np.testing.assert_allclose(second[Orbital.py][Spin.up], run.projected_dos[0, 1, 1], atol=1e-8)
+
+
+def test_files_of_two_spins(tmp_path: Path) -> None:
+    run = magnetic()
+    read = vasprun(finished_folder(tmp_path, run), parse_projected_eigen=True)
+    assert read.is_spin
+    table = Eigenval(tmp_path / "EIGENVAL")
+    assert table.ispin == 2
+    assert run.projections is not None
+    for s, spin in enumerate((Spin.up, Spin.down)):
+        np.testing.assert_allclose(read.eigenvalues[spin][..., 0], run.eigenvalues[s], atol=1e-8)
+        np.testing.assert_allclose(read.tdos.densities[spin], run.dos[s], atol=1e-8)
+        np.testing.assert_allclose(read.projected_eigenvalues[spin], run.projections[s], atol=1e-8)
+        np.testing.assert_allclose(table.eigenvalues[spin][..., 0], run.eigenvalues[s], atol=1e-6)
+        np.testing.assert_allclose(table.eigenvalues[spin][..., 1], run.occupations[s], atol=1e-6)
+    lines = (tmp_path / "DOSCAR").read_text().splitlines()
+    total = np.array([line.split() for line in lines[6:307]]).astype(float)
+    np.testing.assert_allclose(total[:, 1:3], run.dos.T, rtol=1e-3, atol=1e-10)
+    np.testing.assert_allclose(total[:, 3:], run.integrated_dos.T, rtol=1e-3)
+    assert run.projected_dos is not None
+    second = np.array([line.split() for line in lines[-301:]]).astype(float)
+    np.testing.assert_allclose(second[:, 1::2], run.projected_dos[0, 1].T, rtol=1e-3, atol=1e-10)
+    np.testing.assert_allclose(second[:, 2::2], run.projected_dos[1, 1].T, rtol=1e-3, atol=1e-10)
+    outcar = Outcar(tmp_path / "OUTCAR")
+    assert outcar.spin
+    assert outcar.total_mag == pytest.approx(run.steps[-1].magnetization)
+    assert [site["d"] for site in outcar.magnetization] == pytest.approx([1.425, 0.0])
+    assert Oszicar(tmp_path / "OSZICAR").ionic_steps[0]["mag"] == pytest.approx(1.28)
 
 
 def test_a_metal_is_a_metal(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from emmet.core.tasks import TaskDoc
 from emmet.core.types.enums import TaskState
 from monty.shutil import gzip_dir
 from pymatgen.io.vasp.outputs import UnconvergedVASPWarning
-from synthetic_runs import finished_folder, line_mode, metal, silicon, unconverged
+from synthetic_runs import finished_folder, line_mode, magnetic, metal, silicon, unconverged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,6 +75,21 @@ def test_task_document(tmp_path: Path, zipped: bool) -> None:
     assert doc.entry.energy == pytest.approx(doc.output.energy)
     stored = doc.model_dump_json(exclude={"vasp_objects"})
     assert TaskDoc.model_validate_json(stored).output.energy == doc.output.energy
+
+
+def test_task_document_of_a_magnet(tmp_path: Path) -> None:
+    run = magnetic()
+    doc = task_document(finished_folder(tmp_path, run), run)
+    assert doc.state == TaskState.SUCCESS
+    assert doc.input.is_lasph is False
+    assert doc.calcs_reversed[0].input.parameters["ISPIN"] == 2
+    assert list(doc.calcs_reversed[0].input.parameters["MAGMOM"]) == [2.0, -0.5]
+    outcar = doc.calcs_reversed[0].output.outcar
+    assert outcar["total_magnetization"] == pytest.approx(1.28)
+    assert [site["tot"] for site in outcar["magnetization"]] == pytest.approx([1.8, -0.6])
+    assert doc.calcs_reversed[0].output.mag_density == pytest.approx(1.28 / run.crystal.volume)
+    assert doc.output.structure.site_properties["magmom"] == pytest.approx([1.8, -0.6])
+    assert doc.output.bandgap == pytest.approx(0.475)
 
 
 def test_task_document_of_a_metal_without_forces(tmp_path: Path) -> None:

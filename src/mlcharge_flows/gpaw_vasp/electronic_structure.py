@@ -10,6 +10,8 @@ from ase.dft.dos import linear_tetrahedron_integration
 from ase.units import Ha
 from scipy.special import erf, erfc
 
+from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,6 +24,10 @@ MIN_BROADENING = 1.0
 #: projectors.
 N_ORBITALS = 9
 N_ORBITALS_WITH_F = 16
+
+
+#: Occupation of the highest band from which on VASP warns of too few bands.
+OCCUPIED = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,3 +262,37 @@ def project(solver: KohnSham) -> np.ndarray:
                 result[wave.spin, wave.k, :, ion, l**2 : (l + 1) ** 2] = np.abs(overlap) ** 2
     solver.orbitals.kpt_comm.sum(result)
     return result
+
+
+def check_highest_band(solver: KohnSham) -> list[str]:
+    """Make sure that the electrons of a finished run do not need more bands.
+
+    Parameters
+    ----------
+    solver
+        Finished run.
+
+    Returns
+    -------
+    list of str
+        A warning where all bands are full, as in an insulator without empty bands.
+
+    Raises
+    ------
+    UnsupportedInputError
+        If the highest band is partly occupied: higher ones would be, too.
+    """
+    n_bands = solver.orbitals.nbands
+    _, occupations = solver.orbitals.get_all_eigs_and_occs(broadcast=True)
+    highest = occupations[:, :, -1].max(axis=1)
+    if highest.max() < OCCUPIED:
+        return []
+    # All bands of one spin or of both.
+    filled = np.einsum("k,skb->s", solver.builder.ibz.weight_k, occupations)
+    full = np.abs(filled - n_bands) < 1e-6
+    if np.all(full | (highest < OCCUPIED)):
+        return ["TOO FEW BANDS unless this is an insulator: all bands are occupied"]
+    raise UnsupportedInputError(
+        f"INCAR: NBANDS = {n_bands}: TOO FEW BANDS, the highest one is occupied, "
+        f"set NBANDS = {max(n_bands + 2, int(1.2 * n_bands))}"
+    )

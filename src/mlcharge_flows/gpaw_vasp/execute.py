@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gpaw.mpi import world
 
 from mlcharge_flows.gpaw_vasp.calculation import check_data_sets
-from mlcharge_flows.gpaw_vasp.electronic_structure import electronic_structure
+from mlcharge_flows.gpaw_vasp.electronic_structure import check_highest_band, electronic_structure
 from mlcharge_flows.gpaw_vasp.initial_density import initial_density, spin_channels
 from mlcharge_flows.gpaw_vasp.initial_orbitals import random_orbitals
 from mlcharge_flows.gpaw_vasp.inputs import Inputs, read_inputs
@@ -114,7 +114,7 @@ def execute(folder: Path, *, lcao: bool = False) -> Run:
             echo(format_final(steps[-1]))
             if oszicar:
                 oszicar.finish(steps[-1])
-            for line in solver.check_highest_band():
+            for line in check_highest_band(solver):
                 echo(f" WARNING: {line}")
             forces, stress = solver.forces_and_stress()
             only = IonicStep(inputs.crystal, steps, solver.converged, forces, stress)
@@ -190,7 +190,7 @@ def _move_ions(
             oszicar.finish(step.steps[-1], *line)
         _write_state(solver, folder)
         if len(loop.path) == 1:
-            solver.check_highest_band()  # rather now than after the last step
+            check_highest_band(solver)  # rather now than after the last step
             so_far.append(result(loop.path))
         now = replace(so_far[0], crystal=step.crystal, path=loop.path, velocities=loop.velocities)
         if world.rank == 0:
@@ -199,7 +199,7 @@ def _move_ions(
     so_far: list[Run] = []
     loop = IonicLoop(solver, compute, report)
     loop.run()
-    for line in solver.check_highest_band():
+    for line in check_highest_band(solver):
         echo(f" WARNING: {line}")
     if loop.relaxed:
         echo(ACCURACY_REACHED)

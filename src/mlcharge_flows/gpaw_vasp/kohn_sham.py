@@ -48,9 +48,6 @@ SLOW = 1 / 20
 #: The same with ALGO = Fast and VeryFast, where VASP takes the cheaper RMM-DIIS.
 FAST_PPCG_ITERATIONS = 1
 
-#: Occupation of the highest band from which on VASP warns of too few bands.
-OCCUPIED = 1e-2
-
 
 class KohnSham:
     """Kohn-Sham equations of one geometry, or of one after another.
@@ -329,34 +326,6 @@ class KohnSham:
             (change * valence).sum() * voxel + (on_site * matrices).sum()
         )
         return float(charge_residual)
-
-    def check_highest_band(self) -> list[str]:
-        """Make sure that the electrons of a finished run do not need more bands.
-
-        Returns
-        -------
-        list of str
-            A warning where all bands are full, as in an insulator without empty bands.
-
-        Raises
-        ------
-        UnsupportedInputError
-            If the highest band is partly occupied: higher ones would be, too.
-        """
-        n_bands = self.orbitals.nbands
-        _, occupations = self.orbitals.get_all_eigs_and_occs(broadcast=True)
-        highest = occupations[:, :, -1].max(axis=1)
-        if highest.max() < OCCUPIED:
-            return []
-        # All bands of one spin or of both.
-        filled = np.einsum("k,skb->s", self.builder.ibz.weight_k, occupations)
-        full = np.abs(filled - n_bands) < 1e-6
-        if np.all(full | (highest < OCCUPIED)):
-            return ["TOO FEW BANDS unless this is an insulator: all bands are occupied"]
-        raise UnsupportedInputError(
-            f"INCAR: NBANDS = {n_bands}: TOO FEW BANDS, the highest one is occupied, "
-            f"set NBANDS = {max(n_bands + 2, int(1.2 * n_bands))}"
-        )
 
     def forces_and_stress(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Compute forces and stress of the current orbitals.
