@@ -9,6 +9,8 @@ pytest.importorskip("gpaw", reason="needs the gpaw extra")
 
 from ase import Atoms
 from gpaw.new.ase_interface import GPAW
+from gpaw.setup import create_setup
+from gpaw.xc import XC
 from pymatgen.io.vasp import Kpoints, Vasprun
 
 from mlcharge_flows.gpaw_vasp import functionals
@@ -52,6 +54,14 @@ def test_functionals_order_the_pressure(silicon):
         read = Vasprun(folder / "vasprun.xml", parse_potcar_file=False)
         assert read.parameters["GGA"].upper() == gga
     assert stress["CA"] < stress["PS"] < stress["PE"] < stress["RE"] < stress["RP"]
+
+
+def test_energies_refer_to_atoms_of_the_same_functional(silicon):
+    """The cohesive energy depends on the functional by less than an electron volt per atom."""
+    energies = {gga: silicon(gga, GGA=gga, NELM=6)[1].steps[-1].free_energy for gga in ("PE", "PS")}
+    assert abs(energies["PS"] - energies["PE"]) < 2
+    data = create_setup("Si", XC("PBE"), lmax=2).data
+    assert functionals.atomic_energy(data, XC("PBE")) == pytest.approx(data.e_xc, abs=1e-4)
 
 
 @pytest.mark.parametrize("gga", ["PS", "CA"])

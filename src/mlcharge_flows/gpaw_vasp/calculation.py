@@ -19,7 +19,7 @@ from gpaw.new.symmetry import SymmetryAnalysisBug
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.gpaw_vasp.bz_sampling import Sampling
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
-from mlcharge_flows.gpaw_vasp.functionals import FunctionalOnPBE
+from mlcharge_flows.gpaw_vasp.functionals import FunctionalOnPBE, refer_to_atoms
 from mlcharge_flows.gpaw_vasp.hubbard import hubbard_setups
 from mlcharge_flows.gpaw_vasp.mixing import Kerker, KerkerPulay
 from mlcharge_flows.gpaw_vasp.symmetry import gpaw_symmetry, symmetric_grid
@@ -147,6 +147,7 @@ def build(
             parallel={"domain": 1, "band": 1},
         )
         builder = parameters.dft_component_builder(atoms, log=None, comm=world)
+        refer_to_atoms(builder.setups, settings.gga)
     _check_tetrahedra(inputs, len(builder.ibz))
     _check_bands(inputs, builder.ibz.kpt_kc)
     return parameters, builder
