@@ -45,6 +45,7 @@ def test_two_kernels_of_one_functional_agree(silicon, monkeypatch):
     assert python.steps[-1].free_energy == pytest.approx(native.steps[-1].free_energy, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_functionals_order_the_pressure(silicon):
     """PBE, revPBE and RPBE expand a crystal beyond PBEsol and LDA."""
     stress = {}
@@ -64,6 +65,7 @@ def test_energies_refer_to_atoms_of_the_same_functional(silicon):
     assert functionals.atomic_energy(data, XC("PBE")) == pytest.approx(data.e_xc, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gga", ["PS", "CA"])
 def test_functionals_work_with_two_spins(silicon, gga):
     _, one = silicon("one", GGA=gga, NBANDS=8)

@@ -106,6 +106,7 @@ def test_files_hold_both_spins(iron):
     assert read_chgcar(folder / "CHGCAR").magnetization.moments.tolist() == [2.3]
 
 
+@pytest.mark.slow
 def test_own_density_ends_at_the_floor_with_its_moments(iron, run_folder):
     mesh = Kpoints.gamma_automatic((4, 4, 4))
     folder, run = iron(mesh=mesh, EDIFF=5e-5)
@@ -146,6 +147,7 @@ def test_the_density_is_written_as_it_is_read(run_folder):
     assert np.abs(coarse).max() < 1e-6 * np.abs(np.fft.rfftn(density.magnetization.grid)).max()
 
 
+@pytest.mark.slow
 def test_antiparallel_moments_stay_so_and_equivalent(iron):
     _, run = iron(n_ions=2, mesh=Kpoints.gamma_automatic((2, 2, 2)), MAGMOM=[2.0, -2.0], NELM=9)
     assert run.steps[-1].magnetization == pytest.approx(0.0, abs=1e-2)
@@ -173,6 +175,7 @@ def test_symmetry_removes_moments_that_magmom_does_not_name(run_folder):
     assert np.abs(execute(again).site_moments).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_translations_remove_moments_that_magmom_does_not_name(run_folder, capsys):
     """Ions of bcc iron are equivalent by a translation, which GPAW does not know."""
     gamma = Kpoints.gamma_automatic((1, 1, 1))
@@ -211,6 +214,7 @@ def test_a_symmetric_magnetization_stays_as_it_is():
     np.testing.assert_allclose(kept.augmentation, opposite.augmentation, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_density_without_spin_takes_the_moments_of_magmom(run_folder, capsys):
     plain = run_folder("Fe", "plain", kpoints=MESH, structure=bcc(1), ENCUT=250, NELM=6)
     execute(plain)
@@ -223,7 +227,7 @@ def test_a_density_without_spin_takes_the_moments_of_magmom(run_folder, capsys):
     assert run.steps[-1].magnetization > 1.5
 
 
-@pytest.mark.parametrize("moments", [[0.6, 0.6], [0.0, 0.0]])
+@pytest.mark.parametrize("moments", [pytest.param([0.6, 0.6], marks=pytest.mark.slow), [0.0, 0.0]])
 def test_silicon_with_two_spins_is_silicon(run_folder, moments, capsys):
     tags = {"ENCUT": 250, "EDIFF": 1e-6, "LORBIT": 11, "NBANDS": 8}
     mesh = Kpoints.gamma_automatic((2, 2, 2))

@@ -32,7 +32,6 @@ from mlcharge_flows.gpaw_vasp.tags import (
         ("ALGO", "Gw0"),
         ("PREC", "High"),
         ("GGA", "91"),
-        ("LDAUTYPE", 4),
         ("ICHARG", 4),
         ("ISMEAR", -3),
         ("ISYM", 7),
@@ -100,7 +99,15 @@ def test_no_tag_has_two_classes():
 
 def test_tags_without_meaning_pass_silently():
     tags = {"NCORE": 4, "KPAR": 2, "LWAVE": False, "LREAL": "Auto", "MAGMOM": [0.6]}
-    leftovers = {"LDAUU": [4.0], "HFSCREEN": 0.2, "ML_MODE": "Run", "EDIFFG": -0.01, "IVDW": 0}
+    leftovers = {
+        "LDAUU": [4.0],
+        "LDAUTYPE": 1,
+        "MAGMOM": [1.0],
+        "HFSCREEN": 0.2,
+        "ML_MODE": "Run",
+        "EDIFFG": -0.01,
+        "IVDW": 0,
+    }
     assert check_tags(tags | leftovers) == []
 
 

@@ -49,7 +49,7 @@ def effective_hubbard(
     Raises
     ------
     UnsupportedInputError
-        If a tag has not one value for each block, or a value makes no sense.
+        If a tag has not one value for each block, a value makes no sense, or LDAUTYPE is not 2.
 
     Examples
     --------
@@ -59,6 +59,10 @@ def effective_hubbard(
     """
     if not incar.get("LDAU"):
         return ()
+    if (kind := incar.get("LDAUTYPE", 2)) != 2:
+        raise UnsupportedInputError(
+            f"INCAR: LDAUTYPE = {kind}: only Dudarev's DFT+U is supported, set LDAUTYPE = 2"
+        )
     shells, strengths, exchanges = (_values(incar, tag, len(counts)) for tag in DEFAULTS)
     result: list[tuple[int, float]] = []
     for shell, strength, exchange, count in zip(shells, strengths, exchanges, counts, strict=True):

@@ -162,7 +162,6 @@ REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "LNONCOLLINEAR": (bool, "non-collinear magnetism is not supported"),
     "LSPIRAL": (bool, "spin spirals are not supported"),
     "I_CONSTRAINED_M": (_any_not_zero, "constrained moments are not supported"),
-    "LDAUTYPE": (_not_in(2), "only Dudarev's DFT+U is supported, set LDAUTYPE = 2"),
     "LHFCALC": (bool, "hybrid functionals are not supported, set LHFCALC = .FALSE."),
     "METAGGA": (
         _not_named("", "NONE", "--"),
