@@ -239,6 +239,12 @@ def test_ions_of_all_files_agree(run, name):
             "ions: 2 in OUTCAR, 2 in POSCAR, 4 in",
         ),
         ("POTCAR", "", "TITEL = PAW_PBE Ge 05Jan2001\n", "PAW data sets: PAW_PBE Ge 05Jan2001 in"),
+        ("INCAR", "ENCUT = 520", "NELM = 5", "NELM: 5 in INCAR, 100 in OUTCAR"),
+        ("INCAR", "EDIFF = 0.0001", "EDIFF = 1E-9", "EDIFF: 1e-09 in INCAR, 0.0001 in OUTCAR"),
+        ("INCAR", "ENCUT = 520", "METAGGA = SCAN", "METAGGA: SCAN in INCAR, none in"),
+        ("INCAR", "ENCUT = 520", "ENMAX = 400", "ENCUT: 400 in INCAR, 520 in OUTCAR"),
+        ("vasprun.xml", r"-10\.84687704", "-10.84697704", "energies of OUTCAR and vasprun.xml"),
+        ("vasprun.xml", "3.34923553", "3.35923553", "lattice vectors of vasprun.xml and OUTCAR"),
     ],
 )
 def test_one_file_of_another_run_is_noticed(sample, file, old, new, difference):

@@ -123,6 +123,37 @@ def test_a_damaged_archive_is_a_problem_of_one_line(run, file, first):
         read(folder)
 
 
+@pytest.mark.parametrize(
+    ("file", "pattern", "text", "message"),
+    [
+        ("INCAR", r"\Z", "\nMETAGGA = SCAN\n", "METAGGA: SCAN in INCAR, none in OUTCAR"),
+        ("INCAR", r"\A", "NELM = 7\n", "NELM: 7 in INCAR, 100 in OUTCAR"),
+        ("vasprun.xml", r"-10\.2", "-10.3", "energies of OUTCAR and vasprun.xml"),
+        ("vasprun.xml", "<c>Si</c>", "<c>Ge</c>", "elements: Ge2 in vasprun.xml, Si2 in OUTCAR"),
+        ("OUTCAR", r"-10\.22237938", "NaN         ", "OUTCAR has no energy of ionic step 1"),
+        ("OUTCAR", r"-10\.22237938", "*" * 12, "OUTCAR has no energy of ionic step 1"),
+        ("OUTCAR", "Elapsed time", "", "the run did not finish: OUTCAR has no elapsed time"),
+    ],
+)
+def test_files_that_contradict_outcar_are_refused(run, file, pattern, text, message):
+    """A sample must carry neither the settings of another run nor the energy of none."""
+    folder = run("si_g0w0_static", "CHGCAR", "OUTCAR", "INCAR", "vasprun.xml").folder
+    assert read(folder).settings.metagga == ""
+    path = folder / file
+    changed, n = re.subn(pattern, text, path.read_text())
+    assert n
+    path.write_text(changed)
+    with pytest.raises(RunError, match=re.escape(message)):
+        read(folder)
+
+
+def test_the_vasprun_of_another_run_names_no_functional(run, vasp_samples):
+    folder = run("si_g0w0_static", "CHGCAR", "OUTCAR").folder
+    shutil.copy(vasp_samples / "lih_scan" / "vasprun.xml.gz", folder)
+    with pytest.raises(RunError, match="files of different runs: energies of OUTCAR and vasprun"):
+        read(folder)
+
+
 def test_two_versions_of_a_file_are_refused(run, vasp_samples):
     folder = run("si2_aiida", "CHGCAR", "OUTCAR").folder
     shutil.copy(vasp_samples / "lih" / "OUTCAR.gz", folder)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from mlcharge_flows.atomate2.schemas import RunProvenance
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.io import UnreadableFileError, atomic_path, open_bytes, plain_or_compressed
-from mlcharge_flows.sources.from_file import read_for_run, read_ions, structure_difference
+from mlcharge_flows.scf.run_files import read_ions
+from mlcharge_flows.sources.from_file import read_for_run, structure_difference
 from mlcharge_flows.sources.initial_chgcar import (
     incomplete_density_reason,
     is_initial_chgcar,

@@ -10,38 +10,27 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import suppress
-from decimal import Decimal
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.io import UNREADABLE, open_text
+from mlcharge_flows.scf.consistency import mismatch
 from mlcharge_flows.scf.run import ScfRun
-from mlcharge_flows.scf.run_files import (
-    RunFiles,
-    RunFilesError,
-    count_ions,
-    count_ions_of_vasprun,
-    read_titels,
-)
+from mlcharge_flows.scf.run_files import RunFiles, RunFilesError
 from mlcharge_flows.vasp.density_messages import read_density_messages
 from mlcharge_flows.vasp.incar import read_incar
 from mlcharge_flows.vasp.oszicar import read_oszicar
 from mlcharge_flows.vasp.outcar import EDIFF, Outcar, read_outcar
-from mlcharge_flows.vasp.poscar import element_symbol, read_poscar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from mlcharge_flows.vasp.density_messages import DensityMessages
     from mlcharge_flows.vasp.oszicar import IonicStep, Oszicar
 
 T = TypeVar("T")
-
-ENCUT_PRECISION = 0.06
-"""OUTCAR prints ENCUT with one decimal, eV."""
 
 
 def count_run(
@@ -138,8 +127,8 @@ def _count(run: ScfRun, files: RunFiles) -> str | None:
     if outcar.elapsed is None or run.energy is None:
         state = "killed, or still running" if files.outcar else "no OUTCAR"
         return f"did not finish: {files.last_words(errors_only=True) or state}"
-    if mismatch := _mismatch(files, outcar, oszicar):
-        return f"files of different runs: {mismatch}"
+    if difference := mismatch(files, outcar):
+        return f"files of different runs: {difference}"
     if not run.converged:
         return f"not converged: {run.n_total} steps, NELM = {outcar.nelm}"
     return None
@@ -173,71 +162,6 @@ def _fill_provenance(run: ScfRun, outcar: Outcar, messages: DensityMessages | No
     if outcar.from_atoms and run.started_from != "atoms":
         run.started_from = "atoms"
         run.warnings.insert(0, "OUTCAR says that the density was made, not read")
-
-
-def _mismatch(files: RunFiles, outcar: Outcar, oszicar: IonicStep | None) -> str | None:
-    """In what the files of a finished run contradict each other; None if they do not."""
-    stdout = _first_step(_read(read_oszicar, files.stdout, []))
-    steps = {
-        "OSZICAR": oszicar.n_total if oszicar else 0,
-        "OUTCAR": len(outcar.first.energies),
-        "vasp.out": stdout.n_total if stdout else 0,  # not every VASP prints its steps there
-    }
-    ions = {
-        "OUTCAR": outcar.n_ions or 0,
-        "POSCAR": _read(count_ions, files.poscar, []) or 0,
-        "CHGCAR": _read(count_ions, files.chgcar, []) or 0,
-        "vasprun.xml": _read(count_ions_of_vasprun, files.vasprun, []) or 0,
-    }
-    for counts, unit in ((steps, "electronic steps"), (ions, "ions")):
-        known = {name: n for name, n in counts.items() if n}
-        if len(set(known.values())) > 1:
-            return f"{unit}: {', '.join(f'{n} in {name}' for name, n in known.items())}"
-    energies = {
-        "vasp.out": [step.energy for step in stdout.steps] if stdout else [],
-        "OUTCAR": outcar.first.energies,
-    }
-    own = [step.energy for step in oszicar.steps] if oszicar else []
-    for name, others in energies.items():
-        if not _agree(own, others):
-            return f"energies of OSZICAR and {name}"
-    with suppress(ValueError, TypeError):  # an INCAR that cannot be read tells nothing
-        return _other_inputs(files, outcar)
-    return None
-
-
-def _agree(energies: Sequence[float], others: Sequence[float]) -> bool:
-    """Whether the last energy is the same in two files, within the digits that they print."""
-    # VASP prints 12 digits in OSZICAR and on standard output, and 8 decimals in OUTCAR.
-    if not energies or not others or not isfinite(energies[-1] + others[-1]):
-        return True
-    tolerance = 2 * (_last_digit(energies) + _last_digit(others))
-    return abs(energies[-1] - others[-1]) <= tolerance
-
-
-def _last_digit(values: Sequence[float]) -> float:
-    """Unit of the last decimal that any of the numbers has: zeros behind it may be padding."""
-    exponents = (Decimal(repr(value)).normalize().as_tuple().exponent for value in values)
-    return float(10.0 ** min((int(e) for e in exponents if isinstance(e, int)), default=0))
-
-
-def _other_inputs(files: RunFiles, outcar: Outcar) -> str | None:
-    """In what INCAR, POSCAR and POTCAR are not those that OUTCAR repeats; None if they are."""
-    incar = _read(read_incar, files.incar, []) or {}
-    for tag, used in (("ENCUT", outcar.encut), ("ISPIN", outcar.ispin)):
-        is_other = incar.get("LNONCOLLINEAR") or incar.get("LSORBIT")  # VASP sets ISPIN = 1
-        if used is None or tag not in incar or (tag == "ISPIN" and is_other):
-            continue
-        if abs(float(incar[tag]) - used) > ENCUT_PRECISION:
-            return f"{tag}: {incar[tag]:g} in INCAR, {used:g} in OUTCAR"
-    symbols = tuple(element_symbol(titel.split()[1]) for titel in outcar.titels if " " in titel)
-    poscar = _read(read_poscar, files.poscar, [])
-    if poscar and symbols and poscar.symbols != symbols:
-        return f"elements: {' '.join(poscar.symbols)} in POSCAR, {' '.join(symbols)} in OUTCAR"
-    titels = _read(read_titels, files.potcar, [])
-    if titels and outcar.titels and titels != outcar.titels:
-        return f"PAW data sets: {', '.join(titels)} in POTCAR, {', '.join(outcar.titels)} in OUTCAR"
-    return None
 
 
 def _first_step(oszicar: Oszicar | None) -> IonicStep | None:

@@ -6,11 +6,16 @@ import re
 from collections import deque
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.io import COMPRESSIONS, UNREADABLE, open_bytes, open_text
+from mlcharge_flows.vasp.chgcar import parse_header
+
+if TYPE_CHECKING:
+    from mlcharge_flows.density.crystal import Crystal
 
 _COUNTED = ("OSZICAR", "OUTCAR", "vasp.out")
 _SUFFIXED = re.compile(r"(?:OSZICAR|OUTCAR|vasp\.out)(\.(?!gz$|bz2$|xz$)\w+?)?(?:\.gz|\.bz2|\.xz)?")
@@ -179,6 +184,38 @@ def count_ions(path: Path) -> int | None:
         if words and words[0].isdecimal():
             return sum(counts)
     return None
+
+
+def read_ions(path: Path) -> Crystal:
+    """Read lattice and ions of a CHGCAR; nothing behind its header is read.
+
+    Parameters
+    ----------
+    path
+        The file, plain or compressed.
+
+    Returns
+    -------
+    Crystal
+        Ions, with the six decimals of the header.
+
+    Raises
+    ------
+    ValueError
+        The header is malformed; the message names the file.
+    OSError
+        The file cannot be read.
+    """
+    try:
+        with open_text(path, "ascii") as file:
+            lines = [line.rstrip() for line in islice(file, 7)]
+            n_ions = sum(map(int, lines[6].split())) if len(lines) == 7 else 0
+            lines += [line.rstrip() for line in islice(file, n_ions + 1)]
+        return parse_header(lines)
+    except OSError:
+        raise
+    except UNREADABLE as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def count_ions_of_vasprun(path: Path) -> int | None:

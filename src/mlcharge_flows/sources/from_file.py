@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -11,11 +10,11 @@ import numpy as np
 
 from mlcharge_flows.density.augmentation import miscounted_occupancies
 from mlcharge_flows.density.grid import regrid
-from mlcharge_flows.io import UNREADABLE, open_text, plain_or_compressed
+from mlcharge_flows.io import plain_or_compressed
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar
 from mlcharge_flows.sources.source import Evaluated, Source, SourceError
-from mlcharge_flows.vasp.chgcar import ChgcarError, OccupancyError, parse_header, read_chgcar
+from mlcharge_flows.vasp.chgcar import ChgcarError, OccupancyError, read_chgcar
 
 if TYPE_CHECKING:
     from mlcharge_flows.density.crystal import Crystal
@@ -227,38 +226,6 @@ def validate_chgcar(density: Density, inputs: RunInputs) -> str | None:
             "another charge or other PAW data sets?"
         )
     return None
-
-
-def read_ions(path: Path) -> Crystal:
-    """Read lattice and ions of a CHGCAR; nothing behind its header is read.
-
-    Parameters
-    ----------
-    path
-        The file, plain or compressed.
-
-    Returns
-    -------
-    Crystal
-        Ions, with the six decimals of the header.
-
-    Raises
-    ------
-    ValueError
-        The header is malformed; the message names the file.
-    OSError
-        The file cannot be read.
-    """
-    try:
-        with open_text(path, "ascii") as file:
-            lines = [line.rstrip() for line in islice(file, 7)]
-            n_ions = sum(map(int, lines[6].split())) if len(lines) == 7 else 0
-            lines += [line.rstrip() for line in islice(file, n_ions + 1)]
-        return parse_header(lines)
-    except OSError:
-        raise
-    except UNREADABLE as error:
-        raise ValueError(f"{path}: {error}") from None
 
 
 def structure_difference(own: Crystal, run: Crystal) -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -19,6 +20,8 @@ import numpy as np
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.io import UNREADABLE, open_bytes
+from mlcharge_flows.scf.consistency import mismatch
+from mlcharge_flows.scf.run_files import RunFiles
 from mlcharge_flows.training.origin import Origin, RunSettings
 from mlcharge_flows.training.sample import DensitySample
 from mlcharge_flows.vasp.chgcar import read_chgcar
@@ -41,7 +44,7 @@ FIRST_NON_SCF_ICHARG = 10
 """Values of ICHARG from which on the density is not updated."""
 
 
-_CHGCAR = re.compile(r"CHGCAR(?:\.relax\d+)?(?:\.gz)?").fullmatch
+_CHGCAR = re.compile(r"CHGCAR(?:\.relax\d+)?(?:\.gz|\.bz2|\.xz)?").fullmatch
 
 
 class RunError(MlchargeError, ValueError):
@@ -171,13 +174,15 @@ def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
         if run is not None and (reason := _reason_to_refuse(density, run, datasets)):
             raise RunError(f"{folder}: {reason}")
         paw = _paw_datasets(folder, datasets, run, density.crystal.symbols)
+        if run is not None and (difference := mismatch(_run_files(folder), run)):
+            raise RunError(f"{folder}: files of different runs: {difference}")
         if run is None:
             return DensitySample.pack(density, paw, origin)
         sample = DensitySample.pack(
             density,
             paw,
             origin,
-            energy=float("nan") if run.last.energy is None else run.last.energy,
+            energy=run.last.energy or 0.0,
             energies=run.last.energies,
             encut=run.encut,
             n_electrons=run.n_electrons,
@@ -194,7 +199,7 @@ def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
 
 def _find(folder: Path, name: str) -> Path | None:
     """File of the last run in a folder: of several relaxations, the last one (``.relax2``)."""
-    pattern = re.compile(rf"{re.escape(name)}(?:\.relax(\d+))?(?:\.gz)?")
+    pattern = re.compile(rf"{re.escape(name)}(?:\.relax(\d+))?(?:\.gz|\.bz2|\.xz)?")
     # Without a suffix, a file is of the run behind all those that have one.
     found: dict[float, list[Path]] = {}
     for path in sorted(folder.glob(f"{name}*")):
@@ -205,6 +210,20 @@ def _find(folder: Path, name: str) -> Path | None:
         one, other = (path.name for path in last)
         raise RunError(f"{folder}: holds {one} and {other}; remove the one that is of another run")
     return last[0] if last else None
+
+
+def _run_files(folder: Path) -> RunFiles:
+    """Files of the last run in a folder, but for POSCAR, which may be of the run that follows."""
+    return RunFiles(
+        folder,
+        oszicar=_find(folder, "OSZICAR"),
+        outcar=_find(folder, "OUTCAR"),
+        stdout=_find(folder, "vasp.out"),
+        incar=_find(folder, "INCAR"),
+        potcar=_find(folder, "POTCAR"),
+        chgcar=_find(folder, "CHGCAR"),
+        vasprun=_find(folder, "vasprun.xml"),
+    )
 
 
 def _reason_to_refuse(density: Density, run: Outcar, datasets: Sequence[PawDataset]) -> str | None:
@@ -218,6 +237,10 @@ def _reason_to_refuse(density: Density, run: Outcar, datasets: Sequence[PawDatas
         return f"CHGCAR and OUTCAR are of different runs: {difference}"
     if run.icharg is not None and run.icharg >= FIRST_NON_SCF_ICHARG:
         return f"ICHARG = {run.icharg}: a non-self-consistent run, which computes no density"
+    if run.elapsed is None:
+        return "the run did not finish: OUTCAR has no elapsed time"
+    if run.last.energy is None or not isfinite(run.last.energy):
+        return f"OUTCAR has no energy of ionic step {run.last.number}"
     if not run.last_converged:
         return f"the run did not converge (ionic step {run.last.number})"
     return None

@@ -23,7 +23,8 @@ from mlcharge_flows.scf.electronic_structure import (
 )
 from mlcharge_flows.scf.nonscf import NonSCFComparison, fixed_density_errors
 from mlcharge_flows.scf.run import ScfRun
-from mlcharge_flows.sources.from_file import read_ions, structure_difference
+from mlcharge_flows.scf.run_files import read_ions
+from mlcharge_flows.sources.from_file import structure_difference
 from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar
 from mlcharge_flows.vasp.poscar import read_poscar
 
