@@ -195,6 +195,22 @@ def test_translations_remove_moments_that_magmom_does_not_name(run_folder, capsy
     assert np.abs(execute(lost).site_moments).max() > 0.5
 
 
+def test_grid_and_occupancies_turn_by_the_same_operations():
+    """Ions along a three-fold screw axis, of which one has a moment: all get a third of it."""
+    lattice = Lattice.hexagonal(4.0, 6.0).matrix
+    sites = np.array([[0.45, 0.0, 0.0], [0.0, 0.45, 1 / 3], [0.55, 0.55, 2 / 3]])
+    crystal = Crystal(np.array(lattice), ("Se",) * 3, sites)
+    shape = (20, 20, 30)
+    points = np.stack(np.meshgrid(*(np.arange(n) / n for n in shape), indexing="ij"), -1)
+    apart = points - sites[0]
+    distance = np.linalg.norm((apart - apart.round()) @ lattice, axis=-1)
+    one = Magnetization(np.exp(-(distance**2)), (np.ones(1), np.zeros(1), np.zeros(1)), np.zeros(3))
+    mean = symmetrized(one, crystal, [(0,)] * 3, None)
+    np.testing.assert_allclose(mean.augmentation, 1 / 3, atol=1e-12)
+    at_sites = [mean.grid[tuple(np.rint(site * shape).astype(int) % shape)] for site in sites]
+    np.testing.assert_allclose(at_sites, 1 / 3, atol=1e-2)
+
+
 def test_a_symmetric_magnetization_stays_as_it_is():
     """Two chromium ions of rutile, equivalent by a screw axis, with equal moments."""
     rutile = Crystal(

@@ -210,7 +210,10 @@ def symmetrized(
     cosets = _cosets(CrystalSymmetry.of(crystal, precision, kinds), crystal, precision)
     if len(cosets) == 1 or magnetization.augmentation is None:
         return magnetization
-    grid = GridSymmetry.of(crystal, magnetization.grid.shape, precision, cosets)
+    # The value at a point comes from where the inverse of an operation takes the point.
+    back = np.rint(np.linalg.inv(cosets.rotations)).astype(int)
+    inverses = CrystalSymmetry(back, -np.einsum("sij,sj->si", back, cosets.translations))
+    grid = GridSymmetry.of(crystal, magnetization.grid.shape, precision, inverses)
     to_cartesian, to_fractional = crystal.lattice.T, np.linalg.inv(crystal.lattice.T)
     sums = [np.zeros_like(values) for values in magnetization.augmentation]
     for rotation, translation in zip(cosets.rotations, cosets.translations, strict=True):
