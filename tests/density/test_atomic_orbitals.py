@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from mlcharge_flows.density.atomic_orbitals import RadialOrbital, bloch_sums, radial_orbitals
+from mlcharge_flows.density.atomic_orbitals import (
+    RadialOrbital,
+    bloch_sums,
+    enlarged,
+    independent,
+    radial_orbitals,
+)
 from mlcharge_flows.density.augmentation import atomic_occupancies
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.paw_dataset import PartialWaves, PawDataset
@@ -140,5 +146,17 @@ def test_orbitals_that_depend_on_others_are_left_out(bent):
     crystal, orbitals, waves = bent
     twice = {"A": [*orbitals["A"], gaussian(0, 1.301, 0.0)], "B": orbitals["B"]}
     np.testing.assert_array_equal(
-        bloch_sums(crystal, twice, waves), bloch_sums(crystal, orbitals, waves)
+        independent(bloch_sums(crystal, twice, waves)), bloch_sums(crystal, orbitals, waves)
     )
+
+
+def test_added_orbitals_are_shorter_or_of_the_next_degree():
+    given = [gaussian(0, 1.3), gaussian(1, 0.7)]
+    first, second, short, shorter, polarized = enlarged(given)
+    assert [first, second] == given
+    assert (short.degree, shorter.degree, polarized.degree) == (0, 1, 2)
+    assert short.mean_radius < first.mean_radius
+    assert shorter.mean_radius < second.mean_radius
+    for added in (short, shorter, polarized):
+        assert added.electrons == 0.0
+        assert (added.u**2).sum() * 0.02 == pytest.approx(1.0)

@@ -11,8 +11,9 @@ from pymatgen.io.vasp import Kpoints
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
 from mlcharge_flows.density.atomic_orbitals import bloch_sums, radial_orbitals
 from mlcharge_flows.density.paw_dataset import PartialWaves
+from mlcharge_flows.sources.atomic_orbitals import AtomicOrbitals
 from mlcharge_flows.sources.initial_wavecar import is_initial_wavecar
-from mlcharge_flows.sources.orbitals import AtomicOrbitals, FromWavecar
+from mlcharge_flows.sources.orbitals import FromWavecar
 from mlcharge_flows.sources.run_inputs import RunInputs
 from mlcharge_flows.sources.source import SourceError
 from mlcharge_flows.vasp.wavecar import WavecarReader

@@ -28,7 +28,6 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.special import spherical_jn
 
-from mlcharge_flows.density.augmentation import blocks
 from mlcharge_flows.density.harmonics import real_harmonics
 
 if TYPE_CHECKING:
@@ -79,6 +78,11 @@ class RadialOrbital:
     _splines: dict[int, CubicSpline] = field(default_factory=dict, init=False, repr=False)
 
     @property
+    def mean_radius(self) -> float:
+        """Mean distance from the nucleus, in angstrom."""
+        return float((self.u**2 * self.r).sum() * _R_STEP)
+
+    @property
     def filling(self) -> float:
         """Electrons of each of the 2l + 1 orbitals, 0 to 2."""
         return self.electrons / (2 * self.degree + 1)
@@ -127,14 +131,10 @@ def radial_orbitals(dataset: PawDataset) -> tuple[RadialOrbital, ...]:
     ValueError
         The data set has no partial waves or no occupancies.
     """
-    waves, occupancies = dataset.partial_waves, dataset.atomic_occupancies
-    if waves is None or occupancies is None:
+    waves = dataset.partial_waves
+    if waves is None or dataset.atomic_occupancies is None:
         raise ValueError(f"{dataset.titel}: the partial waves of the free atom are not known")
-    electrons = {
-        block.a: sqrt(4 * pi) * occupancies[block.offset]
-        for block in blocks(dataset.channels)
-        if block.a == block.b and block.L == 0
-    }
+    electrons = dataset.electrons_by_channel
     bound = {a for a, n in electrons.items() if n > 1e-6}
     taken = {dataset.channels[a] for a in bound}
     found = []
@@ -172,6 +172,74 @@ def _continued(r: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mesh, values / sqrt((values**2).sum() * _R_STEP)
 
 
+def enlarged(orbitals: Sequence[RadialOrbital]) -> tuple[RadialOrbital, ...]:
+    """Add contracted orbitals and one that polarizes to those of an element.
+
+    Contracted ones are u(r) exp(-(r / r_0)^2) with the mean radius r_0 of u. The outermost orbital
+    that has none of the next l beside it is polarized: u(r) r exp(-(r / 2 r_0)^2) has that l.
+
+    Parameters
+    ----------
+    orbitals
+        Bound states of the free atom.
+
+    Returns
+    -------
+    tuple of RadialOrbital
+        The given ones first.
+
+    References
+    ----------
+    J. M. Soler et al., J. Phys.: Condens. Matter 14, 2745 (2002), section 4, for the idea.
+    """
+    degrees = {orbital.degree for orbital in orbitals}
+    added = [
+        _reshaped(orbital, orbital.degree, np.exp(-((orbital.r / orbital.mean_radius) ** 2)))
+        for orbital in orbitals
+    ]
+    last = [orbital for orbital in orbitals if orbital.degree + 1 not in degrees]
+    if last:
+        outermost = max(last, key=lambda orbital: orbital.mean_radius)
+        x = outermost.r / outermost.mean_radius
+        added.append(_reshaped(outermost, outermost.degree + 1, x * np.exp(-((x / 2) ** 2))))
+    return (*orbitals, *added)
+
+
+def _reshaped(orbital: RadialOrbital, degree: int, factor: np.ndarray) -> RadialOrbital:
+    """Orbital times a function of r, normalized; no electrons are in it."""
+    u = orbital.u * factor
+    return RadialOrbital(degree, 0.0, orbital.r, u / sqrt((u**2).sum() * _R_STEP))
+
+
+def angular_parts(
+    lattice: np.ndarray, waves: np.ndarray, lmax: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Wave numbers and angular parts of the plane waves of one k-point.
+
+    Parameters
+    ----------
+    lattice
+        Lattice vectors as rows, shape (3, 3), in angstrom.
+    waves
+        k + G in units of the reciprocal lattice vectors, shape (n, 3).
+    lmax
+        Highest l.
+
+    Returns
+    -------
+    q : numpy.ndarray
+        |k + G| in 1/angstrom, shape (n,).
+    angular : list of numpy.ndarray
+        (-i)^l Y_lm of each l, shape (2l + 1, n).
+    """
+    vectors = waves @ (2 * pi * np.linalg.inv(lattice).T)
+    q: np.ndarray = np.linalg.norm(vectors, axis=1)
+    directions = vectors / np.where(q > 0.0, q, 1.0)[:, None]
+    directions[q == 0.0] = (0.0, 0.0, 1.0)  # only l = 0 does not vanish there
+    harmonics = real_harmonics(lmax, directions)
+    return q, [(-1j) ** degree * values.T for degree, values in enumerate(harmonics)]
+
+
 def bloch_sums(
     crystal: Crystal, orbitals: Mapping[str, Sequence[RadialOrbital]], waves: np.ndarray
 ) -> np.ndarray:
@@ -189,20 +257,13 @@ def bloch_sums(
     Returns
     -------
     numpy.ndarray
-        Coefficients, shape (orbitals, n), each with norm 1: those with most electrons in the free
-        atom come first, and what depends on orbitals before it to more than 99.75 % is left out.
+        Coefficients, shape (orbitals, n), each with norm 1; those with most electrons in the free
+        atom come first.
     """
-    vectors = waves @ (2 * pi * np.linalg.inv(crystal.lattice).T)
-    q = np.linalg.norm(vectors, axis=1)
-    directions = vectors / np.where(q > 0.0, q, 1.0)[:, None]
-    directions[q == 0.0] = (0.0, 0.0, 1.0)  # only l = 0 does not vanish there
     lmax = max((orbital.degree for own in orbitals.values() for orbital in own), default=0)
-    harmonics = real_harmonics(lmax, directions)
+    q, angular = angular_parts(crystal.lattice, waves, lmax)
     shapes = {
-        symbol: [
-            (-1j) ** orbital.degree * harmonics[orbital.degree].T * orbital.transform(q)
-            for orbital in orbitals[symbol]
-        ]
+        symbol: [angular[orbital.degree] * orbital.transform(q) for orbital in orbitals[symbol]]
         for symbol in set(crystal.symbols)
     }
     rows, fillings = [], []
@@ -214,6 +275,22 @@ def bloch_sums(
     order = np.argsort(-np.round(fillings, 6), kind="stable")
     sums: np.ndarray = np.concatenate([np.zeros((0, len(waves))), *rows])[order]
     sums /= np.linalg.norm(sums, axis=1, keepdims=True)
+    return sums
+
+
+def independent(sums: np.ndarray) -> np.ndarray:
+    """Leave out what depends on orbitals before it to more than 99.75 %.
+
+    Parameters
+    ----------
+    sums
+        Coefficients, shape (orbitals, n), each with norm 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (fewer, n).
+    """
     parts = np.abs(np.diagonal(np.linalg.qr(sums.T, mode="r")))
-    independent: np.ndarray = sums[: len(parts)][parts > _LEAST_PART]
-    return independent
+    kept: np.ndarray = sums[: len(parts)][parts > _LEAST_PART]
+    return kept

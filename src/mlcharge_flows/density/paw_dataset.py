@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import pi
+from math import pi, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from mlcharge_flows.density.augmentation import n_occupancies
+from mlcharge_flows.density.augmentation import blocks, n_occupancies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,6 +57,33 @@ class PartialWaves:
 
 
 @dataclass(frozen=True, eq=False)
+class IonicPotential:
+    """What a PAW data set adds to the Hamiltonian of its ion.
+
+    Parameters
+    ----------
+    local
+        Transform of the local potential without its Coulomb tail -4 pi Z e^2 / q^2, in eV
+        angstrom^3, on the mesh of the form factor, shape (n,).
+    core
+        Form factor of the pseudo core that exchange and correlation see, in electrons, on the same
+        mesh, shape (n,).
+    projector_reach
+        Radius at which each projector ends, in angstrom, shape (channels,).
+    projectors
+        Radial parts p(r) at r = i reach / 100, shape (channels, 100), in angstrom^(-3/2).
+    energies
+        Reference energy of each partial wave, in eV, shape (channels,).
+    """
+
+    local: np.ndarray
+    core: np.ndarray
+    projector_reach: np.ndarray
+    projectors: np.ndarray
+    energies: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class PawDataset:
     """One PAW data set, as far as it is known; unknown parts are None.
 
@@ -91,6 +118,8 @@ class PawDataset:
         SHA-256 of the text of the data set, in hexadecimal.
     partial_waves
         Partial waves and compensation charges.
+    ionic_potential
+        Local potential, pseudo core, projectors and energies.
 
     Raises
     ------
@@ -120,6 +149,7 @@ class PawDataset:
     mass: float | None = None
     sha256: str | None = None
     partial_waves: PartialWaves | None = None
+    ionic_potential: IonicPotential | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
@@ -157,6 +187,23 @@ class PawDataset:
     def has_free_atom(self) -> bool:
         """Whether form factor and occupancies of the free atom are known."""
         return self.form_factor is not None and self.atomic_occupancies is not None
+
+    @property
+    def electrons_by_channel(self) -> dict[int, float]:
+        """Electrons of the free atom in each channel, by its index.
+
+        Raises
+        ------
+        ValueError
+            The occupancies of the free atom are not known.
+        """
+        if self.atomic_occupancies is None:
+            raise ValueError(f"{self.titel}: the occupancies of the free atom are not known")
+        return {
+            block.a: sqrt(4 * pi) * self.atomic_occupancies[block.offset]
+            for block in blocks(self.channels)
+            if block.a == block.b and block.L == 0
+        }
 
     @property
     def q(self) -> np.ndarray:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
+from mlcharge_flows.vasp.incar import default_nbands
 
 #: ALGO that an IALGO stands for.
 ALGO_OF_IALGO = {38: "Normal", 48: "VeryFast", 58: "All", 68: "Fast"}
@@ -160,8 +161,7 @@ class IncarSettings(BaseModel):
         ----------
         VASP wiki, NBANDS, ICHARG and NELMDL.
         """
-        bands = max(int((n_electrons + 2) / 2 + max(n_ions // 2, 3)), int(0.6 * n_electrons))
-        bands += (int(abs(total_moment)) + 1) // 2
+        bands = default_nbands(n_electrons, n_ions, total_moment)
         defaults: dict[str, Any] = {"ENCUT": enmax, "NBANDS": bands}
         if (ialgo := incar.get("IALGO")) in ALGO_OF_IALGO:
             defaults["ALGO"] = ALGO_OF_IALGO[ialgo]

@@ -22,11 +22,12 @@ from mlcharge_flows.io import is_file
 from mlcharge_flows.models.checkpoint import SUFFIX
 from mlcharge_flows.models.registry import DEFAULT
 from mlcharge_flows.scf.comparison import REFERENCE
+from mlcharge_flows.sources.atomic_orbitals import AtomicOrbitals
 from mlcharge_flows.sources.from_file import Converged, FromFile
 from mlcharge_flows.sources.initial_density import InitialDensity
 from mlcharge_flows.sources.learned import ElementMean, Learned, known_models
 from mlcharge_flows.sources.orbitals import WORD as ORBITALS
-from mlcharge_flows.sources.orbitals import AtomicOrbitals, FromWavecar
+from mlcharge_flows.sources.orbitals import FromWavecar
 from mlcharge_flows.sources.source import Same, Source, SourceError, Superposition
 
 SOURCES: dict[str, type[Source]] = {

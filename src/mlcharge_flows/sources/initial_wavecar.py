@@ -6,7 +6,6 @@ all eigenvalues are zero, which those of no result are.
 
 from __future__ import annotations
 
-from time import perf_counter, process_time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,6 +37,14 @@ class InitialOrbitalsDocument(BaseModel):
     n_kpoints: int | None = Field(None, description="Irreducible k-points.")
     explicit_kpoints: bool = Field(
         False, description="Whether KPOINTS lists these points in place of the input set's mesh."
+    )
+    diagonalized: bool = Field(
+        False,
+        description="Whether they are states of the initial density's Hamiltonian, not of free "
+        "atoms.",
+    )
+    hamiltonian_failure: str | None = Field(
+        None, description="Why atomic orbitals are not such states; None if they are."
     )
     size: float | None = Field(None, description="Size of the WAVECAR, GB.")
     preparation_time: float = Field(0.0, description="Wall time to make and write them, s.")
@@ -79,7 +86,6 @@ def write_initial_wavecar(
     SourceError
         It would exceed the setting MAX_WAVECAR_SIZE.
     """
-    began, cpu_before = perf_counter(), process_time()
     writer = WavecarWriter(folder / FILE_NAME, header, points, MARK)
     size, largest = writer.size / _GIGABYTE, Settings().max_wavecar_size
     if size > largest:
@@ -95,8 +101,6 @@ def write_initial_wavecar(
         n_bands=header.n_bands,
         n_kpoints=header.n_kpoints,
         size=size,
-        preparation_time=perf_counter() - began,
-        preparation_cpu_time=process_time() - cpu_before,
     )
 
 

@@ -18,12 +18,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import perf_counter, process_time
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from monty.json import MSONable
 
-from mlcharge_flows.density.atomic_orbitals import bloch_sums, radial_orbitals
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.io import UNREADABLE, compression, open_bytes, plain_or_compressed
 from mlcharge_flows.sources.initial_wavecar import (
@@ -32,8 +32,7 @@ from mlcharge_flows.sources.initial_wavecar import (
     write_initial_wavecar,
 )
 from mlcharge_flows.sources.source import SourceError
-from mlcharge_flows.vasp.plane_waves import half_sphere
-from mlcharge_flows.vasp.wavecar import KPointOrbitals, WavecarError, WavecarHeader, WavecarReader
+from mlcharge_flows.vasp.wavecar import KPointOrbitals, WavecarError, WavecarReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -80,8 +79,12 @@ class OrbitalSource(ABC, MSONable):
         InitialOrbitalsDocument
             What was written, or the failure in one line: the run then begins with random orbitals.
         """
+        began, cpu_before = perf_counter(), process_time()
         try:
-            return self.write(inputs, folder)
+            written = self.write(inputs, folder)
+            written.preparation_time = perf_counter() - began
+            written.preparation_cpu_time = process_time() - cpu_before
+            return written
         except (MlchargeError, ValueError, OSError, KeyError) as error:
             return InitialOrbitalsDocument(source=self.word, failure=one_line(error))
 
@@ -109,77 +112,6 @@ class OrbitalSource(ABC, MSONable):
 
     def __str__(self) -> str:
         return f"{WORD}@{self.argument}" if self.argument else WORD
-
-
-@dataclass(frozen=True)
-class AtomicOrbitals(OrbitalSource):
-    """Bloch sums of the bound pseudo partial waves of the run's own PAW data sets.
-
-    Those with most electrons in the free atom come first; VASP takes random orbitals for bands
-    beyond their number. Both spins begin with the same orbitals, which the spin density separates.
-    """
-
-    word: ClassVar[str] = "atomic"
-
-    def write(self, inputs: RunInputs, folder: Path) -> InitialOrbitalsDocument:
-        """Write the WAVECAR of a run, one k-point at a time.
-
-        Parameters
-        ----------
-        inputs
-            Inputs of the run.
-        folder
-            Where to write.
-
-        Returns
-        -------
-        InitialOrbitalsDocument
-            What was written.
-
-        Raises
-        ------
-        SourceError
-            The POTCAR has no partial waves, the run is not collinear, VASP's k-points or their
-            order are not known, or the file would exceed the setting MAX_WAVECAR_SIZE.
-        """
-        kpoints, crystal = _kpoints(inputs), inputs.crystal
-        encut = inputs.encut
-        if encut is None:
-            raise SourceError("initial orbitals: neither INCAR nor POTCAR give ENCUT")
-        try:
-            radial = {
-                symbol: radial_orbitals(dataset) for symbol, dataset in inputs.datasets.items()
-            }
-        except ValueError as error:
-            raise SourceError(f"initial orbitals: {error}") from None
-        n_orbitals = sum(
-            2 * orbital.degree + 1 for symbol in crystal.symbols for orbital in radial[symbol]
-        )
-        n_bands = min(n_orbitals, int(inputs.incar.get("NBANDS", n_orbitals)))
-        if not n_bands:
-            raise SourceError("initial orbitals: the PAW data sets have no bound states")
-        header = WavecarHeader(
-            crystal.lattice,
-            encut,
-            len(kpoints.points),
-            n_bands,
-            n_spins=int(inputs.incar.get("ISPIN", 1)),
-            half="x" if inputs.gamma_only else None,
-        )
-        occupations = _occupations(inputs.n_electrons, n_bands)
-
-        def orbitals() -> Iterable[KPointOrbitals]:
-            for _ in range(header.n_spins):
-                for point in kpoints.points:
-                    waves = replace(header, half=None).plane_waves(point)
-                    sums = bloch_sums(crystal, radial, waves + point)[:n_bands]
-                    if header.half:
-                        sums = half_sphere(sums, waves, header.half)
-                    yield KPointOrbitals(
-                        point, np.zeros(n_bands), occupations, _completed(sums, n_bands)
-                    )
-
-        return write_initial_wavecar(folder, header, kpoints.points, orbitals(), self.word)
 
 
 @dataclass(frozen=True)
@@ -235,7 +167,7 @@ class FromWavecar(OrbitalSource):
             The file cannot be read, is of another cell, spin or k-points, of the other kind of
             executable (Gamma-only or not), or exceeds the setting MAX_WAVECAR_SIZE.
         """
-        kpoints, path = _kpoints(inputs), self._file
+        kpoints, path = kpoints_of(inputs), self._file
         try:
             if compression(path) is None:
                 return self._rewrite(path, inputs, kpoints, folder)
@@ -271,12 +203,18 @@ class FromWavecar(OrbitalSource):
             return write_initial_wavecar(folder, written, stored, orbitals(), self.word)
 
 
-def _kpoints(inputs: RunInputs) -> IrreducibleKPoints:
+def kpoints_of(inputs: RunInputs) -> IrreducibleKPoints:
     """K-points of a run, in VASP's order.
+
+    Parameters
+    ----------
+    inputs
+        Inputs of the run.
 
     Returns
     -------
     IrreducibleKPoints
+        Whose order is certain.
 
     Raises
     ------
@@ -310,27 +248,3 @@ def _difference(file: WavecarReader, inputs: RunInputs, points: np.ndarray) -> s
         if np.abs(file.read_kpoint(k)[1] - point).max() > _SAME_KPOINT:
             return f"k-point {k + 1} is another one"
     return None
-
-
-def _occupations(n_electrons: float, n_bands: int) -> np.ndarray:
-    """Occupations, 0 to 1 per spin, that fill the bands in their order; VASP makes its own."""
-    occupations: np.ndarray = np.clip(n_electrons / 2 - np.arange(n_bands), 0.0, 1.0)
-    return occupations
-
-
-def _completed(sums: np.ndarray, n_bands: int) -> np.ndarray:
-    """Orbitals with random ones in place of those that depend on others at this k-point.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (bands, plane waves).
-    """
-    rng = np.random.default_rng(len(sums))
-    shape = (n_bands - len(sums), sums.shape[1])
-    random = rng.normal(size=shape) + 1j * rng.normal(size=shape)
-    random[:, 0] = random[:, 0].real  # G = 0, for orbitals that are real at Gamma
-    # Weights as of the atomic orbitals: smooth ones, with low kinetic energy.
-    random *= np.linalg.norm(sums, axis=0)
-    norms = np.linalg.norm(random, axis=1, keepdims=True)
-    return np.concatenate([sums, random / np.where(norms, norms, 1.0)])

@@ -361,3 +361,33 @@ def _explicit(incar: Mapping[str, Any], tag: str) -> int | None:
 def _triple(points: list[int | None]) -> tuple[int, int, int]:
     nx, ny, nz = (int(n or 0) for n in points)
     return nx, ny, nz
+
+
+def default_nbands(n_electrons: float, n_ions: int, total_moment: float = 0.0) -> int:
+    """Number of bands where NBANDS is not set.
+
+    Parameters
+    ----------
+    n_electrons
+        NELECT.
+    n_ions
+        NIONS.
+    total_moment
+        Sum of MAGMOM, in Bohr magnetons; zero without spin.
+
+    Returns
+    -------
+    int
+        On one core; VASP rounds it up to a multiple of the cores that share bands.
+
+    References
+    ----------
+    https://www.vasp.at/wiki/index.php/NBANDS
+
+    Examples
+    --------
+    >>> default_nbands(8, 2), default_nbands(56, 4)
+    (8, 33)
+    """
+    bands = max(int((n_electrons + 2) / 2 + max(n_ions // 2, 3)), int(0.6 * n_electrons))
+    return bands + (int(abs(total_moment)) + 1) // 2

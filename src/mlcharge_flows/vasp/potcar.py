@@ -23,13 +23,12 @@ from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.io import UnreadableFileError, read_bytes
 from mlcharge_flows.vasp.fortran import FortranNumberError, parse_real
-from mlcharge_flows.vasp.potcar_data import partial_waves, section
+from mlcharge_flows.vasp.potcar_data import Q_POINTS, ionic_potential, partial_waves, section
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
 
-_MESH_POINTS = 1000  # of every radial function in reciprocal space, q_i = i * PSGMAX / 1000
 _KEY = r"^\s*(?:.*;\s*)?{key}\s*=\s*([^;\n]*)"
 
 
@@ -115,7 +114,7 @@ def _parse(text: str) -> PawDataset:
     lines = [line.strip() for line in text.splitlines()]
     channels = _channels(lines)
     n = len(channels)
-    form_factor = section(lines, "atomic pseudo charge-density", _MESH_POINTS)
+    form_factor = section(lines, "atomic pseudo charge-density", Q_POINTS)
     q_max = float(section(lines, "local part", 1)[0])
     if q_max <= 0.0 or form_factor[0] == 0.0:
         raise ValueError("the atomic density is empty or has no mesh")
@@ -125,7 +124,7 @@ def _parse(text: str) -> PawDataset:
         titel=titel,
         zval=zval,
         channels=channels,
-        q_step=q_max / _MESH_POINTS,
+        q_step=q_max / Q_POINTS,
         form_factor=form_factor,
         atomic_occupancies=atomic_occupancies(channels, occupancies),
         lexch=_header(text, "LEXCH"),
@@ -133,6 +132,7 @@ def _parse(text: str) -> PawDataset:
         mass=_number(text, "POMASS"),
         sha256=sha256(text.strip().encode("latin-1")).hexdigest(),
         partial_waves=partial_waves(lines, channels),
+        ionic_potential=ionic_potential(lines, channels),
     )
 
 

@@ -1,4 +1,4 @@
-r"""Numbers behind the header of a PAW data set: sections, partial waves, compensation charges.
+r"""Numbers of a PAW data set: sections, partial waves, compensation charges, ionic potential.
 
 The compensation charge of a VASP data set is
 
@@ -24,7 +24,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import spherical_jn
 
-from mlcharge_flows.density.paw_dataset import PartialWaves
+from mlcharge_flows.density.paw_dataset import IonicPotential, PartialWaves
 from mlcharge_flows.vasp.fortran import parse_floats
 
 if TYPE_CHECKING:
@@ -32,6 +32,14 @@ if TYPE_CHECKING:
 
 #: Title of the section that lists compensation charges; VASP's own data sets have none.
 COMPENSATION = "compensation charge"
+
+#: Title of a projector on its radial mesh.
+PROJECTOR = "Real Space Part"
+
+#: Points of every radial function in reciprocal space, q_i = i * PSGMAX / 1000.
+Q_POINTS = 1000
+
+_PROJECTOR_POINTS = 100  # of a projector, r_i = i * reach / 100
 
 #: By how much less than the radius given the first mesh point beyond it may be, in angstrom.
 RADIUS_MARGIN = 1e-5
@@ -127,6 +135,62 @@ def partial_waves(lines: Sequence[str], channels: Sequence[int]) -> PartialWaves
         degrees = range(2 * max(channels) + 1)
         charges = np.array([bessel_charge(degree, edge, r) for degree in degrees])
     return PartialWaves(r, all_electron, pseudo, charges)
+
+
+def ionic_potential(lines: Sequence[str], channels: Sequence[int]) -> IonicPotential | None:
+    """Read local potential, pseudo core, projectors and reference energies of a data set.
+
+    Parameters
+    ----------
+    lines
+        Stripped lines of a data set.
+    channels
+        l of each channel.
+
+    Returns
+    -------
+    IonicPotential or None
+        None where the header does not list an energy for each channel, as in old data sets.
+
+    Raises
+    ------
+    ValueError
+        A section is short.
+    """
+    energies = _energies(lines, channels)
+    if energies is None or lines.count(PROJECTOR) != len(channels):
+        return None
+    reach: list[float] = []
+    for number, line in enumerate(lines):
+        if line == "Non local Part":
+            _, count, radius = lines[number + 1].split()[:3]
+            reach += int(count) * [float(radius)]
+    core = "core charge-density (partial)"
+    return IonicPotential(
+        local=section(lines, "local part", 1 + Q_POINTS)[1:],
+        core=section(lines, core, Q_POINTS) if core in lines else np.zeros(Q_POINTS),
+        projector_reach=np.array(reach),
+        projectors=np.array(
+            [section(lines, PROJECTOR, _PROJECTOR_POINTS, a) for a in range(len(channels))]
+        ),
+        energies=energies,
+    )
+
+
+def _energies(lines: Sequence[str], channels: Sequence[int]) -> np.ndarray | None:
+    """Reference energies under 'Description', those of one l in the order of its channels."""
+    if "Description" not in lines:
+        return None
+    found: dict[int, list[float]] = {}
+    for line in lines[lines.index("Description") + 2 :]:
+        words = line.split()
+        if len(words) < 4 or not words[0].isdigit():
+            break
+        found.setdefault(int(words[0]), []).append(parse_floats(words[1].encode())[0])
+    try:
+        return np.array([found[degree].pop(0) for degree in channels])
+    except (KeyError, IndexError):
+        return None
 
 
 def bessel_charge(degree: int, radius: float, r: np.ndarray) -> np.ndarray:

@@ -1,0 +1,142 @@
+"""The Hamiltonian that POTCAR and CHGCAR give, beside the atoms and bands of GPAW."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gpaw", reason="needs the gpaw extra")
+
+from pymatgen.io.vasp.inputs import Kpoints, Poscar
+
+from mlcharge_flows.density.atomic_orbitals import enlarged, radial_orbitals
+from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.density import superpose
+from mlcharge_flows.density.paw_atom import paw_atom
+from mlcharge_flows.density.paw_hamiltonian import PawHamiltonian
+from mlcharge_flows.gpaw_vasp.execute import execute
+from mlcharge_flows.gpaw_vasp.potcar import potcar_text
+from mlcharge_flows.sources.atomic_orbitals import AtomicOrbitals
+from mlcharge_flows.sources.run_inputs import RunInputs
+from mlcharge_flows.vasp.chgcar import read_chgcar
+from mlcharge_flows.vasp.incar import read_incar
+from mlcharge_flows.vasp.plane_waves import plane_waves
+from mlcharge_flows.vasp.potcar import read_potcar
+
+QUICK = {"ENCUT": 200, "kpoints": Kpoints.gamma_automatic((2, 2, 2))}
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """A function: the data set of an element as its POTCAR has it."""
+
+    def make(symbol):
+        path = tmp_path / f"POTCAR.{symbol}"
+        path.write_text(potcar_text(symbol))
+        return read_potcar(path)[0]
+
+    return make
+
+
+def occupied(found):
+    electrons = found.electrons_by_channel
+    return [a for a in electrons if electrons[a] > 0]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "side", "encut"),
+    [
+        ("O", 6.0, 700.0),
+        ("Si", 8.0, 300.0),
+        ("Ti", 8.0, 300.0),
+        ("Cu", 8.0, 300.0),
+        ("I", 8.0, 300.0),
+    ],
+)
+def test_states_of_the_free_atom_are_those_of_its_data_set(dataset, symbol, side, encut):
+    """In a large box: distances of the bound levels from each other, in eV."""
+    found = dataset(symbol)
+    lattice = side * np.eye(3)
+    crystal = Crystal(lattice, (symbol,), np.zeros((1, 3)))
+    density = superpose(crystal, {symbol: found}, (60, 60, 60))
+    waves = plane_waves(lattice, encut, np.zeros(3))
+    hamiltonian = PawHamiltonian(density, {symbol: paw_atom(found)}, np.abs(waves).max(axis=0))
+    orbitals = {symbol: radial_orbitals(found)}
+    levels, _ = hamiltonian.states(orbitals, waves, np.zeros(3), 20)
+    channels = occupied(found)
+    expected = np.sort(
+        [
+            energy
+            for a in channels
+            for energy in [found.ionic_potential.energies[a]] * (2 * found.channels[a] + 1)
+        ]
+    )
+    n = len(expected)
+    np.testing.assert_allclose(levels[:n] - levels[0], expected - expected[0], atol=0.4)
+
+
+def test_energies_that_do_not_belong_to_the_waves_are_refused(dataset):
+    found = dataset("Si")
+    wrong = replace(found.ionic_potential, energies=found.ionic_potential.energies + 5.0)
+    with pytest.raises(ValueError, match=r"channel 1 is 4\.9 eV from the state"):
+        paw_atom(replace(found, ionic_potential=wrong))
+    with pytest.raises(ValueError, match="potentials or partial waves are not known"):
+        paw_atom(replace(found, ionic_potential=None))
+
+
+@pytest.mark.gpaw
+@pytest.mark.parametrize(("name", "error"), [("Si", 0.35), ("MgO", 0.9)])
+def test_occupied_bands_are_those_of_the_run(run_folder, name, error):
+    """In eV, without the mean; the cutoff is low for magnesium's 2s and 2p."""
+    folder = run_folder(name, **QUICK)
+    run = execute(folder)
+    datasets = {found.symbol: found for found in read_potcar(folder / "POTCAR")}
+    orbitals = {symbol: enlarged(radial_orbitals(own)) for symbol, own in datasets.items()}
+    density = read_chgcar(folder / "CHGCAR")
+    atoms = {symbol: paw_atom(own) for symbol, own in datasets.items()}
+    inputs = inputs_of(folder)
+    points = inputs.irreducible_kpoints.points
+    n = round(inputs.n_electrons / 2)
+    waves = [plane_waves(density.crystal.lattice, 200.0, point) for point in points]
+    reach = np.max([np.abs(own).max(axis=0) for own in waves], axis=0)
+    hamiltonian = PawHamiltonian(density, atoms, reach)
+    found = np.array(
+        [
+            hamiltonian.states(orbitals, own, point, n)[0]
+            for own, point in zip(waves, points, strict=True)
+        ]
+    )
+    expected = np.reshape(run.eigenvalues, (len(points), -1))[:, :n]
+    shift = (found - expected).mean()
+    np.testing.assert_allclose(found - shift, expected, atol=error)
+
+
+def inputs_of(folder):
+    return RunInputs(
+        structure=Poscar.from_file(folder / "POSCAR").structure,
+        incar=read_incar(folder / "INCAR"),
+        kpoints=Kpoints.from_file(folder / "KPOINTS"),
+        read_potcar=lambda: read_potcar(folder / "POTCAR"),
+    )
+
+
+@pytest.mark.gpaw
+@pytest.mark.parametrize(("name", "n_bands"), [("Si", 8), ("MgO", 12)])
+def test_a_run_gains_less_from_states_than_from_free_orbitals(run_folder, name, n_bands):
+    """d eps of the first step: what the orbitals lacked at that density."""
+    first = run_folder(name, "first", **QUICK)
+    execute(first)
+    gains = []
+    for folder, has_density in (("free", False), ("states", True)):
+        path = run_folder(name, folder, **QUICK, ISTART=1, ICHARG=1, NELM=2)
+        if has_density:
+            (path / "CHGCAR").write_bytes((first / "CHGCAR").read_bytes())
+        document = AtomicOrbitals().document(inputs_of(path), path)
+        assert document.diagonalized is has_density
+        assert ("CHGCAR" in (document.hamiltonian_failure or "")) is not has_density
+        assert document.n_bands == n_bands or not has_density
+        (path / "CHGCAR").write_bytes((first / "CHGCAR").read_bytes())
+        gains.append(abs(execute(path).steps[0].band_change))
+    assert gains[1] < 0.4 * gains[0]
