@@ -55,7 +55,7 @@ def test_every_benchmark_is_tested_and_says_how_it_is_run():
     for path in scripts:
         assert f"python benchmarks/{path.name}" in path.read_text(encoding="utf-8")
         assert f'"{path.stem}"' in tests
-    assert len(scripts) == 11
+    assert len(scripts) == 12
 
 
 def test_commands_of_the_documents_name_scripts_that_are_there():
@@ -84,6 +84,15 @@ def test_orbital_model_predictions(run):
     pytest.importorskip("torch", reason="needs the models extra")
     _, (ions, *_) = run("orbital_model", "predict", "--cells", 1, "--repeats", 1)
     assert ions == "8"
+
+
+def test_large_cells(run, tmp_path):
+    pytest.importorskip("torch", reason="needs the models extra")
+    figure = tmp_path / "large_cells.png"
+    options = ["--ions", 8, "--encut", 200, "--crystals", "salt", "--repeats", 1]
+    rows = run("large_cells", *options, "--figure", figure)
+    assert rows[1][2] == "8"
+    assert figure.stat().st_size > 0
 
 
 def test_orbital_model_training(run, tmp_path):

@@ -19,7 +19,8 @@ from mlcharge_flows.cli.app import app  # noqa: E402
 from mlcharge_flows.errors import note_renamed  # noqa: E402
 from mlcharge_flows.models.checkpoint import read_checkpoint  # noqa: E402
 from mlcharge_flows.models.orbital import load  # noqa: E402
-from mlcharge_flows.models.orbital.network import OrbitalModel, OrbitalNetwork  # noqa: E402
+from mlcharge_flows.models.orbital.model import OrbitalModel  # noqa: E402
+from mlcharge_flows.models.orbital.network import OrbitalNetwork  # noqa: E402
 from mlcharge_flows.training import loop  # noqa: E402
 from mlcharge_flows.training.config import TrainingConfig, TrainingError, read_config  # noqa: E402
 from mlcharge_flows.training.dataset import write_dataset  # noqa: E402
@@ -71,7 +72,7 @@ def config(dataset, **options):
 @pytest.fixture
 def lenient(monkeypatch):
     """Augmentation occupancies of noise have no response that another sample would share."""
-    monkeypatch.setattr("mlcharge_flows.models.orbital.network.MAX_RELATIVE_CHANGE", 100.0)
+    monkeypatch.setattr("mlcharge_flows.models.orbital.model.MAX_RELATIVE_CHANGE", 100.0)
 
 
 def taught(task, sample):

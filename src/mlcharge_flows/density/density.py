@@ -23,6 +23,7 @@ import numpy as np
 from scipy import fft
 
 from mlcharge_flows.density.grid import half_frequencies
+from mlcharge_flows.density.nonuniform_fft import structure_factor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 _POINTS_AT_ONCE = 1 << 16
 """G vectors whose form and structure factors are held in memory."""
+MAX_DIRECT_SITES = 500
+"""Ions of an element up to which the sum over all ions and G vectors is faster than a transform."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,11 +220,8 @@ def _add_element(
     spectrum: np.ndarray, reciprocal: np.ndarray, sites: np.ndarray, dataset: PawDataset, nz: int
 ) -> None:
     """Add f(|G|) S(G) of one element to the half spectrum, some planes of G at a time."""
-    hx, hy, hz = half_frequencies((*spectrum.shape[:2], nz))
-    # The structure factor of a plane is one matrix product over the sites: the phases separate.
-    phase_x, phase_y, phase_z = (
-        np.exp(-2j * np.pi * np.outer(h, sites[:, axis])) for axis, h in enumerate((hx, hy, hz))
-    )
+    shape = (*spectrum.shape[:2], nz)
+    hx, hy, hz = half_frequencies(shape)
     metric = reciprocal @ reciprocal.T
     plane = (
         metric[1, 1] * hy[:, None] ** 2
@@ -229,12 +229,22 @@ def _add_element(
         + 2 * metric[1, 2] * hy[:, None] * hz[None, :]
     )
     slope = 2 * (metric[0, 1] * hy[:, None] + metric[0, 2] * hz[None, :])
+    if len(sites) <= MAX_DIRECT_SITES:
+        # The structure factor of a plane is one matrix product over the sites: phases separate.
+        phase_x, phase_y, phase_z = (
+            np.exp(-2j * np.pi * np.outer(h, sites[:, axis])) for axis, h in enumerate((hx, hy, hz))
+        )
+    else:
+        structure = structure_factor(sites, shape)
     n_planes = max(_POINTS_AT_ONCE // plane.size, 1)
     for first in range(0, len(hx), n_planes):
         some = slice(first, first + n_planes)
         h = hx[some, None, None]
         q = np.sqrt(np.maximum(plane + slope * h + metric[0, 0] * h * h, 0.0))
-        factors = (phase_x[some, None] * phase_y) @ phase_z.T
+        if len(sites) <= MAX_DIRECT_SITES:
+            factors = (phase_x[some, None] * phase_y) @ phase_z.T
+        else:
+            factors = structure[some]
         spectrum[some] += dataset.form_factor_at(q) * factors
 
 

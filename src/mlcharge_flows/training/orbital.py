@@ -13,9 +13,9 @@ from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.orbital.config import OrbitalConfig
 from mlcharge_flows.models.orbital.elements import FormFactorFit
-from mlcharge_flows.models.orbital.equivariant import Interaction
 from mlcharge_flows.models.orbital.g_vectors import GVectors
 from mlcharge_flows.models.orbital.graph import Graph
+from mlcharge_flows.models.orbital.interaction import Interaction
 from mlcharge_flows.models.orbital.network import OrbitalNetwork
 from mlcharge_flows.models.scdp.config import PRESETS, ScdpConfig
 from mlcharge_flows.models.scdp.network import ScdpNetwork

@@ -12,8 +12,9 @@ from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.models.card import Card, DataCard
 from mlcharge_flows.models.domain import GeometryBounds
 from mlcharge_flows.models.orbital.config import OrbitalConfig
-from mlcharge_flows.models.orbital.equivariant import Interaction
-from mlcharge_flows.models.orbital.network import OrbitalModel, OrbitalNetwork
+from mlcharge_flows.models.orbital.interaction import Interaction
+from mlcharge_flows.models.orbital.model import OrbitalModel
+from mlcharge_flows.models.orbital.network import OrbitalNetwork
 
 CHANNELS = {"Mg": [0, 0, 1, 2], "O": [0, 0, 1, 1]}
 Q_STEP = 0.1

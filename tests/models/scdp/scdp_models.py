@@ -10,7 +10,7 @@ from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.models.card import Card, DataCard
 from mlcharge_flows.models.domain import GeometryBounds
-from mlcharge_flows.models.orbital.network import OrbitalModel
+from mlcharge_flows.models.orbital.model import OrbitalModel
 from mlcharge_flows.models.scdp import ScdpConfig, ScdpNetwork
 
 CHANNELS = {"H": [0, 0, 1], "O": [0, 0, 1, 1]}

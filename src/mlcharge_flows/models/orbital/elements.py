@@ -13,13 +13,13 @@ from pymatgen.core.periodic_table import Element
 from torch import nn
 
 from mlcharge_flows.models.orbital.config import N_VIRTUAL_KINDS
-from mlcharge_flows.models.orbital.equivariant import scatter_sum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.orbital.config import SiteConfig
+    from mlcharge_flows.models.orbital.fourier_box import FourierBox
     from mlcharge_flows.models.orbital.g_vectors import GVectors
     from mlcharge_flows.models.orbital.graph import Graph
 
@@ -253,7 +253,7 @@ class FormFactors(nn.Module):
         return (lower, (1 - fraction) * (lower > 0)), (lower + 1, fraction)
 
     def forward(
-        self, species: torch.Tensor, g_vectors: GVectors, phases: torch.Tensor
+        self, species: torch.Tensor, g_vectors: GVectors | FourierBox, phases: torch.Tensor
     ) -> torch.Tensor:
         """Fourier coefficients of the corrections of all ions.
 
@@ -264,18 +264,22 @@ class FormFactors(nn.Module):
         g_vectors
             The G vectors.
         phases
-            Phase factors of the ions, shape (ions, G vectors).
+            The ions as the method `phases` of the G vectors gives them.
 
         Returns
         -------
         torch.Tensor
-            Shape (G vectors,), complex, electrons.
+            Shape of the lengths of the G vectors, complex, electrons.
         """
-        kinds, structure = _structure_factors(species, phases)
-        values = self.values[kinds]
-        (lower, lower_weight), (upper, upper_weight) = self._interpolation(g_vectors.q)
-        factors = values[:, lower] * lower_weight + values[:, upper] * upper_weight
-        return (factors * structure).sum(0)
+        kinds, of_ion = species.unique(return_inverse=True)
+        knots = self._interpolation(g_vectors.q)
+        total: torch.Tensor | None = None
+        structure_factors = g_vectors.structure_factors(of_ion, len(kinds), phases)
+        for values, structure in zip(self.values[kinds], structure_factors, strict=True):
+            factors = sum(values[place] * weight for place, weight in knots)
+            total = factors * structure if total is None else total + factors * structure
+        assert total is not None
+        return total
 
 
 class FormFactorFit:
@@ -317,7 +321,8 @@ class FormFactorFit:
             complex, electrons.
         """
         n_unknown, n_knots = len(self.target), self.factors.values.shape[1]
-        kinds, structure = _structure_factors(species, phases)
+        kinds, of_ion = species.unique(return_inverse=True)
+        structure = g_vectors.structure_factors(of_ion, len(kinds), phases)
         weight = (g_vectors.multiplicity / (g_vectors.volume * len(species))).double()
         # Every |G| lies between two knots: a row of the design matrix has two entries per element.
         rows = [
@@ -339,11 +344,3 @@ class FormFactorFit:
         damped = self.gram + torch.diag(_RIDGE * size + (size == 0))
         solution = torch.linalg.solve(damped, self.target)
         self.factors.values += solution.view_as(self.factors.values)
-
-
-def _structure_factors(
-    species: torch.Tensor, phases: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Elements of a crystal, and the structure factor of each."""
-    kinds, of_ion = species.unique(return_inverse=True)
-    return kinds, scatter_sum(phases, of_ion, len(kinds))

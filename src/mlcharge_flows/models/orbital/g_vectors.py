@@ -20,6 +20,7 @@ import torch
 from scipy.fft import next_fast_len
 
 from mlcharge_flows.density.grid import half_frequencies
+from mlcharge_flows.models.orbital.equivariant import scatter_sum
 from mlcharge_flows.models.orbital.graph import harmonics
 
 if TYPE_CHECKING:
@@ -278,6 +279,27 @@ class GVectors:
             parts.append(overlaps)
         return torch.cat(parts, dim=1)
 
+    def structure_factors(
+        self, kinds: torch.Tensor, n_kinds: int, phases: torch.Tensor
+    ) -> torch.Tensor:
+        """Structure factor of each kind of sites.
+
+        Parameters
+        ----------
+        kinds
+            Kind of each site, shape (sites,).
+        n_kinds
+            Number of kinds.
+        phases
+            Phase factors of the sites, shape (sites, G vectors).
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (n_kinds, G vectors), complex.
+        """
+        return scatter_sum(phases, kinds, n_kinds)
+
     def _amplitudes(
         self, coefficients: torch.Tensor, radials: Sequence[torch.Tensor]
     ) -> torch.Tensor:
@@ -303,6 +325,23 @@ class GVectors:
         """|G| shells with equal numbers of G vectors, from low to high |G|."""
         edges = torch.linspace(0, len(self.q), N_SHELLS + 1).round().int().tolist()
         return [slice(low, high) for low, high in pairwise(edges) if low < high]
+
+    def from_grid(self, density: torch.Tensor) -> torch.Tensor:
+        """Fourier coefficients of a density on the grid.
+
+        Parameters
+        ----------
+        density
+            Shape (nx, ny, nz), electrons/angstrom^3.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (G vectors,), complex, electrons.
+        """
+        spectrum = torch.fft.rfftn(density, norm="forward").flatten()[self.index]
+        values: torch.Tensor = spectrum * self.volume
+        return values.to(self.q.dtype.to_complex())
 
     def to_grid(self, density: torch.Tensor) -> torch.Tensor:
         """Density on the grid from its Fourier coefficients.

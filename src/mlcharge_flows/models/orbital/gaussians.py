@@ -14,8 +14,7 @@ normalized Gaussians of one degree on one site overlap by
 
 References
 ----------
-X. Fu et al., NeurIPS 2024, arXiv:2405.19276 (SCDP): eq. 3 (orbitals), section 4 (even-tempered
-exponents).
+X. Fu et al., NeurIPS 2024, arXiv:2405.19276 (SCDP): eq. 3 (orbitals), section 4 (exponents).
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ from mlcharge_flows.density.augmentation import blocks
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from mlcharge_flows.models.orbital.fourier_box import FourierBox
     from mlcharge_flows.models.orbital.g_vectors import GVectors
 
 _RESPONSE_RIDGE = 1e-4
@@ -162,8 +162,9 @@ class GaussianBasis(nn.Module, Basis, SiteOrbitals):
     def uncontracted(self, coefficients: torch.Tensor) -> torch.Tensor:
         # The contraction matrix is symmetric: the same map takes overlaps with the Gaussians to
         # overlaps with the orthonormal contractions.
+        orthonormal = self.orthonormal.to(coefficients.dtype)
         parts = [
-            coefficients[:, degree**2 : (degree + 1) ** 2] @ self.orthonormal[degree]
+            coefficients[:, degree**2 : (degree + 1) ** 2] @ orthonormal[degree]
             for degree in range(self.lmax + 1)
         ]
         return torch.cat(parts, dim=1)
@@ -260,8 +261,7 @@ class AugmentationResponse(nn.Module):
     converged density with them takes as many steps as a superposition of atoms
     (docs/decisions/0004-occupancies-follow-from-the-density.md).
 
-    Blocks of a degree that the Gaussians do not have stay as in the free atom: with VASP's
-    f channels these are L = 6, which LMAXMIX = 4 drops anyway.
+    Blocks of a degree that the Gaussians lack stay as in the free atom: L = 6 of VASP's f channels.
 
     Parameters
     ----------
@@ -295,7 +295,7 @@ class AugmentationResponse(nn.Module):
             self.register_buffer(f"component_{index}", torch.tensor(component), persistent=False)
 
     def projections(
-        self, density: torch.Tensor, g_vectors: GVectors, phases: torch.Tensor
+        self, density: torch.Tensor, g_vectors: GVectors | FourierBox, phases: torch.Tensor
     ) -> torch.Tensor:
         """Overlaps of a density with orthonormal contractions of Gaussians on the ions.
 
@@ -306,7 +306,7 @@ class AugmentationResponse(nn.Module):
         g_vectors
             The G vectors.
         phases
-            Phase factors of the ions, shape (ions, G vectors).
+            The ions as the method `phases` of the G vectors gives them.
 
         Returns
         -------
@@ -360,8 +360,8 @@ class AugmentationResponse(nn.Module):
     def relative_change(self, species: int, change: torch.Tensor) -> float:
         """Largest change of an ion's occupancies relative to the largest fitted of its element.
 
-        The response to errors close to a nucleus, which no converged density has, can be so large
-        that the self-consistent cycle ends in an unphysical state of the PAW data set.
+        The response to errors close to a nucleus can be so large that the self-consistent cycle
+        ends in an unphysical state of the PAW data set.
 
         Parameters
         ----------

@@ -1,47 +1,31 @@
-"""The orbital model: an equivariant network from crystal graph to density and occupancies."""
+"""The equivariant network from crystal graph to coefficients, density and occupancies."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import pi
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from typing_extensions import override
 
-from mlcharge_flows.density.density import superpose
-from mlcharge_flows.models.checkpoint import network_of
-from mlcharge_flows.models.model import DensityModel, ModelError
 from mlcharge_flows.models.orbital.config import OrbitalConfig
 from mlcharge_flows.models.orbital.elements import Embedding, FormFactors
-from mlcharge_flows.models.orbital.equivariant import (
-    Interaction,
-    degree_of_component,
-    mlp,
-    scatter_sum,
-)
+from mlcharge_flows.models.orbital.equivariant import degree_of_component, mlp, scatter_sum
+from mlcharge_flows.models.orbital.fourier_box import FourierBox
 from mlcharge_flows.models.orbital.g_vectors import Expansion, GVectors
-from mlcharge_flows.models.orbital.gaussians import (
-    MAX_RELATIVE_CHANGE,
-    AugmentationResponse,
-    GaussianBasis,
-)
+from mlcharge_flows.models.orbital.gaussians import AugmentationResponse, GaussianBasis
 from mlcharge_flows.models.orbital.graph import Graph
+from mlcharge_flows.models.orbital.interaction import Interaction
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from mlcharge_flows.density.crystal import Crystal
-    from mlcharge_flows.density.density import Density
-    from mlcharge_flows.density.paw_dataset import PawDataset
-    from mlcharge_flows.models.card import Card
-    from mlcharge_flows.models.checkpoint import Checkpoint
     from mlcharge_flows.models.orbital.config import SiteConfig
     from mlcharge_flows.models.orbital.gaussians import Basis, SiteOrbitals
 
 _SMALLEST_SCALE, _LARGEST_SCALE = 0.5, 2.0
 """Range of the factors of the exponents (SCDP, appendix)."""
+MAX_DIRECT_SITES = 12
+"""Sites up to which sums over sites and G vectors are direct."""
 
 
 class OrbitalNetwork(nn.Module):
@@ -114,6 +98,32 @@ class OrbitalNetwork(nn.Module):
             The network does not know an element of the crystal.
         """
         return Graph.of(crystal, self.config)
+
+    def g_vectors(
+        self, crystal: Crystal, shape: tuple[int, int, int], n_sites: int
+    ) -> GVectors | FourierBox:
+        """G vectors of a grid, with the faster sums over sites for the size of a crystal.
+
+        Parameters
+        ----------
+        crystal
+            The cell.
+        shape
+            The fine grid (NGXF, NGYF, NGZF).
+        n_sites
+            Number of sites. Up to :data:`MAX_DIRECT_SITES` the sum over all pairs of sites and G
+            vectors is faster than Fourier transforms, which need Gaussians that are the same on
+            all sites.
+
+        Returns
+        -------
+        GVectors or FourierBox
+            On the CPU.
+        """
+        g_max, basis = self.config.g_max, self.basis
+        if n_sites > MAX_DIRECT_SITES and isinstance(basis, GaussianBasis) and not self.scaling:
+            return FourierBox.of(crystal, shape, g_max)
+        return GVectors.of(crystal, shape, g_max, basis.lmax)
 
     def forward(self, graph: Graph) -> list[Expansion]:
         """Predict the expansions of all crystals of a graph.
@@ -239,7 +249,7 @@ class OrbitalNetwork(nn.Module):
         return torch.cat([(coefficients[:, 0] - correction)[:, None], coefficients[:, 1:]], dim=1)
 
     def density(
-        self, expansion: Expansion, g_vectors: GVectors, phases: torch.Tensor
+        self, expansion: Expansion, g_vectors: GVectors | FourierBox, phases: torch.Tensor
     ) -> torch.Tensor:
         """Fourier coefficients of the predicted density less the superposition of atoms.
 
@@ -250,12 +260,12 @@ class OrbitalNetwork(nn.Module):
         g_vectors
             The G vectors of its grid.
         phases
-            Phase factors of its sites, shape (sites, G vectors).
+            Its sites as the method `phases` of the G vectors gives them.
 
         Returns
         -------
         torch.Tensor
-            Shape (G vectors,), complex, electrons.
+            Shape of the lengths of the G vectors, complex, electrons.
         """
         orbitals = self.basis.of(expansion.species)
         density = g_vectors.density(expansion.coefficients, phases, orbitals, expansion.scales)
@@ -266,21 +276,25 @@ class OrbitalNetwork(nn.Module):
         return density
 
     def occupancy_changes(
-        self, density: torch.Tensor, ions: torch.Tensor, g_vectors: GVectors, phases: torch.Tensor
+        self,
+        density: torch.Tensor,
+        ions: torch.Tensor,
+        g_vectors: GVectors | FourierBox,
+        phases: torch.Tensor,
     ) -> list[torch.Tensor]:
         """Changes of the augmentation occupancies that belong to a change of the density.
 
         Parameters
         ----------
         density
-            Fourier coefficients of any density less the superposition of atoms, shape
-            (G vectors,), complex, electrons.
+            Fourier coefficients of any density less the superposition of atoms, complex,
+            electrons.
         ions
             Element of each ion.
         g_vectors
             The G vectors.
         phases
-            Phase factors of the ions, shape (ions, G vectors); those of more sites may follow.
+            The ions as the method `phases` of the G vectors gives them; more sites may follow.
 
         Returns
         -------
@@ -290,108 +304,3 @@ class OrbitalNetwork(nn.Module):
         projections = self.augmentation.projections(density, g_vectors, phases[: len(ions)])
         changes: list[torch.Tensor] = self.augmentation(projections, ions)
         return changes
-
-
-class OrbitalModel(DensityModel):
-    """Superposition of atoms plus Gaussian orbitals whose coefficients a network predicts.
-
-    NELECT is exact because the superposition of atoms integrates to it, the predicted monopoles
-    cancel within the cell, and the component G = 0 is not changed. A density is refused whose
-    occupancies would change more than :data:`.gaussians.MAX_RELATIVE_CHANGE` times as much as
-    those of any ion in training.
-
-    Parameters
-    ----------
-    card
-        What the network was trained on.
-    network
-        Trained weights.
-    atoms
-        Free atom of each element.
-    """
-
-    completes_densities = True
-
-    def __init__(
-        self, card: Card, network: OrbitalNetwork, atoms: Mapping[str, PawDataset]
-    ) -> None:
-        self.card = card
-        self.atoms = atoms
-        self.network = network.eval().requires_grad_(requires_grad=False)
-
-    @override
-    def predict(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
-        network = self.network
-        atomic = superpose(crystal, self.atoms, shape)
-        graph = network.graph(crystal)
-        g_vectors = GVectors.of(crystal, atomic.shape, network.config.g_max, network.basis.lmax)
-        phases = g_vectors.phases(graph.positions)
-        with torch.inference_mode():
-            expansion = network(graph)[0]
-            density = network.density(expansion, g_vectors, phases)
-            changes = network.occupancy_changes(density, expansion.ions, g_vectors, phases)
-            correction = g_vectors.to_grid(density)
-        total = atomic.total + correction.double().numpy()
-        return replace(self._changed(atomic, changes), total=total, comment=self.card.name)
-
-    @override
-    def complete(self, density: Density) -> Density:
-        network, crystal = self.network, density.crystal
-        atomic = superpose(crystal, self.atoms, density.shape)
-        g_vectors = GVectors.of(crystal, density.shape, network.config.g_max, network.basis.lmax)
-        change = torch.fft.rfftn(torch.from_numpy(density.total - atomic.total), norm="forward")
-        ions = self._species(crystal)
-        with torch.inference_mode():
-            phases = g_vectors.phases(torch.from_numpy(crystal.positions))
-            coefficients = (change.flatten()[g_vectors.index] * crystal.volume).to(phases.dtype)
-            changes = network.occupancy_changes(coefficients, ions, g_vectors, phases)
-        return replace(density, augmentation=self._changed(atomic, changes).augmentation)
-
-    @override
-    def with_element_means(self, density: Density) -> Density:
-        atomic = superpose(density.crystal, self.atoms, density.shape)
-        changes = self.network.augmentation.element_means(self._species(density.crystal))
-        return replace(density, augmentation=self._changed(atomic, changes).augmentation)
-
-    def _species(self, crystal: Crystal) -> torch.Tensor:
-        elements = self.network.config.elements
-        return torch.tensor([elements.index(symbol) for symbol in crystal.symbols])
-
-    def _changed(self, atomic: Density, changes: Sequence[torch.Tensor]) -> Density:
-        """Add changes to the occupancies of a superposition of atoms."""
-        species = self._species(atomic.crystal).tolist()
-        for ion, (index, change) in enumerate(zip(species, changes, strict=True)):
-            relative = self.network.augmentation.relative_change(index, change)
-            if relative > MAX_RELATIVE_CHANGE:
-                raise ModelError(
-                    f"{self.card.name}: the density around ion {ion + 1} "
-                    f"({atomic.crystal.symbols[ion]}) is unlike any in training: its augmentation "
-                    f"occupancies would change {relative:.1f} times as much as the largest there"
-                )
-        pairs = zip(atomic.augmentation or (), changes, strict=True)
-        changed = tuple(values + change.double().numpy() for values, change in pairs)
-        return replace(atomic, augmentation=changed)
-
-
-def load(checkpoint: Checkpoint) -> OrbitalModel:
-    """Build the model of a checkpoint.
-
-    Parameters
-    ----------
-    checkpoint
-        With the free atom of every element.
-
-    Returns
-    -------
-    OrbitalModel
-        Ready to predict.
-
-    Raises
-    ------
-    CheckpointError
-        Its weights do not fit its card, or free atoms are missing.
-    """
-    network = network_of(
-        checkpoint, lambda options: OrbitalNetwork(OrbitalConfig.model_validate(options))
-    )
-    return OrbitalModel(checkpoint.card, network, checkpoint.card.free_atoms)

@@ -17,7 +17,8 @@ from mlcharge_flows.models.checkpoint import network_of
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.orbital.equivariant import EquivariantLinear, GauntProduct
 from mlcharge_flows.models.orbital.graph import Graph
-from mlcharge_flows.models.orbital.network import OrbitalModel, OrbitalNetwork
+from mlcharge_flows.models.orbital.model import OrbitalModel
+from mlcharge_flows.models.orbital.network import OrbitalNetwork
 from mlcharge_flows.models.scdp.basis import SpeciesBasis
 from mlcharge_flows.models.scdp.config import ScdpConfig
 

@@ -1,0 +1,129 @@
+"""The orbital model: superposition of atoms, the network's change of it, and the occupancies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from typing_extensions import override
+
+from mlcharge_flows.density.density import superpose
+from mlcharge_flows.models.checkpoint import network_of
+from mlcharge_flows.models.model import DensityModel, ModelError
+from mlcharge_flows.models.orbital.config import OrbitalConfig
+from mlcharge_flows.models.orbital.gaussians import MAX_RELATIVE_CHANGE
+from mlcharge_flows.models.orbital.network import OrbitalNetwork
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mlcharge_flows.density.crystal import Crystal
+    from mlcharge_flows.density.density import Density
+    from mlcharge_flows.density.paw_dataset import PawDataset
+    from mlcharge_flows.models.card import Card
+    from mlcharge_flows.models.checkpoint import Checkpoint
+
+
+class OrbitalModel(DensityModel):
+    """Superposition of atoms plus Gaussian orbitals whose coefficients a network predicts.
+
+    NELECT is exact because the superposition of atoms integrates to it, the predicted monopoles
+    cancel within the cell, and the component G = 0 is not changed. A density is refused whose
+    occupancies would change more than :data:`.gaussians.MAX_RELATIVE_CHANGE` times as much as
+    those of any ion in training.
+
+    Parameters
+    ----------
+    card
+        What the network was trained on.
+    network
+        Trained weights.
+    atoms
+        Free atom of each element.
+    """
+
+    completes_densities = True
+
+    def __init__(
+        self, card: Card, network: OrbitalNetwork, atoms: Mapping[str, PawDataset]
+    ) -> None:
+        self.card = card
+        self.atoms = atoms
+        self.network = network.eval().requires_grad_(requires_grad=False)
+
+    @override
+    def predict(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
+        network = self.network
+        atomic = superpose(crystal, self.atoms, shape)
+        graph = network.graph(crystal)
+        g_vectors = network.g_vectors(crystal, atomic.shape, len(graph.species))
+        with torch.inference_mode():
+            phases = g_vectors.phases(graph.positions)
+            expansion = network(graph)[0]
+            density = network.density(expansion, g_vectors, phases)
+            changes = network.occupancy_changes(density, expansion.ions, g_vectors, phases)
+            correction = g_vectors.to_grid(density)
+        total = atomic.total + correction.double().numpy()
+        return replace(self._changed(atomic, changes), total=total, comment=self.card.name)
+
+    @override
+    def complete(self, density: Density) -> Density:
+        network, crystal = self.network, density.crystal
+        atomic = superpose(crystal, self.atoms, density.shape)
+        g_vectors = network.g_vectors(crystal, density.shape, len(crystal))
+        ions = self._species(crystal)
+        with torch.inference_mode():
+            phases = g_vectors.phases(torch.from_numpy(crystal.positions))
+            change = g_vectors.from_grid(torch.from_numpy(density.total - atomic.total))
+            changes = network.occupancy_changes(change, ions, g_vectors, phases)
+        return replace(density, augmentation=self._changed(atomic, changes).augmentation)
+
+    @override
+    def with_element_means(self, density: Density) -> Density:
+        atomic = superpose(density.crystal, self.atoms, density.shape)
+        changes = self.network.augmentation.element_means(self._species(density.crystal))
+        return replace(density, augmentation=self._changed(atomic, changes).augmentation)
+
+    def _species(self, crystal: Crystal) -> torch.Tensor:
+        elements = self.network.config.elements
+        return torch.tensor([elements.index(symbol) for symbol in crystal.symbols])
+
+    def _changed(self, atomic: Density, changes: Sequence[torch.Tensor]) -> Density:
+        """Add changes to the occupancies of a superposition of atoms."""
+        species = self._species(atomic.crystal).tolist()
+        for ion, (index, change) in enumerate(zip(species, changes, strict=True)):
+            relative = self.network.augmentation.relative_change(index, change)
+            if relative > MAX_RELATIVE_CHANGE:
+                raise ModelError(
+                    f"{self.card.name}: the density around ion {ion + 1} "
+                    f"({atomic.crystal.symbols[ion]}) is unlike any in training: its augmentation "
+                    f"occupancies would change {relative:.1f} times as much as the largest there"
+                )
+        pairs = zip(atomic.augmentation or (), changes, strict=True)
+        changed = tuple(values + change.double().numpy() for values, change in pairs)
+        return replace(atomic, augmentation=changed)
+
+
+def load(checkpoint: Checkpoint) -> OrbitalModel:
+    """Build the model of a checkpoint.
+
+    Parameters
+    ----------
+    checkpoint
+        With the free atom of every element.
+
+    Returns
+    -------
+    OrbitalModel
+        Ready to predict.
+
+    Raises
+    ------
+    CheckpointError
+        Its weights do not fit its card, or free atoms are missing.
+    """
+    network = network_of(
+        checkpoint, lambda options: OrbitalNetwork(OrbitalConfig.model_validate(options))
+    )
+    return OrbitalModel(checkpoint.card, network, checkpoint.card.free_atoms)
