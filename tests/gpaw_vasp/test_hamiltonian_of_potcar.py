@@ -140,3 +140,12 @@ def test_a_run_gains_less_from_states_than_from_free_orbitals(run_folder, name, 
         (path / "CHGCAR").write_bytes((first / "CHGCAR").read_bytes())
         gains.append(abs(execute(path).steps[0].band_change))
     assert gains[1] < 0.4 * gains[0]
+
+
+def test_a_span_beyond_the_limit_is_left_out(run_folder, monkeypatch):
+    folder = run_folder("Si", **QUICK)
+    monkeypatch.setenv("MLCHARGE_MAX_WAVECAR_SIZE", "8e-5")
+    document = AtomicOrbitals().document(inputs_of(folder), folder)
+    assert document.failure is None
+    assert not document.diagonalized
+    assert "MAX_WAVECAR_SIZE allows 8e-05" in document.hamiltonian_failure

@@ -17,6 +17,7 @@ from mlcharge_flows.density.atomic_orbitals import (
 from mlcharge_flows.density.paw_atom import PawAtom, paw_atom
 from mlcharge_flows.density.paw_hamiltonian import PawHamiltonian
 from mlcharge_flows.errors import one_line
+from mlcharge_flows.settings import Settings
 from mlcharge_flows.sources.initial_wavecar import InitialOrbitalsDocument, write_initial_wavecar
 from mlcharge_flows.sources.orbitals import OrbitalSource, kpoints_of
 from mlcharge_flows.sources.source import SourceError
@@ -26,7 +27,7 @@ from mlcharge_flows.vasp.plane_waves import half_sphere
 from mlcharge_flows.vasp.wavecar import KPointOrbitals, WavecarHeader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from mlcharge_flows.density.atomic_orbitals import RadialOrbital
@@ -91,8 +92,10 @@ class AtomicOrbitals(OrbitalSource):
         whole = replace(header, half=None)
         failure, hamiltonian = None, None
         try:
+            basis = {symbol: enlarged(own) for symbol, own in radial.items()}
+            _check_size(crystal.symbols, basis, whole)
             hamiltonian = _hamiltonian(inputs, folder, whole, kpoints.points)
-            radial = {symbol: enlarged(own) for symbol, own in radial.items()}
+            radial = basis
         except (ValueError, OSError) as error:
             failure = one_line(error)
         n_bands = _n_bands(inputs, radial, is_enlarged=hamiltonian is not None)
@@ -115,6 +118,30 @@ class AtomicOrbitals(OrbitalSource):
         document = write_initial_wavecar(folder, header, kpoints.points, orbitals(), self.word)
         document.diagonalized, document.hamiltonian_failure = hamiltonian is not None, failure
         return document
+
+
+def _count(symbols: Sequence[str], radial: dict[str, tuple[RadialOrbital, ...]]) -> int:
+    """Orbitals of all ions."""
+    return sum(2 * orbital.degree + 1 for symbol in symbols for orbital in radial[symbol])
+
+
+def _check_size(
+    symbols: Sequence[str], radial: dict[str, tuple[RadialOrbital, ...]], header: WavecarHeader
+) -> None:
+    """Refuse a span whose coefficients at one k-point exceed the setting MAX_WAVECAR_SIZE.
+
+    Raises
+    ------
+    ValueError
+        They do.
+    """
+    n_waves = len(header.plane_waves(np.zeros(3)))
+    size = _count(symbols, radial) * n_waves * np.dtype(complex).itemsize / 1e9
+    if size > (largest := Settings().max_wavecar_size):
+        raise ValueError(
+            f"atomic orbitals would take {size:.3g} GB at one k-point, the setting "
+            f"MAX_WAVECAR_SIZE allows {largest:g}"
+        )
 
 
 def _hamiltonian(
@@ -151,7 +178,7 @@ def _n_bands(
         There are none.
     """
     symbols = inputs.crystal.symbols
-    n_orbitals = sum(2 * orbital.degree + 1 for symbol in symbols for orbital in radial[symbol])
+    n_orbitals = _count(symbols, radial)
     if not n_orbitals:
         raise SourceError("initial orbitals: the PAW data sets have no bound states")
     wanted = n_orbitals
