@@ -20,9 +20,11 @@ from ase.optimize import BFGS
 from ase.optimize.sciopt import OptimizerConvergenceError, SciPyFminCG
 from ase.spacegroup.symmetrize import symmetrize_rank1, symmetrize_rank2
 from ase.stress import full_3x3_to_voigt_6_stress
+from ase.units import fs
 from typing_extensions import override
 
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
+from mlcharge_flows.gpaw_vasp.inputs import MIN_DISTANCE
 from mlcharge_flows.gpaw_vasp.kohn_sham import atoms_of
 from mlcharge_flows.gpaw_vasp.molecular_dynamics import Dynamics
 from mlcharge_flows.gpaw_vasp.result import EV_PER_A3_IN_KB, IonicStep
@@ -42,9 +44,8 @@ if TYPE_CHECKING:
 CURVATURE = 70.0
 DEFAULT_POTIM = 0.5
 
-#: A step that leaves ions nearer than this (angstrom), or changes the volume by more than this
-#: factor, is a mistake of the optimizer.
-MIN_DISTANCE = 0.5
+#: A step that changes the volume by more than this factor is a mistake of the optimizer, as is one
+#: that puts ions onto each other.
 MAX_VOLUME_RATIO = 2.0
 
 
@@ -98,9 +99,8 @@ class IonicLoop:
         self._rotations, self._translations = symmetry.rotations, symmetry.translations
         images = np.einsum("sij,aj->sai", self._rotations, self.first.positions)
         apart = (images + self._translations[:, None])[:, :, None] - self.first.positions
-        self._images = np.linalg.norm((apart - apart.round()) @ self.first.lattice, axis=-1).argmin(
-            -1
-        )
+        apart = (apart - apart.round()) @ self.first.lattice
+        self._images = np.linalg.norm(apart, axis=-1).argmin(-1)
 
     def run(self) -> None:
         """Relax the crystal, or follow its dynamics.
@@ -124,8 +124,6 @@ class IonicLoop:
         """Velocities at the end of molecular dynamics, in angstrom/fs; None in a relaxation."""
         if not self.settings.dynamics:
             return None
-        from ase.units import fs
-
         return np.asarray(self._atoms.get_velocities() * fs)
 
     def evaluate(self, atoms: Atoms) -> IonicStep:
