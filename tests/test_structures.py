@@ -95,6 +95,12 @@ def test_cif_that_ends_between_two_atoms(tmp_path, salt):
         ("cut.json", '{"a": 1', "is the file complete"),
         ("other.json", '{"a": 1}', "neither a structure nor a list"),
         ("wrong.json", "[1, 2]", "entry 1 is not a structure"),
+        ("twice.json", '{"a": 1, "b": {"lattice": 1, "lattice": 2}}', "gives 'lattice' twice"),
+        (
+            "twice.cif",
+            "data_x\n_cell_length_a 4\n_cell_length_b 4\n_Cell_length_a 5\n",
+            "gives _cell_length_a twice",
+        ),
     ],
 )
 def test_unreadable_files(tmp_path, name, content, reason):
@@ -263,3 +269,12 @@ def test_several_crystals_in_one_entry(tmp_path, salt):
     path = tmp_path / "a.json"
     path.write_text(json.dumps([{"cif": salt.to(fmt="cif") * 2}]))
     assert "2 crystals in one entry" in problem(path)
+
+
+@pytest.mark.parametrize("far", [1e9, -1e7, 2000.0])
+def test_ions_far_outside_of_the_cell_are_refused(far):
+    """A search for their neighbors would never end."""
+    structure = Structure(Lattice.cubic(3.0), ["He", "Ne"], [[0, 0, 0], [0.5, far, 0.5]])
+    with pytest.raises(StructureError, match=r"atom 2 \(Ne\) is .* cells away from the cell"):
+        check_structure(structure)
+    check_structure(Structure(Lattice.cubic(3.0), ["He"], [[-12.5, 7.0, 0.0]]))

@@ -186,6 +186,8 @@ def open_bytes(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         What is read of the archive is damaged or cut.
     """
     form = compression(path)
+    if form is None and Path(path).suffix in COMPRESSIONS[1:] and not Path(path).stat().st_size:
+        raise UnreadableFileError(f"{path}: the archive is damaged or cut (it is empty)")
     if form is None:
         with Path(path).open("rb") as plain:
             yield plain

@@ -33,6 +33,41 @@ class YamlError(MlchargeError, ValueError):
         super().__init__("; ".join(problems))
 
 
+class _Loader(yaml.SafeLoader):  # type: ignore[misc] # PyYAML has no types
+    """YAML of plain values, without keys that stand twice: the last one would count."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        """Read a mapping.
+
+        Parameters
+        ----------
+        node
+            As PyYAML gives it.
+        deep
+            As PyYAML gives it.
+
+        Returns
+        -------
+        dict
+            The mapping.
+
+        Raises
+        ------
+        yaml.constructor.ConstructorError
+            A key stands twice.
+        """
+        seen = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if (name := (key.tag, str(key.value))) in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {one_line(key.value, 60)!r} stands twice", key.start_mark
+                )
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(
     path: str | Path, model: type[Model], defaults: Mapping[str, Any] | None = None
 ) -> Model:
@@ -59,7 +94,7 @@ def read_yaml(
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise YamlError(f"{path}: cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError:

@@ -41,6 +41,7 @@ class StandInRun(Maker):
     initial_density: object = None
     icharg: int = 1
     on_error: str = "record"
+    explicit_kpoints: bool = False
 
     @job
     def make(self, structure, document=None):

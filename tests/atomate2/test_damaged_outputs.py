@@ -183,3 +183,22 @@ def test_every_reader_opens_files_through_io():
         if any(word in path.read_text() for word in words)
     }
     assert found == {"testing/fake_vasp.py"}
+
+
+def test_a_damaged_copy_costs_nothing_where_the_file_is_whole(tmp_path):
+    for name, text in (("OSZICAR", OSZICAR), ("OUTCAR", OUTCAR), ("vasp.out", STDOUT)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(text.encode())[:30])
+    run = count.original(str(tmp_path))
+    assert (run.failure, run.n_total) == (None, 1)
+    (tmp_path / "OSZICAR").unlink()
+    assert "OSZICAR.gz: the gzip archive is damaged" in count.original(str(tmp_path)).failure
+
+
+def test_an_empty_archive_is_a_damaged_one(tmp_path):
+    (tmp_path / "OSZICAR").write_text(OSZICAR)
+    (tmp_path / "OUTCAR").write_text(OUTCAR)
+    (tmp_path / "vasp.out.gz").touch()
+    run = count.original(str(tmp_path))
+    assert run.failure.endswith("vasp.out.gz: the archive is damaged or cut (it is empty)")
+    assert run.n_total == 1, "what can be read is kept"

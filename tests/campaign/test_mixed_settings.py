@@ -1,6 +1,7 @@
 """What decides the numbers is recorded, and results that differ in it are never one report."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -231,6 +232,16 @@ def test_a_folder_whose_structure_was_changed_is_not_shown(tmp_path, maker):
     told = mlcharge("report", tmp_path)
     assert "b: its structure was changed since" in told.output.replace("\n", "")
     assert json.loads((tmp_path / "summary.json").read_text())["n_materials"] == 1
+
+
+def test_a_copied_folder_is_named_and_the_rest_reported(tmp_path, maker):
+    write(tmp_path, result("a", maker), result("b", maker))
+    shutil.copytree(tmp_path / "b", tmp_path / "a-copy-of-b")
+    told = mlcharge("report", tmp_path)
+    assert told.exit_code == 0
+    lines = told.output.replace("\n", "")
+    assert f"{tmp_path}/a-copy-of-b: holds a result of 'b', as {tmp_path}/b does" in lines
+    assert json.loads((tmp_path / "summary.json").read_text())["n_materials"] == 2
 
 
 def test_the_hash_of_a_structure_survives_its_file(tmp_path):

@@ -108,3 +108,16 @@ def test_paths_of_initial_densities_are_relative_to_the_spec(tmp_path, monkeypat
         arms = campaign_maker(read_spec(path)).initial_densities
         assert list(arms) == [word, "superposition/CHGCAR"]
         assert list(arms.values()) == [InitialDensity(own), InitialDensity(Superposition(), own)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "structures: x\narms: [learned]\nname: y\narms: [superposition]\n",
+        "structures: x\nincar:\n  ENCUT: 400\n  ENCUT: 500\narms: learned\n",
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str) -> None:
+    """Of two equal keys, the last one would count."""
+    with pytest.raises(YamlError, match=r"SPEC\.yaml: line 4: .*'(arms|ENCUT)' stands twice"):
+        read_spec(written(tmp_path, text))

@@ -131,8 +131,17 @@ def test_a_growing_campaign_can_be_reported_at_any_time(campaign, tmp_path):
 
 def test_names_are_text_and_never_markup(campaign, tmp_path):
     campaign[0].formula = "<script>alert(1)</script>"
+    campaign[1].material_id = "x\x1b]2;title\x07\x1b[2J"
     html = write_report(campaign, tmp_path).read_text()
     assert "<script>alert" not in html
+    assert "x?]2;title??[2J" in html
+    assert "\x1b" not in html
+
+
+def test_a_material_without_ions_has_no_difference_of_energies(campaign, tmp_path):
+    campaign[0].n_atoms = 0
+    assert campaign[0].energy_difference("learned", "default") is None
+    write_report(campaign, tmp_path)
 
 
 def test_mixed_settings_are_refused(campaign, tmp_path):

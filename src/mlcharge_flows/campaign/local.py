@@ -29,7 +29,7 @@ from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.scf.comparison import execution_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
@@ -143,12 +143,12 @@ def read_results(folder: Path) -> list[Comparison]:
     Returns
     -------
     list of Comparison
-        By name of the material; those that cannot be read are left out, see
+        By name of the material; those that cannot be read, and copies of folders, are left out, see
         :func:`unreadable_results`.
     """
-    places = (MaterialFolder(path.parent) for path in sorted(folder.glob(f"*/{RESULT}")))
-    found = (place.read_result() for place in places)
-    return [comparison for comparison in found if comparison is not None]
+    found = _results_by_folder(folder)
+    first = _folders_of_results(found)
+    return [result for place, result in found.items() if first[result.material_id] == place]
 
 
 def unreadable_results(folder: Path) -> list[str]:
@@ -162,10 +162,31 @@ def unreadable_results(folder: Path) -> list[str]:
     Returns
     -------
     list of str
-        One line for each.
+        One line for each, and for each copy of a folder, whose material would count twice.
     """
     places = (MaterialFolder(path.parent) for path in sorted(folder.glob(f"*/{RESULT}")))
-    return [issue for place in places if (issue := place.result_issue())]
+    found = _results_by_folder(folder)
+    first = _folders_of_results(found)
+    return [issue for place in places if (issue := place.result_issue())] + [
+        f"{place}: holds a result of {result.material_id!r}, as {first[result.material_id]} does"
+        for place, result in found.items()
+        if first[result.material_id] != place
+    ]
+
+
+def _results_by_folder(folder: Path) -> dict[Path, Comparison]:
+    places = [path.parent for path in sorted(folder.glob(f"*/{RESULT}"))]
+    found = {place: MaterialFolder(place).read_result() for place in places}
+    return {place: result for place, result in found.items() if result is not None}
+
+
+def _folders_of_results(found: Mapping[Path, Comparison]) -> dict[str, Path]:
+    """Folder of each material: the one of its name, else the first."""
+    places: dict[str, Path] = {}
+    for place, result in found.items():
+        if place.name == result.material_id or result.material_id not in places:
+            places[result.material_id] = place
+    return places
 
 
 def unchanged_results(

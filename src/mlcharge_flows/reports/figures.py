@@ -191,7 +191,7 @@ def convergence_curves(comparisons: Sequence[Comparison], summary: Summary) -> g
                 continue
             # The last step would be log(0); an overflowed energy leaves a gap.
             distance = [
-                abs(energy - last) / comparison.n_atoms if energy is not None else None
+                abs(energy - last) / max(comparison.n_atoms, 1) if energy is not None else None
                 for energy in run.energies[:-1]
             ]
             figure.add_scatter(

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from mlcharge_flows.reports import table
 
@@ -21,6 +22,13 @@ _FORMATS: dict[str, Callable[..., str]] = {
     "steps": table.steps,
 }
 """Filters of the templates."""
+
+
+def _printable(value: object) -> object:
+    """Text without control characters, such as escapes in the name of a material."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in value)
 
 
 def render(template: str, **content: object) -> str:
@@ -44,6 +52,7 @@ def render(template: str, **content: object) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_printable,
     )
     environment.filters |= _FORMATS
     return environment.get_template(template).render(

@@ -87,6 +87,8 @@ class Comparison(BaseModel):
         run, base = self.arms.get(arm), self.arms.get(reference)
         if run is None or base is None or run.energy is None or base.energy is None:
             return None
+        if self.n_atoms < 1:
+            return None
         return 1000 * (run.energy - base.energy) / self.n_atoms
 
 

@@ -136,7 +136,7 @@ class NonSCFComparison(Comparison):
         """
         last = [run.energies[-1:] for run in (self.arms[arm], self.arms[REFERENCE])]
         values = [energy for energies in last for energy in energies if energy is not None]
-        return 1000 * (values[0] - values[1]) / self.n_atoms if len(values) == 2 else None
+        return 1000 * (values[0] - values[1]) / max(self.n_atoms, 1) if len(values) == 2 else None
 
 
 def fixed_density_errors(

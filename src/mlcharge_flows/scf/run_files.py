@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.io import COMPRESSIONS, UNREADABLE, open_bytes, open_text
+from mlcharge_flows.io import COMPRESSIONS, UNREADABLE, UnreadableFileError, open_bytes, open_text
 from mlcharge_flows.vasp.chgcar import parse_header
 
 if TYPE_CHECKING:
@@ -292,7 +292,9 @@ def _number(suffix: str) -> int:
 
 
 def _same(paths: list[Path]) -> Path | None:
-    """First of several versions of a file, whose content must be the same."""
+    """First of several versions of a file: all that are not damaged must have the same content."""
+    if len(paths) > 1:
+        paths = [path for path in paths if _is_whole(path)] or paths[:1]
     for one, other in combinations(paths, 2):
         if not _equal(one, other):
             raise RunFilesError(
@@ -300,6 +302,16 @@ def _same(paths: list[Path]) -> Path | None:
                 "remove the one of the other run"
             )
     return paths[0] if paths else None
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with open_bytes(path) as file:
+            while file.read(_CHUNK):
+                pass
+    except UnreadableFileError:
+        return False
+    return True
 
 
 def _equal(one: Path, other: Path) -> bool:

@@ -85,6 +85,7 @@ def cif_blocks(text: str) -> list[str]:
     ['data_I\n_cell_length_a 4']
     """
     blocks: list[list[str]] = []
+    values: dict[str, str] = {}
     in_text = False
     for line in text.splitlines():
         if line.startswith(";"):
@@ -94,9 +95,14 @@ def cif_blocks(text: str) -> list[str]:
                 line = line.replace("_", " ", 1)
             else:
                 blocks.append([])
+                values = {}
                 line = "data_" + line.strip()[5:]
         elif not in_text:  # key words are of either case, but not for pymatgen
             line = re.sub(r"^\s*loop_", "loop_", line, flags=re.IGNORECASE)
+            if item := re.match(r"\s*(_\S+)\s+([^_\s].*)", line):
+                name, value = item[1].lower(), item[2].strip()
+                if values.setdefault(name, value) != value:
+                    raise StructureError(f"gives {one_line(name, 60)} twice")
         if blocks:
             blocks[-1].append(line)
     if not blocks:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MIN_DISTANCE = 0.5
 """Atoms nearer than this are on top of each other, in angstrom (H2 measures 0.74)."""
 
+MAX_CELLS_AWAY = 1000.0
+"""Largest fractional coordinate: with larger ones, a search for neighbors never ends."""
 MAX_IONS = 5000
 """Most ions of a structure; VASP runs of more are out of this package's reach."""
 
@@ -157,7 +159,7 @@ def _json(text: str) -> Any:
         raise StructureError(f"holds {constant}, which is no number")
 
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse, object_pairs_hook=_mapping)
     except StructureError:
         raise
     except RecursionError:
@@ -166,6 +168,16 @@ def _json(text: str) -> Any:
         raise StructureError(f"{one_line(error, 150)}; is the file complete?") from None
     except ValueError:
         raise StructureError("holds a number of thousands of digits") from None
+
+
+def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, of which the last of two equal keys would count."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise StructureError(f"gives {one_line(twice, 60)!r} twice")
+    return found
 
 
 def _json_entries(name: str, data: Any) -> Iterator[tuple[str, Any, str]]:
@@ -267,6 +279,11 @@ correct the cell
         np.isfinite(structure.lattice.matrix).all() and np.isfinite(structure.frac_coords).all()
     ):
         raise StructureError("a coordinate or a lattice vector is not a finite number")
+    if (farthest := np.abs(structure.frac_coords).max(axis=1)).max() > MAX_CELLS_AWAY:
+        raise StructureError(
+            f"atom {int(farthest.argmax()) + 1} ({structure[int(farthest.argmax())].specie}) is "
+            f"{farthest.max():.3g} cells away from the cell; correct its coordinates"
+        )
     _check_cell(structure)
     first_ions, second_ions, _, distances = structure.get_neighbor_list(
         MIN_DISTANCE, exclude_self=True
