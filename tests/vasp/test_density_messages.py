@@ -139,3 +139,9 @@ def test_orbitals_that_were_not_read(start):
     assert changed.orbital_warnings[0].startswith("number of k-points has changed")
     error = start(" ERROR: while reading WAVECAR, plane wave coefficients changed\n")
     assert (error.orbitals_read, error.provenance) == (None, "unknown")
+
+
+def test_a_sentence_about_the_message_is_no_echo(tmp_path):
+    path = tmp_path / "vasp.out"
+    path.write_text("note: charge-density read from file: learned 3f2a\n entering main loop\n")
+    assert read_density_messages(path).provenance == "atoms"

@@ -98,3 +98,21 @@ def test_defective_files_are_refused_in_one_line(text, reason, tmp_path):
 def test_a_spacing_of_zero_is_refused():
     with pytest.raises(KPointsError, match="KSPACING"):
         from_spacing(CUBIC, 0.0)
+
+
+@pytest.mark.parametrize(
+    "line", ["x y z", "2.5 2 2", "2 2", "two"], ids=["words", "fraction", "two", "word"]
+)
+def test_a_mesh_of_no_integers_is_refused_in_our_words(tmp_path, line):
+    path = tmp_path / "KPOINTS"
+    path.write_text(f"mesh\n0\nGamma\n{line}\n0 0 0\n")
+    with pytest.raises(KPointsError) as error:
+        from_file(read_kpoints(path), CUBIC)
+    assert str(error.value).startswith("KPOINTS: ")
+    assert "literal" not in str(error.value)
+
+
+def test_numbers_of_kpoints_may_be_fortrans(tmp_path):
+    path = tmp_path / "KPOINTS"
+    path.write_text("mesh\n0\nGamma\n2 2 2\n0D0 5.d-1 0.0\n")
+    assert tuple(read_kpoints(path).kpts_shift) == (0.0, 0.5, 0.0)

@@ -315,7 +315,7 @@ def read_density_messages(path: str | Path) -> DensityMessages:
     with open_text(path) as file:
         for raw in file:
             line = raw.strip().strip("|").strip()  # some messages of VASP 6 are in boxes
-            if match := _READ.search(line):
+            if match := _READ.match(line):
                 comment = match[1].strip()
             elif "magnetization density read from file" in line:
                 magnetization = "chgcar"

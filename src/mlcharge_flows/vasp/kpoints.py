@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 MAX_KPOINTS = 100_000
 
 
+_EXPONENT = re.compile(r"(?<=[\d.])[dD](?=[-+]?\d)")
+"""Exponent letter of a Fortran number."""
+
+
 class KPointsError(MlchargeError, ValueError):
     """K-points that VASP or this package cannot use; one line that names the file."""
 
@@ -155,7 +159,7 @@ def read_kpoints(path: Path) -> Kpoints:
     Raises
     ------
     KPointsError
-        If the file ends too early or holds a generalized mesh.
+        If the file ends too early, has no number where one is due, or holds a generalized mesh.
     """
     lines = decode_text(read_bytes(path)).splitlines()
     if len(lines) < 4:
@@ -163,7 +167,9 @@ def read_kpoints(path: Path) -> Kpoints:
     style = lines[2].strip()[:1].lower()
     # In line mode, what follows an exclamation mark further down is a label.
     plain = len(lines) if style != "l" else 3
-    lines[1:plain] = [re.split("[!#]", line)[0].rstrip() for line in lines[1:plain]]
+    lines[1:plain] = [
+        _EXPONENT.sub("e", re.split("[!#]", line)[0].rstrip()) for line in lines[1:plain]
+    ]
     if lines[1].split()[:1] == ["0"] and style in {"c", "k", "r"}:
         raise KPointsError(
             "KPOINTS: generalized meshes are not supported, use Gamma or Monkhorst-Pack"
@@ -172,6 +178,8 @@ def read_kpoints(path: Path) -> Kpoints:
         return Kpoints.from_str("\n".join(lines))
     except IndexError:
         raise KPointsError(f"KPOINTS: the file ends too early, after line {len(lines)}") from None
+    except ValueError:
+        raise KPointsError("KPOINTS: a number is missing, or something else stands there") from None
 
 
 def from_file(kpoints: Kpoints, lattice: np.ndarray) -> KPointSet:
