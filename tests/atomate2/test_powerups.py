@@ -22,9 +22,12 @@ from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
 from mlcharge_flows.atomate2.jobs.run import RunFromDensityMaker
 from mlcharge_flows.atomate2.powerups import start_from_predicted_density
 from mlcharge_flows.sources import (
+    AtomicOrbitals,
+    Fallback,
     FromFile,
     InitialDensity,
     InitialDensityDocument,
+    Learned,
     Superposition,
 )
 
@@ -230,6 +233,13 @@ def test_refusals_are_one_line(silicon, work, density, route, reason):
     with pytest.raises(ValueError, match=reason) as error:
         start_from_predicted_density(work(silicon), density, route)
     assert "\n" not in str(error.value)
+
+
+def test_the_default_is_learned_or_atoms_with_orbitals():
+    maker = start_from_predicted_density(StaticMaker())
+    assert maker.initial_density == InitialDensity(
+        Fallback((Learned(), Superposition())), orbitals=AtomicOrbitals()
+    )
 
 
 @pytest.mark.gpaw

@@ -15,12 +15,13 @@ from jobflow.core.maker import recursive_call
 from mlcharge_flows.atomate2.jobs.initial_density import InitialDensityMaker
 from mlcharge_flows.atomate2.jobs.run import RunFromDensityMaker
 from mlcharge_flows.models.checkpoint import SUFFIX
+from mlcharge_flows.sources.atomic_orbitals import AtomicOrbitals
 from mlcharge_flows.sources.from_file import FromFile
 from mlcharge_flows.sources.grammar import parse_initial_density
 from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument
-from mlcharge_flows.sources.initial_density import InitialDensity
+from mlcharge_flows.sources.initial_density import Fallback, InitialDensity
 from mlcharge_flows.sources.learned import Learned
-from mlcharge_flows.sources.source import Source
+from mlcharge_flows.sources.source import Source, Superposition
 
 if TYPE_CHECKING:
     from mlcharge_flows.atomate2.jobs.run import OnDensityError
@@ -28,12 +29,20 @@ if TYPE_CHECKING:
 Work = TypeVar("Work", Flow, Job, Maker)
 Route = Literal["inline", "upstream"]
 
+PRODUCTION = InitialDensity(Fallback((Learned(), Superposition())), orbitals=AtomicOrbitals())
+"""Initial density and orbitals that no test crystal was slower with than VASP's default."""
+
 _each: Any = recursive_call  # its annotations deny that filters can be None
 
 
 def start_from_predicted_density(
     work: Work,
-    density: InitialDensity | Source | InitialDensityDocument | OutputReference | str | Path,
+    density: InitialDensity
+    | Source
+    | InitialDensityDocument
+    | OutputReference
+    | str
+    | Path = PRODUCTION,
     route: Route = "inline",
     name_filter: str | None = None,
     class_filter: type[Maker] = BaseVaspMaker,
@@ -53,10 +62,12 @@ def start_from_predicted_density(
     work
         What to change; it is copied. Other power-ups can come before or after.
     density
-        The initial density of each run; or a source of density and augmentation occupancies; or
-        either in words, such as ``"learned"``, ``"learned/atomic"``, the name of a model or the
-        path of its checkpoint; or the path of a CHGCAR. Or, for the runs of one structure, the
-        document of an initial density, or the reference to the output of a job that makes it.
+        The initial density of each run, by default the learned one or, where the model refuses the
+        run, the superposition of atoms, both with atomic orbitals; or a source of density and
+        augmentation occupancies; or either in words, such as ``"learned"``, ``"learned/atomic"``,
+        the name of a model or the path of its checkpoint; or the path of a CHGCAR. Or, for the
+        runs of one structure, the document of an initial density, or the reference to the output
+        of a job that makes it.
     route
         ``"inline"``: the CHGCAR is written in the folder of the run, just before VASP starts.
         ``"upstream"``: by a job of its own before it, which can run elsewhere, for every run whose
