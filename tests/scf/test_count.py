@@ -338,3 +338,16 @@ def test_an_overflowed_energy_survives_json(run):
     counted = count_run(run(oszicar=text))
     assert counted.energies[0] is None
     assert type(counted).model_validate_json(counted.model_dump_json()) == counted
+
+
+def test_an_executable_that_is_no_vasp_has_the_last_word(tmp_path):
+    """Its refusal is no fault of the machine; VASP's own progress says nothing of a failure."""
+    (tmp_path / "std_err.txt").touch()
+    (tmp_path / "vasp.out").write_text(" welcome\n I am not licensed for this host\n\n")
+    run = count_run(tmp_path)
+    assert run.failure == "no electronic step: I am not licensed for this host"
+    assert not run.failed_by_machine
+    (tmp_path / "vasp.out").write_text(" running on 4 total cores\n POSCAR found : 1 types\n")
+    run = count_run(tmp_path)
+    assert run.failure == "no electronic step"
+    assert run.failed_by_machine

@@ -32,6 +32,9 @@ _NAMES_ERROR = re.compile(
 )
 
 
+_OF_VASP = re.compile(r"running on|vasp\.\d|POSCAR|WAVECAR|CHGCAR|main loop|distr|:\s+\d")
+
+
 class RunFilesError(MlchargeError, ValueError):
     """Files of more than one run lie in a folder; the message names them."""
 
@@ -138,12 +141,14 @@ class RunFiles:
         -------
         str
             Last line of standard error or, without one there, of standard output that names an
-            error, else the last line of standard error; at most 200 characters, empty if there is
-            none.
+            error, else the last line of standard error, or of standard output without any line of
+            VASP's; at most 200 characters, empty if there is none.
         """
         stderr, stdout = _last_lines(self.stderr), _last_lines(self.stdout)
         last = [] if errors_only else stderr
         named = [line for line in (*stdout, *stderr) if _NAMES_ERROR.search(line)]
+        if not (last or named or errors_only or any(map(_OF_VASP.search, stdout))):
+            last = stdout
         return one_line([*last, *named][-1], 200) if last or named else ""
 
 
