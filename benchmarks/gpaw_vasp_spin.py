@@ -89,7 +89,7 @@ def _rutile(metal: str, a: float, c: float, x: float) -> Structure:
 
 CRYSTALS = {
     "Fe": Crystal(
-        Structure(Lattice(1.415 * (1 - 2 * np.eye(3))), ["Fe"], [[0, 0, 0]]), [2.3], (8, 8, 8)
+        Structure(Lattice(1.415 * (1 - 2 * np.eye(3))), ["Fe"], [[0, 0, 0]]), [2.3], (4, 4, 4)
     ),
     "Co": Crystal(
         Structure(
