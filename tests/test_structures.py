@@ -278,3 +278,21 @@ def test_ions_far_outside_of_the_cell_are_refused(far):
     with pytest.raises(StructureError, match=r"atom 2 \(Ne\) is .* cells away from the cell"):
         check_structure(structure)
     check_structure(Structure(Lattice.cubic(3.0), ["He"], [[-12.5, 7.0, 0.0]]))
+
+
+def test_a_dictionary_that_contradicts_itself_is_refused(tmp_path):
+    path = tmp_path / "salt.json"
+
+    def reason(change):
+        content = Structure(Lattice.cubic(4.2), ["He", "Ne"], [[0, 0, 0], [0.5] * 3]).as_dict()
+        change(content)
+        path.write_text(json.dumps(content))
+        (line,) = read_structures([str(path)])[1] or [""]
+        return line
+
+    assert "gives a = 5.0 and a lattice vector of 4.2" in reason(
+        lambda c: c["lattice"].update(a=5.0)
+    )
+    assert "xyz and abc of atom 2" in reason(lambda c: c["sites"][1].update(xyz=[1.0, 1.0, 1.0]))
+    assert not reason(lambda c: c["sites"][1].update(xyz=[2.1, -2.1, 2.1])), "another image"
+    assert not reason(lambda c: [site.pop("xyz") for site in c["sites"]])

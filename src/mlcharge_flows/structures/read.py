@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MIN_DISTANCE = 0.5
 """Atoms nearer than this are on top of each other, in angstrom (H2 measures 0.74)."""
 
+MAX_CONTRADICTION = 0.01
+"""Largest difference of the same length or place, given twice, angstrom."""
 MAX_CELLS_AWAY = 1000.0
 """Largest fractional coordinate: with larger ones, a search for neighbors never ends."""
 MAX_IONS = 5000
@@ -215,9 +217,28 @@ def _structure(content: Any) -> Structure:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of elements without a Pauling electronegativity
-            return Structure.from_dict(content)
+            structure = Structure.from_dict(content)
+            contradiction = _contradiction(content, structure)
     except Exception:  # whatever a broken dictionary leads it to
         raise StructureError("not a complete structure; the file may be cut") from None
+    if contradiction:
+        raise StructureError(contradiction)
+    return structure
+
+
+def _contradiction(content: dict[str, Any], structure: Structure) -> str | None:
+    """In what a dictionary that says things twice contradicts itself; None if it does not."""
+    lattice = structure.lattice
+    for key, length in zip("abc", lattice.abc, strict=True):
+        if abs(float(content["lattice"].get(key, length)) - length) > MAX_CONTRADICTION:
+            return f"gives {key} = {content['lattice'][key]} and a lattice vector of {length:g}"
+    for number, site in enumerate(content["sites"], start=1):
+        if "abc" in site and "xyz" in site:
+            apart = lattice.get_fractional_coords(site["xyz"]) - np.asarray(site["abc"])
+            apart = lattice.get_cartesian_coords(apart - np.rint(apart))
+            if np.abs(apart).max() > MAX_CONTRADICTION:
+                return f"xyz and abc of atom {number} are different places"
+    return None
 
 
 def _check_modules(value: Any) -> None:
