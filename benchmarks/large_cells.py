@@ -126,8 +126,11 @@ def measure(name: str, n_ions: int, encut: float, repeats: int, direct: bool) ->
     if n_ions < 100:
         model.predict(crystal, grid)  # what is made once is not counted
 
+    densities = []
+
     def predict() -> object:
-        return model.predict(crystal, grid)
+        densities[:] = [model.predict(crystal, grid)]
+        return densities
 
     def coefficients() -> object:
         with torch.inference_mode():
@@ -139,8 +142,8 @@ def measure(name: str, n_ions: int, encut: float, repeats: int, direct: bool) ->
         "network": least(coefficients, repeats),
     }
     with tempfile.TemporaryDirectory() as folder:
-        path, density = Path(folder) / "CHGCAR", model.predict(crystal, grid)
-        times["write"] = least(lambda: write_chgcar(path, density), repeats)
+        path = Path(folder) / "CHGCAR"
+        times["write"] = least(lambda: write_chgcar(path, densities[0]), repeats)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     before = None
     if direct:

@@ -215,9 +215,14 @@ class SiteTransform:
             moments.append(self._gather_sites())
         return torch.stack(moments)
 
+    @cached_property
+    def _exponent_squares(self) -> torch.Tensor:
+        """-G^2 / 4 for real and imaginary part: products without broadcasting are vectorized."""
+        return (self.squares * -0.25)[..., None].expand(*self.squares.shape, 2).contiguous()
+
     def _decay(self, alpha: float, some: tuple[slice, slice]) -> torch.Tensor:
-        """exp(-G^2 / 4 alpha) in some columns of the box, with an axis for both parts."""
-        return torch.exp(self.squares[:, *some] * (-0.25 / alpha))[..., None]
+        """exp(-G^2 / 4 alpha) in some columns of the box, for real and imaginary part."""
+        return (self._exponent_squares[:, *some] / alpha).exp_()
 
     def _spread_sites(self, multipoles: torch.Tensor) -> None:
         values = self._values.zero_().view(-1)
