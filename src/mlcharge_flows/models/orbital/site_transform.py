@@ -33,7 +33,7 @@ def working_array(*shape: int, dtype: type = float) -> torch.Tensor:
 
     Parameters
     ----------
-    shape
+    *shape
         Its shape.
     dtype
         float or complex.
