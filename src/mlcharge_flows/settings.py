@@ -45,7 +45,7 @@ EMBEDDED = "gpaw-vasp"
 
 _DEFAULT = "vasp_std"
 _LIBRARY = "PMG_VASP_PSP_DIR"
-_LIBRARY_LAYOUT = 2  # of the exports of gpaw-vasp potcar: 2 holds projectors and partial waves
+_LIBRARY_LAYOUT = 3  # of gpaw-vasp's exports: 2 added projectors and partial waves, 3 a SHA-256
 _LAUNCHERS = {
     *("mpirun", "mpiexec", "mpiexec.hydra", "orterun", "srun", "aprun", "jsrun", "ibrun"),
     *("env", "nice", "numactl", "singularity", "apptainer", "shifter", "podman-hpc"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -11,9 +12,11 @@ from pymatgen.io.vasp.inputs import PotcarSingle
 from scipy.integrate import simpson
 from scipy.special import spherical_jn
 
+from mlcharge_flows.atomate2.execution import potcar_hash
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import superpose
 from mlcharge_flows.gpaw_vasp import potcar as library
+from mlcharge_flows.gpaw_vasp.export_identity import check_export, sealed, without_seal
 from mlcharge_flows.gpaw_vasp.potcar import load_setup, potcar_text
 from mlcharge_flows.gpaw_vasp.radial_functions import form_factor
 from mlcharge_flows.vasp.potcar import read_potcar
@@ -199,6 +202,18 @@ def test_the_free_atom_is_what_checkpoints_hold(export):
     np.testing.assert_allclose(
         dataset.form_factor, exact * setup.Nv / exact[0], rtol=1e-8, atol=1e-9
     )
+
+
+def test_an_export_carries_its_own_hash(export):
+    symbol, path = export
+    text = path.read_text()
+    check_export(text, symbol)
+    assert sealed(without_seal(text), symbol) == text
+    seal = text.splitlines()[3]
+    assert re.fullmatch(rf"   SHA256 = [0-9a-f]{{64}} {symbol}/POTCAR of GPAW", seal)
+    assert PotcarSingle(text).keywords["SHA256"] == seal.split("= ")[1]
+    assert potcar_hash(text) == potcar_hash(without_seal(text)), "recorded runs go on"
+    assert potcar_hash(text) != potcar_hash(text.replace("ENMAX", "ENMIN", 1))
 
 
 def test_every_symbol_that_input_sets_ask_for_has_an_element():

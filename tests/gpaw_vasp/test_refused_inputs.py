@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import re
+
 import pytest
 
 pytest.importorskip("gpaw", reason="needs the gpaw extra")
 
+from mlcharge_flows.gpaw_vasp import export_identity
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.execute import execute
+from mlcharge_flows.gpaw_vasp.export_identity import sealed, without_seal
 from mlcharge_flows.gpaw_vasp.inputs import read_inputs
 from mlcharge_flows.gpaw_vasp.kohn_sham import KohnSham
 from mlcharge_flows.gpaw_vasp.potcar import potcar_text
@@ -86,6 +92,104 @@ def test_refused(folder, changes, reason):
         KohnSham(read_inputs(folder(**changes)))
     assert "\n" not in str(refusal.value)
     assert len(str(refusal.value)) < 300
+
+
+UNREADABLE_FOR_VASP = {
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "UTF-16": lambda content: content.decode().encode("utf-16"),
+    "carriage returns": lambda content: content.replace(b"\n", b"\r"),
+    "a zero byte": lambda content: content + b"\0",
+}
+
+
+@pytest.mark.parametrize("name", ["INCAR", "POSCAR", "KPOINTS", "POTCAR"])
+@pytest.mark.parametrize("encode", UNREADABLE_FOR_VASP.values(), ids=UNREADABLE_FOR_VASP)
+def test_files_that_fortran_does_not_read_as_text_are_refused(folder, name, encode):
+    path = folder() / name
+    path.write_bytes(encode(path.read_bytes()))
+    with pytest.raises(UnsupportedInputError, match=f"^{name}: (is|line)") as refusal:
+        read_inputs(path.parent)
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 200
+
+
+def test_a_compressed_incar_ends_with_status_2(folder, gpaw_vasp):
+    path = folder() / "INCAR"
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    result = gpaw_vasp(path.parent)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "gpaw-vasp: INCAR: is a gzip archive, VASP reads plain files only: unpack it\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", [b"ENCUT: 150", b"ENCUT 150", b"<html>", b"\xef\xbb\xbfENCUT = 150", b"ENCUT =\xa0150"]
+)
+def test_an_incar_that_is_read_as_empty_or_in_part_is_refused(folder, text):
+    path = folder() / "INCAR"
+    path.write_bytes(text)
+    with pytest.raises(UnsupportedInputError, match=r"^INCAR: "):
+        read_inputs(path.parent)
+
+
+def digit(text, line):
+    """A data set with the last digit of another line of its data changed."""
+    lines = text.splitlines(keepends=True)
+    number = lines.index(" atomic pseudo charge-density\n") + line
+    last = int(lines[number][-6])
+    lines[number] = f"{lines[number][:-6]}{(last + 1) % 10}{lines[number][-5:]}"
+    return "".join(lines)
+
+
+OTHER_POTCARS = {
+    "VASP's": (lambda text: text.replace("GPAW-", "04Jan2001 "), "'PAW_PBE Al 04Jan2001 .* not"),
+    "another version": (lambda text: re.sub(r"GPAW-\S+", "GPAW-9.9", text), "GPAW-9.9' is not"),
+    "another TITEL": (lambda text: text.replace("PAW_PBE Al", "PAW_PBE Si"), "'PAW_PBE Si"),
+    "another TITEL alone": (lambda text: text.replace("= PAW_PBE Al", "= PAW_PBE Si"), "Si GPAW"),
+    "another first line": (lambda text: text.replace("PAW_PBE Al", "PAW_PBE Si", 1), "Si GPAW"),
+    "another element": (lambda text: text.replace("VRHFIN =Al", "VRHFIN =Si"), "data set of Si"),
+    "another ZVAL": (lambda text: text.replace("ZVAL   =    3", "ZVAL   =    4"), "changed after"),
+    "another line 2": (lambda text: text.replace("   3.0000", "   5.0000", 1), "changed after"),
+    "another ENMAX": (lambda text: text.replace("ENMAX  =  400", "ENMAX  =  300"), "changed"),
+    "a digit of the density": (lambda text: digit(text, 3), "changed after"),
+    "a digit of a wave": (lambda text: digit(text, 900), "changed after"),
+    "a line less": (lambda text: text.replace("   LCOR   =        T", "", 1), "changed after"),
+    "an earlier layout": (without_seal, "an earlier gpaw-vasp .*: write the library anew"),
+    "another file of GPAW": (
+        lambda text: sealed(re.sub("fingerprint .", "fingerprint x", without_seal(text)), "Al"),
+        "another file",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "reason"), OTHER_POTCARS.values(), ids=OTHER_POTCARS)
+def test_a_potcar_is_to_the_letter_what_is_computed(folder, potcars, change, reason):
+    text = change(potcars["Al"])
+    assert text != potcars["Al"]
+    with pytest.raises(UnsupportedInputError, match=f"^POTCAR: .*{reason}") as refusal:
+        read_inputs(folder(potcar=text.encode()))
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_second_data_set_is_looked_at_too(folder, potcars):
+    text = potcars["Mg"] + digit(potcars["O"], 9)
+    with pytest.raises(UnsupportedInputError, match=r"POTCAR: PAW_PBE O .* changed after"):
+        read_inputs(folder(poscar=MGO, potcar=text.encode()))
+
+
+def test_blanks_around_data_sets_and_line_ends_do_not_matter(folder, potcars):
+    text = "\n".join(potcars[symbol].strip("\n") for symbol in ("Mg", "O")) + "\n\n"
+    for content in (text, text.replace("\n", "\r\n")):
+        assert len(read_inputs(folder(poscar=MGO, potcar=content.encode())).datasets) == 2
+
+
+def test_a_data_set_of_an_installed_gpaw_data_that_is_older_is_refused(folder, monkeypatch):
+    path = folder()
+    monkeypatch.setattr(export_identity, "version", lambda package: "0.9")
+    with pytest.raises(UnsupportedInputError, match=r"installed data set of Al, '.*GPAW-0.9'"):
+        read_inputs(path)
 
 
 @pytest.mark.parametrize("text", ["2.0d-1", "2.0D-1", "0.2 ! eV", "200E-3", ".2"])

@@ -55,6 +55,10 @@ from mlcharge_flows.vasp.outcar import read_outcar
         ),
         ("a heading\n\nNSW = 0", {"NSW": 0}),
         ("MAGNETISM = Ferro", {"MAGNETISM": "Ferro"}),
+        ("general:\nSYSTEM graphene\nGGA settings\n-----\nNSW = 0", {"NSW": 0}),
+        ("LDAU:\nISMEAR and SIGMA\nLDAU = T; ISMEAR = 0", {"LDAU": True, "ISMEAR": 0}),
+        ("! ENCUT = 300\x85ENCUT = 200\nNSW = 0", {"NSW": 0}),
+        ("# ENCUT: 500\n\n ! binary", {}),
         ("", {}),
     ],
 )
@@ -84,6 +88,23 @@ def test_tags_are_read_as_vasp_reads_them(text, tags):
         ("MAGMOM = 9999*9999*1", "MAGMOM = 9999*9999*1 repeats a number too often"),
         ("MAGMOM = ", "MAGMOM has no value"),
         ("cutoff ENCUT = 500", "'cutoff ENCUT' before '=' is not a tag"),
+        ("\u0131SMEAR = 0", "'\u0131SMEAR' before '=' is not a tag"),
+        ("SIGMA = \u0660.\u0662", "SIGMA = \u0660.\u0662 is not a number"),
+        ("ENCUT: 150", "'ENCUT: 150' lacks '=' behind ENCUT"),
+        ("ENCUT 150", "'ENCUT 150' lacks '=' behind ENCUT"),
+        ("NSW = 0; encut\t-> 1.5D2 eV", "'encut -> 1.5D2 eV' lacks '=' behind ENCUT"),
+        ("EDIFF:1E-6", "'EDIFF:1E-6' lacks '=' behind EDIFF"),
+        ("LWAVE .FALSE.", "'LWAVE .FALSE.' lacks '=' behind LWAVE"),
+        ("LWAVE", "'LWAVE' lacks '=' and a value behind LWAVE"),
+        ("LREAL Auto", "'LREAL Auto' lacks '=' behind LREAL"),
+        ("ALGO: Fast", "'ALGO: Fast' lacks '=' behind ALGO"),
+        ("METAGGA R2SCAN", "'METAGGA R2SCAN' lacks '=' behind METAGGA"),
+        ("MAGMOM 2*5 -5", "'MAGMOM 2*5 -5' lacks '=' behind MAGMOM"),
+        (
+            "MAGMOM = 1 2\n3*0.6 -1",
+            "'3*0.6 -1' belongs to no tag: a backslash at the end of a line joins the next to it",
+        ),
+        ("NSW = 0\x00", "is no text, or in an encoding other than UTF-8 and Latin-1"),
     ],
 )
 def test_other_values_are_refused_in_one_line(text, message, tmp_path):
@@ -92,6 +113,24 @@ def test_other_values_are_refused_in_one_line(text, message, tmp_path):
         read_incar(tmp_path / "INCAR")
     assert str(caught.value) == f"{tmp_path / 'INCAR'}: {message}"
     assert isinstance(caught.value, MlchargeError)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        bytes((0, 1, 2, 255)) * 50,
+        b"<html>\n<body>hello</body>",
+        b'{"ENCUT": 150,\n "ISMEAR": 0}',
+        b"general:\n",
+        "NSW = 0\n".encode("utf-16-le"),
+        gzip.compress(gzip.compress(b"NSW = 0\n")),
+    ],
+)
+def test_files_without_any_tag_are_refused(tmp_path, content):
+    (tmp_path / "INCAR").write_bytes(content)
+    with pytest.raises(IncarError, match=r"INCAR: (is no text|no 'tag = value' in it)") as caught:
+        read_incar(tmp_path / "INCAR")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from atomate2 import SETTINGS
 from custodian.vasp.jobs import _gamma_point_only_check
 
 from mlcharge_flows import __version__
+from mlcharge_flows.gpaw_vasp.export_identity import without_seal
 from mlcharge_flows.settings import Settings
 from mlcharge_flows.sources.potcar_library import library_texts
 
@@ -153,7 +154,7 @@ def installed(elements: Iterable[str], generator: VaspInputSet) -> dict[str, str
 
 
 def potcar_hash(text: str) -> str:
-    """Hash of a PAW data set.
+    """Hash of a PAW data set, the same for exports of gpaw-vasp with and without their SHA-256.
 
     Parameters
     ----------
@@ -165,4 +166,4 @@ def potcar_hash(text: str) -> str:
     str
         Twelve hexadecimal digits.
     """
-    return sha256(text.strip().encode()).hexdigest()[:12]
+    return sha256(without_seal(text).strip().encode()).hexdigest()[:12]

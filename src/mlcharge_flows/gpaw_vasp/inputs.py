@@ -13,6 +13,7 @@ from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.paw_dataset import n_electrons
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
+from mlcharge_flows.gpaw_vasp.export_identity import check_export
 from mlcharge_flows.gpaw_vasp.hubbard import effective_hubbard
 from mlcharge_flows.gpaw_vasp.ionic_settings import IonicSettings
 from mlcharge_flows.gpaw_vasp.magnetism import initial_moments
@@ -20,8 +21,8 @@ from mlcharge_flows.gpaw_vasp.settings import IncarSettings
 from mlcharge_flows.gpaw_vasp.stored_orbitals import wavecar_header
 from mlcharge_flows.gpaw_vasp.symmetry import crystal_rotations, keeps_mesh
 from mlcharge_flows.gpaw_vasp.tags import check_tags
-from mlcharge_flows.io import decode_text
-from mlcharge_flows.vasp.incar import FFTGrids, fft_grids, parse_incar
+from mlcharge_flows.vasp.incar import FFTGrids, fft_grids, read_incar
+from mlcharge_flows.vasp.input_text import read_text, split_lines
 from mlcharge_flows.vasp.kpoints import (
     KPointsError,
     KPointSet,
@@ -140,14 +141,15 @@ def read_inputs(folder: Path) -> Inputs:
     Raises
     ------
     UnsupportedInputError
-        If a file is missing or malformed, files contradict each other, or the INCAR asks for
+        If a file is missing or malformed, VASP would not read it as text, the POTCAR is not to the
+        letter what ``gpaw-vasp potcar`` writes, files contradict each other, or the INCAR asks for
         something that is not supported.
     """
-    incar = _read(folder, "INCAR", lambda path: parse_incar(decode_text(path.read_bytes())))
+    incar = _read(folder, "INCAR", lambda path: read_incar(path, plain=True))
     messages = check_tags(incar)
-    poscar = _read(folder, "POSCAR", read_poscar)
+    poscar = _read(folder, "POSCAR", lambda path: read_poscar(path, plain=True))
     crystal = _crystal(poscar)
-    datasets = _datasets(_read(folder, "POTCAR", read_potcar), poscar)
+    datasets = _datasets(_read(folder, "POTCAR", _read_exports), poscar)
     wavecar, notices = wavecar_header(folder, incar)
     ionic = IonicSettings.from_incar(incar)
     moments = initial_moments(incar, len(crystal))
@@ -165,7 +167,9 @@ def read_inputs(folder: Path) -> Inputs:
         messages.append(NO_DELAY)
     if (folder / "KPOINTS").exists():
         kpoints = _read(
-            folder, "KPOINTS", lambda path: from_file(read_kpoints(path), crystal.lattice)
+            folder,
+            "KPOINTS",
+            lambda path: from_file(read_kpoints(path, plain=True), crystal.lattice),
         )
     else:
         kpoints = _mesh_of_spacing(crystal, settings)
@@ -242,6 +246,15 @@ def _crystal(poscar: PoscarFile) -> Crystal:
     if not poscar.structure.is_valid(tol=MIN_DISTANCE):
         raise UnsupportedInputError(f"POSCAR: two ions are nearer than {MIN_DISTANCE} angstrom")
     return crystal
+
+
+def _read_exports(path: Path) -> tuple[PawDataset, ...]:
+    """PAW data sets of a POTCAR, each to the letter an export of GPAW's data set."""
+    datasets = read_potcar(path, plain=True)
+    texts = "\n".join(split_lines(read_text(path, plain=True))).split("End of Dataset")
+    for text, dataset in zip(texts, datasets, strict=False):
+        check_export(text, dataset.symbol)
+    return datasets
 
 
 def _datasets(datasets: Sequence[PawDataset], poscar: PoscarFile) -> tuple[PawDataset, ...]:

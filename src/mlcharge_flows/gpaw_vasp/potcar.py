@@ -4,7 +4,8 @@ An export has the sections of VASP's data sets in their order and units: header,
 core, the pseudo valence density that VASP superposes for ICHARG = 2, projectors in reciprocal and
 real space, and the PAW radial sets with occupancies in the atom, core densities and partial waves.
 Potentials of the radial sets are left out; a section with compensation charges, which are Gaussians
-here, is added. ``gpaw-vasp`` itself takes all of it from the data set, which the title names.
+here, is added. ``gpaw-vasp`` itself takes all of it from the data set, which the title names;
+export_identity has what proves that the text is its own.
 
 References
 ----------
@@ -16,7 +17,6 @@ from __future__ import annotations
 import gzip
 from contextlib import suppress
 from importlib import resources
-from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ from gpaw.setup import create_setup
 from gpaw.xc import XC
 from pymatgen.core.periodic_table import Element
 
+from mlcharge_flows.gpaw_vasp.export_identity import origin, sealed, titel
 from mlcharge_flows.gpaw_vasp.radial_functions import (
     compensation_on_mesh,
     core_form_factor,
@@ -75,22 +76,6 @@ FAMILIES = (
 )
 
 _SPDF = "spdf"
-
-
-def titel(symbol: str) -> str:
-    """Name the exported data set of an element.
-
-    Parameters
-    ----------
-    symbol
-        Element.
-
-    Returns
-    -------
-    str
-        TITEL, which says PBE, and GPAW.
-    """
-    return f"PAW_PBE {symbol} GPAW-{version('gpaw-data')}"
 
 
 def load_setup(symbol: str) -> Setup:
@@ -206,8 +191,7 @@ def potcar_text(symbol: str) -> str:
         f"   ENMAX  = {ENMAX:8.3f}; ENMIN  = {0.75 * ENMAX:8.3f} eV",
         "   LCOR   =        T    correct aug charges",
         "   LPAW   =        T    paw PP",
-        f"   COPYR  = GPAW data set {symbol}.PBE of gpaw-data {version('gpaw-data')},"
-        f" fingerprint {setup.fingerprint}; not a VASP POTCAR",
+        f"   COPYR  = {origin(symbol)}",
         "",
         "   Atomic configuration",
         f"   {len(bound):2d} entries",
@@ -235,7 +219,7 @@ def potcar_text(symbol: str) -> str:
         *_radial_sets(setup, radius),
         " End of Dataset",
     ]
-    return "\n".join(lines) + "\n"
+    return sealed("\n".join(lines) + "\n", symbol)
 
 
 def _projectors(setup: Setup) -> Iterator[str]:

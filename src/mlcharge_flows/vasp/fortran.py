@@ -34,8 +34,8 @@ from mlcharge_flows.errors import MlchargeError, one_line
 REAL = r"(?:[-+]?\d*\.\d*(?:[EeDd][-+]\d\d|[-+]\d\d\d)?|\*+|[-+]?(?:NaN|Inf(?:inity)?))"
 """Pattern of a real in a column of a formatted line, where fields may touch."""
 
-_INTEGER = re.compile(r"[-+]?\d+")
-_WORD = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[EeDdQq][-+]?\d+|[-+]\d+)?")
+_INTEGER = re.compile(r"[-+]?\d+", re.ASCII)
+_WORD = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[EeDdQq][-+]?\d+|[-+]\d+)?", re.ASCII)
 _LOGICAL = re.compile(r"\.?([TtFf])[A-Za-z]*\.?")
 _EXPONENT_LETTERS = str.maketrans("DdQq", "EEEE")
 _BARE_EXPONENT = re.compile(r"(?<=[\d.])([-+]\d+)$")

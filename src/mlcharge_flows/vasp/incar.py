@@ -5,6 +5,10 @@ semicolon separates tags, and of a tag that is given twice the first one counts.
 scalar is its value; what follows is a remark. Numbers may have Fortran's exponents (``1D-6``) and
 repeat counts (``2*5.0``).
 
+VASP ignores text that is no ``tag = value``. Headings are read over here, too; a line that seems to
+lack its equals sign (``ENCUT 500``), numbers that no tag claims, and a text without any tag are
+refused.
+
 VASP has a coarse grid of the orbitals and a fine one of the density. With
 :math:`x_i = |a_i| \sqrt{E_{cut}} / 2 \pi` in Rydberg atomic units, NGX is the next even integer
 without prime factors above 7 from int(w x + 1/2) on, w = 4 (PREC = Accurate, Single) or 3 (Normal,
@@ -24,31 +28,20 @@ from math import prod, sqrt, tau
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pymatgen.io.vasp.inputs import Incar
 
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.io import UnreadableFileError, decode_text, read_bytes
-from mlcharge_flows.vasp.fortran import FortranNumberError, parse_integer, parse_logical, parse_real
+from mlcharge_flows.io import UnreadableFileError
+from mlcharge_flows.vasp.fortran import FortranNumberError
+from mlcharge_flows.vasp.incar_values import missing_in_free_text, tag_value
+from mlcharge_flows.vasp.input_text import BYTE_ORDER_MARK, CONTROL, read_text, split_lines
 from mlcharge_flows.vasp.plane_waves import BOHR, RYDBERG
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-# pymatgen's table of types, and where VASP reads another type.
-_TYPES: dict[str, str] = {
-    **{tag: str(entry["type"]) for tag, entry in Incar.INCAR_PARAMS.items()},
-    **dict.fromkeys(("ENCUTLF", "ENMAX", "HFSCREENC", "SPRING"), "float"),
-    **dict.fromkeys(("POMASS", "STM", "ZVAL"), "list"),
-    **dict.fromkeys(("LCHARGH5", "LFOCKAE", "LH5", "LWAVEH5"), "bool"),
-}
-_AS_GIVEN = frozenset({"ML_MODE", "SYSTEM", "WANNIER90_WIN"})
-_MAX_REPEATED = 10_000_000
-"""Numbers that repeat counts may ask for; more is a typing error."""
-
 _STATEMENT = re.compile(r'([^=;\n"]*)=[ \t]*(?:"([^"]*)"|([^;\n]*))|[^=;\n]+')
-_REPEATED = re.compile(r"((?:\d+\*)+)(.+)")
-
+_BLANKS = f"{BYTE_ORDER_MARK} \t"
 
 # Width of the coarse grid in units of the cutoff sphere's radius, and fine points per coarse one.
 _PRECISIONS = {"accurate": (4, 2), "normal": (3, 2), "single": (4, 1), "singlen": (3, 1)}
@@ -65,13 +58,15 @@ class IncarError(MlchargeError, ValueError):
     """An INCAR with a value that its tag cannot have; the message names the file, tag and text."""
 
 
-def read_incar(path: str | Path) -> dict[str, Any]:
+def read_incar(path: str | Path, *, plain: bool = False) -> dict[str, Any]:
     """Read an INCAR file.
 
     Parameters
     ----------
     path
         The file, plain or compressed, in UTF-8 or Latin-1.
+    plain
+        Whether files that VASP does not read as text are refused, such as compressed ones.
 
     Returns
     -------
@@ -81,15 +76,17 @@ def read_incar(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     IncarError
-        A value is not of the type of its tag, or the archive is damaged.
+        As :func:`parse_incar`, and if an archive is damaged.
+    NotPlainTextError
+        With `plain`, if VASP does not read the file as text.
     OSError
         The file cannot be read.
     """
     try:
-        content = read_bytes(path)
+        text = read_text(path, plain=plain)
     except UnreadableFileError as error:
         raise IncarError(f"{path}: {error}") from None
-    return parse_incar(decode_text(content), str(path))
+    return parse_incar(text, str(path))
 
 
 def parse_incar(text: str, name: str = "INCAR") -> dict[str, Any]:
@@ -112,7 +109,8 @@ def parse_incar(text: str, name: str = "INCAR") -> dict[str, Any]:
     Raises
     ------
     IncarError
-        A value is not of the type of its tag, or something other than one word is before ``=``.
+        A value is not of the type of its tag, something other than one word is before ``=``, a
+        line seems to lack ``=``, or the text is binary or has no tag at all.
 
     Examples
     --------
@@ -121,91 +119,53 @@ def parse_incar(text: str, name: str = "INCAR") -> dict[str, Any]:
     >>> parse_incar("SIGMA = 0.2eV")
     Traceback (most recent call last):
     mlcharge_flows.vasp.incar.IncarError: INCAR: SIGMA = 0.2eV is not a number
+    >>> parse_incar("ENCUT: 500")
+    Traceback (most recent call last):
+    mlcharge_flows.vasp.incar.IncarError: INCAR: 'ENCUT: 500' lacks '=' behind ENCUT
     """
+    if CONTROL.search(text):
+        raise IncarError(f"{name}: is no text, or in an encoding other than UTF-8 and Latin-1")
     tags: dict[str, Any] = {}
-    for left, given in _statements(text):
+    statements = list(_statements(text))
+    free_text = [left.strip(_BLANKS) for left, given in statements if given is None]
+    for left, given in statements:
+        if given is None:
+            continue
+        if left.lstrip().startswith(BYTE_ORDER_MARK):
+            raise IncarError(
+                f"{name}: VASP takes the byte-order mark for a part of the first tag: remove it"
+            )
         tag = left.strip().upper()
-        if not re.fullmatch(r"\w+", tag):
+        if not re.fullmatch(r"\w+", left.strip(), re.ASCII):
             raise IncarError(f"{name}: {one_line(left, 60)!r} before '=' is not a tag")
         if tag in tags:
             continue
         try:
-            value = _value(tag, given.strip())
+            value = tag_value(tag, given.strip())
         except FortranNumberError as error:
             shown = f"= {one_line(given, 60)} {error}" if given.strip() else "has no value"
             raise IncarError(f"{name}: {tag} {shown}") from None
         if value is not None:
             tags[tag] = value
+    for line in free_text:
+        if reason := missing_in_free_text(line, tags):
+            raise IncarError(f"{name}: {one_line(line, 60)!r} {reason}")
+    if free_text and len(free_text) == len(statements):
+        raise IncarError(
+            f"{name}: no 'tag = value' in it, it begins with {one_line(''.join(free_text), 60)!r}"
+        )
     return tags
 
 
-def _statements(text: str) -> Iterator[tuple[str, str]]:
-    """Text before and after each equals sign; what has none is no statement."""
-    lines = [re.split("[#!]", line, maxsplit=1)[0].rstrip() for line in text.splitlines()]
+def _statements(text: str) -> Iterator[tuple[str, str | None]]:
+    """Text before and after each equals sign; text without one is free, None is behind it."""
+    lines = [re.split("[#!]", line, maxsplit=1)[0].rstrip() for line in split_lines(text)]
     joined = re.sub(r"\\\s*\n", " ", "\n".join(lines) + "\n")
     for match in _STATEMENT.finditer(joined):
         if match[1] is not None:
             yield match[1], match[2] if match[2] is not None else match[3]
-
-
-def _value(tag: str, text: str) -> bool | int | float | str | list[bool | int | float] | None:
-    """Value of a tag; None where a string is blank."""
-    kind = _TYPES.get(tag, "")
-    if tag in _AS_GIVEN or kind == "str":
-        return (text if tag in _AS_GIVEN else text.capitalize()) or None
-    words = text.split()
-    first = words[0] if words else ""
-    match kind:
-        case "int":
-            return parse_integer(first)
-        case "float":
-            return parse_real(first)
-        case "bool":
-            return parse_logical(first)
-        case "bool | str":  # LREAL, which is .FALSE., On or Auto
-            known = _first_that_reads(first, parse_logical)
-            return first.capitalize() or None if known is None else known
-        case "list":
-            if not words:
-                raise FortranNumberError("is not a list of numbers")
-            return [item for word in words for item in _repeated(word)]
-    if len(words) == 1:
-        known = _first_that_reads(first, parse_integer, parse_real, _spelled_logical)
-        return first.capitalize() if known is None else known
-    return text.capitalize() or None
-
-
-def _repeated(word: str) -> list[bool | int | float]:
-    """Items of one word of a list, such as ``0.6``, ``2*5.0`` or ``3*2*0``."""
-    counts = 1
-    if match := _REPEATED.fullmatch(word):
-        for count in match[1].split("*")[:-1]:
-            counts *= int(count)
-        word = match[2]
-    if counts > _MAX_REPEATED:
-        raise FortranNumberError("repeats a number too often")
-    item = _first_that_reads(word, parse_integer, parse_real, _spelled_logical)
-    if item is None:
-        raise FortranNumberError(f"is not a list of numbers: {one_line(word, 24)!r}")
-    return [item] * counts
-
-
-def _spelled_logical(word: str) -> bool:
-    """Logical where a word might be text as well: no other word that begins with T or F."""
-    if word.strip(".").upper() not in ("T", "F", "TRUE", "FALSE"):
-        raise FortranNumberError("is not a logical")
-    return parse_logical(word)
-
-
-def _first_that_reads(
-    word: str, *readers: Callable[[str], bool | int | float]
-) -> bool | int | float | None:
-    for reader in readers:
-        try:
-            return reader(word)
-        except FortranNumberError:
-            continue
-    return None
+        elif match[0].strip(_BLANKS):
+            yield match[0], None
 
 
 class FineGridError(MlchargeError, ValueError):

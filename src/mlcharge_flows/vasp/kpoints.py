@@ -15,7 +15,7 @@ import numpy as np
 from pymatgen.io.vasp.inputs import Kpoints, KpointsSupportedModes
 
 from mlcharge_flows.errors import MlchargeError
-from mlcharge_flows.io import decode_text, read_bytes
+from mlcharge_flows.vasp.input_text import read_text, split_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,13 +143,15 @@ def from_spacing(lattice: np.ndarray, spacing: float, gamma: bool = True) -> KPo
     return KPointSet("Gamma" if gamma else "Monkhorst-Pack", divisions)
 
 
-def read_kpoints(path: Path) -> Kpoints:
+def read_kpoints(path: Path, *, plain: bool = False) -> Kpoints:
     """Read a KPOINTS file, with the comments at line ends that VASP allows and pymatgen does not.
 
     Parameters
     ----------
     path
         The file, plain or compressed.
+    plain
+        Whether files that VASP does not read as text are refused, such as compressed ones.
 
     Returns
     -------
@@ -160,16 +162,16 @@ def read_kpoints(path: Path) -> Kpoints:
     ------
     KPointsError
         If the file ends too early, has no number where one is due, or holds a generalized mesh.
+    NotPlainTextError
+        With `plain`, if VASP does not read the file as text.
     """
-    lines = decode_text(read_bytes(path)).splitlines()
+    lines = split_lines(read_text(path, plain=plain))
     if len(lines) < 4:
         raise KPointsError(f"KPOINTS: the file ends after line {len(lines)}")
     style = lines[2].strip()[:1].lower()
     # In line mode, what follows an exclamation mark further down is a label.
-    plain = len(lines) if style != "l" else 3
-    lines[1:plain] = [
-        _EXPONENT.sub("e", re.split("[!#]", line)[0].rstrip()) for line in lines[1:plain]
-    ]
+    end = len(lines) if style != "l" else 3
+    lines[1:end] = [_EXPONENT.sub("e", re.split("[!#]", line)[0].rstrip()) for line in lines[1:end]]
     if lines[1].split()[:1] == ["0"] and style in {"c", "k", "r"}:
         raise KPointsError(
             "KPOINTS: generalized meshes are not supported, use Gamma or Monkhorst-Pack"

@@ -22,8 +22,8 @@ from pymatgen.core.periodic_table import Element
 from pymatgen.io.vasp.inputs import Poscar
 
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.io import decode_text, read_bytes
 from mlcharge_flows.vasp.fortran import parse_logical
+from mlcharge_flows.vasp.input_text import BYTE_ORDER_MARK, read_text, split_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,8 @@ LEFT_HANDED = (
 
 _PLACEHOLDER = "comment"
 _NAME = re.compile(r"([A-Z][a-z]?)(?:[_/].*|\d?\.\d+.*)?")
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][-+]?\d+)?", re.ASCII)
+_COUNT = re.compile(r"\d{1,12}", re.ASCII)
 
 
 class PoscarError(MlchargeError, ValueError):
@@ -74,13 +75,15 @@ class PoscarFile:
         return tuple(element_symbol(name) for name, _ in self.species)
 
 
-def read_poscar(path: str | Path) -> PoscarFile:
+def read_poscar(path: str | Path, *, plain: bool = False) -> PoscarFile:
     """Read a POSCAR file.
 
     Parameters
     ----------
     path
         The file, plain or compressed, in UTF-8 or Latin-1.
+    plain
+        Whether files that VASP does not read as text are refused, such as compressed ones.
 
     Returns
     -------
@@ -91,10 +94,12 @@ def read_poscar(path: str | Path) -> PoscarFile:
     ------
     PoscarError
         The file holds no complete crystal, or does not name the elements.
+    NotPlainTextError
+        With `plain`, if VASP does not read the file as text.
     OSError
         The file cannot be read.
     """
-    return parse_poscar(decode_text(read_bytes(path)))
+    return parse_poscar(read_text(path, plain=plain))
 
 
 def parse_poscar(text: str) -> PoscarFile:
@@ -122,7 +127,7 @@ def parse_poscar(text: str) -> PoscarFile:
     >>> tetragonal.symbols, tetragonal.structure.lattice.abc
     (('Ga', 'As'), (4.0, 4.0, 8.0))
     """
-    lines = text.splitlines()
+    lines = split_lines(text.removeprefix(BYTE_ORDER_MARK))
     if not "".join(lines).strip():
         raise PoscarError("the file is empty")
     lattice, scale = _cell(lines)
@@ -227,7 +232,7 @@ def _species(lines: Sequence[str]) -> tuple[list[str] | None, list[int], int]:
     counts: list[int] = []
     while len(counts) < (len(names) or 1):
         words = _words(lines, line, "the numbers of ions")
-        if not all(word.isdigit() for word in words):
+        if not all(map(_COUNT.fullmatch, words)):
             break
         counts += map(int, words)
         line += 1

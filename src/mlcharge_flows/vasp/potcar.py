@@ -21,8 +21,9 @@ from pymatgen.core.periodic_table import Element
 from mlcharge_flows.density.augmentation import atomic_occupancies
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.errors import MlchargeError
-from mlcharge_flows.io import UnreadableFileError, read_bytes
+from mlcharge_flows.io import UnreadableFileError
 from mlcharge_flows.vasp.fortran import FortranNumberError, parse_real
+from mlcharge_flows.vasp.input_text import read_content
 from mlcharge_flows.vasp.potcar_data import Q_POINTS, ionic_potential, partial_waves, section
 
 if TYPE_CHECKING:
@@ -40,13 +41,15 @@ class TwoDatasetsError(PotcarError):
     """A POTCAR with two data sets of one element: ions are told apart by their place in POSCAR."""
 
 
-def read_potcar(path: str | os.PathLike[str]) -> tuple[PawDataset, ...]:
+def read_potcar(path: str | os.PathLike[str], *, plain: bool = False) -> tuple[PawDataset, ...]:
     """Read all data sets of a POTCAR, plain or compressed.
 
     Parameters
     ----------
     path
         The file; one or more concatenated data sets.
+    plain
+        Whether files that VASP does not read as text are refused, such as compressed ones.
 
     Returns
     -------
@@ -57,12 +60,14 @@ def read_potcar(path: str | os.PathLike[str]) -> tuple[PawDataset, ...]:
     ------
     PotcarError
         The file is not a whole POTCAR of PAW data sets.
+    NotPlainTextError
+        With `plain`, if VASP does not read the file as text.
     OSError
         The file cannot be opened.
     """
     path = Path(path)
     try:
-        content = read_bytes(path)
+        content = read_content(path, plain=plain)
     except UnreadableFileError as error:
         raise PotcarError(f"{path}: {error}") from None
     parts = content.decode("latin-1").split("End of Dataset")
