@@ -160,3 +160,11 @@ def test_added_orbitals_are_shorter_or_of_the_next_degree():
     for added in (short, shorter, polarized):
         assert added.electrons == 0.0
         assert (added.u**2).sum() * 0.02 == pytest.approx(1.0)
+
+
+def test_a_metal_gets_the_p_and_d_orbitals_of_its_outermost_shell():
+    """Calcium: 3s and 4s, 3p; d of the reach of 4s, and what polarizes 3p."""
+    inner, outer, p = gaussian(0, 6.0), gaussian(0, 0.4), gaussian(1, 5.0)
+    added = enlarged([inner, outer, p])[6:]
+    assert [orbital.degree for orbital in added] == [1, 2, 2]
+    assert added[1].mean_radius < outer.mean_radius < added[2].mean_radius

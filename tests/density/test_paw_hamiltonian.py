@@ -125,7 +125,7 @@ def test_levels_are_those_of_the_dense_matrices(bent, monkeypatch):
     assert 4 * hamiltonian.reach.max() < 15, "the grid holds all products"
     levels, states = hamiltonian.states(ORBITALS, waves, ANY, 50)
     expected = dense_levels(density, atoms, ANY)
-    assert len(levels) == len(expected) == 9
+    assert len(levels) == len(expected) == 14
     np.testing.assert_allclose(levels, expected, atol=2e-4)
     np.testing.assert_allclose(np.linalg.norm(states, axis=1), 1.0, atol=1e-5)
 

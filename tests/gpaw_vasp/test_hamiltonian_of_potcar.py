@@ -24,6 +24,7 @@ from mlcharge_flows.vasp.chgcar import read_chgcar
 from mlcharge_flows.vasp.incar import read_incar
 from mlcharge_flows.vasp.plane_waves import plane_waves
 from mlcharge_flows.vasp.potcar import read_potcar
+from mlcharge_flows.vasp.wavecar import WavecarReader
 
 QUICK = {"ENCUT": 200, "kpoints": Kpoints.gamma_automatic((2, 2, 2))}
 
@@ -149,3 +150,19 @@ def test_a_span_beyond_the_limit_is_left_out(run_folder, monkeypatch):
     assert document.failure is None
     assert not document.diagonalized
     assert "MAX_WAVECAR_SIZE allows 8e-05" in document.hamiltonian_failure
+
+
+def test_the_last_bands_are_random(run_folder):
+    """Solvers keep the symmetry of what they begin with: a state of another one would be missed."""
+    folder = run_folder("MgO", **QUICK)
+    execute(folder)
+    document = AtomicOrbitals().document(inputs_of(folder), folder)
+    assert document.n_bands == 12
+    with WavecarReader(folder / "WAVECAR") as file:
+        gamma = file.read(0)
+        waves = {tuple(wave): n for n, wave in enumerate(file.header.plane_waves(gamma.kpoint))}
+    mirrored = gamma.coefficients[:, [waves[-x, -y, -z] for x, y, z in waves]]
+    # The ions lie at centers of inversion: states are even or odd.
+    parities = np.abs((mirrored.conj() * gamma.coefficients).sum(axis=1))
+    np.testing.assert_allclose(parities[:10], 1.0, atol=1e-3)
+    assert parities[10:].max() < 0.9

@@ -173,10 +173,12 @@ def _continued(r: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def enlarged(orbitals: Sequence[RadialOrbital]) -> tuple[RadialOrbital, ...]:
-    """Add contracted orbitals and one that polarizes to those of an element.
+    """Add contracted and polarized orbitals to those of an element.
 
-    Contracted ones are u(r) exp(-(r / r_0)^2) with the mean radius r_0 of u. The outermost orbital
-    that has none of the next l beside it is polarized: u(r) r exp(-(r / 2 r_0)^2) has that l.
+    Contracted ones are u(r) exp(-x^2), x = r / r_0 with the mean radius r_0 of u. Polarized ones
+    are u(r) x exp(-x^2 / 4), of the next l, of the outermost orbital and of the outermost one that
+    has none of the next l beside it; and, if the outermost one is an s orbital, u(r) x^2
+    exp(-x^2 / 4) with l = 2, since the d states of metals reach as far as their s states.
 
     Parameters
     ----------
@@ -192,23 +194,24 @@ def enlarged(orbitals: Sequence[RadialOrbital]) -> tuple[RadialOrbital, ...]:
     ----------
     J. M. Soler et al., J. Phys.: Condens. Matter 14, 2745 (2002), section 4, for the idea.
     """
+    by_radius = sorted(orbitals, key=lambda orbital: orbital.mean_radius, reverse=True)
     degrees = {orbital.degree for orbital in orbitals}
-    added = [
-        _reshaped(orbital, orbital.degree, np.exp(-((orbital.r / orbital.mean_radius) ** 2)))
-        for orbital in orbitals
-    ]
-    last = [orbital for orbital in orbitals if orbital.degree + 1 not in degrees]
-    if last:
-        outermost = max(last, key=lambda orbital: orbital.mean_radius)
-        x = outermost.r / outermost.mean_radius
-        added.append(_reshaped(outermost, outermost.degree + 1, x * np.exp(-((x / 2) ** 2))))
-    return (*orbitals, *added)
+    polarized = by_radius[:1]
+    polarized += [o for o in by_radius if o.degree + 1 not in degrees and o not in polarized][:1]
+    return (
+        *orbitals,
+        *(_reshaped(orbital, 0, width=1.0) for orbital in orbitals),
+        *(_reshaped(orbital, 1, width=2.0) for orbital in polarized),
+        *(_reshaped(orbital, 2, width=2.0) for orbital in by_radius[:1] if orbital.degree == 0),
+    )
 
 
-def _reshaped(orbital: RadialOrbital, degree: int, factor: np.ndarray) -> RadialOrbital:
-    """Orbital times a function of r, normalized; no electrons are in it."""
-    u = orbital.u * factor
-    return RadialOrbital(degree, 0.0, orbital.r, u / sqrt((u**2).sum() * _R_STEP))
+def _reshaped(orbital: RadialOrbital, power: int, width: float) -> RadialOrbital:
+    """Orbital times x^power exp(-(x / width)^2), of a degree that is higher by the power."""
+    x = orbital.r / orbital.mean_radius
+    u = orbital.u * x**power * np.exp(-((x / width) ** 2))
+    u /= sqrt((u**2).sum() * _R_STEP)
+    return RadialOrbital(orbital.degree + power, 0.0, orbital.r, u)
 
 
 def angular_parts(

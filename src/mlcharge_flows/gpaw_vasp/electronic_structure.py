@@ -111,7 +111,7 @@ def electronic_structure(solver: KohnSham) -> ElectronicStructure:
             projected.append(share * curves.reshape(shape))
 
     def of_spins(values: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-        """Values of both spins, where they are shown but only one was computed."""
+        # Both spins are shown where only one was computed.
         return np.repeat(values, settings.ispin // solver.n_spins, axis=0)
 
     moments = settings.ispin == 2 and projections is not None

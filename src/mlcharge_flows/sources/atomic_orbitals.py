@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.sources.run_inputs import RunInputs
 
+_LEAST_RANDOM = 2
+_RANDOM_PART = 8
+"""One of so many bands is random: solvers keep the symmetry of what they begin with."""
+
 _reference: Callable[[PawDataset], PawAtom] = lru_cache(paw_atom)
 
 
@@ -110,7 +114,8 @@ class AtomicOrbitals(OrbitalSource):
                     if hamiltonian is None:
                         found = independent(bloch_sums(crystal, radial, waves + point))[:n_bands]
                     else:
-                        _, found = hamiltonian.states(radial, waves, point, n_bands)
+                        n_states = n_bands - max(_LEAST_RANDOM, n_bands // _RANDOM_PART)
+                        _, found = hamiltonian.states(radial, waves, point, n_states)
                     if header.half:
                         found = half_sphere(found, waves, header.half)
                     yield KPointOrbitals(point, energies, occupations, _completed(found, n_bands))
