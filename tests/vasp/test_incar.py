@@ -123,7 +123,7 @@ def test_other_values_are_refused_in_one_line(text, message, tmp_path):
         b'{"ENCUT": 150,\n "ISMEAR": 0}',
         b"general:\n",
         "NSW = 0\n".encode("utf-16-le"),
-        gzip.compress(gzip.compress(b"NSW = 0\n")),
+        gzip.compress(gzip.compress(b"NSW = 0\n", mtime=0), mtime=0),
     ],
 )
 def test_files_without_any_tag_are_refused(tmp_path, content):
