@@ -24,7 +24,7 @@ GIVEN = InitialDensityDocument(density_source="file", path="x", comment="mlcharg
 def static(maker=StaticMaker, **incar):
     return maker(
         input_set_generator=ComparisonSetGenerator(
-            user_incar_settings={"EDIFF": 1e-3, "ENCUT": 200, "NELM": 9, "LCHARG": False, **incar}
+            user_incar_settings={"EDIFF": 1e-3, "ENCUT": 200, "NELM": 11, "LCHARG": False, **incar}
         ),
         run_vasp_kwargs={"custodian_kwargs": POLLING},
     )
@@ -54,7 +54,7 @@ def attempts():
         ("subspace", "WARNING: Sub-Space-Matrix is not hermitian in DAV"),
         ("zhegv", "Error EDDDAV: Call to ZHEGV failed"),
         ("nan", "NaN in OSZICAR"),
-        ("nelm", "not converged in NELM = 9 steps"),
+        ("nelm", "not converged in NELM = 11 steps"),
         ("crash", "VASP stopped in ionic step 1"),
         ("forrtl", "VASP stopped while reading the CHGCAR"),
     ],

@@ -181,9 +181,13 @@ def test_a_failed_run_shows_the_last_words_of_the_executable(
     ("written", "raised", "failure"),
     [
         ("", "ValueError: x", "the executable wrote nothing: ValueError: x"),
-        ("something", "ValueError: x", "no electronic step: ValueError: x"),
+        ("something", "ValueError: x", "no electronic step: something; ValueError: x"),
         ("something", "ValidationError: Validation failed: Some", "no electronic step"),
-        ("something", "ValidationError: 1 error for X", "no electronic step: ValidationError: 1"),
+        (
+            "something",
+            "ValidationError: 1 error for X",
+            "no electronic step: something; ValidationError: 1",
+        ),
         (" ERROR: bad\n", "ValueError: x", "stopped: ERROR: bad"),
     ],
 )

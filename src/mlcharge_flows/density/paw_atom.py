@@ -183,7 +183,7 @@ def lda_potential(density: np.ndarray) -> np.ndarray:
 
     >>> one = np.array([1.0 / 0.529177**3])
     >>> (lda_potential(one) / 27.2114).round(3).tolist()
-    [-1.054]
+    [-1.062]
     """
     n = np.maximum(density * _BOHR**3, 1e-12)
     radius = np.cbrt(3 / (4 * pi * n))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import gzip
 import os
-import shutil
+import re
 import stat
 import sys
 import time
@@ -159,8 +159,10 @@ def _fail(fault: str, incar: dict[str, str]) -> None:
 def _leave_outputs(incar: dict[str, str]) -> None:
     finished = Path(os.environ["FAKE_VASP_OUTPUTS"])
     for name in OUTPUTS:
-        with gzip.open(finished / f"{name}.gz") as source, Path(name).open("wb") as target:
-            shutil.copyfileobj(source, target)
+        text = gzip.decompress((finished / f"{name}.gz").read_bytes()).decode()
+        for tag in {"NELM", "ICHARG"} & incar.keys():  # as a run of this INCAR would repeat them
+            text = re.sub(rf'(\b{tag} *=|name="{tag}">) *\d+', rf"\1 {incar[tag]}", text)
+        Path(name).write_text(text, encoding="utf-8")
     for name, tag in (("CHGCAR", "LCHARG"), ("WAVECAR", "LWAVE")):
         if incar.get(tag, "True").startswith(("T", ".T")):
             Path(name).write_text("converged\n", encoding="utf-8")
