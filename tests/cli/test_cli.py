@@ -382,8 +382,10 @@ def test_a_missing_extra_is_one_line(monkeypatch, words, extra):
 )
 def test_usage_errors_are_one_line(words, line):
     (found,) = refused(*words)
-    assert found.lower().startswith(line.lower())
     assert found.isprintable()
+    # Versions of click differ in this colon and these quotes.
+    found = found.replace("option '", "option: ").replace("'; see", "; see")
+    assert found.lower().startswith(line.lower().replace("'; see", "; see"))
 
 
 def test_without_a_subcommand_there_is_help():
