@@ -103,18 +103,21 @@ class PawHamiltonian:
         applied += sums * (HBAR2_OVER_2M * q**2).astype(np.float32)
         hamiltonian = sums.conj() @ applied.T
         overlap = sums.conj() @ sums.T
+        radial = {
+            symbol: atom.projectors(np.minimum(q, atom.projectors.x[-1]))
+            for symbol, atom in self.atoms.items()
+        }
         for symbol, position, shift in zip(
             crystal.symbols, crystal.positions, self._shifts, strict=True
         ):
             atom = self.atoms[symbol]
             phase = np.exp(2j * pi * (waves @ position)) / sqrt(crystal.volume)
-            radial = atom.projectors(np.minimum(q, atom.projectors.x[-1]))
             energies = atom.energies + shift * atom.overlaps
             for degree in set(atom.degrees):
                 rows = np.flatnonzero(np.equal(atom.degrees, degree))
                 block = np.ix_(rows, rows)
                 for component in angular[degree]:
-                    projectors = (component.conj() * phase) * radial[:, rows].T
+                    projectors = (component.conj() * phase) * radial[symbol][:, rows].T
                     products = projectors.astype(np.complex64) @ sums.T
                     hamiltonian += products.conj().T @ (energies[block] @ products)
                     overlap += products.conj().T @ (atom.overlaps[block] @ products)
