@@ -19,13 +19,16 @@ from mlcharge_flows.density.paw_hamiltonian import PawHamiltonian
 from mlcharge_flows.gpaw_vasp.execute import execute
 from mlcharge_flows.gpaw_vasp.potcar import potcar_text
 from mlcharge_flows.sources.atomic_orbitals import AtomicOrbitals
+from mlcharge_flows.sources.initial_density import InitialDensity
 from mlcharge_flows.sources.run_inputs import RunInputs
+from mlcharge_flows.sources.source import Superposition
 from mlcharge_flows.vasp.chgcar import read_chgcar
 from mlcharge_flows.vasp.incar import read_incar
 from mlcharge_flows.vasp.plane_waves import plane_waves
 from mlcharge_flows.vasp.potcar import read_potcar
 from mlcharge_flows.vasp.wavecar import WavecarReader
 
+GAMMA = {"ENCUT": 200, "kpoints": Kpoints.gamma_automatic((1, 1, 1))}
 QUICK = {"ENCUT": 200, "kpoints": Kpoints.gamma_automatic((2, 2, 2))}
 
 
@@ -166,3 +169,21 @@ def test_the_last_bands_are_random(run_folder):
     parities = np.abs((mirrored.conj() * gamma.coefficients).sum(axis=1))
     np.testing.assert_allclose(parities[:10], 1.0, atol=1e-3)
     assert parities[10:].max() < 0.9
+
+
+def test_occupied_bands_are_never_random(run_folder):
+    """With NBANDS as tight as it can be, all bands are those of the lowest states."""
+    found = []
+    for nbands in (4, 8):
+        folder = run_folder("Si", f"bands{nbands}", **GAMMA, NBANDS=nbands, ICHARG=1)
+        inputs = inputs_of(folder)
+        InitialDensity(Superposition()).write(inputs, folder)
+        assert AtomicOrbitals().document(inputs, folder).n_bands == nbands
+        with WavecarReader(folder / "WAVECAR") as file:
+            found.append(file.read(0).coefficients)
+    overlap = np.linalg.svd(orthonormal(found[0]).conj() @ orthonormal(found[1][:4]).T)[1]
+    np.testing.assert_allclose(overlap, 1.0, atol=1e-3)
+
+
+def orthonormal(rows):
+    return np.linalg.qr(rows.T)[0].T

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import ceil
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 
 _LEAST_RANDOM = 2
 _RANDOM_PART = 8
-"""One of so many bands is random: solvers keep the symmetry of what they begin with."""
+"""One of so many bands is random, if electrons do not need it: solvers keep the symmetry of what
+they begin with."""
 
 _reference: Callable[[PawDataset], PawAtom] = lru_cache(paw_atom)
 
@@ -105,6 +107,9 @@ class AtomicOrbitals(OrbitalSource):
         n_bands = _n_bands(inputs, radial, is_enlarged=hamiltonian is not None)
         header = replace(header, n_bands=n_bands)
 
+        n_random = max(_LEAST_RANDOM, n_bands // _RANDOM_PART)
+        n_states = min(n_bands, max(n_bands - n_random, ceil(inputs.n_electrons / 2)))
+
         def orbitals() -> Iterator[KPointOrbitals]:
             energies = np.zeros(n_bands)
             occupations = np.clip(inputs.n_electrons / 2 - np.arange(n_bands), 0.0, 1.0)
@@ -114,7 +119,6 @@ class AtomicOrbitals(OrbitalSource):
                     if hamiltonian is None:
                         found = independent(bloch_sums(crystal, radial, waves + point))[:n_bands]
                     else:
-                        n_states = n_bands - max(_LEAST_RANDOM, n_bands // _RANDOM_PART)
                         _, found = hamiltonian.states(radial, waves, point, n_states)
                     if header.half:
                         found = half_sphere(found, waves, header.half)
