@@ -31,7 +31,8 @@ def test_folders_are_no_files(tmp_path):
 
 @pytest.mark.parametrize("end", ["", ".gz", ".bz2", ".xz"])
 def test_every_file_is_found(tmp_path, end):
-    others = ("custodian.json", "std_err.txt", "INCAR", "POSCAR", "POTCAR", "CHGCAR", "vasprun.xml")
+    inputs = ("INCAR", "KPOINTS", "POSCAR", "POTCAR", "CHGCAR", "CONTCAR", "IBZKPT")
+    others = ("custodian.json", "std_err.txt", "vasprun.xml", *inputs)
     for name in (*NAMES, *others):
         (tmp_path / (name + end)).touch()
     (tmp_path / f"INCAR.orig{end}").touch()

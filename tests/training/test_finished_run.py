@@ -154,6 +154,12 @@ def test_the_vasprun_of_another_run_names_no_functional(run, vasp_samples):
         read(folder)
 
 
+def test_a_poscar_of_another_crystal_is_refused(vasp_samples):
+    """As it was found: silicon beside the run of aluminium."""
+    with pytest.raises(RunError, match=r"different runs: ions: 1 in OUTCAR, 2 in POSCAR, 1 in"):
+        read(vasp_samples / "al_pbesol_spin")
+
+
 def test_two_versions_of_a_file_are_refused(run, vasp_samples):
     folder = run("si2_aiida", "CHGCAR", "OUTCAR").folder
     shutil.copy(vasp_samples / "lih" / "OUTCAR.gz", folder)
@@ -194,8 +200,11 @@ def test_two_paw_data_sets_of_one_element_are_refused():
         ("si_g0w0_static", {"lmaxmix": 2, "hubbard": {"Si": (-1, 0.0, 0.0)}}),
     ],
 )
-def test_settings_of_a_run_are_read(vasp_samples, name, settings):
-    found = read(vasp_samples / name).settings.model_dump()
+def test_settings_of_a_run_are_read(run, vasp_samples, name, settings):
+    names = {path.name.removesuffix(".gz") for path in (vasp_samples / name).iterdir()}
+    # The sample was found with a POSCAR of silicon.
+    foreign = {"POSCAR"} if name == "al_pbesol_spin" else set()
+    found = read(run(name, *(names - foreign - {"WAVECAR"})).folder).settings.model_dump()
     assert {key: found[key] for key in settings} == settings
 
 

@@ -6,43 +6,36 @@ not say what is compared, or that cannot be read, contradicts nothing.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from decimal import Decimal
+from functools import partial
 from math import isfinite
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlcharge_flows.io import UNREADABLE, open_text
+from mlcharge_flows.scf.input_consistency import if_readable, other_inputs
 from mlcharge_flows.scf.run_files import (
     count_ions,
     count_ions_of_vasprun,
     read_ions,
-    read_titels,
 )
-from mlcharge_flows.vasp.incar import read_incar
 from mlcharge_flows.vasp.oszicar import read_oszicar
 from mlcharge_flows.vasp.poscar import element_symbol, read_poscar
 from mlcharge_flows.vasp.vasprun import VasprunStart, read_vasprun_start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from mlcharge_flows.scf.run_files import RunFiles
     from mlcharge_flows.vasp.ionic_steps import IonicStep
     from mlcharge_flows.vasp.outcar import Outcar
 
-T = TypeVar("T")
-
-ENCUT_PRECISION = 0.06
-"""OUTCAR prints ENCUT with one decimal, eV."""
 GEOMETRY_PRECISION = 1e-3
 """Digits of lattice vectors and positions in the files of a run, angstrom."""
 _LAST_MOVE = 0.05
-"""What CONTCAR may be away from the geometry of the last ionic step, angstrom."""
-_EDIFF_FACTOR = 1.6
-"""OUTCAR prints EDIFF with one digit."""
+"""What a CHGCAR may be away from the geometry of the last ionic step, angstrom."""
+_NEXT_MOVE = 0.5
+"""What CONTCAR may be away from it where the ions go on moving, angstrom."""
 
 
 def mismatch(files: RunFiles, outcar: Outcar) -> str | None:
@@ -71,6 +64,7 @@ def mismatch(files: RunFiles, outcar: Outcar) -> str | None:
         "OUTCAR": outcar.n_ions or 0,
         "POSCAR": if_readable(count_ions, files.poscar) or 0,
         "CHGCAR": if_readable(count_ions, files.chgcar) or 0,
+        "CONTCAR": if_readable(count_ions, files.contcar) or 0,
         "vasprun.xml": if_readable(count_ions_of_vasprun, files.vasprun) or 0,
     }
     for counts, unit in ((numbers, "electronic steps"), (ions, "ions")):
@@ -83,27 +77,7 @@ def mismatch(files: RunFiles, outcar: Outcar) -> str | None:
     last = steps["OUTCAR"][-1:]
     if vasprun.energies and last and not any(_agree(last, [e]) for e in vasprun.energies):
         return "energies of OUTCAR and vasprun.xml"
-    return _other_geometry(files, outcar, vasprun) or _other_settings(files, outcar, vasprun)
-
-
-def if_readable(read: Callable[[Path], T], path: Path | None) -> T | None:
-    """Read a file that may be missing or damaged.
-
-    Parameters
-    ----------
-    read
-        Its reader.
-    path
-        The file; None without one.
-
-    Returns
-    -------
-    object
-        What the reader returns; None if the file cannot be read.
-    """
-    with suppress(*UNREADABLE, TypeError, IndexError):
-        return None if path is None else read(path)
-    return None
+    return _other_geometry(files, outcar, vasprun) or other_inputs(files, outcar, vasprun)
 
 
 def _agree(energies: Sequence[float], others: Sequence[float]) -> bool:
@@ -124,19 +98,15 @@ def _last_digit(values: Sequence[float]) -> float:
 def _other_geometry(files: RunFiles, outcar: Outcar, vasprun: VasprunStart) -> str | None:
     """In which file elements, lattice or positions are not those of OUTCAR; None if in none."""
     symbols = tuple(element_symbol(titel.split()[1]) for titel in outcar.titels if " " in titel)
-    poscar = if_readable(read_poscar, files.poscar)
-    if poscar and symbols and poscar.symbols != symbols:
-        return f"elements: {' '.join(poscar.symbols)} in POSCAR, {' '.join(symbols)} in OUTCAR"
     crystals: dict[str, tuple[tuple[str, ...], np.ndarray, np.ndarray]] = {}
-    if poscar:
-        cell = poscar.structure
-        crystals["POSCAR"] = (
-            tuple(site.specie.symbol for site in cell),
-            cell.lattice.matrix,
-            cell.frac_coords,
-        )
-    elif vectors := if_readable(_read_lattice, files.poscar):  # of VASP 4, without elements
-        crystals["POSCAR"] = (), np.array(vectors), np.empty((0, 3))
+    for name, path in (("POSCAR", files.poscar), ("CONTCAR", files.contcar)):
+        found = if_readable(partial(read_poscar, symbols=symbols), path)
+        if found and symbols and found.symbols != symbols:
+            return f"elements: {' '.join(found.symbols)} in {name}, {' '.join(symbols)} in OUTCAR"
+        if found:
+            cell = found.structure
+            own = tuple(site.specie.symbol for site in cell)
+            crystals[name] = own, cell.lattice.matrix, cell.frac_coords
     if chgcar := if_readable(read_ions, files.chgcar):
         crystals["CHGCAR"] = chgcar.symbols, chgcar.lattice, chgcar.positions
     if vasprun.lattice is not None and vasprun.positions is not None:
@@ -150,24 +120,26 @@ def _other_geometry(files: RunFiles, outcar: Outcar, vasprun: VasprunStart) -> s
             if own and ions and own != ions:
                 return f"elements: {_formula(own)} in {name}, {_formula(ions)} in OUTCAR"
     for name, (_, lattice, positions) in crystals.items():
-        difference = _moved(lattice, positions, outcar.first, GEOMETRY_PRECISION)
-        # A relaxation writes the density of its last step; POSCAR may be replaced by CONTCAR.
-        if difference and (
-            outcar.last.number == 1 or _moved(lattice, positions, outcar.last, _LAST_MOVE)
-        ):
-            return f"{difference} of {name} and OUTCAR"
+        if difference := _moved_from_run(name, lattice, positions, outcar):
+            return difference
     return None
 
 
-def _read_lattice(path: Path) -> list[list[float]]:
-    """Lattice vectors of a POSCAR, angstrom, whatever follows them."""
-    with open_text(path) as file:
-        lines = [line.split() for _, line in zip(range(5), file, strict=False)]
-    scale = float(lines[1][0])
-    rows = np.array([[float(word) for word in line[:3]] for line in lines[2:]])
-    if scale < 0.0:
-        scale = float((-scale / abs(np.linalg.det(rows))) ** (1 / 3))
-    return [[scale * x for x in row] for row in rows.tolist()]
+def _moved_from_run(
+    name: str, lattice: np.ndarray, positions: np.ndarray, outcar: Outcar
+) -> str | None:
+    """What of a file's geometry is not that of the ionic step to which it belongs; or None."""
+    first, last = outcar.first, outcar.last
+    if name == "CONTCAR":  # written after the ions were moved, unless they had come to rest
+        precision = GEOMETRY_PRECISION if outcar.is_relaxed else _NEXT_MOVE
+        difference = _moved(lattice, positions, last, precision)
+        return difference and f"{difference} of CONTCAR and OUTCAR (ionic step {last.number})"
+    difference = _moved(lattice, positions, first, GEOMETRY_PRECISION)
+    at_the_end = last.number > 1 and not _moved(lattice, positions, last, _LAST_MOVE)
+    if difference and not (name == "CHGCAR" and at_the_end):
+        end = " (ionic step 1; it fits the last one)" if at_the_end else ""
+        return f"{difference} of {name} and OUTCAR{end}"
+    return None
 
 
 def _moved(
@@ -183,62 +155,6 @@ def _moved(
     apart = positions - step.positions @ np.linalg.inv(lattice)
     apart = (apart - np.rint(apart)) @ lattice
     return "positions" if np.abs(apart).max() > precision else None
-
-
-def _other_settings(files: RunFiles, outcar: Outcar, vasprun: VasprunStart) -> str | None:
-    """In what INCAR, POTCAR and vasprun.xml are not of the run of OUTCAR; None if they are."""
-    incar = if_readable(read_incar, files.incar)
-    noncollinear = incar and (incar.get("LNONCOLLINEAR") or incar.get("LSORBIT"))
-    used: dict[str, Any] = {
-        "ENCUT": outcar.encut,
-        "ISPIN": None if noncollinear else outcar.ispin,  # VASP sets 1
-        "NELM": outcar.nelm,
-        "EDIFF": outcar.ediff,
-        "LMAXMIX": outcar.lmaxmix,
-        "ICHARG": outcar.icharg,
-    }
-    if incar and "ENMAX" in incar:
-        incar = {"ENCUT": incar["ENMAX"], **incar}
-    found = _other_tag(incar or {}, used, "INCAR")
-    parameters = {"ENCUT": vasprun.parameters.get("ENMAX"), **vasprun.parameters}
-    found = found or _other_tag(parameters, {**used, "ICHARG": None}, "vasprun.xml")
-    if found:
-        return found
-    repeated = _metagga(vasprun.incar.get("METAGGA", "")) if vasprun.incar else None
-    repeated = repeated if outcar.metagga is None else _metagga(outcar.metagga)
-    if incar and repeated is not None and _metagga(incar.get("METAGGA", "")) != repeated:
-        source = "vasprun.xml" if outcar.metagga is None else "OUTCAR"
-        own = _metagga(incar.get("METAGGA", ""))
-        return f"METAGGA: {own or 'none'} in INCAR, {repeated or 'none'} in {source}"
-    titels = {"POTCAR": if_readable(read_titels, files.potcar), "vasprun.xml": vasprun.titels}
-    for name, own_titels in titels.items():
-        if own_titels and outcar.titels and own_titels != outcar.titels:
-            listed = ", ".join(own_titels), ", ".join(outcar.titels)
-            return f"PAW data sets: {listed[0]} in {name}, {listed[1]} in OUTCAR"
-    return None
-
-
-def _other_tag(tags: Mapping[str, Any], used: Mapping[str, Any], name: str) -> str | None:
-    """First tag whose value in a file is not the one that OUTCAR prints."""
-    for tag, value in used.items():
-        try:
-            own = float(tags[tag])
-        except (KeyError, ValueError, TypeError):
-            continue
-        if value is None or not isfinite(own + value):
-            continue
-        if tag == "EDIFF":
-            is_same = own <= 0 or value <= 0 or 1 / _EDIFF_FACTOR < own / value < _EDIFF_FACTOR
-        else:
-            is_same = abs(own - value) <= (ENCUT_PRECISION if tag == "ENCUT" else 0)
-        if not is_same:
-            return f"{tag}: {own:g} in {name}, {value:g} in OUTCAR"
-    return None
-
-
-def _metagga(value: object) -> str:
-    name = str(value).strip().upper()
-    return "" if name in ("NONE", "--", "F", ".FALSE.", "FALSE") else name
 
 
 def _formula(symbols: Sequence[str]) -> str:

@@ -49,9 +49,11 @@ class RunFiles:
         Run folder.
     suffix
         What custodian appended to the names, such as ``.relax1``; empty for most runs.
-    oszicar, outcar, stdout, stderr, custodian, incar, poscar, potcar, chgcar, vasprun
-        OSZICAR, OUTCAR, vasp.out, std_err.txt, custodian.json, INCAR, POSCAR, POTCAR, CHGCAR,
-        vasprun.xml.
+    oszicar, outcar, stdout, stderr, custodian, incar, kpoints, poscar, potcar, chgcar, contcar
+        OSZICAR, OUTCAR, vasp.out, std_err.txt, custodian.json, INCAR, KPOINTS, POSCAR, POTCAR,
+        CHGCAR, CONTCAR.
+    ibzkpt, vasprun
+        IBZKPT, vasprun.xml.
     """
 
     folder: Path
@@ -62,9 +64,12 @@ class RunFiles:
     stderr: Path | None = None
     custodian: Path | None = None
     incar: Path | None = None
+    kpoints: Path | None = None
     poscar: Path | None = None
     potcar: Path | None = None
     chgcar: Path | None = None
+    contcar: Path | None = None
+    ibzkpt: Path | None = None
     vasprun: Path | None = None
 
     @classmethod
@@ -123,9 +128,12 @@ class RunFiles:
             custodian=one("custodian.json"),
             stderr=first("std_err.txt"),
             incar=first(f"INCAR{suffix}"),
+            kpoints=first(f"KPOINTS{suffix}"),
             poscar=first(f"POSCAR{suffix}"),
             potcar=first(f"POTCAR{suffix}") or first("POTCAR"),
             chgcar=first(f"CHGCAR{suffix}"),
+            contcar=first(f"CONTCAR{suffix}"),
+            ibzkpt=first(f"IBZKPT{suffix}"),
             vasprun=first(f"vasprun.xml{suffix}"),
         )
 

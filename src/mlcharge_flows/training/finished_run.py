@@ -213,15 +213,19 @@ def _find(folder: Path, name: str) -> Path | None:
 
 
 def _run_files(folder: Path) -> RunFiles:
-    """Files of the last run in a folder, but for POSCAR, which may be of the run that follows."""
+    """Files of the last run in a folder."""
     return RunFiles(
         folder,
         oszicar=_find(folder, "OSZICAR"),
         outcar=_find(folder, "OUTCAR"),
         stdout=_find(folder, "vasp.out"),
         incar=_find(folder, "INCAR"),
+        kpoints=_find(folder, "KPOINTS"),
+        poscar=_find(folder, "POSCAR"),
         potcar=_find(folder, "POTCAR"),
         chgcar=_find(folder, "CHGCAR"),
+        contcar=_find(folder, "CONTCAR"),
+        ibzkpt=_find(folder, "IBZKPT"),
         vasprun=_find(folder, "vasprun.xml"),
     )
 

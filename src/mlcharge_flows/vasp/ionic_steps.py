@@ -32,6 +32,7 @@ _LATTICE = re.compile(r"^\s*direct lattice vectors\s+reciprocal lattice vectors"
 _FRACTIONAL = re.compile(r"^\s*position of ions in fractional coordinates")
 _CARTESIAN = re.compile(r"^\s*POSITION\s+TOTAL-FORCE")
 _DECIMAL = re.compile(r"[-+]?\d+\.\d+")
+_ACCURACY_REACHED = "reached required accuracy - stopping structural"
 _ELAPSED = re.compile(rf"^\s*Elapsed time \(sec\):\s*({REAL})")
 _CPU_TIME = re.compile(rf"^\s*Total CPU time used \(sec\):\s*({REAL})")
 
@@ -179,9 +180,29 @@ class _StepReader:
         )
 
 
-def read_ionic_steps(
-    lines: Iterable[str], initial: Geometry
-) -> tuple[IonicStep, IonicStep, float | None, float | None]:
+@dataclass(frozen=True, eq=False)
+class IonicSteps:
+    """What follows the header of an OUTCAR.
+
+    Parameters
+    ----------
+    first, last
+        Ionic step 1, and the last one whose ground state was computed: linear response counts on
+        as if it were further ionic steps.
+    elapsed, cpu_time
+        Wall time and processor time of the whole run, s; None if VASP did not print it.
+    accuracy_reached
+        Whether a relaxation ended because its accuracy was reached.
+    """
+
+    first: IonicStep
+    last: IonicStep
+    elapsed: float | None
+    cpu_time: float | None
+    accuracy_reached: bool
+
+
+def read_ionic_steps(lines: Iterable[str], initial: Geometry) -> IonicSteps:
     """Read what follows the first Iteration line of an OUTCAR.
 
     Parameters
@@ -193,15 +214,13 @@ def read_ionic_steps(
 
     Returns
     -------
-    first, last : IonicStep
-        Ionic step 1, and the last one whose ground state was computed: linear response counts on
-        as if it were further ionic steps.
-    elapsed, cpu_time : float or None
-        Wall time and processor time of the whole run, s; None if VASP did not print it.
+    IonicSteps
+        Its first and last ionic step, and how it ended.
     """
     first = last = step = _StepReader(1)
     step.begin(1)
     elapsed = cpu_time = None
+    accuracy_reached = False
     for line in lines:
         if match := ITERATION.match(line):
             if int(match[1]) != step.number:
@@ -211,8 +230,11 @@ def read_ionic_steps(
             elapsed = parse_column(match[1])
         elif match := _CPU_TIME.match(line):
             cpu_time = parse_column(match[1])
+        elif _ACCURACY_REACHED in line:
+            accuracy_reached = True
         else:
             step.read(line)
             if step.energy is not None:
                 last = step
-    return first.finish(initial), last.finish(initial), elapsed, cpu_time
+    steps = first.finish(initial), last.finish(initial)
+    return IonicSteps(*steps, elapsed, cpu_time, accuracy_reached)

@@ -18,13 +18,15 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.io import open_text
 from mlcharge_flows.vasp.fortran import REAL, parse_column
 from mlcharge_flows.vasp.ionic_steps import ITERATION, Geometry, IonicStep, read_ionic_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
 _TITEL = re.compile(r"^\s*TITEL\s*=\s*(.*?)\s*$")
@@ -33,7 +35,10 @@ _N_CHANNELS = re.compile(r"number of l-projection\s+operators is LMAX\s*=\s*(\d+
 _NELM = re.compile(r"^\s*NELM\s*=\s*(\d+);\s*NELMIN\s*=\s*(\d+);\s*NELMDL\s*=\s*(-?\d+)")
 _ZVAL = re.compile(rf"^\s*POMASS\s*=.*;\s*ZVAL\s*=\s*({REAL})")
 _INCAR_ECHO = re.compile(r"^\s*INCAR:\s*$")
-_INCAR_TAG = re.compile(r"^\s*(\w+)\s*=\s*(\S+)")
+_INCAR_TAG = re.compile(r"^\s*(\w+)\s*=\s*(\S.*?)\s*$")
+_KPOINTS_TITLE = re.compile(r"^ KPOINTS:\s?(.*?)\s*$")
+_KPOINTS = re.compile(r"^\s*k-points in reciprocal lattice and weights:")
+_KPOINT = re.compile(rf"^\s*({REAL})\s*({REAL})\s*({REAL})\s+\d*\.\d+\s*$")
 
 
 def _integers(text: str) -> tuple[int, ...]:
@@ -57,6 +62,11 @@ _TAGS: dict[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
     "lmaxmix": (re.compile(r"^\s*LMAXMIX\s*=\s*(-?\d+)"), int),
     "icharg": (re.compile(r"^\s*ICHARG\s*=\s*(\d+)\s+charge:"), int),
     "ispin": (re.compile(r"^\s*ISPIN\s*=\s*(\d+)\s+spin polarized"), int),
+    "prec": (re.compile(r"^\s*PREC\s*=\s*(\w+)"), str),
+    "nsw": (re.compile(r"^\s*NSW\s*=\s*(\d+)\s+number"), int),
+    "ibrion": (re.compile(r"^\s*IBRION\s*=\s*(-?\d+)\s+ionic"), int),
+    "isif": (re.compile(r"^\s*ISIF\s*=\s*(\d+)\s+stress"), int),
+    "ismear": (re.compile(r"^\s*ISMEAR\s*=\s*(-?\d+);\s*SIGMA"), int),
     "gga": (re.compile(r"^\s*GGA\s*=\s*(\S+)\s+(?:GGA type|functional components)"), str),
     "lhfcalc": (re.compile(r"^\s*LHFCALC\s*=\s*([TF])\s"), lambda text: text == "T"),
     "ldaul": (re.compile(r".*for each species LDAUL\s*=\s*(.+)"), _integers),
@@ -105,8 +115,16 @@ class Outcar:
         Plane-wave cut-off, eV.
     lmaxmix
         Highest L of the occupancies that are mixed and written to CHGCAR.
-    icharg, ispin
-        ICHARG and ISPIN.
+    icharg, ispin, nsw, ibrion, isif, ismear
+        The tags of these names.
+    prec
+        First letters of PREC.
+    incar
+        INCAR as VASP 6 repeats it, tags in capitals; empty where it is not repeated.
+    kpoints_title
+        First 40 characters of KPOINTS; None where VASP read none.
+    kpoints
+        Fractional coordinates of the k-points, shape (k, 3).
     gga
         GGA as printed; ``--`` where the functional is that of the data sets.
     metagga
@@ -120,6 +138,9 @@ class Outcar:
         only". VASP may do 5 where it printed 0 (ISTART = 1 without usable orbitals).
     ediff
         Stop rule for the change of the free energy and of the band-structure energy, eV.
+    is_relaxed
+        Whether the ions stayed where they were after the last ionic step, as they do in a static
+        run, and where a relaxation reached its accuracy.
     from_atoms
         Whether VASP says that it superposed atomic densities (or used orbitals); None if it did
         not get that far.
@@ -143,6 +164,14 @@ class Outcar:
     lmaxmix: int | None = None
     icharg: int | None = None
     ispin: int | None = None
+    nsw: int | None = None
+    ibrion: int | None = None
+    isif: int | None = None
+    ismear: int | None = None
+    prec: str | None = None
+    incar: Mapping[str, str] = field(default_factory=dict)
+    kpoints_title: str | None = None
+    kpoints: np.ndarray | None = None
     gga: str | None = None
     metagga: str | None = None
     lhfcalc: bool | None = None
@@ -152,6 +181,7 @@ class Outcar:
     nelm: int | None = None
     nelmdl: int | None = None
     ediff: float | None = None
+    is_relaxed: bool = False
     from_atoms: bool | None = None
     first: IonicStep = field(default_factory=IonicStep)
     last: IonicStep = field(default_factory=IonicStep)
@@ -239,15 +269,22 @@ def read_outcar(path: str | Path) -> Outcar:
     with open_text(path) as lines:
         # takewhile drops the first Iteration line, which is step 1(1) in every run.
         header = _read_header(path, takewhile(lambda line: not ITERATION.match(line), lines))
-        first, last, elapsed, cpu_time = read_ionic_steps(lines, header.pop("geometry"))
-    return Outcar(first=first, last=last, elapsed=elapsed, cpu_time=cpu_time, **header)
+        steps = read_ionic_steps(lines, header.pop("geometry"))
+    return Outcar(
+        first=steps.first,
+        last=steps.last,
+        elapsed=steps.elapsed,
+        cpu_time=steps.cpu_time,
+        is_relaxed=steps.accuracy_reached or header.get("nsw") == 0,
+        **header,
+    )
 
 
 def _read_header(path: str | Path, lines: Iterable[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    datasets, echo, geometry = _PawDatasets(path), _IncarEcho(), Geometry()
+    datasets, echo, geometry, kpoints = _PawDatasets(path), _IncarEcho(), Geometry(), _KPoints()
     for line in lines:
-        if echo.read(line) or datasets.read(line) or geometry.read(line):
+        if any(block.read(line) for block in (echo, datasets, kpoints, geometry)):
             continue
         if match := _NELM.match(line):
             found["nelm"], found["nelmdl"] = int(match[1]), int(match[3])
@@ -266,6 +303,9 @@ def _read_header(path: str | Path, lines: Iterable[str]) -> dict[str, Any]:
         "zvals": tuple(datasets.zvals),
         "lexch": datasets.lexch,
         "metagga": echo.tag("METAGGA"),
+        "incar": echo.tags,
+        "kpoints_title": kpoints.title,
+        "kpoints": np.array(kpoints.points) if kpoints.points else None,
         "geometry": geometry,
         **found,
     }
@@ -313,11 +353,31 @@ class _IncarEcho:
     def read(self, line: str) -> bool:
         """Take a line; False if it does not belong to INCAR."""
         if self._inside and (match := _INCAR_TAG.match(line)):
-            self.tags[match[1].upper()] = match[2]
+            self.tags.setdefault(match[1].upper(), match[2])
             return True
         self._inside = bool(_INCAR_ECHO.match(line))
         return self._inside
 
     def tag(self, name: str) -> str | None:
         """Value of a tag, empty where INCAR does not have it; None without the echo."""
-        return self.tags.get(name, "") if self.tags else None
+        return (self.tags.get(name, "").split() or [""])[0] if self.tags else None
+
+
+class _KPoints:
+    """Title of KPOINTS, and the k-points."""
+
+    def __init__(self) -> None:
+        self.title: str | None = None
+        self.points: list[list[float]] = []
+        self._inside = False
+
+    def read(self, line: str) -> bool:
+        """Take a line; False if it says nothing of k-points."""
+        if match := _KPOINTS_TITLE.match(line):
+            self.title = match[1]
+            return True
+        if self._inside and (match := _KPOINT.match(line)):
+            self.points.append([parse_column(text) for text in match.groups()])
+            return True
+        self._inside = bool(_KPOINTS.match(line))
+        return self._inside

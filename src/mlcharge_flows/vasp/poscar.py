@@ -75,7 +75,9 @@ class PoscarFile:
         return tuple(element_symbol(name) for name, _ in self.species)
 
 
-def read_poscar(path: str | Path, *, plain: bool = False) -> PoscarFile:
+def read_poscar(
+    path: str | Path, *, plain: bool = False, symbols: Sequence[str] = ()
+) -> PoscarFile:
     """Read a POSCAR file.
 
     Parameters
@@ -84,6 +86,8 @@ def read_poscar(path: str | Path, *, plain: bool = False) -> PoscarFile:
         The file, plain or compressed, in UTF-8 or Latin-1.
     plain
         Whether files that VASP does not read as text are refused, such as compressed ones.
+    symbols
+        Element of each block of a file of VASP 4, from POTCAR or OUTCAR.
 
     Returns
     -------
@@ -99,16 +103,18 @@ def read_poscar(path: str | Path, *, plain: bool = False) -> PoscarFile:
     OSError
         The file cannot be read.
     """
-    return parse_poscar(read_text(path, plain=plain))
+    return parse_poscar(read_text(path, plain=plain), symbols)
 
 
-def parse_poscar(text: str) -> PoscarFile:
+def parse_poscar(text: str, symbols: Sequence[str] = ()) -> PoscarFile:
     r"""Read the text of a POSCAR.
 
     Parameters
     ----------
     text
         Content of the file.
+    symbols
+        Element of each block of a file of VASP 4, from POTCAR or OUTCAR.
 
     Returns
     -------
@@ -142,7 +148,9 @@ def parse_poscar(text: str) -> PoscarFile:
     if total == 0:
         raise PoscarError("there are no ions")
     rows = [_ion(lines, mode_line + 1 + ion, ion, total, flags) for ion in range(total)]
-    if names is None:
+    if names is None and len(symbols) == len(counts):
+        names = list(symbols)
+    elif names is None:
         names = _names_beside_ions(lines, mode_line + 1, counts, 6 if flags else 3)
     blocks = [(name, count) for name, count in zip(names, counts, strict=True) if count]
     coordinates = np.array([numbers for numbers, _ in rows])

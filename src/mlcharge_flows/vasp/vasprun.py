@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from xml.etree.ElementTree import Element
 
-_WHOLE = {"incar", "parameters", "atominfo", "structure", "scstep"}
+_WHOLE = {"incar", "generation", "parameters", "atominfo", "structure", "scstep"}
 
 
 @dataclass(eq=False)
@@ -43,6 +43,12 @@ class VasprunStart:
         Tags of INCAR as text.
     parameters
         Tags that the run used, as text.
+    kpoint_scheme
+        ``Gamma``, ``Monkhorst-Pack``, ``listgenerated`` (line mode), ..; empty for a list.
+    divisions
+        Divisions of a mesh of k-points; empty without one.
+    shift
+        Shift of the mesh, in units of its spacing.
     energies
         Free energy of each electronic step of ionic step 1, eV; further loops are included.
     """
@@ -53,6 +59,9 @@ class VasprunStart:
     positions: np.ndarray | None = None
     incar: dict[str, str] = field(default_factory=dict)
     parameters: dict[str, str] = field(default_factory=dict)
+    kpoint_scheme: str = ""
+    divisions: tuple[int, ...] = ()
+    shift: tuple[float, ...] = ()
     energies: list[float] = field(default_factory=list)
 
 
@@ -81,6 +90,10 @@ def read_vasprun_start(path: str | Path) -> VasprunStart:
         if element.tag in ("incar", "parameters"):
             # Of a tag that is there twice, such as NELM, the later one is of another algorithm.
             setattr(found, element.tag, {**_tags(element), **getattr(found, element.tag)})
+        elif element.tag == "generation":
+            found.kpoint_scheme = element.get("param", "")
+            found.divisions = tuple(map(int, _words(element, "divisions")))
+            found.shift = tuple(map(parse_column, _words(element, "usershift")))
         elif element.tag == "atominfo":
             found.symbols = tuple(_cells(element, "atoms", 0))
             found.titels = tuple(_cells(element, "atomtypes", -1))
@@ -118,6 +131,10 @@ def _tags(section: Element) -> dict[str, str]:
 def _cells(info: Element, array: str, column: int) -> list[str]:
     rows = info.findall(f"array[@name='{array}']/set/rc")
     return [(row.findall("c")[column].text or "").strip() for row in rows]
+
+
+def _words(section: Element, name: str) -> list[str]:
+    return (section.findtext(f"v[@name='{name}']") or "").split()
 
 
 def _rows(block: Element | None) -> np.ndarray | None:
