@@ -18,7 +18,7 @@ from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.execute import execute
 from mlcharge_flows.gpaw_vasp.hubbard import effective_hubbard
 from mlcharge_flows.gpaw_vasp.inputs import read_inputs
-from mlcharge_flows.gpaw_vasp.symmetry import crystal_rotations
+from mlcharge_flows.gpaw_vasp.symmetry import gpaw_symmetry
 
 pytestmark = pytest.mark.gpaw
 
@@ -138,8 +138,10 @@ def test_what_cannot_be_computed_is_refused(silicon, tags, match):
 
 def test_ions_of_another_u_are_other_ions(run_folder):
     inputs = read_inputs(run_folder("Si", kpoints=GAMMA, **QUICK, **HUBBARD))
-    same, _ = crystal_rotations(inputs.crystal, 1e-5, inputs.kinds)
-    other, _ = crystal_rotations(inputs.crystal, 1e-5, np.array([[1.0, 2.0], [1.0, 3.0]]))
-    assert len(other) == len(same) == 24  # about the center of an ion
-    moved, _ = crystal_rotations(inputs.crystal, 1e-5, np.array([1.0, -1.0]))
-    assert len(moved) == 24
+
+    def n_rotations(kinds):
+        return len(gpaw_symmetry(inputs.crystal, 2, 1e-5, inputs.kpoints, kinds).rotations)
+
+    assert n_rotations(inputs.kinds) == 48
+    assert n_rotations(np.array([[1.0, 2.0], [1.0, 3.0]])) == 24  # about the center of an ion
+    assert n_rotations(np.array([1.0, -1.0])) == 24

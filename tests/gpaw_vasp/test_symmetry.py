@@ -16,8 +16,10 @@ from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.gpaw_vasp.bz_sampling import Sampling
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.execute import execute
+from mlcharge_flows.gpaw_vasp.inputs import read_inputs
 from mlcharge_flows.gpaw_vasp.symmetry import gpaw_symmetry, symmetric_grid
 from mlcharge_flows.vasp.chgcar import read_chgcar
+from mlcharge_flows.vasp.irreducible_kpoints import irreducible_kpoints
 from mlcharge_flows.vasp.kpoints import KPointSet
 
 A, C = 2.6, 5.6
@@ -30,6 +32,14 @@ def tetragonal():
     """A body-centered cell by two edges and half the diagonal: a turn mixes the third with them."""
     lattice = Lattice([[A, 0, 0], [0, A, 0], [A / 2, A / 2, C / 2]])
     return Structure(lattice, ["He", "Be"], [[0, 0, 0], [0.5, 0.5, 0.0]])
+
+
+def crystal_of(structure):
+    return Crystal(
+        structure.lattice.matrix,
+        tuple(site.specie.symbol for site in structure),
+        structure.frac_coords,
+    )
 
 
 def rotations(structure):
@@ -156,3 +166,73 @@ def test_a_mesh_that_breaks_the_symmetry_is_computed_as_without_symmetry(run_fol
     np.testing.assert_allclose(symmetric.forces, free.forces, atol=1e-3)
     np.testing.assert_allclose(symmetric.stress, free.stress, atol=1.0)
     assert np.ptp(np.linalg.eigvalsh(free.stress)) > 100.0
+
+
+def test_one_operation_of_each_rotation_with_its_translation():
+    """A rutile-like crystal, with screws of a quarter turn, and its cell of twice the length."""
+    lattice = Lattice.tetragonal(4.6, 2.96)
+    positions = [[0, 0, 0], [0.5, 0.5, 0.5], *([s * 0.305] * 2 + [0] for s in (1, -1))]
+    positions += [[0.5 + s * 0.305, 0.5 - s * 0.305, 0.5] for s in (1, -1)]
+    rutile = Structure(lattice, ["Ti"] * 2 + ["O"] * 4, positions)
+    for structure in (rutile, rutile * (1, 1, 2)):
+        crystal = crystal_of(structure)
+        found = gpaw_symmetry(crystal, 2, 1e-5, GAMMA)
+        assert len(found.rotations) == 16
+        assert np.count_nonzero(found.translations.any(axis=1)) == 8
+        atoms = Atoms(
+            crystal.symbols, cell=crystal.lattice, scaled_positions=crystal.positions, pbc=True
+        )
+        group = found.build(atoms)
+        group.check_positions(crystal.positions)
+        assert group.check_grid(symmetric_grid((15, 15, 9), found.rotations, found.translations))
+
+
+def test_operations_that_no_grid_keeps_are_left_out_and_said(run_folder):
+    lattice = Lattice.hexagonal(3.2, 5.2)
+    close_packed = [[1 / 3, 2 / 3, 1 / 4], [2 / 3, 1 / 3, 3 / 4]]
+    crystals = {
+        name: Structure(lattice, ["Mg"] * 2, np.array(close_packed) + shift)
+        for name, shift in {"at origin": 0.0, "moved": 0.0123}.items()
+    }
+    found = {
+        name: len(gpaw_symmetry(crystal_of(structure), 2, 1e-5, GAMMA).rotations)
+        for name, structure in crystals.items()
+    }
+    assert found["at origin"] == 24
+    assert found["moved"] < 24
+    points = Kpoints(
+        style=Kpoints.supported_modes.Reciprocal, num_kpts=1, kpts=[[0, 0, 0]], kpts_weights=[1]
+    )
+    for name, structure in crystals.items():
+        said = [
+            line
+            for line in read_inputs(run_folder("Mg", name, points, structure)).warnings
+            if "k-points are taken for irreducible" in line
+        ]
+        assert len(said) == (name == "moved")
+
+
+@pytest.mark.gpaw
+def test_screws_and_glides_make_a_list_of_points_as_good_as_its_mesh(run_folder):
+    """Of close-packed magnesium, whose list under the whole space group lacks points of others."""
+    structure = Structure(
+        Lattice.hexagonal(3.2, 5.2), ["Mg"] * 2, [[1 / 3, 2 / 3, 1 / 4], [2 / 3, 1 / 3, 3 / 4]]
+    )
+    irreducible = irreducible_kpoints(crystal_of(structure), (4, 4, 3))
+    runs = {}
+    for name, kpoints, isym in (
+        ("mesh", Kpoints.gamma_automatic((4, 4, 3)), 2),
+        ("list", irreducible.listed(), 2),
+        ("free", Kpoints.gamma_automatic((4, 4, 3)), -1),
+    ):
+        folder = run_folder(
+            "Mg", name, kpoints, structure, ISYM=isym, ENCUT=200, EDIFF=1e-8, ISMEAR=1, SIGMA=0.2
+        )
+        runs[name] = execute(folder), read_chgcar(folder / "CHGCAR").total
+    (mesh, density), (listed, same), (free, expected) = runs.values()
+    assert len(mesh.kpoints) == len(listed.kpoints) == len(irreducible.points)
+    assert asymmetry(structure, density) < 1e-4
+    np.testing.assert_allclose(same, density, atol=1e-5 * np.abs(density).max())
+    assert listed.steps[-1].energy_zero == pytest.approx(mesh.steps[-1].energy_zero, abs=1e-7)
+    assert free.steps[-1].energy_zero == pytest.approx(mesh.steps[-1].energy_zero, abs=2e-5)
+    np.testing.assert_allclose(expected, density, atol=2e-3 * np.abs(density).max())

@@ -130,7 +130,7 @@ def build(
             xc=FunctionalOnPBE(settings.gga),
             setups=hubbard_setups(inputs.hubbard, inputs.dataset_of_ion),
             kpts=Sampling(inputs.kpoints),  # type: ignore[arg-type]
-            gpts=symmetric_grid(inputs.grids.coarse, symmetry.rotations),
+            gpts=symmetric_grid(inputs.grids.coarse, symmetry.rotations, symmetry.translations),
             nbands=settings.nbands,
             occupations=occupation_scheme(
                 settings.ismear, settings.sigma, n_spins == 2 and settings.fixed_moment is not None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.grid import SYMPREC, CrystalSymmetry
 from mlcharge_flows.density.paw_dataset import n_electrons
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
@@ -19,7 +20,7 @@ from mlcharge_flows.gpaw_vasp.ionic_settings import IonicSettings
 from mlcharge_flows.gpaw_vasp.magnetism import initial_moments
 from mlcharge_flows.gpaw_vasp.settings import IncarSettings
 from mlcharge_flows.gpaw_vasp.stored_orbitals import wavecar_header
-from mlcharge_flows.gpaw_vasp.symmetry import crystal_rotations, keeps_mesh
+from mlcharge_flows.gpaw_vasp.symmetry import gpaw_symmetry, keeps_mesh
 from mlcharge_flows.gpaw_vasp.tags import check_tags
 from mlcharge_flows.vasp.incar import FFTGrids, fft_grids, read_incar
 from mlcharge_flows.vasp.input_text import read_text, split_lines
@@ -53,6 +54,12 @@ OTHER_LATTICE = (
     "The mesh lacks {lost} of {all} rotations of the crystal, they are not used"
 )
 """Begins with VASP's words for a k-point mesh that breaks the symmetry of the crystal."""
+
+OFF_GRID = (
+    "The listed k-points are taken for irreducible, but {lost} of {all} rotations of the crystal "
+    "are not used, since no grid keeps them: move the crystal to the origin of its space group"
+)
+"""Warning that the density may lack symmetry."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,12 +185,15 @@ def read_inputs(folder: Path) -> Inputs:
             "INCAR: ISMEAR = -5 needs a k-point mesh, set ISMEAR = 0 for a list or lines"
         )
     if settings.isym > 0:
-        rotations, _ = crystal_rotations(
-            crystal, settings.symprec, distinct_ions(polarized, hubbard)
-        )
-        kept = keeps_mesh(rotations, kpoints)
+        kinds = distinct_ions(polarized, hubbard)
+        group = CrystalSymmetry.of(crystal, max(settings.symprec, SYMPREC), kinds)
+        kept = keeps_mesh(group.rotations.transpose(0, 2, 1), kpoints)
         if not kept.all():
             messages.append(OTHER_LATTICE.format(lost=np.count_nonzero(~kept), all=len(kept)))
+        rotations = len(np.unique(group.rotations[kept], axis=0))
+        used = gpaw_symmetry(crystal, settings.isym, settings.symprec, kpoints, kinds).rotations
+        if not kpoints.is_mesh and len(used) < rotations:
+            messages.append(OFF_GRID.format(lost=rotations - len(used), all=rotations))
     grids = _grids(crystal, incar, settings)
     return Inputs(
         crystal,

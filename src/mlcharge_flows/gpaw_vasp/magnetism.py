@@ -180,9 +180,9 @@ def symmetrized(
     """Average a magnetization over the operations of the crystal that have a translation.
 
     VASP symmetrizes with the whole space group, so that moments which MAGMOM does not name, such as
-    those of an antiferromagnet without MAGMOM, are gone. GPAW symmetrizes with the operations
-    without translation only, and does so afterwards: one operation of each of their cosets is
-    taken here.
+    those of an antiferromagnet without MAGMOM, are gone. GPAW symmetrizes afterwards, with one
+    operation of each rotation and so without pure translations: one operation of each coset of
+    those without translation is taken here.
 
     Parameters
     ----------

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gpaw.core import PWDesc
 from gpaw.core.domain import Domain
-from gpaw.new.symmetry import Symmetries
 from gpaw.new.xc import create_functional
 from typing_extensions import override
 
@@ -108,7 +107,7 @@ def moved_builder(builder: PWDFTComponentsBuilder, atoms: Atoms) -> PWDFTCompone
     moved.relpos_ac = atoms.get_scaled_positions() % 1.0 % 1.0  # a tiny negative one becomes 1.0
     old = builder.ibz.symmetries
     grid, _ = moved.create_uniform_grids()
-    symmetries = Symmetries(
+    symmetries = type(old)(
         cell=grid.cell_cv,
         rotations=old.rotation_scc,
         translations=old.translation_sc,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from fractions import Fraction
+from math import lcm
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gpaw.dft import Symmetry
+from gpaw.new.symmetry import Symmetries, SymmetryAnalysisBug
+from scipy.fft import next_fast_len
 from scipy.sparse.csgraph import connected_components
 
 from mlcharge_flows.density.grid import SYMPREC, CrystalSymmetry
@@ -13,8 +17,69 @@ from mlcharge_flows.density.grid import SYMPREC, CrystalSymmetry
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ase import Atoms
+
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.vasp.kpoints import KPointSet
+
+_FRACTION = 24
+"""Translations of space groups in their standard settings are multiples of one over this."""
+
+
+class SpaceGroup(Symmetries):
+    """Operations of a crystal, one of each rotation; in cells with pure translations no group.
+
+    A density that is computed with all points of a mesh has the pure translations of its cell by
+    itself, so that each rotation needs one of its translations only.
+    """
+
+    def group_check(self) -> None:
+        """Check that the rotations are a group.
+
+        Raises
+        ------
+        SymmetryAnalysisBug
+            Products of them are none of them.
+        """
+        known = {rotation.tobytes() for rotation in self.rotation_scc}
+        products = np.einsum("aij,bjk->abik", self.rotation_scc, self.rotation_scc)
+        if not known.issuperset(product.tobytes() for product in products.reshape(-1, 3, 3)):
+            raise SymmetryAnalysisBug("Rotations within SYMPREC are no group.")
+
+
+class SpaceGroupSymmetry(Symmetry):
+    """GPAW's parameter for operations with translations, which are not looked for again."""
+
+    def build(self, atoms: Atoms, **options: Any) -> SpaceGroup:
+        """Make GPAW's object.
+
+        Parameters
+        ----------
+        atoms
+            The ions.
+        **options
+            Of GPAW.
+
+        Returns
+        -------
+        SpaceGroup
+            With this parameter's operations.
+        """
+        identity = Symmetry(
+            rotations=np.eye(3, dtype=int)[None], atommaps=np.arange(len(atoms))[None]
+        ).build(atoms, **options)
+        found = SpaceGroup(
+            cell=identity.cell_cv,
+            rotations=self.rotations,
+            translations=self.translations,
+            atommaps=self.atommaps,
+            tolerance=identity.tolerance,
+        )
+        # GPAW's older code reads its older object.
+        found._old_symmetry = old = identity._old_symmetry
+        old.op_scc, old.ft_sc, old.a_sa = found.op_scc, found.translation_sc, found.atommap_sa
+        old.has_inversion, old.gcd_c = found.has_inversion, found.gcd_c
+        return found
 
 
 def gpaw_symmetry(
@@ -26,15 +91,18 @@ def gpaw_symmetry(
 ) -> Symmetry:
     """Find the symmetry that GPAW uses: none (ISYM = -1), time reversal (0), or rotations, too.
 
-    The rotations about the origin are spglib's, since those that GPAW finds by itself are no group
-    where some hold within SYMPREC and products of them do not, and since it knows only matrices of
-    0, 1 and -1, which skewed cells outgrow. Rotations that do not map a k-point mesh onto itself
-    are left out: the density of such a mesh lacks them, and forces and stress with it.
+    The operations are spglib's, since those that GPAW finds by itself are no group where some hold
+    within SYMPREC and products of them do not, and since it knows only matrices of 0, 1 and -1,
+    which skewed cells outgrow. As VASP does, densities take those with a translation, too: a list
+    of k-points that is irreducible under the whole space group needs them. Rotations that do not
+    map a k-point mesh onto itself are left out: the density of such a mesh lacks them, and forces
+    and stress with it.
 
     Parameters
     ----------
     crystal
-        The ions.
+        The ions. GPAW symmetrizes on a grid: operations whose translation is no multiple of 1/24,
+        as in crystals moved from the origin of their space group, are left out.
     isym
         ISYM.
     symprec
@@ -56,42 +124,24 @@ def gpaw_symmetry(
             atommaps=np.arange(len(crystal))[None],
             time_reversal=isym >= 0,
         )
-    rotations, atom_maps = crystal_rotations(crystal, symprec, kinds)
-    kept = keeps_mesh(rotations, kpoints)
-    return Symmetry(rotations=rotations[kept], atommaps=atom_maps[kept], time_reversal=True)
-
-
-def crystal_rotations(
-    crystal: Crystal, symprec: float, kinds: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Find the rotations of a crystal that need no translation.
-
-    Parameters
-    ----------
-    crystal
-        The ions.
-    symprec
-        SYMPREC, in angstrom.
-    kinds
-        Numbers that tell ions of one element apart, such as moments, shape (ions, n). None where
-        nothing does.
-
-    Returns
-    -------
-    rotations : numpy.ndarray
-        Integer matrices that act on fractional coordinates as rows, shape (n, 3, 3).
-    atom_maps : numpy.ndarray
-        Ion that each rotation puts each ion on, shape (n, ions).
-    """
-    precision = max(symprec, SYMPREC)
-    found = CrystalSymmetry.of(crystal, precision, kinds)
-    # Zero up to a few times what the search tolerates: errors of two rotations add.
-    shifts = (found.translations - found.translations.round()) @ crystal.lattice
-    fixed = np.linalg.norm(shifts, axis=1) < 10 * precision
-    rotations = np.ascontiguousarray(found.rotations[fixed].transpose(0, 2, 1), dtype=int)
-    apart = (crystal.positions @ rotations)[:, :, None] - crystal.positions
-    lengths = np.linalg.norm((apart - apart.round()) @ crystal.lattice, axis=-1)
-    return rotations, lengths.argmin(-1)
+    group = space_group(crystal, isym, symprec, kpoints, kinds)
+    turned = group.rotations.transpose(0, 2, 1)
+    whole = np.rint(_FRACTION * group.translations) / _FRACTION % 1.0
+    shifts = group.translations - whole
+    # Errors of two operations add, within a few times what the search tolerates.
+    apart = np.linalg.norm((shifts - shifts.round()) @ crystal.lattice, axis=1)
+    on_grid = np.flatnonzero(apart < 10 * max(symprec, SYMPREC))
+    # First those without a translation.
+    on_grid = on_grid[np.lexsort([on_grid, whole[on_grid].any(axis=1)])]
+    _, first = np.unique(turned[on_grid], axis=0, return_index=True)
+    chosen = on_grid[np.sort(first)]
+    rotations = np.ascontiguousarray(turned[chosen], dtype=int)
+    images = crystal.positions @ rotations + whole[chosen][:, None]
+    distances = images[:, :, None] - crystal.positions
+    lengths = np.linalg.norm((distances - distances.round()) @ crystal.lattice, axis=-1)
+    return SpaceGroupSymmetry(
+        rotations=rotations, translations=whole[chosen], atommaps=lengths.argmin(-1)
+    )
 
 
 def space_group(
@@ -165,12 +215,15 @@ def keeps_mesh(rotations: np.ndarray, kpoints: KPointSet) -> np.ndarray:
     return np.asarray(whole[0].all(axis=(1, 2)) & whole[1].all(axis=1))
 
 
-def symmetric_grid(shape: Sequence[int], rotations: np.ndarray) -> tuple[int, int, int]:
-    """Find a grid, no coarser than a given one, that every rotation maps onto itself.
+def symmetric_grid(
+    shape: Sequence[int], rotations: np.ndarray, translations: np.ndarray | None = None
+) -> tuple[int, int, int]:
+    """Find a grid, no coarser than a given one, that every operation maps onto itself.
 
     GPAW symmetrizes densities point by point. Where a rotation turns one lattice vector into a
-    combination of others, as in primitive cells of centered lattices, these must be divided alike.
-    VASP symmetrizes in reciprocal space, where they need not.
+    combination of others, as in primitive cells of centered lattices, these must be divided alike,
+    and translations are whole numbers of steps. VASP symmetrizes in reciprocal space, where none of
+    this matters.
 
     Parameters
     ----------
@@ -178,6 +231,8 @@ def symmetric_grid(shape: Sequence[int], rotations: np.ndarray) -> tuple[int, in
         Points along the three lattice vectors.
     rotations
         Integer matrices in units of the lattice vectors, shape (n, 3, 3).
+    translations
+        Fractional coordinates, shape (n, 3); by default none.
 
     Returns
     -------
@@ -186,14 +241,29 @@ def symmetric_grid(shape: Sequence[int], rotations: np.ndarray) -> tuple[int, in
 
     Examples
     --------
-    A four-fold axis of a body-centered cell, whose third vector is half the diagonal:
+    A four-fold axis of a body-centered cell, whose third vector is half the diagonal, and a screw:
 
     >>> turn = np.array([[[0, -1, 0], [1, 0, 0], [0, 0, 1]], [[0, 1, 0], [-1, 0, 0], [0, -1, 1]]])
     >>> symmetric_grid((16, 16, 20), turn[:1]), symmetric_grid((16, 16, 20), turn)
     ((16, 16, 20), (20, 20, 20))
+    >>> symmetric_grid((16, 16, 22), turn[:1], np.array([[0.0, 0.0, 0.25]]))
+    (16, 16, 24)
     """
     mixed = np.any(np.asarray(rotations) != 0, axis=0)
     _, group = connected_components(mixed, directed=False)
     points = np.asarray(shape)
-    nx, ny, nz = (int(points[group == own].max()) for own in group)
+    steps = np.ones(3, dtype=int)
+    if translations is not None:
+        steps = np.array(
+            [
+                lcm(*(Fraction(value).limit_denominator(_FRACTION).denominator for value in along))
+                for along in np.asarray(translations).T
+            ]
+        )
+
+    def divided(members: np.ndarray) -> int:
+        least, step = int(points[members].max()), lcm(*steps[members].tolist())
+        return least if least % step == 0 else step * next_fast_len(-(-least // step))
+
+    nx, ny, nz = (divided(group == own) for own in group)
     return nx, ny, nz
