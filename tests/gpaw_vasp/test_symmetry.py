@@ -194,12 +194,15 @@ def test_operations_that_no_grid_keeps_are_left_out_and_said(run_folder):
         name: Structure(lattice, ["Mg"] * 2, np.array(close_packed) + shift)
         for name, shift in {"at origin": 0.0, "moved": 0.0123}.items()
     }
+    diamond = Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.4), ["Mg"], [[0, 0, 0]])
+    crystals["needs none"] = diamond.get_primitive_structure()
     found = {
         name: len(gpaw_symmetry(crystal_of(structure), 2, 1e-5, GAMMA).rotations)
         for name, structure in crystals.items()
     }
     assert found["at origin"] == 24
     assert found["moved"] < 24
+    assert found["needs none"] == 24
     points = Kpoints(
         style=Kpoints.supported_modes.Reciprocal, num_kpts=1, kpts=[[0, 0, 0]], kpts_weights=[1]
     )

@@ -20,7 +20,7 @@ from mlcharge_flows.gpaw_vasp.ionic_settings import IonicSettings
 from mlcharge_flows.gpaw_vasp.magnetism import initial_moments
 from mlcharge_flows.gpaw_vasp.settings import IncarSettings
 from mlcharge_flows.gpaw_vasp.stored_orbitals import wavecar_header
-from mlcharge_flows.gpaw_vasp.symmetry import gpaw_symmetry, keeps_mesh
+from mlcharge_flows.gpaw_vasp.symmetry import gpaw_symmetry, keeps_mesh, laue_order
 from mlcharge_flows.gpaw_vasp.tags import check_tags
 from mlcharge_flows.vasp.incar import FFTGrids, fft_grids, read_incar
 from mlcharge_flows.vasp.input_text import read_text, split_lines
@@ -56,8 +56,8 @@ OTHER_LATTICE = (
 """Begins with VASP's words for a k-point mesh that breaks the symmetry of the crystal."""
 
 OFF_GRID = (
-    "The listed k-points are taken for irreducible, but {lost} of {all} rotations of the crystal "
-    "are not used, since no grid keeps them: move the crystal to the origin of its space group"
+    "The listed k-points are taken for irreducible, but {lost} rotations of the crystal are not "
+    "used, since no grid keeps them: move the crystal to the origin of its space group"
 )
 """Warning that the density may lack symmetry."""
 
@@ -190,10 +190,10 @@ def read_inputs(folder: Path) -> Inputs:
         kept = keeps_mesh(group.rotations.transpose(0, 2, 1), kpoints)
         if not kept.all():
             messages.append(OTHER_LATTICE.format(lost=np.count_nonzero(~kept), all=len(kept)))
-        rotations = len(np.unique(group.rotations[kept], axis=0))
         used = gpaw_symmetry(crystal, settings.isym, settings.symprec, kpoints, kinds).rotations
-        if not kpoints.is_mesh and len(used) < rotations:
-            messages.append(OFF_GRID.format(lost=rotations - len(used), all=rotations))
+        lost = laue_order(group.rotations[kept]) - laue_order(used)
+        if lost and not kpoints.is_mesh:
+            messages.append(OFF_GRID.format(lost=lost))
     grids = _grids(crystal, incar, settings)
     return Inputs(
         crystal,

@@ -93,10 +93,10 @@ def gpaw_symmetry(
 
     The operations are spglib's, since those that GPAW finds by itself are no group where some hold
     within SYMPREC and products of them do not, and since it knows only matrices of 0, 1 and -1,
-    which skewed cells outgrow. As VASP does, densities take those with a translation, too: a list
-    of k-points that is irreducible under the whole space group needs them. Rotations that do not
-    map a k-point mesh onto itself are left out: the density of such a mesh lacks them, and forces
-    and stress with it.
+    which skewed cells outgrow. Those with a translation are taken where they reduce the k-points,
+    as in VASP: a list that is irreducible under the whole space group needs them. Rotations that do
+    not map a k-point mesh onto itself are left out: the density of such a mesh lacks them, and
+    forces and stress with it.
 
     Parameters
     ----------
@@ -131,8 +131,11 @@ def gpaw_symmetry(
     # Errors of two operations add, within a few times what the search tolerates.
     apart = np.linalg.norm((shifts - shifts.round()) @ crystal.lattice, axis=1)
     on_grid = np.flatnonzero(apart < 10 * max(symprec, SYMPREC))
-    # First those without a translation.
+    # Those without a translation first. They are enough where time reversal makes them all.
     on_grid = on_grid[np.lexsort([on_grid, whole[on_grid].any(axis=1)])]
+    plain = on_grid[~whole[on_grid].any(axis=1)]
+    if laue_order(turned[plain]) == laue_order(turned[on_grid]):
+        on_grid = plain
     _, first = np.unique(turned[on_grid], axis=0, return_index=True)
     chosen = on_grid[np.sort(first)]
     rotations = np.ascontiguousarray(turned[chosen], dtype=int)
@@ -142,6 +145,29 @@ def gpaw_symmetry(
     return SpaceGroupSymmetry(
         rotations=rotations, translations=whole[chosen], atommaps=lengths.argmin(-1)
     )
+
+
+def laue_order(rotations: np.ndarray) -> int:
+    """Count rotations together with their products with the inversion.
+
+    Time reversal maps the states at k to those at -k, so that k-points have this symmetry.
+
+    Parameters
+    ----------
+    rotations
+        Integer matrices, shape (n, 3, 3).
+
+    Returns
+    -------
+    int
+        Order of the Laue class if the rotations are a group.
+
+    Examples
+    --------
+    >>> laue_order(np.eye(3, dtype=int)[None])
+    2
+    """
+    return len(np.unique(np.concatenate([rotations, -rotations]), axis=0))
 
 
 def space_group(
