@@ -264,13 +264,27 @@ def test_files_at_which_vasp_stops(finished, run_folder):
 
 
 @pytest.mark.gpaw
-def test_no_file_is_written_without_lwave(finished):
+def test_nothing_is_written_without_lwave(finished):
     folder, _ = finished(LWAVE=False, NELM=1)
-    assert not (folder / "WAVECAR").exists()
+    assert (folder / "WAVECAR").read_bytes() == b""
     kept = b"of another run"
     (folder / "WAVECAR").write_bytes(kept)
     execute(folder)
     assert (folder / "WAVECAR").read_bytes() == kept
+
+
+@pytest.mark.gpaw
+def test_files_without_content_are_left_as_vasp_leaves_them_and_are_no_restart(finished, capsys):
+    folder, run = finished(LWAVE=False, LCHARG=False, NELM=1)
+    assert {name: (folder / name).stat().st_size for name in ("WAVECAR", "CHGCAR", "CHG")} == {
+        "WAVECAR": 0,
+        "CHGCAR": 0,
+        "CHG": 0,
+    }
+    capsys.readouterr()
+    again = execute(folder)
+    assert " WAVECAR not read\n" in capsys.readouterr().out
+    assert final(again) == pytest.approx(final(run), abs=1e-8)
 
 
 @pytest.mark.parametrize(("name", "per_band"), [("TiO2", 4), ("Cu", 3)])

@@ -309,12 +309,11 @@ def _predict_one(
     if getattr(inputs.structure, "_charge", None):
         raise SourceError("the cell is charged: models know neutral cells only")
     folder.mkdir(parents=True, exist_ok=True)
-    chgcar = folder / "CHGCAR"
-    if chgcar.exists() and not is_initial_chgcar(chgcar):
-        raise SourceError(f"{chgcar}: is of a run and is not replaced; choose another --out")
-    wavecar = folder / "WAVECAR"
-    if wavecar.exists() and not is_initial_wavecar(wavecar):
-        raise SourceError(f"{wavecar}: is of a run and is not replaced; choose another --out")
+    chgcar, wavecar = folder / "CHGCAR", folder / "WAVECAR"
+    for path, is_initial in ((chgcar, is_initial_chgcar), (wavecar, is_initial_wavecar)):
+        # VASP leaves empty files with LCHARG and LWAVE = F.
+        if path.exists() and path.stat().st_size and not is_initial(path):
+            raise SourceError(f"{path}: is of a run and is not replaced; choose another --out")
     for earlier in (wavecar, folder / ORBITALS_DOCUMENT):
         earlier.unlink(missing_ok=True)
     document = density.write(inputs, folder)

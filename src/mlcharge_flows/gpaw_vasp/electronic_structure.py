@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ase.dft.dos import linear_tetrahedron_integration
+from ase.dft.dos import lti_dos1
 from ase.units import Ha
+from scipy.spatial import Delaunay
 from scipy.special import erf, erfc
 
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
@@ -101,14 +102,18 @@ def electronic_structure(solver: KohnSham) -> ElectronicStructure:
     share = 2 / settings.ispin  # states of a band at a k-point
     total, integrated, projected = [], [], []
     for spin, energies_of_spin in enumerate(eigenvalues):
-        curves, integrals = density_of_states(solver, energies_of_spin, weights, ones, energies)
+        characters = ones
+        if projections is not None:
+            flat = projections[spin].reshape(*energies_of_spin.shape, -1)
+            characters = np.concatenate([ones, flat], axis=-1)
+        curves, integrals = density_of_states(
+            solver, energies_of_spin, weights, characters, energies
+        )
         total.append(share * curves[0])
         integrated.append(share * integrals[0])
         if projections is not None:
-            flat = projections[spin].reshape(*energies_of_spin.shape, -1)
-            curves, _ = density_of_states(solver, energies_of_spin, weights, flat, energies)
             shape = len(solver.inputs.crystal), projections.shape[-1], -1
-            projected.append(share * curves.reshape(shape))
+            projected.append(share * curves[1:].reshape(shape))
 
     def of_spins(values: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         # Both spins are shown where only one was computed.
@@ -204,12 +209,14 @@ def density_of_states(
     step = energies[1] - energies[0]
     bz = solver.builder.ibz.bz
     if settings.ismear == -5 and min(getattr(bz, "size_c", [0])) > 0:
-        mesh = [*(int(n) for n in bz.size_c)]
-        to_ibz = solver.builder.ibz.bz2ibz_K
-        on_mesh = eigenvalues[to_ibz].reshape(*mesh, -1)
-        weight_mesh = characters[to_ibz].reshape(*mesh, *characters.shape[1:])
-        curves = linear_tetrahedron_integration(solver.atoms.cell, on_mesh, energies, weight_mesh)
-        curves = np.atleast_2d(curves)
+        tetrahedra = irreducible_tetrahedra(
+            solver.atoms.cell, bz.size_c, solver.builder.ibz.bz2ibz_K
+        )
+        curves = np.zeros((characters.shape[-1], len(energies)))
+        for corners, volume in zip(*tetrahedra, strict=True):
+            for band in range(eigenvalues.shape[1]):
+                shares = volume * characters[corners, band]
+                lti_dos1(eigenvalues[corners, band], shares, energies, curves)
         return curves, np.cumsum(curves, axis=1) * step
     width = max(settings.sigma, MIN_BROADENING * step)
     distance = (energies - eigenvalues.reshape(-1, 1)) / width
@@ -221,6 +228,50 @@ def density_of_states(
         peaks = np.exp(-np.clip(distance**2, 0, 700)) / np.sqrt(np.pi) / width
     weighted = (weights[:, None, None] * characters).reshape(distance.shape[0], -1)
     return weighted.T @ peaks, weighted.T @ occupied
+
+
+def irreducible_tetrahedra(
+    cell: np.ndarray, mesh: np.ndarray, to_irreducible: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a k-point mesh into tetrahedra, and collect those that have the same corners.
+
+    Parameters
+    ----------
+    cell
+        Lattice vectors, shape (3, 3).
+    mesh
+        Divisions of the mesh, shape (3,).
+    to_irreducible
+        Irreducible k-point of each point of the mesh, the last index fastest.
+
+    Returns
+    -------
+    corners : numpy.ndarray
+        Irreducible k-points at the corners of the different tetrahedra, shape (n, 4).
+    volumes : numpy.ndarray
+        Share of the Brillouin zone of each of them and its copies, shape (n,).
+
+    References
+    ----------
+    P. E. Bloechl, O. Jepsen and O. K. Andersen, Phys. Rev. B 49, 16223 (1994), section II.
+
+    Examples
+    --------
+    >>> mesh, to_irreducible = np.array([2, 2, 2]), np.array([0, 1, 1, 1, 1, 1, 1, 1])
+    >>> corners, volumes = irreducible_tetrahedra(np.eye(3), mesh, to_irreducible)
+    >>> corners.tolist(), volumes.round(9).tolist()
+    ([[0, 1, 1, 1], [1, 1, 1, 1]], [0.5, 0.5])
+    """
+    steps = np.indices((2, 2, 2)).reshape(3, -1).T
+    simplices = Delaunay(steps @ (np.linalg.inv(cell) / mesh).T).simplices
+    edges = steps[simplices[:, 1:]] - steps[simplices[:, :1]]
+    volume = np.abs(np.linalg.det(edges)) / 6 / mesh.prod()
+    points = np.indices(tuple(mesh)).reshape(3, -1).T
+    around = (points[:, None] + steps) % mesh
+    irreducible = to_irreducible[np.ravel_multi_index(tuple(around.T), tuple(mesh))].T
+    corners = np.sort(irreducible[:, simplices].reshape(-1, 4))
+    different, kind = np.unique(corners, axis=0, return_inverse=True)
+    return different, np.bincount(kind.ravel(), np.tile(volume, len(points)))
 
 
 def project(solver: KohnSham) -> np.ndarray:

@@ -25,7 +25,12 @@ from mlcharge_flows.gpaw_vasp.oszicar import (
     format_step,
 )
 from mlcharge_flows.gpaw_vasp.outcar import ACCURACY_REACHED
-from mlcharge_flows.gpaw_vasp.outputs import PartialOutputs, clear_outputs, write_outputs
+from mlcharge_flows.gpaw_vasp.outputs import (
+    PartialOutputs,
+    clear_outputs,
+    open_state_files,
+    write_outputs,
+)
 from mlcharge_flows.gpaw_vasp.result import ElectronicStep, IonicStep, Run, program
 from mlcharge_flows.gpaw_vasp.stored_orbitals import NOT_READ, StoredOrbitals, write_wavecar
 from mlcharge_flows.vasp.chgcar_writer import write_chgcar
@@ -52,7 +57,7 @@ def execute(folder: Path, *, lcao: bool = False) -> Run:
 
     Standard output gets VASP's lines about initial orbitals and density and the electronic steps as
     they happen. WAVECAR and CHGCAR are replaced atomically, when the run, or an ionic step of
-    several, has ended.
+    several, has ended; where there are none, empty ones stand there until then.
 
     Parameters
     ----------
@@ -93,6 +98,8 @@ def execute(folder: Path, *, lcao: bool = False) -> Run:
     check_data_sets(inputs, solver.builder.setups)
     echo(" POSCAR, INCAR and KPOINTS ok, starting setup")
     messages = _set_initial_state(solver, folder, lcao, echo)
+    if world.rank == 0:
+        open_state_files(folder, inputs.settings.lcharg)
 
     def result(path: Sequence[IonicStep], **outcome: Any) -> Run:
         times = {

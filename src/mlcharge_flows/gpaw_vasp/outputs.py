@@ -236,6 +236,23 @@ def clear_outputs(folder: str | Path) -> None:
         Path(folder, name).unlink(missing_ok=True)
 
 
+def open_state_files(folder: str | Path, lcharg: bool) -> None:
+    """Create the files of orbitals and density that a run may leave without content.
+
+    VASP opens them at its start, so that with LWAVE or LCHARG = .FALSE., and after a kill, there
+    are empty files; Makers rely on them. Files that exist stay as they are.
+
+    Parameters
+    ----------
+    folder
+        Run folder.
+    lcharg
+        LCHARG; a CHG, which is not written here, is left empty only without it.
+    """
+    for name in ("WAVECAR", "CHGCAR") if lcharg else ("WAVECAR", "CHGCAR", "CHG"):
+        Path(folder, name).touch()
+
+
 def write_outputs(folder: str | Path, run: Run) -> None:
     """Write CONTCAR, XDATCAR, EIGENVAL, DOSCAR, IBZKPT (meshes only), OUTCAR and vasprun.xml.
 

@@ -166,6 +166,8 @@ def _leave_outputs(incar: dict[str, str]) -> None:
     for name, tag in (("CHGCAR", "LCHARG"), ("WAVECAR", "LWAVE")):
         if incar.get(tag, "True").startswith(("T", ".T")):
             Path(name).write_text("converged\n", encoding="utf-8")
+        else:  # opened all the same
+            Path(name).touch()
 
 
 if __name__ == "__main__":
