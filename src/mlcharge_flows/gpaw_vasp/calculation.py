@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gpaw.dft import Parameters
+from gpaw.hubbard import parse_hubbard_string
 from gpaw.mpi import world
 from gpaw.new.symmetry import SymmetryAnalysisBug
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from gpaw.new.pw.builder import PWDFTComponentsBuilder
     from gpaw.setup import Setups
+    from gpaw.setup_data import SetupData
 
     from mlcharge_flows.gpaw_vasp.inputs import Inputs
 
@@ -93,6 +96,37 @@ def gpaw_errors() -> Iterator[None]:
             ) from error
 
 
+def chosen_setups(inputs: Inputs) -> dict[int | str, str | SetupData]:
+    """Translate data sets of other families and DFT+U to GPAW's parameter.
+
+    Parameters
+    ----------
+    inputs
+        What the run folder asks for.
+
+    Returns
+    -------
+    dict
+        Element, or index of an ion with DFT+U, to GPAW's name of its type or to the data set of
+        another family.
+
+    Raises
+    ------
+    UnsupportedInputError
+        If GPAW cannot read a data set, or it has no projectors of the l of DFT+U.
+    """
+    plain = {symbol: file.setup_data() for symbol, file in inputs.paw_files.items()}
+    chosen: dict[int | str, str | SetupData] = dict(plain.items())
+    corrected: dict[tuple[str, str], SetupData] = {}
+    for ion, name in hubbard_setups(inputs.hubbard, inputs.dataset_of_ion).items():
+        symbol = inputs.crystal.symbols[ion]
+        if symbol not in plain:
+            chosen[ion] = name
+        else:  # one object for ions of the same U, which makes them equivalent
+            chosen[ion] = corrected.setdefault((symbol, name), copy(plain[symbol]))
+    return chosen
+
+
 def build(
     inputs: Inputs, atoms: Atoms, n_spins: int = 1
 ) -> tuple[Parameters, PWDFTComponentsBuilder]:
@@ -128,7 +162,7 @@ def build(
         parameters = Parameters(
             mode={"name": "pw", "ecut": settings.encut},
             xc=FunctionalOnPBE(settings.gga),
-            setups=hubbard_setups(inputs.hubbard, inputs.dataset_of_ion),
+            setups=chosen_setups(inputs),
             kpts=Sampling(inputs.kpoints),  # type: ignore[arg-type]
             gpts=symmetric_grid(inputs.grids.coarse, symmetry.rotations, symmetry.translations),
             nbands=settings.nbands,
@@ -147,6 +181,9 @@ def build(
             parallel={"domain": 1, "band": 1},
         )
         builder = parameters.dft_component_builder(atoms, log=None, comm=world)
+        for ion, name in hubbard_setups(inputs.hubbard, inputs.dataset_of_ion).items():
+            # GPAW takes it from names only, which other families have not.
+            builder.setups[ion].hubbard_u = parse_hubbard_string(name)[1]
         refer_to_atoms(builder.setups, settings.gga)
     _check_tetrahedra(inputs, len(builder.ibz))
     _check_bands(inputs, builder.ibz.kpt_kc)
@@ -192,6 +229,6 @@ def check_data_sets(inputs: Inputs, setups: Setups) -> None:
         zval = dataset.zval or 0.0
         if dataset.channels != tuple(setup.l_j) or abs(zval - setup.Nv) > 1e-6:
             raise UnsupportedInputError(
-                f"POTCAR: {dataset.titel} is not the PAW data set of GPAW, "
+                f"POTCAR: {dataset.titel} is not the PAW data set that GPAW loaded, "
                 "fill a library with 'gpaw-vasp potcar DIR' and set PMG_VASP_PSP_DIR to it"
             )

@@ -8,13 +8,20 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import sys
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from mlcharge_flows import __version__
+from mlcharge_flows.errors import MlchargeError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.progress import Progress
 
 app = typer.Typer(
     add_completion=False,
@@ -119,29 +126,73 @@ def run(
 @app.command()
 def potcar(
     folder: Annotated[Path, typer.Argument(help="Folder of the library; made if missing.")],
+    family: Annotated[
+        str,
+        typer.Option(
+            help="PAW data sets: `gpaw`, its own; `jth`, those of Debian's package abinit-data; or "
+            "a folder of PAW-XML files such as Si.PBE or Si.xml.",
+        ),
+    ] = "gpaw",
 ) -> None:
-    """Fill a POTCAR library from GPAW's PAW data sets (PBE, every element that has one).
+    """Fill a POTCAR library from PAW data sets (PBE, every element that has one).
 
     The layout is pymatgen's: set PMG_VASP_PSP_DIR to the folder. Each file carries header, ZVAL,
-    channels, atomic density and occupancies, and says in its title that it is GPAW's.
+    channels, atomic density and occupancies, and says in its title that it is GPAW's. POTCARs of
+    other families contain the data set itself, so that they run anywhere. Elements that a family
+    lacks keep the file that they have.
     """
     _require_gpaw()
     from rich.progress import Progress
 
+    from mlcharge_flows.gpaw_vasp.paw_family import find_family
     from mlcharge_flows.gpaw_vasp.potcar import fill_library
 
+    with _failures(folder), Progress(transient=True) as bar:
+        n_elements = fill_library(folder, _shown(bar), find_family(family))
+    typer.echo(f"{n_elements} elements in {folder}; use it with PMG_VASP_PSP_DIR={folder}")
+
+
+@app.command("generate-family")
+def generate(
+    folder: Annotated[Path, typer.Argument(help="Folder of the files; made if missing.")],
+    elements: Annotated[
+        list[str] | None, typer.Argument(help="Elements; all 46 that have a recipe by default.")
+    ] = None,
+) -> None:
+    """Make a second family of PAW data sets (PBE) with GPAW's generator.
+
+    Then export it with `gpaw-vasp potcar LIBRARY --family FOLDER`. Elements differ from GPAW's own
+    data sets in radii, some in valence and projectors.
+    """
+    _require_gpaw()
+    from rich.progress import Progress
+
+    from mlcharge_flows.gpaw_vasp.generated_family import generate_family
+
+    with _failures(folder), Progress(transient=True) as bar:
+        n_elements = generate_family(folder, elements or (), _shown(bar))
+    typer.echo(f"{n_elements} PAW data sets in {folder}: gpaw-vasp potcar DIR --family {folder}")
+
+
+@contextmanager
+def _failures(folder: Path) -> Iterator[None]:
+    """Turn errors about data sets and folders into one line."""
     try:
-        with Progress(transient=True) as bar:
-            task = bar.add_task("PAW data sets", total=None)
-            n_elements = fill_library(
-                folder,
-                lambda element, done, total: bar.update(
-                    task, completed=done, total=total, description=f"PAW data set of {element}"
-                ),
-            )
+        yield
+    except MlchargeError as error:
+        _fail(one_line(error))
     except OSError as error:
         _fail(f"{error.filename or folder}: {error.strerror or error}")
-    typer.echo(f"{n_elements} elements in {folder}; use it with PMG_VASP_PSP_DIR={folder}")
+
+
+def _shown(bar: Progress) -> Callable[[str, int, int], None]:
+    """Show the progress over data sets."""
+    task = bar.add_task("PAW data sets", total=None)
+
+    def show(element: str, done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total, description=f"PAW data set of {element}")
+
+    return show
 
 
 def _require_gpaw() -> None:

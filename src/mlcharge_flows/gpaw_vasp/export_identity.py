@@ -1,8 +1,9 @@
-"""Which PAW data set of GPAW an export is, and whether its text is as it was written.
+"""Which PAW data set an export is, and whether its text is as it was written.
 
-gpaw-vasp takes potentials and partial waves from GPAW's data set, which the POTCAR only names. So
-that a POTCAR never says something else than what is computed, an export carries its own SHA-256
-(as VASP's data sets do), the version of ``gpaw-data`` and the MD5 of GPAW's file.
+gpaw-vasp takes potentials and partial waves from GPAW's data set, which the POTCAR only names, or
+from a data set of another family, whose file the POTCAR contains. So that a POTCAR never says
+something else than what is computed, an export carries its own SHA-256 (as VASP's data sets do)
+and that of the file, or the version of ``gpaw-data`` and the MD5 of GPAW's file.
 
 References
 ----------
@@ -11,17 +12,28 @@ VASP wiki, https://www.vasp.at/wiki/index.php/POTCAR.
 
 from __future__ import annotations
 
+import bz2
 import re
+from base64 import b64decode, b64encode
 from hashlib import md5, sha256
 from importlib.metadata import version
+from textwrap import wrap
+from typing import TYPE_CHECKING
 
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mlcharge_flows.gpaw_vasp.paw_family import PawXml
 
 _WRITE = "write a library with 'gpaw-vasp potcar DIR' and set PMG_VASP_PSP_DIR to it"
 _WRITE_ANEW = "write the library anew with 'gpaw-vasp potcar DIR'"
 
 _ABOVE = " parameters from PSCTR are:\n"
+_FOREIGN = re.compile(r"PAW_PBE ([A-Z][a-z]?) ([\w.-]+)-[0-9a-f]{8} GPAW")
+_CONTAINED = "PAW-XML (bzip2, base64)"
 _SEAL = re.compile(r"^ +SHA256 = ([0-9a-f]{64}) [A-Z][a-z]?/POTCAR of GPAW\n", re.MULTILINE)
 
 
@@ -104,8 +116,27 @@ def sealed(text: str, symbol: str) -> str:
     return f"{above}{mark}   SHA256 = {_digest(text)} {symbol}/POTCAR of GPAW\n{below}"
 
 
-def check_export(text: str, symbol: str) -> None:
-    """Refuse a data set that is not the export of GPAW's present data set, to the letter.
+def contained(paw_xml: PawXml) -> Iterator[str]:
+    """Format the section with the file of a data set of another family.
+
+    Parameters
+    ----------
+    paw_xml
+        The data set.
+
+    Yields
+    ------
+    str
+        Lines without their ends: title, number of lines, lines.
+    """
+    lines = wrap(b64encode(bz2.compress(paw_xml.content)).decode(), 100)
+    yield f" {_CONTAINED}"
+    yield f"   {len(lines)}"
+    yield from (f" {line}" for line in lines)
+
+
+def check_export(text: str, symbol: str) -> PawXml | None:
+    """Refuse a data set that is not, to the letter, an export of a data set that can be computed.
 
     Parameters
     ----------
@@ -113,6 +144,11 @@ def check_export(text: str, symbol: str) -> None:
         One data set of a POTCAR.
     symbol
         Element that the data set is read as.
+
+    Returns
+    -------
+    PawXml or None
+        The data set of another family that the export contains; None for GPAW's own.
 
     Raises
     ------
@@ -122,28 +158,45 @@ def check_export(text: str, symbol: str) -> None:
     """
     lines = text.strip().splitlines()
     titles = [lines[0].strip(), *re.findall(r"^ *TITEL *= *(.*?) *$", text, re.MULTILINE)]
-    for title in titles:
-        if title != titel(symbol):
+    foreign = _FOREIGN.fullmatch(titles[0])
+    paw_xml = None if foreign is None else _contained(lines, symbol, foreign[2])
+    title, source = (
+        (titel(symbol), origin(symbol)) if paw_xml is None else (paw_xml.titel, paw_xml.origin)
+    )
+    for other in titles:
+        if other != title:
             raise UnsupportedInputError(
-                f"POTCAR: {one_line(title, 60)!r} is not GPAW's installed data set of {symbol}, "
-                f"{titel(symbol)!r}: {_WRITE}"
+                f"POTCAR: {one_line(other, 60)!r} is not GPAW's installed data set of {symbol}, "
+                f"{titel(symbol)!r}, nor one of another family with its file: {_WRITE}"
             )
     seal = _SEAL.search(text)
     if seal is None:
         raise UnsupportedInputError(
-            f"POTCAR: {titel(symbol)} was written by an earlier gpaw-vasp and has no SHA-256: "
-            f"{_WRITE_ANEW}"
+            f"POTCAR: {title} was written by an earlier gpaw-vasp and has no SHA-256: {_WRITE_ANEW}"
         )
     if _digest(text) != seal[1]:
         raise UnsupportedInputError(
-            f"POTCAR: {titel(symbol)} was changed after gpaw-vasp had written it, its SHA-256 is "
+            f"POTCAR: {title} was changed after gpaw-vasp had written it, its SHA-256 is "
             f"another: {_WRITE_ANEW}"
         )
-    if f"   COPYR  = {origin(symbol)}\n" not in text:
+    if f"   COPYR  = {source}\n" not in text:
         raise UnsupportedInputError(
-            f"POTCAR: {titel(symbol)} was made from another file than the one that GPAW finds now: "
+            f"POTCAR: {title} was made from another file than the one that GPAW finds now: "
             f"{_WRITE_ANEW}"
         )
+    return paw_xml
+
+
+def _contained(lines: list[str], symbol: str, label: str) -> PawXml | None:
+    """Data set whose file an export contains; None where there is none that can be read."""
+    from mlcharge_flows.gpaw_vasp.paw_family import PawXml
+
+    try:
+        start = lines.index(f" {_CONTAINED}") + 1
+        packed = "".join(line.strip() for line in lines[start + 1 : start + 1 + int(lines[start])])
+        return PawXml(symbol, label, bz2.decompress(b64decode(packed, validate=True)))
+    except (ValueError, OSError, IndexError):
+        return None
 
 
 def _digest(text: str) -> str:

@@ -32,13 +32,14 @@ from mlcharge_flows.vasp.kpoints import (
     read_kpoints,
 )
 from mlcharge_flows.vasp.poscar import PoscarFile, read_poscar
-from mlcharge_flows.vasp.potcar import read_potcar
+from mlcharge_flows.vasp.potcar import TwoDatasetsError, datasets_by_element, read_potcar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from mlcharge_flows.density.paw_dataset import PawDataset
+    from mlcharge_flows.gpaw_vasp.paw_family import PawXml
     from mlcharge_flows.vasp.wavecar import WavecarHeader
 
 Content = TypeVar("Content")
@@ -98,6 +99,8 @@ class Inputs:
         Initial moment of each ion, shape (ions,), in Bohr magnetons; None with ISPIN = 1.
     hubbard
         l and effective U (eV) of each ion with DFT+U; empty without.
+    paw_files
+        Files of the data sets of other families than GPAW's, by element.
     """
 
     crystal: Crystal
@@ -115,6 +118,7 @@ class Inputs:
     velocities: np.ndarray | None = None
     moments: np.ndarray | None = None
     hubbard: tuple[tuple[int, float], ...] = ()
+    paw_files: Mapping[str, PawXml] = field(default_factory=dict)
 
     @property
     def n_electrons(self) -> float:
@@ -156,7 +160,8 @@ def read_inputs(folder: Path) -> Inputs:
     messages = check_tags(incar)
     poscar = _read(folder, "POSCAR", lambda path: read_poscar(path, plain=True))
     crystal = _crystal(poscar)
-    datasets = _datasets(_read(folder, "POTCAR", _read_exports), poscar)
+    exports, paw_files = _read(folder, "POTCAR", _read_exports)
+    datasets = _datasets(exports, poscar)
     wavecar, notices = wavecar_header(folder, incar)
     ionic = IonicSettings.from_incar(incar)
     moments = initial_moments(incar, len(crystal))
@@ -211,6 +216,7 @@ def read_inputs(folder: Path) -> Inputs:
         velocities=_of_sites(poscar, "velocities"),
         moments=polarized,
         hubbard=hubbard,
+        paw_files=paw_files,
     )
 
 
@@ -258,13 +264,15 @@ def _crystal(poscar: PoscarFile) -> Crystal:
     return crystal
 
 
-def _read_exports(path: Path) -> tuple[PawDataset, ...]:
-    """PAW data sets of a POTCAR, each to the letter an export of GPAW's data set."""
+def _read_exports(path: Path) -> tuple[tuple[PawDataset, ...], dict[str, PawXml]]:
+    """PAW data sets of a POTCAR, each to the letter an export, and files that exports contain."""
     datasets = read_potcar(path, plain=True)
     texts = "\n".join(split_lines(read_text(path, plain=True))).split("End of Dataset")
+    files = {}
     for text, dataset in zip(texts, datasets, strict=False):
-        check_export(text, dataset.symbol)
-    return datasets
+        if (paw_xml := check_export(text, dataset.symbol)) is not None:
+            files[dataset.symbol] = paw_xml
+    return datasets, files
 
 
 def _datasets(datasets: Sequence[PawDataset], poscar: PoscarFile) -> tuple[PawDataset, ...]:
@@ -275,13 +283,11 @@ def _datasets(datasets: Sequence[PawDataset], poscar: PoscarFile) -> tuple[PawDa
             f"POTCAR: data sets of {' '.join(symbols)}, "
             f"but the POSCAR lists {' '.join(poscar.symbols)}"
         )
-    joined = []
-    for symbol, same in groupby(datasets, key=lambda dataset: dataset.symbol):
-        first, *others = same
-        if any(other.titel != first.titel for other in others):
-            raise UnsupportedInputError(f"POTCAR: GPAW has only one data set of {symbol}")
-        joined.append(first)
-    return tuple(joined)
+    try:
+        datasets_by_element(datasets)
+    except TwoDatasetsError as error:
+        raise UnsupportedInputError(f"POTCAR: {error}") from error
+    return tuple(next(same) for _, same in groupby(datasets, key=lambda dataset: dataset.symbol))
 
 
 def _grids(crystal: Crystal, incar: Mapping[str, Any], settings: IncarSettings) -> FFTGrids:

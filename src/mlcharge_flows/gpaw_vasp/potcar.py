@@ -1,11 +1,12 @@
-"""POTCAR-like exports of GPAW's PAW data sets, and a library of them in pymatgen's layout.
+"""POTCAR-like exports of PAW data sets, and a library of them in pymatgen's layout.
 
 An export has the sections of VASP's data sets in their order and units: header, local part, partial
 core, the pseudo valence density that VASP superposes for ICHARG = 2, projectors in reciprocal and
 real space, and the PAW radial sets with occupancies in the atom, core densities and partial waves.
-Potentials of the radial sets are left out; a section with compensation charges, which are Gaussians
-here, is added. ``gpaw-vasp`` itself takes all of it from the data set, which the title names;
-export_identity has what proves that the text is its own.
+Potentials of the radial sets are left out; a section with compensation charges, which are no Bessel
+functions in general, is added. ``gpaw-vasp`` itself takes all of it from GPAW's data set, which the
+title names, or from the PAW-XML file of another family, which the export contains; export_identity
+has what proves that the text is its own.
 
 References
 ----------
@@ -30,7 +31,8 @@ from gpaw.setup import create_setup
 from gpaw.xc import XC
 from pymatgen.core.periodic_table import Element
 
-from mlcharge_flows.gpaw_vasp.export_identity import origin, sealed, titel
+from mlcharge_flows.gpaw_vasp.export_identity import contained, origin, sealed, titel
+from mlcharge_flows.gpaw_vasp.paw_family import COMPENSATION_LMAX
 from mlcharge_flows.gpaw_vasp.radial_functions import (
     compensation_on_mesh,
     core_form_factor,
@@ -49,9 +51,11 @@ from mlcharge_flows.vasp.fortran import format_e
 from mlcharge_flows.vasp.potcar_data import COMPENSATION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from gpaw.setup import Setup
+
+    from mlcharge_flows.gpaw_vasp.paw_family import PawXml
 
 #: Radial mesh of the form factors: 1000 points up to PSGMAX, as in VASP's data sets.
 PSGMAX = 98.0  # 1/angstrom
@@ -61,11 +65,8 @@ N_POINTS = 1000
 PSMAXN = PSGMAX / 3  # 1/angstrom
 N_PROJECTOR_POINTS = 100
 
-#: GPAW's data sets carry no recommended cut-off. This one serves as ENMAX, the default of ENCUT.
+#: ENMAX, the default of ENCUT, where a data set recommends no cutoff, as GPAW's do not.
 ENMAX = 400.0  # eV
-
-#: Angular momenta up to which GPAW expands the compensation charges.
-COMPENSATION_LMAX = 2
 
 #: Folders under which pymatgen looks for the PBE families that input sets ask for.
 FAMILIES = (
@@ -141,13 +142,15 @@ def free_atom_block(values: np.ndarray) -> Iterator[str]:
         yield "".join(f"{value:16.8E}" for value in values[start : start + 5])
 
 
-def potcar_text(symbol: str) -> str:
+def potcar_text(symbol: str, paw_xml: PawXml | None = None) -> str:
     """Format the POTCAR-like export of one element.
 
     Parameters
     ----------
     symbol
         Element.
+    paw_xml
+        Its data set of another family; GPAW's own without.
 
     Returns
     -------
@@ -158,8 +161,14 @@ def potcar_text(symbol: str) -> str:
     ------
     FileNotFoundError
         If ``gpaw-data`` has no PBE data set for it.
+    UnsupportedInputError
+        If GPAW cannot read the file of the other family.
     """
-    setup = load_setup(symbol)
+    if paw_xml is None:
+        setup, title, source, enmax = load_setup(symbol), titel(symbol), origin(symbol), ENMAX
+    else:
+        setup, title, source = paw_xml.setup(), paw_xml.titel, paw_xml.origin
+        enmax = paw_xml.enmax or ENMAX
     q = np.arange(N_POINTS) * PSGMAX / N_POINTS
     core = core_form_factor(setup, q)
     bound = [
@@ -174,24 +183,24 @@ def potcar_text(symbol: str) -> str:
     mass = atomic_masses[atomic_numbers[symbol]]
 
     lines = [
-        f"  {titel(symbol)}",
+        f"  {title}",
         f"   {setup.Nv:.14f}",
         " parameters from PSCTR are:",
         f"   VRHFIN ={symbol}: {configuration}",
         "   LEXCH  = PE",
         f"   EATOM  = {setup.data.e_total * -Ha:12.4f} eV, {setup.data.e_total * -2:12.4f} Ry",
         "",
-        f"   TITEL  = {titel(symbol)}",
+        f"   TITEL  = {title}",
         "   LULTRA =        F    use ultrasoft PP ?",
         "   IUNSCR =        0    unscreen: 0-lin 1-nonlin 2-no",
         f"   RPACOR = {radius / Bohr:8.3f}    partial core radius",
         f"   POMASS = {mass:8.3f}; ZVAL   = {setup.Nv:8.3f}    mass and valenz",
         f"   RCORE  = {radius / Bohr:8.3f}    outmost cutoff radius",
         f"   RWIGS  = {radius / Bohr:8.3f}; RWIGS  = {radius:8.3f}    wigner-seitz radius (au A)",
-        f"   ENMAX  = {ENMAX:8.3f}; ENMIN  = {0.75 * ENMAX:8.3f} eV",
+        f"   ENMAX  = {enmax:8.3f}; ENMIN  = {0.75 * enmax:8.3f} eV",
         "   LCOR   =        T    correct aug charges",
         "   LPAW   =        T    paw PP",
-        f"   COPYR  = {origin(symbol)}",
+        f"   COPYR  = {source}",
         "",
         "   Atomic configuration",
         f"   {len(bound):2d} entries",
@@ -216,6 +225,7 @@ def potcar_text(symbol: str) -> str:
         *free_atom_block(form_factor(setup, q)),
         f"   {PSMAXN:.10f} T",
         *_projectors(setup),
+        *(contained(paw_xml) if paw_xml is not None else ()),
         *_radial_sets(setup, radius),
         " End of Dataset",
     ]
@@ -290,15 +300,22 @@ def available_elements() -> list[str]:
     )
 
 
-def potcar_symbols() -> dict[str, set[str]]:
+def potcar_symbols(elements: Iterable[str] | None = None) -> dict[str, set[str]]:
     """Collect the POTCAR symbols that pymatgen's input sets ask for.
+
+    Parameters
+    ----------
+    elements
+        Elements that have a data set; those of GPAW by default.
 
     Returns
     -------
     dict
-        Symbols of each element that has a data set, such as Ca and Ca_sv of Ca.
+        Symbols of each element, such as Ca and Ca_sv of Ca.
     """
-    symbols: dict[str, set[str]] = {element: {element} for element in available_elements()}
+    if elements is None:
+        elements = available_elements()
+    symbols: dict[str, set[str]] = {element: {element} for element in elements}
     for file in resources.files("pymatgen.io.vasp").iterdir():
         if not file.name.endswith(".yaml"):
             continue
@@ -318,11 +335,16 @@ def _write_or_link(path: Path, content: bytes, same: Path | None) -> None:
     path.write_bytes(content)
 
 
-def fill_library(folder: Path, progress: Callable[[str, int, int], None] | None = None) -> int:
+def fill_library(
+    folder: Path,
+    progress: Callable[[str, int, int], None] | None = None,
+    family: Mapping[str, PawXml] | None = None,
+) -> int:
     """Write ``POTCAR.<symbol>.gz`` files for every element and symbol that input sets ask for.
 
-    GPAW has one default data set per element, so that ``Ca`` and ``Ca_sv`` have the same content.
-    Existing files are replaced one by one, each atomically.
+    A family has one data set per element, so that ``Ca`` and ``Ca_sv`` have the same content.
+    Existing files are replaced one by one, each atomically; those of elements that the family lacks
+    stay.
 
     Parameters
     ----------
@@ -330,6 +352,8 @@ def fill_library(folder: Path, progress: Callable[[str, int, int], None] | None 
         Library folder, to be given to pymatgen as ``PMG_VASP_PSP_DIR``.
     progress
         Called with (element, done, total).
+    family
+        Data sets of another family; GPAW's own without.
 
     Returns
     -------
@@ -340,17 +364,20 @@ def fill_library(folder: Path, progress: Callable[[str, int, int], None] | None 
     ------
     OSError
         If the folder cannot be written.
+    UnsupportedInputError
+        If GPAW cannot read a file of the family.
     """
-    symbols = potcar_symbols()
-    for family in FAMILIES:
-        (folder / family).mkdir(parents=True, exist_ok=True)
+    symbols = potcar_symbols(family)
+    for name in FAMILIES:
+        (folder / name).mkdir(parents=True, exist_ok=True)
     for done, (element, names) in enumerate(symbols.items(), start=1):
         # Without a time stamp, the same data set always gives the same file.
-        content = gzip.compress(potcar_text(element).encode(), mtime=0)
+        text = potcar_text(element, family[element] if family is not None else None)
+        content = gzip.compress(text.encode(), mtime=0)
         first: Path | None = None
-        for name in sorted(names):
-            for family in FAMILIES:
-                target = folder / family / f"POTCAR.{name}.gz"
+        for symbol in sorted(names):
+            for name in FAMILIES:
+                target = folder / name / f"POTCAR.{symbol}.gz"
                 with atomic_path(target) as partial:
                     _write_or_link(partial, content, first)
                 first = first or target
