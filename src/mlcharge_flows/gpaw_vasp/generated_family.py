@@ -1,7 +1,7 @@
 """A family of PAW data sets made with GPAW's own generator, to be run beside GPAW's data sets.
 
 Radii and projectors are mostly near those of GPAW's data sets. For some elements the valence is
-another one on purpose, as it is between other families: Li and Be with 1s, Na and Mg without 2p, Ti,
+another one on purpose, as between other families: Li and Be with 1s, Na and Mg without 2p, Ti,
 Cr, Mn and Fe with 3p alone, Ni without 3p, Ga and Ge with 3d, Ag without 4p, Sn and Sb without 4d.
 Some have other projectors: P none of d, heavier alkalis and alkaline earths two. Each data set is
 checked for the eigenvalues of the atom and for ghost states.
