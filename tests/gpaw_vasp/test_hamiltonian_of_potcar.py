@@ -81,6 +81,27 @@ def test_states_of_the_free_atom_are_those_of_its_data_set(dataset, symbol, side
     np.testing.assert_allclose(levels[:n] - levels[0], expected - expected[0], atol=0.4)
 
 
+@pytest.mark.parametrize("symbol", ["Zn", "Sn", "F"])
+def test_a_larger_span_does_not_pull_the_levels_of_the_atom_down(dataset, symbol):
+    """Inside of the sphere only all partial waves of an l together hold a contracted orbital up."""
+    found = dataset(symbol)
+    lattice = 6.0 * np.eye(3)
+    density = superpose(Crystal(lattice, (symbol,), np.zeros((1, 3))), {symbol: found}, (48,) * 3)
+    waves = plane_waves(lattice, 400.0, np.zeros(3))
+    atom = paw_atom(found)
+    assert len(atom.degrees) == len(found.channels)
+    hamiltonian = PawHamiltonian(density, {symbol: atom}, np.abs(waves).max(axis=0))
+    own = radial_orbitals(found)
+    n = sum(2 * found.channels[a] + 1 for a in occupied(found))
+    levels = [
+        hamiltonian.states({symbol: orbitals}, waves, np.zeros(3), n)[0]
+        for orbitals in (own, enlarged(own))
+    ]
+    lowered = levels[0] - levels[1]
+    assert lowered.min() > -0.01  # the variational principle
+    assert np.ptp(lowered) < 0.5
+
+
 def test_energies_that_do_not_belong_to_the_waves_are_refused(dataset):
     found = dataset("Si")
     wrong = replace(found.ionic_potential, energies=found.ionic_potential.energies + 5.0)

@@ -175,9 +175,9 @@ def _continued(r: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def enlarged(orbitals: Sequence[RadialOrbital]) -> tuple[RadialOrbital, ...]:
     """Add contracted and polarized orbitals to those of an element.
 
-    Contracted ones are u(r) exp(-x^2), x = r / r_0 with the mean radius r_0 of u. Polarized ones
-    are u(r) x exp(-x^2 / 4), of the next l, of the outermost orbital and of the outermost one that
-    has none of the next l beside it; and, if the outermost one is an s orbital, u(r) x^2
+    Contracted ones are u(r) exp(-(2 x / 3)^2), x = r / r_0 with the mean radius r_0 of u. Polarized
+    ones are u(r) x exp(-x^2 / 4), of the next l, of the outermost orbital and of the outermost one
+    that has none of the next l beside it; and, if the outermost one is an s orbital, u(r) x^2
     exp(-x^2 / 4) with l = 2, since the d states of metals reach as far as their s states.
 
     Parameters
@@ -200,7 +200,7 @@ def enlarged(orbitals: Sequence[RadialOrbital]) -> tuple[RadialOrbital, ...]:
     polarized += [o for o in by_radius if o.degree + 1 not in degrees and o not in polarized][:1]
     return (
         *orbitals,
-        *(_reshaped(orbital, 0, width=1.0) for orbital in orbitals),
+        *(_reshaped(orbital, 0, width=1.5) for orbital in orbitals),
         *(_reshaped(orbital, 1, width=2.0) for orbital in polarized),
         *(_reshaped(orbital, 2, width=2.0) for orbital in by_radius[:1] if orbital.degree == 0),
     )

@@ -6,13 +6,19 @@ In the reference atom, the pseudo partial waves of bound states are solutions,
     \Big(T + \tilde v + \sum_{ij} |\tilde p_i\rangle (D_{ij} - \epsilon_j q_{ij})
     \langle \tilde p_j| - \epsilon_j\Big) |\tilde\phi_j\rangle = 0 ,
 
-where :math:`\langle \tilde p_i|\tilde\phi_j\rangle = \delta_{ij}`. So that, whatever the functional
-of the data set and the form in which it lists its own on-site energies,
+where :math:`\langle \tilde p_i|\tilde\phi_j\rangle = \delta_{ij}`. Further partial waves of an l
+are scattering states, from which some data sets have taken a part of the bound state:
+:math:`H \phi_j = \sum_k E_{jk} \phi_k` outside of the sphere, with a matrix that follows from the
+waves there. So that, whatever the functional of the data set and the form in which it lists its own
+on-site energies,
 
 .. math::
-    D_{ij} = \langle \tilde\phi_i| \epsilon_j - T - \tilde v |\tilde\phi_j\rangle
-    + \epsilon_j q_{ij} , \qquad
+    D_{ij} = \sum_k E_{jk} (\langle \tilde\phi_i|\tilde\phi_k\rangle + q_{ik})
+    - \langle \tilde\phi_i| T + \tilde v |\tilde\phi_j\rangle , \qquad
     q_{ij} = \langle\phi_i|\phi_j\rangle - \langle\tilde\phi_i|\tilde\phi_j\rangle .
+
+All waves of an l are needed: with the bound one alone, the atom's d levels fall by up to 3 eV in a
+span with contracted orbitals, whose part inside of the sphere nothing holds up then.
 
 The smooth potential is that of the local ionic potential, of the pseudo density with compensation
 charge, and of exchange and correlation in the local-density approximation, which is near enough for
@@ -127,7 +133,8 @@ def paw_atom(dataset: PawDataset) -> PawAtom:
     if waves is None or ion is None or not dataset.has_free_atom:
         raise ValueError(f"{dataset.titel}: its potentials or partial waves are not known")
     potential = CubicSpline(waves.r, _atomic_potential(dataset, ion, waves.r))
-    solutions = _solutions(dataset, waves, ion, potential)
+    matrix = _energies(dataset, waves, ion, potential)
+    solutions = np.flatnonzero(np.isfinite(matrix.diagonal()))
     degrees = tuple(dataset.channels[a] for a in solutions)
     n = len(solutions)
     energies, overlaps = np.zeros((n, n)), np.zeros((n, n))
@@ -137,7 +144,7 @@ def paw_atom(dataset: PawDataset) -> PawAtom:
         rows = [row for row, own in enumerate(degrees) if own == degree]
         block = np.ix_(rows, rows)
         r, projectors, energies[block], overlaps[block] = _channel(
-            degree, [solutions[row] for row in rows], waves, ion, potential
+            degree, solutions[rows], matrix, waves, ion, potential
         )
         bessel = spherical_jn(degree, np.outer(q, r))
         transforms[:, rows] = 4 * pi * bessel @ (projectors * r).T * _R_STEP
@@ -206,15 +213,19 @@ def _atomic_potential(dataset: PawDataset, ion: IonicPotential, r: np.ndarray) -
     return np.asarray(electrostatic + lda_potential(weights @ (form + ion.core)))
 
 
-def _solutions(
+def _energies(
     dataset: PawDataset, waves: PartialWaves, ion: IonicPotential, potential: CubicSpline
-) -> list[int]:
-    """Channels whose pseudo partial wave solves the equation of the atom outside of the sphere.
+) -> np.ndarray:
+    """Energy matrix E of the channels, ``H phi_j = sum_k E_jk phi_k`` outside of the sphere.
+
+    A bound state has its energy on the diagonal. A further wave of the same l is a solution, too,
+    or one less c times the first bound state b, which makes it orthogonal to the projector of that
+    one: ``E_jb = c (E_jj - E_bb)``.
 
     Returns
     -------
-    list of int
-        Indices of channels.
+    numpy.ndarray
+        In eV, shape (channels, channels); NaN on the diagonal where a wave is neither.
 
     Raises
     ------
@@ -223,19 +234,29 @@ def _solutions(
     """
     electrons = dataset.electrons_by_channel
     r = np.arange(_OUTSIDE * waves.r[-1], waves.r[-1], _R_STEP)
-    found = []
+    matrix = np.diag(ion.energies)
+    bound: dict[int, int] = {}
     for a, (degree, u) in enumerate(zip(dataset.channels, waves.pseudo, strict=True)):
         wave = CubicSpline(waves.r, u)
         residual = _hamiltonian(wave, degree, potential, r) - ion.energies[a] * wave(r)
-        error = abs((residual @ wave(r)) / (wave(r) @ wave(r)))
+        size = np.linalg.norm(wave(r))
+        is_state = ion.energies[a] < 0.0 and np.linalg.norm(residual) < _TOLERANCE * size
+        if degree in bound and not is_state:
+            b = bound[degree]
+            other = CubicSpline(waves.r, waves.pseudo[b])(r)
+            matrix[a, b] = (residual @ other) / (other @ other)
+            residual -= matrix[a, b] * other
+        error = float(np.linalg.norm(residual) / size)
         if error < _TOLERANCE:
-            found.append(a)
+            bound.setdefault(degree, a)
         elif electrons[a] > 0.0:
             raise ValueError(
                 f"{dataset.titel}: the partial wave of channel {a + 1} is {error:.1f} eV from "
                 "the state that it is said to be"
             )
-    return found
+        else:
+            matrix[a, a] = np.nan
+    return matrix
 
 
 def _hamiltonian(
@@ -248,7 +269,8 @@ def _hamiltonian(
 
 def _channel(
     degree: int,
-    channels: list[int],
+    channels: np.ndarray,
+    matrix: np.ndarray,
     waves: PartialWaves,
     ion: IonicPotential,
     potential: CubicSpline,
@@ -268,8 +290,8 @@ def _channel(
         projectors[row, inside] = CubicSpline(mesh, np.append(values, 0.0))(r[inside]) * r[inside]
     # Dual to the waves, whatever the norm of projectors in the file.
     projectors = np.linalg.solve(projectors @ smooth.T * _R_STEP, projectors)
-    energies = ion.energies[channels]
+    energies = matrix[np.ix_(channels, channels)]
     applied = np.array([_hamiltonian(wave, degree, potential, r) for wave in pseudo])
     overlaps = (whole @ whole.T - smooth @ smooth.T) * _R_STEP
-    strengths = smooth @ (energies[:, None] * smooth - applied).T * _R_STEP + energies * overlaps
+    strengths = smooth @ (energies @ smooth - applied).T * _R_STEP + overlaps @ energies.T
     return r, projectors, (strengths + strengths.T) / 2, overlaps
