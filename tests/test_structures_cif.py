@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
@@ -219,3 +220,68 @@ def test_what_pymatgen_writes_is_read(symmetrized: bool) -> None:
 def test_key_words_may_be_in_capitals() -> None:
     text = cif().replace("loop_", "LOOP_").replace("data_", "DATA_")
     assert structure_of_cif(*cif_blocks(text)) == structure_of_cif(*cif_blocks(cif()))
+
+
+def operations(*texts: str) -> str:
+    return "loop_\n_symmetry_equiv_pos_as_xyz\n" + "".join(f"'{text}'\n" for text in texts)
+
+
+NUMBER, NAME = "symmetry_Int_Tables_number", "symmetry_space_group_name_H__M"
+
+
+@pytest.mark.parametrize(
+    ("names", "listed", "reason"),
+    [
+        (
+            {NAME: "F m -3 m", NUMBER: "1"},
+            "",
+            "different space groups, F m -3 m and number 1",
+        ),
+        ({NAME: "P 1", NUMBER: "225"}, "", "names different space groups, P 1 and number 225"),
+        ({NAME: "F m -3 m", NUMBER: "225"}, ("x,y,z",), "lists operations of number 1; complete"),
+        (
+            {NUMBER: "225"},
+            ("x,y,z",),
+            "names space group number 225, but lists operations",
+        ),
+        ({"space_group_name_Hall": "-P 4 2 3"}, ("x,y,z", "-x,-y,-z"), ""),  # the crystal's own
+        ({NAME: "P m -3 m"}, ("x,y,z",), ""),
+        ({NAME: "P 1", NUMBER: "1"}, ("x,y,z",), ""),
+        ({NAME: "P 4"}, ("x,y,z", "-y,x,z", "-x,-y,z"), "are no group: some are missing or wrong"),
+        ({}, ("x,y,z", "-y,x,z"), "are no group: some are missing or wrong"),
+        # One of the names is that of the operations, which decide.
+        ({NAME: "P -1", NUMBER: "1"}, ("x,y,z", "-x,-y,-z"), ""),
+    ],
+)
+def test_names_of_a_space_group_and_its_operations_agree(names, listed, reason) -> None:
+    """Of an incomplete list, another crystal would be made."""
+    text = cif(**names)
+    if listed:
+        text = text.replace("loop_", f"{operations(*listed)}loop_", 1)
+    if reason:
+        assert reason in refusal(text)
+    else:
+        assert read(text).formula == "Cs1 Cl1"
+
+
+@pytest.mark.parametrize("number", [15, 227, 166, 62, 194, 141])
+def test_operations_of_every_setting_are_those_of_their_group(number: int) -> None:
+    from mlcharge_flows.structures import space_group as groups
+
+    for hall in groups._by_number()[number]:
+        rotations, shifts = groups._operations(hall)
+        rounded = shifts.round(3)
+        assert groups.group_of(rotations, rounded, _lattice(rotations)) == number
+
+
+def _lattice(rotations) -> np.ndarray:
+    """A lattice that the rotations leave as it is: of the mean of a metric that they turn."""
+    metric = np.diag([16.0, 25.0, 36.0]) + 1.0
+    mean = np.mean([w.T @ metric @ w for w in rotations], axis=0)
+    return np.linalg.cholesky(mean)
+
+
+def test_moments_without_magnetic_symmetry_are_refused() -> None:
+    moments = "loop_\n_atom_site_moment_label\n_atom_site_moment_crystalaxis_x\nCs1 2\n"
+    text = cif(f"{SALT}{moments}").replace("loop_", f"{operations('x,y,z')}loop_", 1)
+    assert "gives magnetic moments without magnetic symmetry operations" in refusal(text)

@@ -315,6 +315,33 @@ def test_a_charge_or_moments_that_are_dropped_are_told(given, text):
     assert dropped_properties(helium(**given), kept) is None
 
 
+@pytest.mark.parametrize(
+    ("species", "own", "text"),
+    [
+        (["Cs+", "Cl-"], None, None),
+        (["Cs+", "Cl"], None, "salt.json: salt runs neutral, without its charge of +1"),
+        (["Cs+", "Cl"], 0, "salt.json: salt runs neutral, without its charge of +1"),
+        (["Cs+", "Cl-"], 2, "salt.json: salt runs neutral, without its charge of +2"),
+    ],
+)
+def test_oxidation_states_may_charge_a_cell(tmp_path, species, own, text):
+    cell = Structure(Lattice.cubic(4.1), species, [[0, 0, 0], [0.5] * 3])
+    content = {**cell.as_dict(), "charge": own}
+    (tmp_path / "salt.json").write_text(json.dumps(content))
+    (material,), _ = read_structures([tmp_path / "salt.json"])
+    told = dropped_properties(material, ComparisonSetGenerator())
+    assert told == (text and f"{tmp_path}/{text}")
+
+
+def test_a_pseudo_hydrogen_that_runs_as_hydrogen_is_told(tmp_path):
+    cell = "x\n4\n1 0 0\n0 1 0\n0 0 1\nGa_d H1.25 H.5/0fc7\n1 1 1\nD\n0 0 0\n.5 .5 0\n0 .5 .5\n"
+    (tmp_path / "dot.vasp").write_text(cell)
+    (material,), _ = read_structures([tmp_path / "dot.vasp"])
+    assert dropped_properties(material, ComparisonSetGenerator()) == (
+        f"{tmp_path}/dot.vasp: dot runs with H in place of H1.25, and with H in place of H.5/0fc7"
+    )
+
+
 def test_a_data_set_that_is_broken_costs_itself_alone(tmp_path):
     pytest.importorskip("h5py", reason="needs the train extra")
     whole = Path(__file__).parents[2] / "test_files" / "molecules" / "molecules.h5"

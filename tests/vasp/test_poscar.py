@@ -161,3 +161,10 @@ def test_what_is_no_complete_crystal_is_refused_in_one_line(text: str, reason: s
 def test_lower_case_is_no_element() -> None:
     with pytest.raises(PoscarError, match="no element"):
         element_symbol("si")
+
+
+@pytest.mark.parametrize("tail", ["\n1 2 3\n", "\n1 2 3\n1 2\n", "\n1 2 3\n4 x 6\n", "\n1\n2\n"])
+def test_velocities_that_are_cut_off_are_refused_in_words(tail: str) -> None:
+    cell = "x\n4\n1 0 0\n0 1 0\n0 0 1\nCs Cl\n1 1\nD\n0 0 0\n.5 .5 .5\n"
+    with pytest.raises(PoscarError, match="velocities: a line of 3 numbers for each of 2 ions"):
+        parse_poscar(cell + tail)

@@ -151,9 +151,12 @@ def dropped_properties(material: Material, generator: VaspInputSet) -> str | Non
     'Fe.json: Fe runs neutral, without its charge of +1'
     """
     structure, dropped = material.structure, []
-    charge = structure.as_dict(verbosity=0).get("charge") or 0
-    if charge and not getattr(generator, "use_structure_charge", False):
+    charge = material.charge
+    # Where a structure gives no charge, the input set adds up the oxidation states itself.
+    is_known = getattr(structure, "_charge", None) in (None, charge)
+    if charge and not (is_known and getattr(generator, "use_structure_charge", False)):
         dropped.append(f"neutral, without its charge of {charge:+g}")
+    dropped += [f"with {element} in place of {name}" for name, element in material.replaced.items()]
     moments = [site.properties.get("magmom") or 0 for site in structure]
     moments += [getattr(site.specie, "spin", None) or 0 for site in structure]
     incar = {

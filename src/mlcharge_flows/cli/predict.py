@@ -194,6 +194,13 @@ def _notes_on_structures(materials: list[Material], ordered: dict[str, Structure
             f"the moments of {_listed(magnetic)} are not in the files, which hold no "
             "magnetization: with ISPIN = 2, VASP superposes the moments of MAGMOM"
         )
+    charged = [m.id for m in materials if m.charge and not getattr(m.structure, "_charge", None)]
+    if charged:
+        notes.append(
+            f"{_listed(charged)}: predicted as neutral; the oxidation states do not add up to 0"
+        )
+    for material in materials:
+        notes += [f"{material.id}: {e} in place of {name}" for name, e in material.replaced.items()]
     return notes
 
 

@@ -16,13 +16,18 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pymatgen.core.composition import Composition
 from pymatgen.core.operations import SymmOp
 from pymatgen.core.periodic_table import Element
 from pymatgen.io.cif import CifBlock, CifFile, CifParser, str2float
 
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.structures.space_group import are_isometries, settings_of
+from mlcharge_flows.structures.formula import formula_mismatch, formula_of
+from mlcharge_flows.structures.space_group import (
+    are_isometries,
+    group_of,
+    named_groups,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -45,7 +50,8 @@ _NUMBERS = ("_symmetry_int_tables_number", "_space_group_it_number")
 _POSITIONS = ["_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z"]
 _SITE = ["_atom_site_label", "_atom_site_type_symbol", *_POSITIONS, "_atom_site_occupancy"]
 _CHARGES = ["_atom_type_symbol", "_atom_type_oxidation_number"]
-_MAGNETIC = ("_space_group_magn", "_atom_site_moment", "_space_group_symop_magn")
+_MAGNETIC_GROUP = ("_space_group_magn", "_space_group_symop_magn")
+_MAGNETIC = ("_atom_site_moment", *_MAGNETIC_GROUP)
 _UNKNOWN = (".", "?", "")
 _HARMLESS = re.compile(
     r"fractional coordinates rounded to ideal values|No Pauling electronegativity"
@@ -53,7 +59,6 @@ _HARMLESS = re.compile(
     r"|1-line symmetry op P1|Spacegroup from \S+ used|Skipping relative stoichiometry check"
 )
 _HAS_CRYSTAL = re.compile(r"^\s*_(cell[_.]length_a|atom_site[_.])", re.MULTILINE | re.IGNORECASE)
-_COUNT = re.compile(r"([A-Z][a-z]?)(\d+\.?\d*|\.\d+)?")
 
 
 class StructureError(MlchargeError, ValueError):
@@ -140,6 +145,11 @@ def structure_of_cif(text: str) -> Structure:
             _refuse(caught)
             data = {name.lower().replace(".", "_").rstrip("_"): block[name] for name in block.data}
             if any(name.startswith(_MAGNETIC) for name in data):
+                if not any(name.startswith(_MAGNETIC_GROUP) for name in data):
+                    raise StructureError(
+                        "gives magnetic moments without magnetic symmetry operations; add "
+                        "_space_group_symop_magn_operation_xyz, or remove the moments"
+                    )
                 return _parsed(text)
             return _structure(data)
         except StructureError:
@@ -165,10 +175,8 @@ def _structure(data: Mapping[str, Any]) -> Structure:
 
     if operations := _operations(data):
         structure = build(operations)
-        rotations = np.array([SymmOp.from_xyz_str(text).rotation_matrix for text in operations])
-        if not are_isometries(rotations, structure.lattice.matrix):
-            raise StructureError("the symmetry operations are not those of the cell")
-        if (mismatch := _mismatch(data, structure)) and structure.is_ordered:
+        _check_operations([SymmOp.from_xyz_str(text) for text in operations], data, structure)
+        if (mismatch := formula_mismatch(data, structure)) and structure.is_ordered:
             raise StructureError(mismatch)
         return structure
     return _in_a_setting(data, build)
@@ -211,18 +219,52 @@ def _operations(data: Mapping[str, Any]) -> list[str]:
     return operations
 
 
+def _check_operations(
+    operations: list[SymmOp], data: Mapping[str, Any], structure: Structure
+) -> None:
+    """Refuse operations that are not of the cell, of no group, or of another than is named."""
+    rotations = np.array([operation.rotation_matrix for operation in operations])
+    lattice = structure.lattice.matrix
+    if not are_isometries(rotations, lattice):
+        raise StructureError("the symmetry operations are not those of the cell")
+    shifts = np.array([operation.translation_vector for operation in operations])
+    if (listed := group_of(rotations, shifts, lattice)) is None:
+        raise StructureError("the symmetry operations are no group: some are missing or wrong")
+    named = named_groups(*_names_of_group(data))
+    if not named or any(listed in numbers for numbers in named.values()):
+        return
+    # All atoms may be listed, with the identity alone.
+    own = structure.get_space_group_info(symprec=0.01)[1] if structure.is_ordered else None
+    if structure.is_ordered and not any(own in numbers for numbers in named.values()):
+        raise StructureError(
+            f"names space group {next(iter(named))}, but lists operations of number {listed}; "
+            "complete them, or correct the name"
+        )
+
+
+def _names_of_group(data: Mapping[str, Any]) -> tuple[str | None, str | None, int | None]:
+    """Hermann-Mauguin symbol, Hall symbol and number of a block's space group."""
+    number = _first(data, _NUMBERS)
+    return _first(data, _SYMBOLS), _first(data, _HALL), int(str2float(number)) if number else None
+
+
 def _in_a_setting(data: Mapping[str, Any], build: Callable[[list[str]], Structure]) -> Structure:
     """Crystal of a block without operations, in the setting of its space group that fits."""
-    symbol, hall = _first(data, _SYMBOLS), _first(data, _HALL)
-    number = _first(data, _NUMBERS)
+    symbol, hall, number = _names_of_group(data)
+    named = named_groups(symbol, hall, number)
+    if named and not set.intersection(*named.values()):
+        raise StructureError(
+            f"names different space groups, {' and '.join(named)}; correct one, or add "
+            f"{_OPERATIONS[0]}"
+        )
     if symbol is None and hall is None and number is None:
         structure = build(["x,y,z"])
-        if (mismatch := _mismatch(data, structure)) and structure.is_ordered:
+        if (mismatch := formula_mismatch(data, structure)) and structure.is_ordered:
             raise StructureError(f"names no space group, and {mismatch}")
         return structure
     lattice = build(["x,y,z"]).lattice.matrix
     try:
-        settings = settings_of(lattice, symbol, hall, int(str2float(number)) if number else None)
+        settings = settings_of(lattice, symbol, hall, number)
     except ValueError as error:
         raise StructureError(f"{one_line(error, 80)}; add {_OPERATIONS[0]}") from None
     if not settings:
@@ -230,7 +272,7 @@ def _in_a_setting(data: Mapping[str, Any], build: Callable[[list[str]], Structur
     built = {setting.name: build(setting.operations) for setting in settings}
     if any(not structure.is_ordered for structure in built.values()):
         return next(iter(built.values()))  # refused for that
-    mismatches = {name: _mismatch(data, structure) for name, structure in built.items()}
+    mismatches = {name: formula_mismatch(data, structure) for name, structure in built.items()}
     fitting = {name: built[name] for name, mismatch in mismatches.items() if mismatch is None}
     if not fitting:
         raise StructureError(next(text for text in mismatches.values() if text))
@@ -272,7 +314,7 @@ def _sites(data: Mapping[str, Any]) -> dict[str, list[str]]:
                     f"atom {one_line(label, 20)} has no coordinates; give them, or remove it"
                 )
     if symbols is None:
-        elements = set(_formula(data) or ())
+        elements = set(formula_of(data) or ())
         symbols = [_element_of_label(label, elements) for label in labels]
     else:
         symbols = [_regular(symbol) for symbol in symbols]
@@ -332,54 +374,3 @@ def _element_of_label(label: str, elements: set[str]) -> str:
             f"label {one_line(label, 20)} may be {' or '.join(candidates)}; add {_SITE[1]}"
         )
     return candidates[0]
-
-
-def _formula(data: Mapping[str, Any]) -> dict[str, float] | None:
-    """Atoms of ``_chemical_formula_sum`` by element; None if it is missing or cannot be read."""
-    text = data.get("_chemical_formula_sum")
-    if not isinstance(text, str):
-        return None
-    counts: dict[str, float] = {}
-    for symbol, count in _COUNT.findall(text):
-        if not Element.is_valid_symbol(symbol):
-            return None
-        counts[symbol] = counts.get(symbol, 0.0) + float(count or 1)
-    return counts if not _COUNT.sub("", text).strip() else None
-
-
-def _mismatch(data: Mapping[str, Any], structure: Structure) -> str | None:
-    """How a crystal contradicts its own formula and number of formula units; None if it does not.
-
-    The formula is of one unit by the dictionary, of the whole cell in files of pymatgen; the number
-    of units counts units of the formula or, there, of the reduced one.
-
-    Returns
-    -------
-    str or None
-    """
-    counts = _formula(data)
-    if counts is None:
-        return None
-    formula = one_line(data["_chemical_formula_sum"], 60)
-    own = structure.composition.element_composition
-    unit = Composition(counts)
-    text = own.formula
-    if unit.num_atoms > own.num_atoms + 0.01:
-        return f"has fewer atoms ({text}) than its formula ({formula}); is the file complete?"
-    units = own.num_atoms / unit.num_atoms
-    if not own.almost_equals(unit * units, rtol=0.01, atol=0.01):
-        return f"has other atoms ({text}) than its formula ({formula}); is the file complete?"
-    z = _first(data, ("_cell_formula_units_z",))
-    try:
-        expected = float(z) if z else None
-    except ValueError:
-        expected = None
-    if abs(units - round(units)) > 0.01:
-        return f"has {units:g} units of its formula ({formula}); is the file complete?"
-    reduced = own.num_atoms / own.reduced_composition.num_atoms
-    if expected and min(abs(expected - units), abs(expected - reduced)) > 0.01:
-        return (
-            f"has {units:g} units of its formula ({formula}), but _cell_formula_units_Z is {z}; "
-            "is the file complete?"
-        )
-    return None

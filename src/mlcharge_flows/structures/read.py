@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,10 @@ from pymatgen.core.structure import Structure
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.io import MAX_BYTES, decode_text, read_bytes
 from mlcharge_flows.structures.cif import StructureError, cif_blocks, structure_of_cif
-from mlcharge_flows.vasp.poscar import LEFT_HANDED, PoscarError, parse_poscar
+from mlcharge_flows.vasp.poscar import LEFT_HANDED, PoscarError, element_symbol, parse_poscar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 MIN_DISTANCE = 0.5
@@ -54,12 +54,22 @@ class Material:
         File that it came from.
     split
         What the file says it is for: ``train``, ``validation``, ``test``; empty if nothing.
+    replaced
+        Elements that stand for species which are none, such as H for the pseudo-hydrogen H1.25.
     """
 
     id: str
     structure: Structure
     source: Path
     split: str = ""
+    replaced: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def charge(self) -> float:
+        """Charge of the cell, in elementary charges; by its oxidation states if it gives none."""
+        own = getattr(self.structure, "_charge", None) or 0
+        states = (getattr(site.specie, "oxi_state", None) or 0 for site in self.structure)
+        return own or round(float(sum(states)), 6)
 
 
 def read_structures(paths: Iterable[str | Path]) -> tuple[list[Material], list[str]]:
@@ -104,13 +114,13 @@ def read_structures(paths: Iterable[str | Path]) -> tuple[list[Material], list[s
                 continue
             for name, content, split in entries:
                 try:
-                    structure = _structure(content)
+                    structure, replaced = _structure(content)
                     check_structure(structure)
                 except StructureError as error:
                     label = f"{file}" if len(entries) == 1 else f"{file}: {one_line(name, 60)}"
                     problems.append(one_line(f"{label}: {error}"))
                     continue
-                materials.append(Material(_unique(name, taken), structure, file, split))
+                materials.append(Material(_unique(name, taken), structure, file, split, replaced))
     return materials, problems
 
 
@@ -198,19 +208,21 @@ def _json_entries(name: str, data: Any) -> Iterator[tuple[str, Any, str]]:
         yield str(own or (name if len(data) == 1 else f"{name}-{number}")), content, str(split)
 
 
-def _structure(content: Any) -> Structure:
-    """Crystal of a data block of a CIF, of a POSCAR, or of pymatgen's dictionary."""
+def _structure(content: Any) -> tuple[Structure, dict[str, str]]:
+    """Crystal of a data block, of a POSCAR or of pymatgen's dictionary; see `Material.replaced`."""
     if isinstance(content, str):
         if re.search(r"^\s*data_", content, re.MULTILINE | re.IGNORECASE):
             block, *others = cif_blocks(content)
             if others:
                 raise StructureError(f"{1 + len(others)} crystals in one entry; give each its own")
-            return structure_of_cif(block)
+            return structure_of_cif(block), {}
         try:
-            return parse_poscar(content).structure
+            poscar = parse_poscar(content)
         except PoscarError as error:
             cut = "not a complete POSCAR; the file may be cut" if "ends" in str(error) else ""
             raise StructureError(f"{cut}: {error}" if cut else str(error)) from None
+        fractional = (name for name, _ in poscar.species if re.search(r"\d", name.split("/")[0]))
+        return poscar.structure, {name: element_symbol(name) for name in fractional}
     if not isinstance(content, dict):
         raise StructureError("not a complete structure; the file may be cut")
     _check_modules(content)
@@ -223,7 +235,7 @@ def _structure(content: Any) -> Structure:
         raise StructureError("not a complete structure; the file may be cut") from None
     if contradiction:
         raise StructureError(contradiction)
-    return structure
+    return structure, {}
 
 
 def _contradiction(content: dict[str, Any], structure: Structure) -> str | None:

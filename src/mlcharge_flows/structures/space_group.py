@@ -21,6 +21,7 @@ import spglib
 
 _N_HALL = 530
 _METRIC_TOLERANCE = 0.02
+_SHIFT_TOLERANCE = 1e-2  # of translations such as 0.33
 _SUFFIX = re.compile(r"\s*:\s*(\S+)$|\s+(HR|RH|[HRSZ])$")
 _CHOICES = {"HR": "H", "RH": "R", "S": "1", "Z": "2"}
 """Setting as ICSD writes it behind the symbol."""
@@ -83,15 +84,7 @@ def settings_of(
     >>> [setting.name for setting in settings_of(rhombohedral, "R -3 m", None, None)]
     ['R-3m:R']
     """
-    found = _by_hall().get(_squeezed(hall or ""), ())
-    if not found and symbol:
-        suffix = _SUFFIX.search(symbol)
-        bare = _squeezed(symbol[: suffix.start()] if suffix else symbol)
-        found = _by_symbol().get(bare, ())
-        if suffix:
-            choice = suffix[1] or suffix[2]
-            choice = _CHOICES.get(choice.upper(), choice)
-            found = tuple(hall for hall in found if _type(hall).choice.startswith(choice))
+    found = _by_hall().get(_squeezed(hall or ""), ()) or _with_symbol(symbol or "")
     if not found and number is not None:
         found = tuple(hall for hall in _by_number().get(number, ()) if _is_usual(hall))
     if not found:
@@ -100,6 +93,80 @@ def settings_of(
     # Without a unique axis in the symbol it is b.
     along_b = [hall for hall in fitting if _type(hall).choice.lstrip("-").startswith("b")]
     return [Setting(hall, _name(hall)) for hall in along_b or fitting]
+
+
+def _with_symbol(symbol: str) -> tuple[int, ...]:
+    """Hall numbers of a Hermann-Mauguin symbol; empty if it is not known."""
+    suffix = _SUFFIX.search(symbol)
+    found = _by_symbol().get(_squeezed(symbol[: suffix.start()] if suffix else symbol), ())
+    if suffix:
+        choice = suffix[1] or suffix[2]
+        choice = _CHOICES.get(choice.upper(), choice)
+        found = tuple(hall for hall in found if _type(hall).choice.startswith(choice))
+    return found
+
+
+def named_groups(symbol: str | None, hall: str | None, number: int | None) -> dict[str, set[int]]:
+    """Numbers of the space groups that each of the names of one can stand for.
+
+    Parameters
+    ----------
+    symbol
+        Hermann-Mauguin symbol.
+    hall
+        Hall symbol.
+    number
+        Number in International Tables.
+
+    Returns
+    -------
+    dict of str to set of int
+        By name; names that are not known are left out.
+
+    Examples
+    --------
+    >>> named_groups("F m -3 m", None, 1)
+    {'F m -3 m': {225}, 'number 1': {1}}
+    """
+    halls = {
+        str(symbol): _with_symbol(symbol or ""),
+        str(hall): _by_hall().get(_squeezed(hall or ""), ()),
+        f"number {number}": _by_number().get(number or 0, ()),
+    }
+    return {name: {_type(hall).number for hall in found} for name, found in halls.items() if found}
+
+
+def group_of(rotations: np.ndarray, translations: np.ndarray, lattice: np.ndarray) -> int | None:
+    """Space group of symmetry operations.
+
+    Parameters
+    ----------
+    rotations
+        Rotations of fractional coordinates, shape (n, 3, 3).
+    translations
+        Shape (n, 3).
+    lattice
+        Lattice vectors as rows, shape (3, 3), angstrom.
+
+    Returns
+    -------
+    int or None
+        Its number; None if the operations are no group, since some are missing.
+    """
+    whole = np.rint(rotations).astype(int)
+    for rotation, shift in zip(whole, translations, strict=True):
+        products, shifts = rotation @ whole, translations @ rotation.T + shift
+        is_listed = (products[:, None] == whole).all(axis=(2, 3))
+        left = shifts[:, None] - translations
+        is_listed &= (np.abs(left - np.rint(left)) < _SHIFT_TOLERANCE).all(axis=2)
+        if not is_listed.any(axis=1).all():
+            return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of spglib's own way to fail
+        found = spglib.get_spacegroup_type_from_symmetry(
+            whole, translations, lattice=lattice, symprec=_SHIFT_TOLERANCE
+        )
+    return None if found is None else int(found.number)
 
 
 def are_isometries(rotations: np.ndarray, lattice: np.ndarray) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import dataclass
+from itertools import takewhile
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -159,6 +160,7 @@ def parse_poscar(text: str, symbols: Sequence[str] = ()) -> PoscarFile:
     tail = lines[mode_line + 1 + total :]
     if tail and len(tail[0].split()) >= 3 and all(map(_NUMBER.fullmatch, tail[0].split()[:3])):
         raise PoscarError(f"the counts say {total} ions, but more coordinates follow")
+    _check_velocities(tail, total)
     canonical = [
         _PLACEHOLDER,
         "1.0",
@@ -174,8 +176,8 @@ def parse_poscar(text: str, symbols: Sequence[str] = ()) -> PoscarFile:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             structure = Poscar.from_str("\n".join(canonical)).structure
-    except (ValueError, IndexError, Warning) as error:
-        raise PoscarError(f"what follows the ions cannot be read ({one_line(error)})") from None
+    except (ValueError, IndexError, Warning):
+        raise PoscarError("what follows the ions cannot be read") from None
     return PoscarFile(lines[0].strip(), structure, tuple(blocks))
 
 
@@ -269,6 +271,19 @@ def _ion(
     except ValueError:
         raise PoscarError(f"ion {ion + 1} lacks the three flags of selective dynamics") from None
     return numbers, f"{first} {second} {third}"
+
+
+def _check_velocities(tail: Sequence[str], total: int) -> None:
+    """Refuse velocities, behind a blank line or a coordinate mode, that are not of every ion."""
+    rows = [line.split() for line in takewhile(str.strip, tail[1:])]
+    if not rows or tail[0].strip().lower().startswith("lattice"):
+        return
+    whole = [len(row) >= 3 and all(map(_NUMBER.fullmatch, row[:3])) for row in rows]
+    if not all(whole) or len(rows) != total:
+        raise PoscarError(
+            f"what follows the ions cannot be read, expected velocities: a line of 3 numbers for "
+            f"each of {total} ions"
+        )
 
 
 def _names_beside_ions(

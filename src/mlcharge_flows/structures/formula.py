@@ -1,0 +1,93 @@
+"""Formula of a CIF, and whether the crystal agrees with it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from pymatgen.core.composition import Composition
+from pymatgen.core.periodic_table import Element
+
+from mlcharge_flows.errors import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pymatgen.core.structure import Structure
+
+_COUNT = re.compile(r"([A-Z][a-z]?)(\d+\.?\d*|\.\d+)?")
+
+
+def formula_of(data: Mapping[str, Any]) -> dict[str, float] | None:
+    """Count the atoms of ``_chemical_formula_sum`` by element.
+
+    Parameters
+    ----------
+    data
+        Items of a data block, by names in lower case.
+
+    Returns
+    -------
+    dict of str to float, or None
+        None if the item is missing or cannot be read.
+
+    Examples
+    --------
+    >>> formula_of({"_chemical_formula_sum": "Cs Cl2"})
+    {'Cs': 1.0, 'Cl': 2.0}
+    """
+    text = data.get("_chemical_formula_sum")
+    if not isinstance(text, str):
+        return None
+    counts: dict[str, float] = {}
+    for symbol, count in _COUNT.findall(text):
+        if not Element.is_valid_symbol(symbol):
+            return None
+        counts[symbol] = counts.get(symbol, 0.0) + float(count or 1)
+    return counts if not _COUNT.sub("", text).strip() else None
+
+
+def formula_mismatch(data: Mapping[str, Any], structure: Structure) -> str | None:
+    """How a crystal contradicts its own formula and number of formula units; None if it does not.
+
+    The formula is of one unit by the dictionary, of the whole cell in files of pymatgen; the number
+    of units counts units of the formula or, there, of the reduced one.
+
+    Parameters
+    ----------
+    data
+        Items of a data block, by names in lower case.
+    structure
+        What was made of it.
+
+    Returns
+    -------
+    str or None
+        One line.
+    """
+    counts = formula_of(data)
+    if counts is None:
+        return None
+    formula = one_line(data["_chemical_formula_sum"], 60)
+    own = structure.composition.element_composition
+    unit = Composition(counts)
+    text = own.formula
+    if unit.num_atoms > own.num_atoms + 0.01:
+        return f"has fewer atoms ({text}) than its formula ({formula}); is the file complete?"
+    units = own.num_atoms / unit.num_atoms
+    if not own.almost_equals(unit * units, rtol=0.01, atol=0.01):
+        return f"has other atoms ({text}) than its formula ({formula}); is the file complete?"
+    z = data.get("_cell_formula_units_z")
+    try:
+        expected = float(z) if z else None
+    except (TypeError, ValueError):  # such as a question mark
+        expected = None
+    if abs(units - round(units)) > 0.01:
+        return f"has {units:g} units of its formula ({formula}); is the file complete?"
+    reduced = own.num_atoms / own.reduced_composition.num_atoms
+    if expected and min(abs(expected - units), abs(expected - reduced)) > 0.01:
+        return (
+            f"has {units:g} units of its formula ({formula}), but _cell_formula_units_Z is {z}; "
+            "is the file complete?"
+        )
+    return None
