@@ -16,10 +16,11 @@ from mlcharge_flows.atomate2.jobs.initial_density import InitialDensityMaker
 from mlcharge_flows.atomate2.jobs.run import RunFromDensityMaker
 from mlcharge_flows.models.checkpoint import SUFFIX
 from mlcharge_flows.sources.atomic_orbitals import AtomicOrbitals
+from mlcharge_flows.sources.fallback import Fallback
 from mlcharge_flows.sources.from_file import FromFile
 from mlcharge_flows.sources.grammar import parse_initial_density
 from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument
-from mlcharge_flows.sources.initial_density import Fallback, InitialDensity
+from mlcharge_flows.sources.initial_density import InitialDensity
 from mlcharge_flows.sources.learned import Learned
 from mlcharge_flows.sources.source import Source, Superposition
 
@@ -49,6 +50,7 @@ def start_from_predicted_density(
     on_density_error: OnDensityError = "atoms",
     *,
     explicit_kpoints: bool = False,
+    calibration: str | Path | None = None,
 ) -> Work | Flow:
     """Let every VASP run of a Maker, Job or Flow begin from an initial density.
 
@@ -83,6 +85,9 @@ def start_from_predicted_density(
         Whether KPOINTS may become a list of the irreducible points of its mesh. Only then can runs
         with initial orbitals begin from them where it is not known in which order VASP lists these
         points.
+    calibration
+        Calibration of the model of learned densities for the cutoff and the PAW data sets of the
+        runs, a file that ``mlcharge calibrate`` wrote.
 
     Returns
     -------
@@ -93,7 +98,7 @@ def start_from_predicted_density(
     ------
     ValueError
         A nudged elastic band is among the runs, a document is given to a Maker, a job cannot be put
-        before a run, or the words name no initial density.
+        before a run, the words name no initial density, or there is no learned one to calibrate.
 
     Examples
     --------
@@ -104,7 +109,7 @@ def start_from_predicted_density(
     >>> maker.relax_maker1.maker.name
     'relax'
     """
-    initial = _initial_density(density)
+    initial = _calibrated(_initial_density(density), calibration)
     if route == "upstream" and initial is None:
         raise ValueError("the upstream route needs what to write, not a written initial density")
     if isinstance(work, Maker) and (initial is None or route == "upstream"):
@@ -173,6 +178,18 @@ def _initial_density(density: Any) -> InitialDensity | None:
         case InitialDensityDocument() | OutputReference():
             return None
     raise ValueError(f"{density!r} is no initial density")
+
+
+def _calibrated(
+    initial: InitialDensity | None, calibration: str | Path | None
+) -> InitialDensity | None:
+    """Take a calibration for the model of an initial density."""
+    if calibration is None:
+        return initial
+    found = None if initial is None else initial.calibrated(calibration)
+    if found is None or not found.calibration:
+        raise ValueError(f"{initial or 'a document'}: a calibration is for learned densities")
+    return found
 
 
 def _unwrapped(maker: RunFromDensityMaker) -> Maker:

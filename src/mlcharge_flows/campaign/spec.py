@@ -138,6 +138,11 @@ class CampaignSpec(_Strict):
         description="Augmentation occupancies of the learned densities: learned, element-mean, the "
         "name of another model, or the path of a CHGCAR.",
     )
+    calibration: str | None = Field(
+        None,
+        description="Calibration of the model of the learned densities: a file of 'mlcharge "
+        "calibrate'; its hash is part of what identifies their arms.",
+    )
     maker: str | None = Field(
         None,
         description="Import path of an atomate2 Maker to use instead of this package's settings, "
@@ -286,6 +291,11 @@ def _initial_densities(key: str, words: list[str], spec: CampaignSpec) -> dict[s
         densities = parse_arms(words, spec.model or DEFAULT, spec.occupancies, spec.folder)
     except (ValueError, OSError, ImportError) as error:
         raise SpecError(f"{key}: {error}") from None
+    if spec.calibration is not None:
+        path = spec.folder / spec.calibration
+        densities = {arm: density.calibrated(path) for arm, density in densities.items()}
+        if not any(density.calibration for density in densities.values()):
+            raise SpecError(f"calibration: none of {', '.join(words)} is learned; leave it out")
     users = [density for density in densities.values() if density.uses_model]
     if spec.model is not None and not users:
         raise SpecError(f"model: none of {', '.join(words)} uses a model; leave it out")

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from mlcharge_flows import __version__
 from mlcharge_flows.cli.bands import bands
+from mlcharge_flows.cli.calibrate import calibrate
 from mlcharge_flows.cli.campaign import app as campaign
 from mlcharge_flows.cli.compare import compare
 from mlcharge_flows.cli.dataset import app as dataset
@@ -95,6 +96,7 @@ app.command()(bands)
 app.command()(report)
 app.command()(inspect)
 app.command()(predict)
+app.command()(calibrate)
 app.command()(train)
 app.command()(evaluate)
 app.add_typer(campaign)

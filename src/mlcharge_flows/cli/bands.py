@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlcharge_flows.cli.options import (
+    CalibrationFile,
     Executable,
     Limit,
     MaxAtoms,
@@ -38,6 +39,7 @@ def bands(
     ] = "learned",
     model: Models = "orbital",
     occupancies: Occupancies = "learned",
+    calibration: CalibrationFile = None,
     line_density: Annotated[
         float, typer.Option(min=0.5, help="K-points along the band path, per 1/angstrom.")
     ] = 4,
@@ -77,7 +79,8 @@ def bands(
         from mlcharge_flows.atomate2.flows.nonscf import CompareNonSCFMaker
         from mlcharge_flows.atomate2.sets.comparison import BandPathSetGenerator
 
-        maker = CompareNonSCFMaker(initial_densities=chosen_arms(density, model, occupancies))
+        densities = chosen_arms(density, model, occupancies, calibration)
+        maker = CompareNonSCFMaker(initial_densities=densities)
         maker.band_path_maker.input_set_generator = BandPathSetGenerator(line_density=line_density)
         return maker
 

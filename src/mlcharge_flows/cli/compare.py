@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlcharge_flows.cli.options import (
+    CalibrationFile,
     Executable,
     Gamma,
     Limit,
@@ -38,11 +39,13 @@ def compare(
             "learned, converged, and DENSITY/AUGMENTATION with other augmentation occupancies "
             "(converged/atomic, learned/atomic, ..). With +orbitals a run also begins with atomic "
             "orbitals, or with +orbitals@WAVECAR those of a file, instead of random ones; "
-            "+delay=N sets N steps at fixed density (NELMDL): learned+orbitals, default+delay=3."
+            "+delay=N sets N steps at fixed density (NELMDL): learned+orbitals, default+delay=3. "
+            "+calibration@FILE calibrates one arm."
         ),
     ] = "default,superposition,converged",
     model: Models = "orbital",
     occupancies: Occupancies = "learned",
+    calibration: CalibrationFile = None,
     executable: Executable = None,
     workers: Workers = 0,
     out: Annotated[Path, typer.Option(help="Folder of the runs and of the report.")] = Path(
@@ -94,7 +97,7 @@ def compare(
 
         return CompareDensitiesMaker(
             static_maker=comparison_static(gamma=gamma, nelmdl=nelmdl),
-            initial_densities=chosen_arms(arms, model, occupancies),
+            initial_densities=chosen_arms(arms, model, occupancies, calibration),
         )
 
     console = Console(highlight=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -47,6 +48,14 @@ Occupancies = Annotated[
         "of another model, or a CHGCAR."
     ),
 ]
+CalibrationFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        help="File of mlcharge calibrate: learned densities for its cut-off and PAW data sets.",
+        show_default=False,
+    ),
+]
 Workers = Annotated[
     int, typer.Option(min=0, help="Materials at a time; 0: one per CPU, or 1 with VASP.")
 ]
@@ -87,7 +96,9 @@ def parse_shard(text: str) -> tuple[int, int]:
     return part, parts
 
 
-def chosen_arms(arms: str, models: str, occupancies: str) -> dict[str, InitialDensity]:
+def chosen_arms(
+    arms: str, models: str, occupancies: str, calibration: Path | None = None
+) -> dict[str, InitialDensity]:
     """Read the arms of a comparison from the options, and load their models.
 
     Parameters
@@ -98,6 +109,8 @@ def chosen_arms(arms: str, models: str, occupancies: str) -> dict[str, InitialDe
         Names or paths of models, separated by commas.
     occupancies
         Source of the augmentation occupancies of learned densities.
+    calibration
+        Calibration of the model of learned densities that name none.
 
     Returns
     -------
@@ -120,4 +133,36 @@ def chosen_arms(arms: str, models: str, occupancies: str) -> dict[str, InitialDe
         parse_initial_density("learned", augmentation=occupancies)
     except SourceError as error:
         raise SourceError(f"--occupancies: {error}") from None
-    return load_arms(arms.split(","), names, occupancies)
+    return calibrated(load_arms(arms.split(","), names, occupancies), calibration)
+
+
+def calibrated(
+    densities: dict[str, InitialDensity], calibration: Path | None
+) -> dict[str, InitialDensity]:
+    """Take a calibration for all learned densities, and see that it is one.
+
+    Parameters
+    ----------
+    densities
+        By name of the arm.
+    calibration
+        The file; None for none.
+
+    Returns
+    -------
+    dict of str to InitialDensity
+        By name of the arm.
+
+    Raises
+    ------
+    ModelError
+        The file cannot be read, or is of another checkpoint.
+    """
+    if calibration is None:
+        return densities
+    found = {name: density.calibrated(calibration) for name, density in densities.items()}
+    if not any(density.calibration for density in found.values()):
+        exit_with_error(f"--calibration: none of {', '.join(densities)} is a learned density")
+    for density in found.values():
+        density.check()
+    return found

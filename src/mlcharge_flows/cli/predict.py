@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlcharge_flows.cli.options import (  # noqa: TC001 - typer needs them at run time
+    CalibrationFile,
     Model,
     SkipBad,
     Structures,
@@ -70,6 +71,7 @@ def predict(
         str,
         typer.Option(help="learned, atomic, element-mean, the name of another model, or a CHGCAR."),
     ] = "learned",
+    calibration: CalibrationFile = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("predicted"),
     skip_bad: SkipBad = False,
 ) -> None:
@@ -113,6 +115,8 @@ def predict(
         density = parse_initial_density("learned", model, occupancies)
     except SourceError as error:
         exit_with_error(f"--occupancies: {error}")
+    if calibration is not None:
+        density = density.calibrated(calibration)
     density.check()
     materials, problems = read_structures(structures)
     if problems and not skip_bad:

@@ -26,10 +26,12 @@ from mlcharge_flows.density.grid import half_frequencies
 from mlcharge_flows.density.nonuniform_fft import structure_factor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.paw_dataset import PawDataset
+
+    FormFactor = Callable[[np.ndarray], np.ndarray]
 
 _POINTS_AT_ONCE = 1 << 16
 """G vectors whose form and structure factors are held in memory."""
@@ -200,24 +202,57 @@ def superpose(
     missing = sorted(set(crystal.symbols) - known)
     if missing:
         raise ValueError(f"no atomic density for {', '.join(missing)}: add their PAW data sets")
+    factors = {symbol: datasets[symbol].form_factor_at for symbol in known}
+    total = sum_of_form_factors(crystal, factors, shape)
+    augmentation = tuple(np.array(datasets[s].atomic_occupancies) for s in crystal.symbols)
+    return Density(crystal, total, augmentation, comment=comment)
+
+
+def sum_of_form_factors(
+    crystal: Crystal, factors: Mapping[str, FormFactor], shape: Sequence[int]
+) -> np.ndarray:
+    """Sum spherical densities over the ions on a grid.
+
+    Components at the Nyquist frequency of an even grid are left out.
+
+    Parameters
+    ----------
+    crystal
+        The ions.
+    factors
+        Form factor of elements, electrons as a function of wave numbers in 1/angstrom; elements
+        without one add nothing.
+    shape
+        The grid (NGXF, NGYF, NGZF).
+
+    Returns
+    -------
+    numpy.ndarray
+        Electrons/angstrom^3, of the given shape.
+
+    Raises
+    ------
+    ValueError
+        The shape is not three positive numbers.
+    """
     nx, ny, nz = (int(n) for n in shape)
     if min(nx, ny, nz) < 1:
         raise ValueError(f"grid {(nx, ny, nz)} has an axis without points")
     spectrum = np.zeros((nx, ny, nz // 2 + 1), dtype=complex)
     for symbol in dict.fromkeys(crystal.symbols):
-        sites = crystal.positions[[s == symbol for s in crystal.symbols]]
-        _add_element(spectrum, crystal.reciprocal, sites, datasets[symbol], nz)
+        if symbol in factors:
+            sites = crystal.positions[[s == symbol for s in crystal.symbols]]
+            _add_element(spectrum, crystal.reciprocal, sites, factors[symbol], nz)
     for axis, n in enumerate((nx, ny, nz)):
         if n % 2 == 0:
             np.moveaxis(spectrum, axis, 0)[n // 2] = 0.0
-    total = fft.irfftn(spectrum, s=(nx, ny, nz), overwrite_x=True)
+    total: np.ndarray = fft.irfftn(spectrum, s=(nx, ny, nz), overwrite_x=True)
     total *= nx * ny * nz / crystal.volume
-    augmentation = tuple(np.array(datasets[s].atomic_occupancies) for s in crystal.symbols)
-    return Density(crystal, total, augmentation, comment=comment)
+    return total
 
 
 def _add_element(
-    spectrum: np.ndarray, reciprocal: np.ndarray, sites: np.ndarray, dataset: PawDataset, nz: int
+    spectrum: np.ndarray, reciprocal: np.ndarray, sites: np.ndarray, factor: FormFactor, nz: int
 ) -> None:
     """Add f(|G|) S(G) of one element to the half spectrum, some planes of G at a time."""
     shape = (*spectrum.shape[:2], nz)
@@ -245,7 +280,7 @@ def _add_element(
             factors = (phase_x[some, None] * phase_y) @ phase_z.T
         else:
             factors = structure[some]
-        spectrum[some] += dataset.form_factor_at(q) * factors
+        spectrum[some] += factor(q) * factors
 
 
 def nmae(density: np.ndarray, reference: np.ndarray) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from math import pi, sqrt
 from typing import TYPE_CHECKING
 
@@ -187,6 +188,20 @@ class PawDataset:
     def has_free_atom(self) -> bool:
         """Whether form factor and occupancies of the free atom are known."""
         return self.form_factor is not None and self.atomic_occupancies is not None
+
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """SHA-256 of TITEL, valence, channels and free atom; None if the free atom is not known.
+
+        Unlike the hash of the text, it does not depend on comments and spaces of the POTCAR, and is
+        known for the data sets of packed runs, too.
+        """
+        if not self.has_free_atom:
+            return None
+        digest = sha256(repr((self.titel, self.zval, self.channels)).encode())
+        for values in (self.q_step, self.form_factor, self.atomic_occupancies):
+            digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
+        return digest.hexdigest()
 
     @property
     def electrons_by_channel(self) -> dict[int, float]:

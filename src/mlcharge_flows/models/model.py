@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from mlcharge_flows.density.density import superpose
 from mlcharge_flows.errors import MlchargeError
 
 if TYPE_CHECKING:
@@ -32,6 +34,10 @@ class DensityModel(Protocol):
     completes_densities: bool = False
     """Whether the model assigns augmentation occupancies to a given density."""
 
+    deforms_any_atoms: bool = False
+    """Whether :meth:`deformation` uses no free atoms of the card: it is then added to the
+    superposition of the run's own atoms."""
+
     def predict(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
         """Predict the converged density of a neutral cell.
 
@@ -58,6 +64,38 @@ class DensityModel(Protocol):
             The output of the network is no density.
         """
         ...
+
+    def deformation(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
+        """Predict the converged density less the superposition of atoms.
+
+        Parameters
+        ----------
+        crystal
+            The ions.
+        shape
+            Fine grid (NGXF, NGYF, NGZF).
+
+        Returns
+        -------
+        Density
+            Its total integrates to zero; its augmentation occupancies, unless
+            ``card.occupancies`` is ``"none"``, are changes, in the PAW data sets of the card.
+
+        Raises
+        ------
+        ModelError
+            The output of the network is no density, or the free atoms are not known.
+        """
+        predicted = self.predict(crystal, shape)
+        try:
+            atomic = superpose(crystal, self.card.paw, shape)
+        except ValueError as error:
+            raise ModelError(f"the model {self.card.name}: {error}") from None
+        augmentation = predicted.augmentation
+        if augmentation is not None and atomic.augmentation is not None:
+            pairs = zip(augmentation, atomic.augmentation, strict=True)
+            augmentation = tuple(values - free for values, free in pairs)
+        return replace(predicted, total=predicted.total - atomic.total, augmentation=augmentation)
 
     def complete(self, density: Density) -> Density:
         """Add the augmentation occupancies that belong to a given density.

@@ -10,10 +10,11 @@ begins with initial orbitals, too, in a WAVECAR. Sources: :class:`Superposition`
 
 from mlcharge_flows.sources.arms import load_arms, parse_arms
 from mlcharge_flows.sources.atomic_orbitals import AtomicOrbitals
+from mlcharge_flows.sources.fallback import Fallback
 from mlcharge_flows.sources.from_file import Converged, FromFile
 from mlcharge_flows.sources.grammar import parse_initial_density
 from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument, write_initial_chgcar
-from mlcharge_flows.sources.initial_density import Fallback, InitialDensity
+from mlcharge_flows.sources.initial_density import InitialDensity
 from mlcharge_flows.sources.initial_wavecar import InitialOrbitalsDocument
 from mlcharge_flows.sources.learned import ElementMean, Learned, known_models
 from mlcharge_flows.sources.orbitals import FromWavecar, OrbitalSource

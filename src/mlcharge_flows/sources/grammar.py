@@ -6,7 +6,8 @@ of a CHGCAR for ``file@PATH``.
 
 ``+orbitals`` adds atomic orbitals as initial orbitals, ``+orbitals@PATH`` those of a WAVECAR or of
 the folder of its run, and ``+delay=N`` N steps at fixed density (NELMDL = -N):
-``learned+orbitals+delay=1``. Before a plus sign, ``default`` and ``atoms`` are the superposition of
+``learned+orbitals+delay=1``. ``+calibration@PATH`` calibrates the model behind the density and its
+occupancies. Before a plus sign, ``default`` and ``atoms`` are the superposition of
 atoms: such a run reads it from a CHGCAR, which verifies it.
 """
 
@@ -24,7 +25,7 @@ from mlcharge_flows.models.registry import DEFAULT
 from mlcharge_flows.scf.comparison import REFERENCE
 from mlcharge_flows.sources.atomic_orbitals import AtomicOrbitals
 from mlcharge_flows.sources.from_file import Converged, FromFile
-from mlcharge_flows.sources.initial_density import InitialDensity
+from mlcharge_flows.sources.initial_density import CALIBRATION, InitialDensity
 from mlcharge_flows.sources.learned import ElementMean, Learned, known_models
 from mlcharge_flows.sources.orbitals import WORD as ORBITALS
 from mlcharge_flows.sources.orbitals import FromWavecar
@@ -55,7 +56,10 @@ OLD_WORDS = {
 }
 """Words of the first release, and what to write instead."""
 
-_ADDED = re.compile(rf"\+{ORBITALS}(?:@(?P<path>[^+]+))?(?=\+|$)|\+delay=(?P<delay>\d+)(?=\+|$)")
+_ADDED = re.compile(
+    rf"\+{ORBITALS}(?:@(?P<path>[^+]+))?(?=\+|$)|\+delay=(?P<delay>\d+)(?=\+|$)"
+    rf"|\+{CALIBRATION}@(?P<calibration>[^+]+)(?=\+|$)"
+)
 _ENDING = re.compile(rf"(?:{re.sub('[?]P<[a-z]+>', '?:', _ADDED.pattern)})+$")
 
 
@@ -67,7 +71,8 @@ def parse_initial_density(
     Parameters
     ----------
     text
-        ``DENSITY`` or ``DENSITY/AUGMENTATION``, with ``+orbitals`` and ``+delay=N`` if wanted.
+        ``DENSITY`` or ``DENSITY/AUGMENTATION``, with ``+orbitals``, ``+delay=N`` and
+        ``+calibration@FILE`` if wanted.
     model
         Name, or path of the checkpoint, of the model of ``learned`` and ``element-mean`` where no
         other one is named.
@@ -101,7 +106,12 @@ def parse_initial_density(
         bare = text[: ending.start()]
         first = Superposition.word if bare in (REFERENCE, ATOMS) else bare
         read = parse_initial_density(first, model, augmentation, folder)
-        return replace(read, **_added(ending[0], text, folder))
+        added = _added(ending[0], text, folder)
+        if calibration := added.pop(CALIBRATION, None):
+            read = read.calibrated(calibration)
+            if not read.calibration:
+                raise SourceError(f"{text!r}: a calibration is for learned densities")
+        return replace(read, **added)
     if text in OLD_WORDS:
         note_renamed(text, OLD_WORDS[text])
         text = OLD_WORDS[text]
@@ -129,14 +139,16 @@ def _in_folder(part: str, folder: Path) -> str:
 
 
 def _added(ending: str, whole: str, folder: Path | None) -> dict[str, Any]:
-    """Orbitals and delay, as fields of an initial density."""
+    """Orbitals, delay and calibration, by the fields of an initial density."""
     found: dict[str, Any] = {}
     for added in _ADDED.finditer(ending):
-        delay, path = added["delay"], added["path"]
-        key = "orbitals" if delay is None else "n_delay"
+        delay, path, calibration = added["delay"], added["path"], added["calibration"]
+        key = CALIBRATION if calibration else "orbitals" if delay is None else "n_delay"
         if key in found:
             raise SourceError(f"{whole!r}: gives {key.removeprefix('n_')} twice")
-        if delay is not None:
+        if calibration:
+            found[key] = Path(folder or "", calibration).absolute()
+        elif delay is not None:
             found[key] = int(delay)
         else:
             place = Path(folder or "", path or "").absolute()
@@ -173,5 +185,6 @@ def _source(text: str, model: str, whole: str) -> Source:
     raise SourceError(
         f"{text!r}{where} is no source of densities; write DENSITY or DENSITY/AUGMENTATION of "
         f"superposition (or atomic), converged, learned[@MODEL], element-mean[@MODEL], "
-        f"file@CHGCAR, same, then +orbitals[@WAVECAR] and +delay=N; known models: {models}"
+        f"file@CHGCAR, same, then +calibration@FILE, +orbitals[@WAVECAR] and +delay=N; known "
+        f"models: {models}"
     )

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from typing_extensions import override
 
-from mlcharge_flows.io import is_file
+from mlcharge_flows.io import file_sha256, is_file
+from mlcharge_flows.models.calibration import deformed_superposition
 from mlcharge_flows.models.checkpoint import SUFFIX
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.registry import DEFAULT, LoadedModel, Registry
 from mlcharge_flows.settings import Settings
-from mlcharge_flows.sources.source import Evaluated, Source, SourceError, Superposition
+from mlcharge_flows.sources.calibrated import calibration_of, predict_calibrated
+from mlcharge_flows.sources.source import Evaluated, Source, SourceError, Superposition, joined
 from mlcharge_flows.vasp.potcar import PotcarError
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ class _OfModel(Source):
     @property
     def identity(self) -> tuple[str, str]:
         """Kind, and SHA-256 of the checkpoint that is evaluated, if there is one."""
-        return self.word, self.checkpoint or self.model
+        return self.word, self.checkpoint or self.model + self.calibration
 
     @property
     def uses_model(self) -> bool:
@@ -204,10 +206,33 @@ class Learned(_OfModel):
     ----------
     model
         Name of a model, or path of its checkpoint.
+    calibration
+        Path of a calibration of the model, for runs with its PAW data sets and its cutoff; empty
+        for runs like those of the training.
     """
 
     model: str = DEFAULT
+    calibration: str = ""
     word: ClassVar[str] = "learned"
+
+    @override
+    def calibrated(self, calibration: str) -> Learned:
+        return self if self.calibration else replace(self, calibration=calibration)
+
+    @property
+    def checkpoint(self) -> str | None:
+        """SHA-256 of the checkpoint, and of the calibration; None if the model is lost."""
+        known, sha256 = super().checkpoint, None
+        if known and self.calibration:
+            with suppress(OSError):
+                sha256 = file_sha256(self.calibration)
+        return joined((known, sha256))
+
+    @override
+    def check(self, augmentation: bool = False) -> None:
+        super().check(augmentation)
+        if self.calibration:
+            calibration_of(self.calibration, known_models().load(self.model))
 
     def evaluate(self, inputs: RunInputs, given: Evaluated | None = None) -> Evaluated:
         """Predict the converged density of a run.
@@ -233,12 +258,21 @@ class Learned(_OfModel):
             charged cell, distances outside of its training, a grid that is too coarse.
         """
         loaded = self._load()
-        inputs, warnings = self._checked(loaded, inputs)
         model = loaded.model
         try:
+            if self.calibration:
+                calibration = calibration_of(self.calibration, loaded)
+                density, warnings = predict_calibrated(loaded, calibration, inputs)
+                return Evaluated(density, warnings)
+            inputs, warnings = self._checked(loaded, inputs)
             if given is not None and not given.is_superposition and model.completes_densities:
                 return Evaluated(model.complete(given.density), warnings)
-            density = model.predict(inputs.crystal, inputs.grid)
+            if model.deforms_any_atoms:
+                density = deformed_superposition(
+                    model.deformation(inputs.crystal, inputs.grid), loaded.card.paw, inputs.datasets
+                )
+            else:
+                density = model.predict(inputs.crystal, inputs.grid)
         except ModelError as error:
             raise SourceError(str(error)) from None
         issue = _no_augmentation(loaded) if density.augmentation is None else None

@@ -145,6 +145,26 @@ class Source(ABC, MSONable):
         """SHA-256 of the checkpoint behind the source; None without a model, or if it is lost."""
         return None
 
+    @property
+    def calibration(self) -> str:
+        """Path of the calibration of the model behind the source; empty without one."""
+        return ""
+
+    def calibrated(self, calibration: str) -> Source:
+        """Take a calibration for the model behind the source.
+
+        Parameters
+        ----------
+        calibration
+            Path of the file.
+
+        Returns
+        -------
+        Source
+            The same for sources without a model, or with a calibration of their own.
+        """
+        return self
+
     def load_model(self) -> None:
         """Load the model behind the source, once per process; a missing one is no error here."""
 

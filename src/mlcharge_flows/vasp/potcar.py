@@ -12,6 +12,7 @@ VASP wiki, POTCAR, https://www.vasp.at/wiki/index.php/POTCAR. Names of the secti
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from pymatgen.core.periodic_table import Element
 from mlcharge_flows.density.augmentation import atomic_occupancies
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.errors import MlchargeError
-from mlcharge_flows.io import UnreadableFileError
+from mlcharge_flows.io import UNREADABLE, UnreadableFileError, open_text
 from mlcharge_flows.vasp.fortran import FortranNumberError, parse_real
 from mlcharge_flows.vasp.input_text import read_content
 from mlcharge_flows.vasp.potcar_data import Q_POINTS, ionic_potential, partial_waves, section
@@ -111,6 +112,57 @@ def datasets_by_element(datasets: Iterable[PawDataset]) -> dict[str, PawDataset]
                 "its ions"
             )
     return found
+
+
+class PotcarSearch:
+    """PAW data sets in folders of POTCARs, found by TITEL and free atom.
+
+    Parameters
+    ----------
+    folders
+        Searched to any depth for files whose names begin with POTCAR; each may hold several data
+        sets.
+    """
+
+    def __init__(self, folders: Iterable[str | os.PathLike[str]]) -> None:
+        self._folders = [Path(folder) for folder in folders]
+
+    @cached_property
+    def _files(self) -> dict[str, list[Path]]:
+        """Files by the TITEL in their first lines, in which a POTCAR names its first data set."""
+        found: dict[str, list[Path]] = {}
+        for folder in self._folders:
+            for path in sorted(folder.rglob("POTCAR*")):
+                try:
+                    with open_text(path, encoding="latin-1") as file:
+                        titel = " ".join(file.readline().split())
+                except UNREADABLE:
+                    continue
+                found.setdefault(titel, []).append(path)
+        return found
+
+    def find(self, dataset: PawDataset) -> PawDataset | None:
+        """Find the whole of a data set of which some is known.
+
+        Parameters
+        ----------
+        dataset
+            With TITEL and free atom.
+
+        Returns
+        -------
+        PawDataset or None
+            The one of the same TITEL, valence, channels and free atom; None if no folder has it.
+        """
+        for path in self._files.get(" ".join(dataset.titel.split()), []):
+            try:
+                read = read_potcar(path)
+            except (PotcarError, OSError):
+                continue
+            for found in read:
+                if dataset.has_free_atom and found.matches(dataset):
+                    return found
+        return None
 
 
 def _parse(text: str) -> PawDataset:

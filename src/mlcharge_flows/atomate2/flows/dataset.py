@@ -13,7 +13,8 @@ from mlcharge_flows.atomate2.jobs.comparison import compare
 from mlcharge_flows.atomate2.jobs.pack import FORMER_SAMPLE_FILE, SAMPLE_FILE, pack
 from mlcharge_flows.scf.comparison import REFERENCE
 from mlcharge_flows.sources.atomic_orbitals import AtomicOrbitals
-from mlcharge_flows.sources.initial_density import Fallback, InitialDensity
+from mlcharge_flows.sources.fallback import Fallback
+from mlcharge_flows.sources.initial_density import InitialDensity
 from mlcharge_flows.sources.learned import Learned
 from mlcharge_flows.sources.source import Superposition
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from typing_extensions import override
 
-from mlcharge_flows.density.density import superpose
+from mlcharge_flows.density.density import Density, superpose
 from mlcharge_flows.models.checkpoint import network_of
 from mlcharge_flows.models.model import DensityModel, ModelError
 from mlcharge_flows.models.orbital.config import OrbitalConfig
@@ -18,8 +18,9 @@ from mlcharge_flows.models.orbital.network import OrbitalNetwork
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
+
     from mlcharge_flows.density.crystal import Crystal
-    from mlcharge_flows.density.density import Density
     from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.card import Card
     from mlcharge_flows.models.checkpoint import Checkpoint
@@ -44,6 +45,7 @@ class OrbitalModel(DensityModel):
     """
 
     completes_densities = True
+    deforms_any_atoms = True
 
     def __init__(
         self, card: Card, network: OrbitalNetwork, atoms: Mapping[str, PawDataset]
@@ -54,18 +56,26 @@ class OrbitalModel(DensityModel):
 
     @override
     def predict(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
-        network = self.network
         atomic = superpose(crystal, self.atoms, shape)
+        change = self.deformation(crystal, atomic.shape)
+        pairs = zip(atomic.augmentation or (), change.augmentation or (), strict=True)
+        augmentation = tuple(values + changed for values, changed in pairs)
+        return replace(change, total=atomic.total + change.total, augmentation=augmentation)
+
+    @override
+    def deformation(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
+        network = self.network
         graph = network.graph(crystal)
-        g_vectors = network.g_vectors(crystal, atomic.shape, len(graph.species))
+        g_vectors = network.g_vectors(crystal, shape, len(graph.species))
         with torch.inference_mode():
             phases = g_vectors.phases(graph.positions)
             expansion = network(graph)[0]
             density = network.density(expansion, g_vectors, phases)
             changes = network.occupancy_changes(density, expansion.ions, g_vectors, phases)
             correction = g_vectors.to_grid(density)
-        total = atomic.total + correction.double().numpy()
-        return replace(self._changed(atomic, changes), total=total, comment=self.card.name)
+        total = correction.double().numpy()
+        changed = self._checked(crystal, changes)
+        return Density(crystal, total, changed, comment=self.card.name)
 
     @override
     def complete(self, density: Density) -> Density:
@@ -77,32 +87,37 @@ class OrbitalModel(DensityModel):
             phases = g_vectors.phases(torch.from_numpy(crystal.positions))
             change = g_vectors.from_grid(torch.from_numpy(density.total - atomic.total))
             changes = network.occupancy_changes(change, ions, g_vectors, phases)
-        return replace(density, augmentation=self._changed(atomic, changes).augmentation)
+        return self._changed(density, atomic, changes)
 
     @override
     def with_element_means(self, density: Density) -> Density:
         atomic = superpose(density.crystal, self.atoms, density.shape)
         changes = self.network.augmentation.element_means(self._species(density.crystal))
-        return replace(density, augmentation=self._changed(atomic, changes).augmentation)
+        return self._changed(density, atomic, changes)
 
     def _species(self, crystal: Crystal) -> torch.Tensor:
         elements = self.network.config.elements
         return torch.tensor([elements.index(symbol) for symbol in crystal.symbols])
 
-    def _changed(self, atomic: Density, changes: Sequence[torch.Tensor]) -> Density:
-        """Add changes to the occupancies of a superposition of atoms."""
-        species = self._species(atomic.crystal).tolist()
+    def _changed(
+        self, density: Density, atomic: Density, changes: Sequence[torch.Tensor]
+    ) -> Density:
+        """Give a density the occupancies of a superposition of atoms, changed."""
+        pairs = zip(atomic.augmentation or (), self._checked(density.crystal, changes), strict=True)
+        return replace(density, augmentation=tuple(values + change for values, change in pairs))
+
+    def _checked(self, crystal: Crystal, changes: Sequence[torch.Tensor]) -> tuple[np.ndarray, ...]:
+        """Changes of the occupancies; refused if they are much larger than in training."""
+        species = self._species(crystal).tolist()
         for ion, (index, change) in enumerate(zip(species, changes, strict=True)):
             relative = self.network.augmentation.relative_change(index, change)
             if relative > MAX_RELATIVE_CHANGE:
                 raise ModelError(
                     f"{self.card.name}: the density around ion {ion + 1} "
-                    f"({atomic.crystal.symbols[ion]}) is unlike any in training: its augmentation "
+                    f"({crystal.symbols[ion]}) is unlike any in training: its augmentation "
                     f"occupancies would change {relative:.1f} times as much as the largest there"
                 )
-        pairs = zip(atomic.augmentation or (), changes, strict=True)
-        changed = tuple(values + change.double().numpy() for values, change in pairs)
-        return replace(atomic, augmentation=changed)
+        return tuple(change.double().numpy() for change in changes)
 
 
 def load(checkpoint: Checkpoint) -> OrbitalModel:

@@ -1,0 +1,382 @@
+"""Calibration of a model: what a few runs tell of another cutoff, or other PAW data sets.
+
+For each element, it holds a spherical change of the form factor without charge and constants of the
+L = 0 augmentation occupancies, which are added to a prediction, and the expansion of the partial
+waves of the model's data set in those of the runs. One JSON file; nothing of a POTCAR is in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mlcharge_flows.density.augmentation import blocks, n_occupancies
+from mlcharge_flows.density.density import Density, sum_of_form_factors, superpose
+from mlcharge_flows.density.neutral_form_factor import NeutralSines
+from mlcharge_flows.density.partial_wave_transfer import carry_occupancies
+from mlcharge_flows.errors import one_line
+from mlcharge_flows.io import atomic_write, file_sha256
+from mlcharge_flows.models.domain import OutOfDomainError
+from mlcharge_flows.models.model import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from mlcharge_flows.density.paw_dataset import PawDataset
+
+ENCUT_TOLERANCE = 1.0
+"""Difference of ENCUT from that of the runs that is accepted, eV."""
+MIN_RUNS_ALONE = 3
+"""Runs of an element unknown to the model that its constants need."""
+MAX_LEFT_ALONE = 0.9
+"""Largest leave-one-out error of such an element, as a fraction of the superposition's."""
+
+Part = Literal["with model", "alone"]
+
+
+class CalibrationError(ModelError):
+    """A file is no calibration, or there is nothing to calibrate with; one line."""
+
+
+class ElementCalibration(BaseModel):
+    """What is added to every ion of one element, and how well that does.
+
+    Errors are fractions of those of the superposition of atoms: root mean square of the density,
+    mean absolute of the occupancies.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    titel: str = Field(description="TITEL of the PAW data set of the runs.")
+    fingerprint: str = Field(description="SHA-256 of its valence, channels and free atom.")
+    zval: float = Field(gt=0, description="Its valence electrons.")
+    channels: tuple[int, ...] = Field(description="l of each of its projector channels.")
+    transfer: tuple[tuple[float, ...], ...] | None = Field(
+        None,
+        description="Expansion of the partial waves of the model's data set (columns) in those of "
+        "the runs (rows); None if it is the same data set, or the expansion is not known.",
+    )
+    n_runs: int = Field(ge=0, description="Runs with the element.")
+    density_significance: float = Field(
+        1.0, ge=0, le=1, description="What the fitted form factor was multiplied with."
+    )
+    occupancies_significance: float = Field(
+        1.0, ge=0, le=1, description="What the fitted occupancies were multiplied with."
+    )
+    form_factor: tuple[float, ...] = Field(
+        description="Coefficients of the neutral sines, electrons."
+    )
+    occupancies: tuple[float, ...] = Field(description="Constant of each L = 0 block, electrons.")
+    density_left: float | None = Field(
+        None, description="Leave-one-out error of the density; None without other runs."
+    )
+    occupancies_left: float | None = Field(
+        None, description="Leave-one-out error of the occupancies; None without other runs."
+    )
+
+    @model_validator(mode="after")
+    def _has_all_blocks(self) -> Self:
+        if len(self.occupancies) != len(spherical(self.channels)):
+            raise ValueError("the number of occupancies is not that of the L = 0 blocks")
+        return self
+
+
+class RunErrors(BaseModel):
+    """Error of one run, as a fraction of that of the superposition of atoms."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str = Field(description="Folder, or identifier in a data set.")
+    formula: str = Field(description="Reduced formula.")
+    density_before: float = Field(description="Root mean square error without calibration.")
+    occupancies_before: float = Field(description="Mean absolute error without calibration.")
+    density_left: float = Field(description="With constants of the runs of other formulas.")
+    occupancies_left: float = Field(description="With constants of the runs of other formulas.")
+
+
+class Calibration(BaseModel):
+    """Constants per element that make a model valid for the settings of some runs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    format: Literal[1] = Field(1, description="Version of the file's own format.")
+    model: str = Field(description="Name of the model.")
+    checkpoint: str = Field(description="SHA-256 of its checkpoint.")
+    encut: float | None = Field(description="Plane-wave cutoff, eV; None if not known.")
+    prec: str | None = Field(None, description="PREC, if the grids of the runs tell it.")
+    functional: str | None = Field(None, description="Exchange-correlation functional.")
+    radius: float = Field(2.0, gt=0, description="Of the form factors' sphere, angstrom.")
+    q_max: float = Field(34.0, gt=0, description="Largest wave number, 1/angstrom.")
+    elements: dict[str, ElementCalibration] = Field(description="On the model's prediction.")
+    alone: dict[str, ElementCalibration] = Field(
+        default_factory=dict,
+        description="On the superposition of atoms, for crystals with elements that the model does "
+        "not know; empty if it knows all.",
+    )
+    runs: tuple[RunErrors, ...] = Field((), description="Error of each run.")
+    version: str = Field(description="Version of mlcharge_flows that wrote it.")
+
+    @cached_property
+    def basis(self) -> NeutralSines:
+        """Functions of the form factors."""
+        return NeutralSines(self.radius, self.q_max)
+
+    def part_for(self, symbols: Iterable[str]) -> Part:
+        """Constants that a crystal needs.
+
+        Parameters
+        ----------
+        symbols
+            Elements of the crystal.
+
+        Returns
+        -------
+        str
+            ``"with model"``, or ``"alone"`` if the model does not know an element.
+        """
+        return "with model" if set(symbols) <= self.elements.keys() else "alone"
+
+    def check(self, datasets: Mapping[str, PawDataset], encut: float | None) -> None:
+        """Raise if a run is not of the calibrated settings.
+
+        Parameters
+        ----------
+        datasets
+            PAW data set of each element of the run.
+        encut
+            ENCUT of the run, eV; None if not known.
+
+        Raises
+        ------
+        OutOfDomainError
+            An element or PAW data set is not calibrated, the cutoff is another one, or the
+            constants of an element that the model does not know are not good enough.
+        """
+        what = f"the calibration of the model {self.model}"
+        if encut is not None and abs(encut - (self.encut or encut)) > ENCUT_TOLERANCE:
+            raise OutOfDomainError(
+                f"{what} is for ENCUT = {self.encut:g} eV, the run has {encut:g} eV"
+            )
+        part = self.part_for(datasets)
+        known = self.elements if part == "with model" else self.alone
+        nowhere = datasets.keys() - self.elements.keys() - self.alone.keys()
+        if missing := sorted(nowhere or datasets.keys() - known.keys()):
+            raise OutOfDomainError(
+                f"{what} does not know {', '.join(missing)}; it knows "
+                f"{', '.join(sorted(self.elements.keys() | self.alone.keys()))}"
+            )
+        for symbol, dataset in datasets.items():
+            mine = known[symbol]
+            if (mine.titel, mine.channels) != (dataset.titel, dataset.channels) or (
+                dataset.has_free_atom and dataset.fingerprint != mine.fingerprint
+            ):
+                given = f"{dataset.titel}, {(dataset.fingerprint or 'hash not known')[:12]}"
+                raise OutOfDomainError(
+                    f"{what} is for another PAW data set of {symbol} ({mine.titel}, "
+                    f"{mine.fingerprint[:12]}) than the run's ({given})"
+                )
+            if part == "alone" and symbol not in self.elements:
+                self._check_alone(symbol, mine)
+
+    def _check_alone(self, symbol: str, mine: ElementCalibration) -> None:
+        if mine.n_runs < MIN_RUNS_ALONE or mine.density_left is None:
+            raise OutOfDomainError(
+                f"the model {self.model} does not know {symbol}, and its calibration has "
+                f"{mine.n_runs} runs with it: {MIN_RUNS_ALONE} of different formulas are needed"
+            )
+        if max(mine.density_left, mine.occupancies_left or 0.0) > MAX_LEFT_ALONE:
+            raise OutOfDomainError(
+                f"the model {self.model} does not know {symbol}, and constants leave "
+                f"{mine.density_left:.0%} of the density's and {mine.occupancies_left or 0.0:.0%} "
+                "of the occupancies' error of the superposition in runs that they were not fitted "
+                "to"
+            )
+
+    def correct(self, density: Density, part: Part = "with model") -> Density:
+        """Add the constants of all elements to a density.
+
+        The number of electrons does not change.
+
+        Parameters
+        ----------
+        density
+            Prediction of the model, or superposition of atoms, with occupancies of the data sets
+            of the runs.
+        part
+            Whether it is a prediction, or a superposition (``"alone"``).
+
+        Returns
+        -------
+        Density
+            On the same grid.
+        """
+        known = self.elements if part == "with model" else self.alone
+        present = [symbol for symbol in dict.fromkeys(density.crystal.symbols) if symbol in known]
+        factors = {
+            symbol: self.basis.form_factor(known[symbol].form_factor)
+            for symbol in present
+            if any(known[symbol].form_factor)
+        }
+        total = density.total
+        if factors:
+            total = total + sum_of_form_factors(density.crystal, factors, density.shape)
+        augmentation = density.augmentation
+        if augmentation is not None:
+            augmentation = tuple(
+                _with_constants(values, known[symbol]) if symbol in known else values
+                for symbol, values in zip(density.crystal.symbols, augmentation, strict=True)
+            )
+        return replace(density, total=total, augmentation=augmentation)
+
+    def transfers(self) -> dict[str, np.ndarray]:
+        """Expansions of the model's partial waves in those of the runs, by element.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            Of the elements whose data set is another one than the model's, where it is known.
+        """
+        return {
+            symbol: np.array(mine.transfer).reshape(len(mine.channels), -1)
+            for symbol, mine in self.elements.items()
+            if mine.transfer is not None
+        }
+
+
+def spherical(channels: Iterable[int]) -> np.ndarray:
+    """Indices of the L = 0 occupancies in the array of an ion.
+
+    Parameters
+    ----------
+    channels
+        l of each projector channel.
+
+    Returns
+    -------
+    numpy.ndarray
+        One per pair of channels of equal l.
+    """
+    return np.array([b.offset for b in blocks(tuple(channels)) if b.L == 0], dtype=int)
+
+
+def deformed_superposition(
+    deformation: Density,
+    known: Mapping[str, PawDataset],
+    atoms: Mapping[str, PawDataset],
+    transfers: Mapping[str, np.ndarray] | None = None,
+) -> Density:
+    """Superposition of a run's own atoms, plus the deformation that a model predicts.
+
+    Parameters
+    ----------
+    deformation
+        Predicted change of density and occupancies, these of the model's PAW data sets.
+    known
+        The model's PAW data set of each element; their free atoms are not used.
+    atoms
+        The run's PAW data set of each element, with its free atom.
+    transfers
+        Expansion of the model's partial waves in those of the run, by element; without one,
+        channels that are the same are taken to have the same partial waves; occupancies of an
+        element of other channels stay those of its free atom.
+
+    Returns
+    -------
+    Density
+        With occupancies of the run's PAW data sets if the model predicts any.
+
+    Raises
+    ------
+    ModelError
+        The free atom of an element of the run is not known.
+    """
+    crystal, transfers = deformation.crystal, transfers or {}
+    try:
+        atomic = superpose(crystal, atoms, deformation.shape, deformation.comment)
+    except ValueError as error:
+        raise ModelError(str(error)) from None
+    total = atomic.total + deformation.total
+    if deformation.augmentation is None or atomic.augmentation is None:
+        return replace(atomic, total=total, augmentation=None)
+    changed = tuple(
+        values + _carried(change, known[s].channels, atoms[s].channels, transfers.get(s))
+        for s, values, change in zip(
+            crystal.symbols, atomic.augmentation, deformation.augmentation, strict=True
+        )
+    )
+    return replace(atomic, total=total, augmentation=changed)
+
+
+def _carried(
+    change: np.ndarray,
+    channels: tuple[int, ...],
+    target: tuple[int, ...],
+    transfer: np.ndarray | None,
+) -> np.ndarray:
+    if transfer is not None:
+        return carry_occupancies(change, channels, target, transfer)
+    return change if channels == target else np.zeros(n_occupancies(target))
+
+
+def _with_constants(values: np.ndarray, mine: ElementCalibration) -> np.ndarray:
+    changed = np.array(values)
+    changed[spherical(mine.channels)] += mine.occupancies
+    return changed
+
+
+def write_calibration(path: str | Path, calibration: Calibration) -> str:
+    """Write a calibration atomically.
+
+    Parameters
+    ----------
+    path
+        The file; its folder is made.
+    calibration
+        Content of the file.
+
+    Returns
+    -------
+    str
+        SHA-256 of the file, hexadecimal.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, calibration.model_dump_json(indent=1) + "\n")
+    return file_sha256(path)
+
+
+def read_calibration(path: str | Path) -> Calibration:
+    """Read a calibration.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    Calibration
+        As it was written, number by number.
+
+    Raises
+    ------
+    CalibrationError
+        The file is missing, or no calibration.
+    """
+    path = Path(path)
+    try:
+        return Calibration.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise CalibrationError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        reason = one_line(f"{place}: {first['msg']}" if place else first["msg"])
+        raise CalibrationError(
+            f"{path}: not a calibration that 'mlcharge calibrate' wrote ({reason})"
+        ) from None

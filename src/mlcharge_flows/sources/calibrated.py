@@ -1,0 +1,123 @@
+"""Predictions of a calibrated model for a run, checked against what it was calibrated for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlcharge_flows.density.density import superpose
+from mlcharge_flows.models.calibration import (
+    Calibration,
+    CalibrationError,
+    deformed_superposition,
+    read_calibration,
+)
+from mlcharge_flows.models.model import ModelError
+from mlcharge_flows.settings import SetupError
+from mlcharge_flows.vasp.potcar import PotcarError
+
+if TYPE_CHECKING:
+    from mlcharge_flows.density.density import Density
+    from mlcharge_flows.models.registry import LoadedModel
+    from mlcharge_flows.sources.run_inputs import RunInputs
+
+
+def calibration_of(path: str, loaded: LoadedModel) -> Calibration:
+    """Read the calibration of a model, once per process.
+
+    Parameters
+    ----------
+    path
+        The file.
+    loaded
+        The model.
+
+    Returns
+    -------
+    Calibration
+        Of this checkpoint.
+
+    Raises
+    ------
+    CalibrationError
+        The file cannot be read, or is of another checkpoint.
+    """
+    try:
+        stamp = Path(path).stat()
+    except OSError as error:
+        raise CalibrationError(f"{path}: cannot be read ({error.strerror or error})") from None
+    found = _read(path, stamp.st_mtime_ns, stamp.st_size)
+    if found.checkpoint != loaded.sha256:
+        raise CalibrationError(
+            f"{path}: is of another checkpoint ({found.model}, {found.checkpoint[:12]}) than the "
+            f"model {loaded.card.name} ({loaded.sha256[:12]}): calibrate again"
+        )
+    return found
+
+
+@lru_cache(maxsize=8)
+def _read(path: str, mtime: int, size: int) -> Calibration:
+    return read_calibration(path)
+
+
+def predict_calibrated(
+    loaded: LoadedModel, calibration: Calibration, inputs: RunInputs
+) -> tuple[Density, tuple[str, ...]]:
+    """Predict the converged density of a run: its own atoms, deformation and constants.
+
+    Parameters
+    ----------
+    loaded
+        The model.
+    calibration
+        Of this model.
+    inputs
+        Inputs of the run.
+
+    Returns
+    -------
+    density : Density
+        With augmentation occupancies of the run's PAW data sets.
+    warnings : tuple of str
+        What differs from the calibrated runs without being refused.
+
+    Raises
+    ------
+    ModelError
+        The run is not of the calibrated settings, or outside of the applicability domain.
+    """
+    card, crystal = loaded.card, inputs.crystal
+    if inputs.elements <= card.paw.keys():  # without a POTCAR: for the model's own data sets
+        inputs = inputs.with_datasets({symbol: card.paw[symbol] for symbol in inputs.elements})
+    try:
+        paw = {symbol: inputs.datasets[symbol] for symbol in sorted(inputs.elements)}
+    except PotcarError as error:
+        raise ModelError(str(error)) from None
+    except (SetupError, OSError, KeyError, ValueError):
+        raise ModelError(
+            f"the model {card.name} does not know all elements of the run, and without its POTCAR "
+            "there are no free atoms to begin with"
+        ) from None
+    calibration.check(paw, inputs.encut)
+    domain = replace(loaded.domain, paw=paw)
+    domain.check(crystal, inputs.grid, inputs.n_electrons)
+    part = calibration.part_for(crystal.symbols)
+    if part == "with model":
+        density = deformed_superposition(
+            loaded.model.deformation(crystal, inputs.grid), card.paw, paw, calibration.transfers()
+        )
+    else:
+        density = superpose(crystal, paw, inputs.grid, comment=f"{card.name}, constants alone")
+    return calibration.correct(density, part), tuple(_warnings(loaded, calibration, inputs))
+
+
+def _warnings(loaded: LoadedModel, calibration: Calibration, inputs: RunInputs) -> list[str]:
+    found = []
+    if calibration.encut is None and (warning := loaded.domain.encut_warning(inputs.encut)):
+        found.append(warning)
+    prec = str(inputs.incar.get("PREC", "Normal")).capitalize()
+    if calibration.prec not in (None, prec):
+        found.append(f"calibrated with PREC = {calibration.prec}, the run has {prec}")
+    return found

@@ -1,0 +1,358 @@
+"""Calibration of a model with the finished runs of an archive, and its leave-one-out errors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pymatgen.core import Composition
+
+from mlcharge_flows import __version__
+from mlcharge_flows.density.density import superpose
+from mlcharge_flows.density.neutral_form_factor import NeutralSines
+from mlcharge_flows.density.partial_wave_transfer import transfer_matrix
+from mlcharge_flows.models.calibration import (
+    Calibration,
+    CalibrationError,
+    ElementCalibration,
+    RunErrors,
+    deformed_superposition,
+    spherical,
+)
+from mlcharge_flows.models.model import ModelError
+from mlcharge_flows.training.calibration_fit import fit_constants, leave_one_out
+from mlcharge_flows.training.calibration_run import CalibrationRun, Constants
+from mlcharge_flows.vasp.incar import fft_grids
+from mlcharge_flows.vasp.potcar import PotcarSearch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mlcharge_flows.density.paw_dataset import PawDataset
+    from mlcharge_flows.models.registry import LoadedModel
+    from mlcharge_flows.training.sample import DensitySample
+
+_PRECISIONS = ("Accurate", "Normal", "Single")
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A sample of the archive: what it contributes, and what it has to share with the others."""
+
+    with_model: CalibrationRun | None
+    alone: CalibrationRun
+    settings: tuple[float | None, str | None, str]
+    prec: str | None
+    paw: Mapping[str, PawDataset]
+    source: str
+
+
+class Calibrator:
+    """Collects finished runs, one at a time, and fits a calibration to them.
+
+    Parameters
+    ----------
+    loaded
+        The model.
+    potcars
+        POTCARs of the model's data sets, and of those of packed runs: occupancies of runs with
+        other data sets than the model's are carried over by their partial waves.
+
+    Attributes
+    ----------
+    problems
+        A line for each run that cannot be used.
+    notes
+        A line for each thing that the user should know.
+    """
+
+    def __init__(self, loaded: LoadedModel, potcars: PotcarSearch | None = None) -> None:
+        self.loaded, self.potcars, self.basis = loaded, potcars or PotcarSearch([]), NeutralSines()
+        self.problems: list[str] = []
+        self.notes: dict[str, None] = {}
+        self._runs: list[_Prepared] = []
+        self._transfers: dict[tuple[str, str], np.ndarray | None] = {}
+
+    def add(self, sample: DensitySample) -> None:
+        """Predict a run and compare; a line of :attr:`problems` if it cannot be used.
+
+        Parameters
+        ----------
+        sample
+            The run.
+        """
+        try:
+            self._runs.append(self._prepared(sample))
+        except ModelError as error:
+            self.problems.append(f"{sample.origin.source or sample.id}: {error}")
+
+    def _prepared(self, sample: DensitySample) -> _Prepared:
+        if not sample.has_free_atoms:
+            raise CalibrationError("its free atoms are not known: a POTCAR is needed")
+        if sample.settings.charged:
+            raise CalibrationError("the cell is charged")
+        crystal, paw = sample.crystal, sample.paw
+        superposition = superpose(crystal, paw, sample.shape)
+        converged = sample.density()
+        formula = Composition("".join(crystal.symbols)).reduced_formula
+        channels = {symbol: dataset.channels for symbol, dataset in paw.items()}
+        with_model = None
+        if paw.keys() <= self.loaded.card.paw.keys():
+            if violation := self.loaded.card.geometry.violation(crystal, sample.shape):
+                raise ModelError(f"outside what the model was trained on: {violation}")
+            transfers = {s: t for s, d in paw.items() if (t := self.transfer(s, d)) is not None}
+            predicted = deformed_superposition(
+                self.loaded.model.deformation(crystal, sample.shape),
+                self.loaded.card.paw,
+                paw,
+                transfers,
+            )
+            if predicted.augmentation is None:
+                raise ModelError(f"the model {self.loaded.card.name} predicts no occupancies")
+            with_model = CalibrationRun.of(
+                sample.id, formula, predicted, superposition, converged, channels, self.basis
+            )
+        alone = CalibrationRun.of(
+            sample.id, formula, superposition, superposition, converged, channels, self.basis
+        )
+        settings = sample.settings
+        key = (sample.encut, settings.functional, settings.summary)
+        return _Prepared(with_model, alone, key, _prec(sample), paw, sample.origin.source)
+
+    def transfer(self, symbol: str, dataset: PawDataset) -> np.ndarray | None:
+        """Expansion of the partial waves of the model's data set in those of a run.
+
+        Parameters
+        ----------
+        symbol
+            Element.
+        dataset
+            PAW data set of the run.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            None if it is the model's, or the partial waves of one of them are not known.
+        """
+        known = self.loaded.card.paw[symbol]
+        both = known.fingerprint or "", dataset.fingerprint or ""
+        if known.has_free_atom and known.matches(dataset):
+            return None
+        if both not in self._transfers:
+            own, other = (
+                one if one.partial_waves else self.potcars.find(one) or one
+                for one in (known, dataset)
+            )
+            if own.partial_waves is None or other.partial_waves is None:
+                which = known.titel if own.partial_waves is None else dataset.titel
+                same = "are taken as they are" if known.channels == dataset.channels else "are lost"
+                self.notes[
+                    f"{symbol}: the partial waves of {which} are not known, the predicted changes "
+                    f"of its occupancies {same}; give --potcars"
+                ] = None
+                self._transfers[both] = None
+            else:
+                self._transfers[both] = transfer_matrix(own, other)
+        return self._transfers[both]
+
+    def fit(self, encut: float | None = None) -> Calibration:
+        """Fit the constants, and estimate what they leave in crystals that they have not seen.
+
+        Of runs with different settings, or data sets of an element, the most frequent are taken;
+        the others get a line in :attr:`problems`.
+
+        Parameters
+        ----------
+        encut
+            Plane-wave cutoff of the runs to take, eV; by default the most frequent one.
+
+        Returns
+        -------
+        Calibration
+            Ready to be written.
+
+        Raises
+        ------
+        CalibrationError
+            No run can be used.
+        """
+        runs = self._of_one_kind(encut)
+        if not runs:
+            raise CalibrationError("there is no run to calibrate with")
+        paw = {symbol: dataset for run in runs for symbol, dataset in run.paw.items()}
+        known = [run.with_model for run in runs if run.with_model is not None]
+        unknown = sorted(paw.keys() - self.loaded.card.paw.keys())
+        elements, errors = self._elements(known, paw)
+        alone: dict[str, ElementCalibration] = {}
+        if unknown:
+            alone, errors_alone = self._elements([run.alone for run in runs], paw)
+            names = {error.name for error in errors}
+            errors += [error for error in errors_alone if error.name not in names]
+        precs = {run.prec for run in runs}
+        return Calibration(
+            model=self.loaded.card.name,
+            checkpoint=self.loaded.sha256,
+            encut=runs[0].settings[0],
+            prec=precs.pop() if len(precs) == 1 else None,
+            functional=runs[0].settings[1],
+            radius=self.basis.radius,
+            q_max=self.basis.q_max,
+            elements=elements,
+            alone=alone,
+            runs=tuple(errors),
+            version=__version__,
+        )
+
+    def _of_one_kind(self, encut: float | None) -> list[_Prepared]:
+        """Runs of the most frequent settings, and of the most frequent data set of an element."""
+        candidates = [run for run in self._runs if encut is None or run.settings[0] == encut]
+        kinds = Counter(run.settings for run in candidates)
+        kind = kinds.most_common(1)[0][0] if kinds else None
+        datasets: dict[str, Counter[str]] = {}
+        for run in candidates:
+            if run.settings == kind:
+                for symbol, dataset in run.paw.items():
+                    datasets.setdefault(symbol, Counter())[dataset.fingerprint or ""] += 1
+        taken = []
+        for run in self._runs:
+            name = run.source or run.alone.name
+            if run.settings != kind:
+                self.problems.append(f"{name}: has other settings ({_told(run.settings)})")
+                continue
+            other = [
+                dataset.titel
+                for symbol, dataset in run.paw.items()
+                if datasets[symbol].most_common(1)[0][0] != dataset.fingerprint
+            ]
+            if other:
+                self.problems.append(f"{name}: most runs have another data set than {other[0]}")
+            else:
+                taken.append(run)
+        return taken
+
+    def _elements(
+        self, runs: Sequence[CalibrationRun], paw: Mapping[str, PawDataset]
+    ) -> tuple[dict[str, ElementCalibration], list[RunErrors]]:
+        """Constants of every element of some runs, and the errors of every run."""
+        if not runs:
+            return {}, []
+        fit = fit_constants(runs)
+        counts = Counter(symbol for run in runs for symbol in run.channels)
+        errors, left = [], dict[str, list[tuple[float, float]]]()
+        for run, others in leave_one_out(runs):
+            mine = run.density_left(others), run.occupancies_left(others)
+            before = run.density_left({}), run.occupancies_left({})
+            errors.append(
+                RunErrors(
+                    name=run.name,
+                    formula=run.formula,
+                    density_before=before[0],
+                    occupancies_before=before[1],
+                    density_left=mine[0],
+                    occupancies_left=mine[1],
+                )
+            )
+            for symbol in run.channels.keys() & others.keys():
+                left.setdefault(symbol, []).append(mine)
+        found = {}
+        for symbol in sorted(fit):
+            mean = np.mean(left[symbol], axis=0).tolist() if symbol in left else (None, None)
+            transfer = None
+            if symbol in self.loaded.card.paw:
+                transfer = self.transfer(symbol, paw[symbol])
+            found[symbol] = _element(
+                paw[symbol], counts[symbol], transfer, fit[symbol], (mean[0], mean[1])
+            )
+        return found, errors
+
+
+def carried_only(
+    loaded: LoadedModel, datasets: Mapping[str, PawDataset], potcars: PotcarSearch
+) -> Calibration:
+    """Calibration without any run: occupancies are carried over to other PAW data sets.
+
+    Parameters
+    ----------
+    loaded
+        The model.
+    datasets
+        PAW data set of each element, with its free atom and partial waves.
+    potcars
+        POTCARs of the model's data sets.
+
+    Returns
+    -------
+    Calibration
+        Of these elements, for any cutoff.
+
+    Raises
+    ------
+    CalibrationError
+        The model does not know an element, or the partial waves of a data set are not known.
+    """
+    if unknown := sorted(datasets.keys() - loaded.card.paw.keys()):
+        raise CalibrationError(
+            f"the model {loaded.card.name} does not know {', '.join(unknown)}: runs of them are "
+            "needed"
+        )
+    calibrator = Calibrator(loaded, potcars)
+    zero = np.zeros(calibrator.basis.size)
+    elements = {}
+    for symbol in sorted(datasets):
+        constants = Constants(zero, np.zeros(len(spherical(datasets[symbol].channels))))
+        transfer = calibrator.transfer(symbol, datasets[symbol])
+        elements[symbol] = _element(datasets[symbol], 0, transfer, constants, (None, None))
+    if calibrator.notes:
+        raise CalibrationError("; ".join(calibrator.notes))
+    return Calibration(
+        model=loaded.card.name,
+        checkpoint=loaded.sha256,
+        encut=None,
+        radius=calibrator.basis.radius,
+        q_max=calibrator.basis.q_max,
+        elements=elements,
+        version=__version__,
+    )
+
+
+def _element(
+    dataset: PawDataset,
+    n_runs: int,
+    transfer: np.ndarray | None,
+    constants: Constants,
+    left: tuple[float | None, float | None],
+) -> ElementCalibration:
+    if dataset.fingerprint is None or dataset.zval is None:
+        raise CalibrationError(f"{dataset.titel}: its free atom is not known")
+    return ElementCalibration(
+        titel=dataset.titel,
+        fingerprint=dataset.fingerprint,
+        zval=dataset.zval,
+        channels=dataset.channels,
+        transfer=None if transfer is None else tuple(map(tuple, transfer.tolist())),
+        n_runs=n_runs,
+        density_significance=constants.significance[0],
+        occupancies_significance=constants.significance[1],
+        form_factor=tuple(constants.form_factor.tolist()),
+        occupancies=tuple(constants.occupancies.tolist()),
+        density_left=left[0],
+        occupancies_left=left[1],
+    )
+
+
+def _prec(sample: DensitySample) -> str | None:
+    """PREC whose fine grid is that of a sample."""
+    if sample.encut is None:
+        return None
+    for prec in _PRECISIONS:
+        tags = {"ENCUT": sample.encut, "PREC": prec}
+        if fft_grids(sample.crystal.lattice, tags).fine == sample.shape:
+            return prec
+    return None
+
+
+def _told(settings: tuple[float | None, str | None, str]) -> str:
+    encut = "ENCUT not known" if settings[0] is None else f"ENCUT = {settings[0]:g} eV"
+    return f"{encut}, {settings[2]}"
