@@ -177,6 +177,23 @@ def test_gamma_only_files_hold_half_of_the_plane_waves(tmp_path):
     np.testing.assert_allclose(theirs.coeffs[0][1][:n], expected, rtol=1e-6)
 
 
+def test_the_second_spin_can_repeat_the_first(tmp_path):
+    head = header(n_spins=2)
+    given = [orbitals_of(head, kpoint, k) for k, kpoint in enumerate(KPOINTS)]
+    for name, repeats in (("repeated", True), ("written twice", False)):
+        with WavecarWriter(tmp_path / name, head, KPOINTS) as file:
+            for of_kpoint in given if repeats else given * 2:
+                file.write(of_kpoint)
+            file.repeat_first_spin()
+    assert (tmp_path / "repeated").read_bytes() == (tmp_path / "written twice").read_bytes()
+    with WavecarWriter(tmp_path / "repeated", head, KPOINTS) as file:
+        file.write(given[0])
+        with pytest.raises(ValueError, match="1 k-points of 2"):
+            file.repeat_first_spin()
+        for of_kpoint in [given[1], *given]:
+            file.write(of_kpoint)
+
+
 def test_an_unfinished_file_replaces_nothing(tmp_path):
     path = tmp_path / "WAVECAR"
     write(path, header())

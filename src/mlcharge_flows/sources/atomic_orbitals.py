@@ -113,16 +113,15 @@ class AtomicOrbitals(OrbitalSource):
         def orbitals() -> Iterator[KPointOrbitals]:
             energies = np.zeros(n_bands)
             occupations = np.clip(inputs.n_electrons / 2 - np.arange(n_bands), 0.0, 1.0)
-            for _ in range(header.n_spins):
-                for point in kpoints.points:
-                    waves = whole.plane_waves(point)
-                    if hamiltonian is None:
-                        found = independent(bloch_sums(crystal, radial, waves + point))[:n_bands]
-                    else:
-                        _, found = hamiltonian.states(radial, waves, point, n_states)
-                    if header.half:
-                        found = half_sphere(found, waves, header.half)
-                    yield KPointOrbitals(point, energies, occupations, _completed(found, n_bands))
+            for point in kpoints.points:
+                waves = whole.plane_waves(point)
+                if hamiltonian is None:
+                    found = independent(bloch_sums(crystal, radial, waves + point))[:n_bands]
+                else:
+                    _, found = hamiltonian.states(radial, waves, point, n_states)
+                if header.half:
+                    found = half_sphere(found, waves, header.half)
+                yield KPointOrbitals(point, energies, occupations, _completed(found, n_bands))
 
         document = write_initial_wavecar(folder, header, kpoints.points, orbitals(), self.word)
         document.diagonalized, document.hamiltonian_failure = hamiltonian is not None, failure

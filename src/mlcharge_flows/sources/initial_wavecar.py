@@ -72,7 +72,8 @@ def write_initial_wavecar(
     points
         K-points, shape (k, 3).
     orbitals
-        Of every k-point, those of the first spin first, with eigenvalues that are zero.
+        Of every k-point, with eigenvalues that are zero. First those of the first spin; if these
+        are all, the second spin begins with the same.
     source
         Name of their source.
 
@@ -96,6 +97,7 @@ def write_initial_wavecar(
     with writer as file:
         for of_kpoint in orbitals:
             file.write(of_kpoint)
+        file.repeat_first_spin()
     return InitialOrbitalsDocument(
         source=source,
         n_bands=header.n_bands,

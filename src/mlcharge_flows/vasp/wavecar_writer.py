@@ -125,3 +125,24 @@ class WavecarWriter:
         for band in orbitals.coefficients:
             self._record(np.ascontiguousarray(band, dtype=header.dtype))
         self._written += 1
+
+    def repeat_first_spin(self) -> None:
+        """Write the second spin like the first, if it has not been written.
+
+        Raises
+        ------
+        ValueError
+            Not all k-points of the first spin, or some of the second, have been written.
+        """
+        header = self.header
+        missing = header.n_spins * header.n_kpoints - self._written
+        if not missing:
+            return
+        if self._written != header.n_kpoints:
+            raise ValueError(f"{self._written} k-points of {header.n_kpoints} were written")
+        self._file.flush()
+        with Path(self._file.name).open("rb") as written:
+            written.seek(2 * (header.record_length or 0))
+            for _ in range(header.n_kpoints * (1 + header.n_bands)):
+                self._file.write(written.read(header.record_length))
+        self._written += missing
