@@ -351,3 +351,40 @@ def test_an_executable_that_is_no_vasp_has_the_last_word(tmp_path):
     run = count_run(tmp_path)
     assert run.failure == "no electronic step"
     assert run.failed_by_machine
+
+
+@pytest.mark.parametrize(
+    ("text", "failure"),
+    [
+        (OSZICAR + OSZICAR, "of ionic step 1 again: the file holds the steps of several runs"),
+        ("\0\1\n" * 99, "holds no electronic step; is it an OSZICAR?"),
+        (OSZICAR.replace("-0.108468770417E+02", "               NaN "), "step 3: no number in OSZ"),
+    ],
+)
+def test_an_oszicar_that_cannot_be_of_the_run_is_never_replaced_by_outcar(run, text, failure):
+    assert failure in (count_run(run(oszicar=text), "learned 3f2a").failure or "")
+
+
+@pytest.mark.parametrize(("text", "state"), [(None, "missing"), ("", "empty")])
+def test_steps_of_outcar_in_place_of_oszicar_are_told(run, text, state):
+    counted = count_run(run(oszicar=text))
+    assert counted.n_total == 3
+    assert counted.warnings == [f"OSZICAR is {state}: the steps are those of OUTCAR"]
+
+
+@pytest.mark.parametrize("expected", ["learned-3f2a", None])
+@pytest.mark.parametrize(
+    "second",
+    [
+        "initial charge density was supplied: charge-density from superposition of atoms",
+        "charge density of overlapping atoms calculated",
+        "charge-density read from file: another",
+    ],
+)
+def test_messages_that_exclude_each_other_prove_nothing(run, second, expected):
+    one_word = STDOUT.replace("learned 3f2a", "learned-3f2a")
+    assert count_run(run(stdout=one_word), "learned-3f2a").verified
+    text = one_word.replace(" entering", f" {second}\n entering")
+    counted = count_run(run(stdout=text), expected)
+    assert (counted.started_from, counted.verified) == ("unknown", False)
+    assert "standard output contradicts itself: " in (counted.provenance_issue or "")

@@ -123,13 +123,26 @@ def test_overlaps_of_gradients_are_no_residuals(written, label):
 
 
 def test_a_further_loop_within_an_ionic_step_is_left_out(written):
-    run = written(HEAD + STEP + MIXED + HEAD + STEP + MIXED + END + STEP + END)
+    second = END.replace("   1 F=", "   2 F=")
+    run = written(HEAD + STEP + MIXED + HEAD + STEP + MIXED + END + STEP + second)
     assert [step.n_total for step in run.ionic_steps] == [2, 1]
 
 
 def test_damage_inside_the_file_is_an_error_that_names_it(written):
     with pytest.raises(ValueError, match=r"OSZICAR: line 2 is not an electronic step"):
         written(HEAD + STEP[:40] + "\n" + MIXED + END)
+
+
+@pytest.mark.parametrize("text", [HEAD + STEP + MIXED + END, STEP + END, HEAD + MIXED + END])
+def test_steps_of_several_runs_are_refused(written, text):
+    with pytest.raises(ValueError, match="is of ionic step 1 again: the file holds the steps of"):
+        written(text + text)
+
+
+@pytest.mark.parametrize("text", ["\0\1\2\n" * 9, "<html>\n", "OUTCAR\n1 F= x\n"])
+def test_a_file_of_another_kind_is_refused(written, text):
+    with pytest.raises(ValueError, match="holds no electronic step; is it an OSZICAR"):
+        written(text)
 
 
 def test_an_empty_file_has_no_steps(written):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from functools import partial
-from math import isfinite
+from math import isfinite, isnan
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,6 +72,10 @@ def mismatch(files: RunFiles, outcar: Outcar) -> str | None:
         if len(set(known.values())) > 1:
             return f"{unit}: {', '.join(f'{n} in {name}' for name, n in known.items())}"
     for name in ("vasp.out", "OUTCAR"):
+        pairs = zip(steps["OSZICAR"], steps[name], strict=False)
+        for number, (own, other) in enumerate(pairs, start=1):
+            if isnan(own) and isfinite(other):  # OUTCAR's columns overflow, those of OSZICAR do not
+                return f"energy of step {number}: no number in OSZICAR, {other:.8g} in {name}"
         if not _agree(steps["OSZICAR"], steps[name]):
             return f"energies of OSZICAR and {name}"
     last = steps["OUTCAR"][-1:]

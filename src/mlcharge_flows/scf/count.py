@@ -107,6 +107,9 @@ def _count(run: ScfRun, files: RunFiles) -> str | None:
     if files.stdout is None:
         run.warnings = ["vasp.out is missing"]
     _fill_provenance(run, outcar, messages)
+    if run.n_total and not oszicar and not problems:
+        state = "is missing" if files.oszicar is None else "is empty"
+        run.warnings.append(f"OSZICAR {state}: the steps are those of OUTCAR")
     if version := _read(_version, files.outcar, []):
         run.execution["version"] = version
     run.corrections = _read(_corrections, files.custodian, problems) or 0
@@ -159,7 +162,10 @@ def _fill_provenance(run: ScfRun, outcar: Outcar, messages: DensityMessages | No
         run.started_from, run.echoed_comment = messages.provenance, messages.comment
         run.orbitals_read_by_vasp = messages.orbitals_read
         run.warnings = list(messages.warnings)
-    if outcar.from_atoms and run.started_from != "atoms":
+        if messages.contradiction:
+            run.warnings.insert(0, messages.contradiction)
+    contradicted = messages is not None and messages.contradiction is not None
+    if outcar.from_atoms and run.started_from != "atoms" and not contradicted:
         run.started_from = "atoms"
         run.warnings.insert(0, "OUTCAR says that the density was made, not read")
 

@@ -141,7 +141,9 @@ class ScfRun(BaseModel):
         if self.corrections:
             return "corrected by custodian"
         if self.started_from == "unknown":
-            return "initial density not verified: standard output does not show it"
+            contradiction = [text for text in self.warnings if text.startswith("standard output")]
+            reason = [*contradiction, "standard output does not show it"][0]
+            return f"initial density not verified: {reason}"
         if self.fell_back:
             return "fell back to atoms" + (f": {self.warnings[0]}" if self.warnings else "")
         if self.expected_comment is None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mlcharge_flows.density.augmentation import miscounted_occupancies
+from mlcharge_flows.errors import one_line
 from mlcharge_flows.io import compression, open_text
 from mlcharge_flows.vasp.chgcar import (
     ChgcarError,
@@ -222,6 +223,11 @@ _NOT_READ = re.compile(
     r"|PAW occupancies are missing"
     r"|charge density could not be read from file"
 )
+# "magnetization density of overlapping atoms" is printed beside a CHGCAR without spin, too.
+_SUPERPOSED = re.compile(
+    r"(?<!magnetization )density (?:of overlapping atoms|from superposition)|superposition of atom",
+    re.IGNORECASE,
+)
 _ERROR = re.compile(r"\bERROR\b:?\s*(.*)")
 _FIRST_STEP = re.compile(r"\s*[A-Z]{2,4}\s*:\s+1\s")
 
@@ -246,6 +252,8 @@ class DensityMessages:
         Whether the orbitals of a WAVECAR were read; None if VASP does not mention any.
     orbital_warnings
         Messages about a WAVECAR that was not read, or is of other k-points.
+    contradiction
+        Two messages about the density that exclude each other, such as those of two runs.
     """
 
     comment: str | None = None
@@ -255,6 +263,7 @@ class DensityMessages:
     entered: bool = False
     orbitals_read: bool | None = None
     orbital_warnings: tuple[str, ...] = ()
+    contradiction: str | None = None
 
     @property
     def provenance(self) -> Provenance:
@@ -262,8 +271,11 @@ class DensityMessages:
 
         It is ``chgcar`` if a comment was echoed and no warning concerns any part of the file.
         Otherwise a run that entered the main loop began with the superposition of atoms, or with
-        the density of its orbitals (ICHARG = 0); one that stopped before is ``unknown``.
+        the density of its orbitals (ICHARG = 0); one that stopped before is ``unknown``, and one
+        whose messages contradict each other.
         """
+        if self.contradiction is not None:
+            return "unknown"
         if self.comment is not None and not self.warnings:
             return "chgcar"
         fell_back = bool(self.warnings) and not self.errors
@@ -305,7 +317,8 @@ def read_density_messages(path: str | Path) -> DensityMessages:
     >>> messages("the WAVECAR file was read successfully").orbitals_read
     True
     """
-    comment: str | None = None
+    echoes: list[str] = []
+    superposed = ""
     orbitals_read: bool | None = None
     orbital_warnings: list[str] = []
     magnetization: Literal["chgcar", "atoms"] | None = None
@@ -316,9 +329,11 @@ def read_density_messages(path: str | Path) -> DensityMessages:
         for raw in file:
             line = raw.strip().strip("|").strip()  # some messages of VASP 6 are in boxes
             if match := _READ.match(line):
-                comment = match[1].strip()
+                echoes.append(match[1].strip())
             elif "magnetization density read from file" in line:
                 magnetization = "chgcar"
+            elif _SUPERPOSED.search(line):
+                superposed = line
             elif MAGNETIZATION_OF_ATOMS in line:
                 magnetization = "atoms"
             elif _NOT_READ.search(line):
@@ -335,12 +350,15 @@ def read_density_messages(path: str | Path) -> DensityMessages:
                 break
             if _ERROR.search(line):
                 errors.append(line)
+    said = [f"the CHGCAR {echo!r} was read" for echo in dict.fromkeys(echoes)]
+    said += [one_line(superposed, 80)] if superposed else []
     return DensityMessages(
-        comment,
+        echoes[-1] if echoes else None,
         magnetization,
         tuple(warnings),
         tuple(errors),
         entered,
         orbitals_read,
         tuple(orbital_warnings),
+        f"standard output contradicts itself: {' and '.join(said[:2])}" if len(said) > 1 else None,
     )

@@ -26,8 +26,9 @@ _ELECTRONIC = re.compile(
 _DIRECT_MINIMIZERS = ("SDA", "CGA", "DMP")
 """Algorithms that update all orbitals at once (ALGO = All, Damped). They mix no density: their last
 column is ``ort``, the overlap of gradients, under the same head rms(c)."""
+_HEAD_OR_BLANK = re.compile(r"\s*(?:N(?:\s.*)?)?$")
 _LABELLED = re.compile(r"\s*[A-Z]{2,4}\s*:\s*[\d*]")
-_IONIC = re.compile(rf"\s*(?:\d+|\*+)\s.*?F=\s*(?P<F>{REAL})\s*E0=\s*(?P<E0>{REAL})\s")
+_IONIC = re.compile(rf"\s*(?P<number>\d+|\*+)\s.*?F=\s*(?P<F>{REAL})\s*E0=\s*(?P<E0>{REAL})\s")
 
 
 class OszicarError(MlchargeError, ValueError):
@@ -126,7 +127,8 @@ def read_oszicar(path: str | Path) -> Oszicar:
     Raises
     ------
     OszicarError
-        A line in the middle of the file starts like an electronic step but is not one.
+        A line in the middle of the file starts like an electronic step but is not one, the file
+        holds several runs, or text without any step.
     OSError
         The file cannot be read.
 
@@ -149,9 +151,12 @@ def read_oszicar(path: str | Path) -> Oszicar:
     ionic_steps: list[IonicStep] = []
     steps: list[ElectronicStep] = []
     further = False  # in a further loop of the same ionic step
+    is_blank = True
+    ionic = 0
     cut: int | None = None
     with open_text(path) as file:
         for number, line in enumerate(file, start=1):
+            is_blank = is_blank and (not line.endswith("\n") or bool(_HEAD_OR_BLANK.match(line)))
             if cut is not None:
                 raise OszicarError(f"{path}: line {cut} is not an electronic step")
             # Without its line end, even a line that can be read may lack digits.
@@ -163,12 +168,21 @@ def read_oszicar(path: str | Path) -> Oszicar:
             elif _LABELLED.match(line):
                 cut = number  # fine if nothing follows: the run was killed while writing
             elif match := _IONIC.match(line):
+                own = match["number"]
+                if own.isdecimal() and int(own) <= ionic:
+                    raise OszicarError(
+                        f"{path}: line {number} is of ionic step {own} again: the file holds the "
+                        "steps of several runs"
+                    )
+                ionic = int(own) if own.isdecimal() else ionic
                 ionic_steps.append(
                     IonicStep(tuple(steps), parse_column(match["F"]), parse_column(match["E0"]))
                 )
                 steps, further = [], False
     if steps:
         ionic_steps.append(IonicStep(tuple(steps)))
+    if not ionic_steps and not is_blank and cut is None:
+        raise OszicarError(f"{path}: holds no electronic step; is it an OSZICAR?")
     return Oszicar(tuple(ionic_steps))
 
 
