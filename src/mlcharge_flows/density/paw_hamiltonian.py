@@ -103,24 +103,31 @@ class PawHamiltonian:
         applied += sums * (HBAR2_OVER_2M * q**2).astype(np.float32)
         hamiltonian = sums.conj() @ applied.T
         overlap = sums.conj() @ sums.T
-        radial = {
-            symbol: atom.projectors(np.minimum(q, atom.projectors.x[-1]))
-            for symbol, atom in self.atoms.items()
-        }
-        for symbol, position, shift in zip(
-            crystal.symbols, crystal.positions, self._shifts, strict=True
-        ):
-            atom = self.atoms[symbol]
-            phase = np.exp(2j * pi * (waves @ position)) / sqrt(crystal.volume)
-            energies = atom.energies + shift * atom.overlaps
-            for degree in set(atom.degrees):
-                rows = np.flatnonzero(np.equal(atom.degrees, degree))
-                block = np.ix_(rows, rows)
-                for component in angular[degree]:
-                    projectors = (component.conj() * phase) * radial[symbol][:, rows].T
-                    products = projectors.astype(np.complex64) @ sums.T
-                    hamiltonian += products.conj().T @ (energies[block] @ products)
-                    overlap += products.conj().T @ (atom.overlaps[block] @ products)
+        projected, energy, norm = [], [], []
+        for symbol, atom in self.atoms.items():
+            radial = atom.projectors(np.minimum(q, atom.projectors.x[-1])).T
+            projectors = np.concatenate(
+                [
+                    angular[degree].conj() * own
+                    for degree, own in zip(atom.degrees, radial, strict=True)
+                ]
+            ).astype(np.complex64)
+            components = [(degree, m) for degree in atom.degrees for m in range(2 * degree + 1)]
+            channel = np.repeat(np.arange(len(atom.degrees)), [2 * n + 1 for n in atom.degrees])
+            same = np.all(np.equal(np.array(components)[:, None], components), axis=2)
+            strengths, overlaps = (
+                (same * values[np.ix_(channel, channel)]).astype(np.float32)
+                for values in (atom.energies, atom.overlaps)
+            )
+            for ion in np.flatnonzero(np.equal(crystal.symbols, symbol)):
+                phase = np.exp(2j * pi * (waves @ crystal.positions[ion])) / sqrt(crystal.volume)
+                products = (projectors * phase.astype(np.complex64)) @ sums.T
+                projected.append(products.conj())
+                norm.append(overlaps @ products)
+                energy.append(strengths @ products + np.float32(self._shifts[ion]) * norm[-1])
+        bras = np.concatenate(projected).T
+        hamiltonian += bras @ np.concatenate(energy)
+        overlap += bras @ np.concatenate(norm)
         # Bloch sums at Gamma are real in space, and so shall be the states.
         matrices = (hamiltonian, overlap) if kpoint.any() else (hamiltonian.real, overlap.real)
         levels, states = _diagonalize(*matrices)
