@@ -12,7 +12,7 @@ pytest.importorskip("gpaw", reason="needs the gpaw extra")
 
 from pymatgen.core import Structure
 from pymatgen.io.vasp.inputs import Kpoints, Poscar
-from pymatgen.io.vasp.outputs import Oszicar, Outcar, Vasprun, Xdatcar
+from pymatgen.io.vasp.outputs import Oszicar, Outcar, Vasprun, Wavecar, Xdatcar
 
 from mlcharge_flows.gpaw_vasp.execute import execute
 from mlcharge_flows.gpaw_vasp.initial_density import atomic_superposition
@@ -239,3 +239,25 @@ def test_moments_are_carried_to_the_next_geometry(run_folder):
     np.testing.assert_allclose(moments, 1.0, atol=1e-3)
     assert len(run.path[1].steps) < len(run.path[0].steps) - 4
     assert Oszicar(folder / "OSZICAR").ionic_steps[-1]["mag"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_an_insulator_without_moments_goes_on_with_one_spin_channel(run_folder, capsys):
+    tags = QUICK | {"EDIFF": 1e-7, "SIGMA": 0.01, "NBANDS": 8, "LWAVE": True, "LCHARG": True}
+    mesh, structure = Kpoints.gamma_automatic((2, 2, 2)), silicon(shift=(0.01, 0.0, 0.0))
+    moves = {"NSW": 3, "IBRION": 1, "EDIFFG": -1e-4, "ISPIN": 2, "MAGMOM": [0.6, 0.6]}
+    folder = run_folder("Si", "two", mesh, structure, **tags | moves)
+    run = execute(folder)
+    assert "an insulator without moments, one spin is computed" in capsys.readouterr().out
+    applications = [step.steps[-1].operations for step in run.path]
+    assert applications == [2 * applications[1], applications[1], applications[1]]
+    last = run.path[-1]
+    moved = Structure(last.crystal.lattice, last.crystal.symbols, last.crystal.positions)
+    plain = execute(run_folder("Si", "one", mesh, moved, **tags))
+    assert last.free_energy == pytest.approx(plain.steps[-1].free_energy, abs=1e-6)
+    np.testing.assert_allclose(last.forces, plain.forces, atol=2e-3)
+    filled = run.eigenvalues[1, :, :4]
+    np.testing.assert_allclose(filled, plain.eigenvalues[0, :, :4], atol=1e-3)
+    assert read_chgcar(folder / "CHGCAR").magnetization is not None
+    assert Wavecar(folder / "WAVECAR").spin == 2
+    assert [step["mag"] for step in Oszicar(folder / "OSZICAR").ionic_steps] == [0.0] * 3
+    assert len(Vasprun(folder / "vasprun.xml").ionic_steps) == 3

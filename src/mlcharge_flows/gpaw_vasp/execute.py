@@ -49,6 +49,9 @@ NO_SYSTEM = "unknown system"
 #: Said of ISPIN = 2 where the initial density has no moments.
 ONE_CHANNEL = "gpaw-vasp: all moments are zero, one spin is computed for both"
 
+#: Said of ISPIN = 2 where the first geometry has ended without moments.
+EQUAL_SPINS = "gpaw-vasp: an insulator without moments, one spin is computed for both from here on"
+
 LCAO = "orbitals begin as diagonalized atomic orbitals, which VASP does not have"
 
 
@@ -183,9 +186,13 @@ def _move_ions(
     """Take ionic steps; after each, files hold what is complete."""
     files = PartialOutputs(folder)
 
+    n_spins = solver.n_spins
+
     def compute(delay: int | None, previous: float) -> list[ElectronicStep]:
         if loop.path:
             echo(" bond charge predicted")
+            if len(loop.path) == 1 and solver.n_spins < n_spins:
+                echo(f" {EQUAL_SPINS}")
             if oszicar:
                 oszicar.begin()
         return _iterate(solver, echo, oszicar, delay, previous)

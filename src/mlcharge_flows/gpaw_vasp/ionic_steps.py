@@ -157,6 +157,8 @@ class IonicLoop:
                 positions=atoms.get_scaled_positions(wrap=False),
             )
             _check_step(atoms, crystal, self.path[-1].crystal)
+            if len(self.path) == 1:
+                self.solver.merge_equal_spins()
             self.solver.move(crystal)
             always = int(self.solver.inputs.incar.get("NELMDL") or 0) > 0
             delay, previous = None if always else 0, self.path[-1].free_energy

@@ -27,7 +27,13 @@ from mlcharge_flows.gpaw_vasp.calculation import build, gpaw_errors
 from mlcharge_flows.gpaw_vasp.density_conversion import DensityConverter
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 from mlcharge_flows.gpaw_vasp.initial_orbitals import diagonalize, random_orbitals
-from mlcharge_flows.gpaw_vasp.moved_geometry import carried_orbitals, moved_builder, moved_density
+from mlcharge_flows.gpaw_vasp.moved_geometry import (
+    carried_orbitals,
+    moved_builder,
+    moved_density,
+    spins_are_equal,
+    unpolarized_density,
+)
 from mlcharge_flows.gpaw_vasp.result import EV_PER_A3_IN_KB, ElectronicStep
 from mlcharge_flows.gpaw_vasp.stored_orbitals import StoredOrbitals
 
@@ -176,6 +182,15 @@ class KohnSham:
         )
         moment = float(self.orbitals.kpt_comm.sum_scalar(float(up_less_down)))
         return moment if self.n_spins == 2 else 0.0
+
+    def merge_equal_spins(self) -> None:
+        """Continue with one spin channel after the first geometry, if that cannot matter."""
+        if self.n_spins == 1 or self.inputs.settings.nupdown > 0:
+            return
+        if spins_are_equal(self.density, self.orbitals):
+            self.n_spins = 1
+            self.parameters, self.builder = build(self.inputs, self.atoms, 1)
+            self.density = unpolarized_density(self.density, self.builder)
 
     def move(self, crystal: Crystal) -> None:
         """Continue with other positions, or another cell, of the same ions.

@@ -36,6 +36,13 @@ if TYPE_CHECKING:
 #: Parts of GPAW's builder that belong to one geometry and are made when they are first asked for.
 _CACHED = ("atomdist", "electrostatic_potential_desc", "interpolation_desc", "wf_desc")
 
+#: Occupations this close to 0 and 1 are those of an insulator.
+WHOLE = 1e-6
+
+#: Integral of |up - down|, in Bohr magnetons, and difference of occupancies below which a converged
+#: density has no magnetization.
+NO_MAGNETIZATION = 0.01
+
 
 class StrainedPlaneWaves(PWDesc):
     """Plane waves of a strained cell, with the indices of those within the cutoff of another cell.
@@ -123,6 +130,56 @@ def moved_builder(builder: PWDFTComponentsBuilder, atoms: Atoms) -> PWDFTCompone
     for name, desc in kept.items():
         moved.__dict__[name] = StrainedPlaneWaves(desc, moved.grid.cell_cv)
     return moved
+
+
+def spins_are_equal(density: Density, orbitals: PWFDIBZWaveFunctions) -> bool:
+    """Tell whether a ground state of two spin channels is one of an insulator without moments.
+
+    With full and empty bands only, as many of both spins, and no magnetization, displaced ions
+    of the same crystal have equal spins, too. A metal may become magnetic.
+
+    Parameters
+    ----------
+    density
+        Converged density of two spins.
+    orbitals
+        Its orbitals.
+
+    Returns
+    -------
+    bool
+        Whether one channel is enough.
+    """
+    _, occupations = orbitals.get_all_eigs_and_occs(broadcast=True)
+    up, down = occupations
+    whole = np.abs(occupations - np.rint(occupations)).max() < WHOLE
+    if not (whole and np.array_equal(np.rint(up), np.rint(down))):
+        return False
+    smooth = np.abs(density.nt_sR.data[0] - density.nt_sR.data[1]).sum() * density.nt_sR.desc.dv
+    on_site = max(np.abs(up - down).max() for up, down in density.D_asii.values())
+    return bool(max(smooth, on_site) < NO_MAGNETIZATION)
+
+
+def unpolarized_density(density: Density, builder: PWDFTComponentsBuilder) -> Density:
+    """Add the densities of both spins.
+
+    Parameters
+    ----------
+    density
+        Density of two spins.
+    builder
+        Components of the same geometry with one spin.
+
+    Returns
+    -------
+    Density
+        Density of one channel.
+    """
+    total: Density = builder.density_from_superposition(builder.create_basis_set())
+    total.nt_sR.data[0] = density.nt_sR.data.sum(axis=0)
+    for ion, matrices in density.D_asii.items():
+        total.D_asii[ion][0] = matrices.sum(axis=0)
+    return total
 
 
 def moved_density(
