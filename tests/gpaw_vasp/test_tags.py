@@ -16,6 +16,7 @@ from mlcharge_flows.gpaw_vasp.tags import (
     WITHOUT_MEANING,
     check_tags,
     is_known,
+    tags_without_meaning,
 )
 
 
@@ -231,3 +232,14 @@ def test_algorithms_of_the_ground_state_pass(algo):
 def test_other_algorithms_are_refused(algo):
     with pytest.raises(UnsupportedInputError, match="ALGO"):
         check_tags({"ALGO": algo})
+
+
+def test_tags_of_input_sets_without_meaning_are_named_in_one_line():
+    incar = Incar.from_str(
+        "LREAL = Auto\nLASPH = T\nKPAR = 4\nENCUT = 520\nML_MODE = run\nLAECHG = T"
+    )
+    assert tags_without_meaning(incar) == [
+        "gpaw-vasp: without meaning here: KPAR LASPH LREAL ML_MODE"
+    ]
+    assert tags_without_meaning({"ENCUT": 520.0, "LDAUU": [1.0], "LAECHG": True}) == []
+    assert all(tags_without_meaning({tag: 1}) for tags in WITHOUT_MEANING.values() for tag in tags)

@@ -21,7 +21,7 @@ from mlcharge_flows.gpaw_vasp.magnetism import initial_moments
 from mlcharge_flows.gpaw_vasp.settings import IncarSettings
 from mlcharge_flows.gpaw_vasp.stored_orbitals import wavecar_header
 from mlcharge_flows.gpaw_vasp.symmetry import gpaw_symmetry, keeps_mesh, laue_order
-from mlcharge_flows.gpaw_vasp.tags import check_tags
+from mlcharge_flows.gpaw_vasp.tags import check_tags, tags_without_meaning
 from mlcharge_flows.vasp.incar import FFTGrids, fft_grids, read_incar
 from mlcharge_flows.vasp.input_text import read_text, split_lines
 from mlcharge_flows.vasp.kpoints import (
@@ -210,7 +210,7 @@ def read_inputs(folder: Path) -> Inputs:
         grids,
         messages,
         wavecar,
-        tuple(notices),
+        (*tags_without_meaning(incar), *notices),
         ionic,
         selective_dynamics=_of_sites(poscar, "selective_dynamics"),
         velocities=_of_sites(poscar, "velocities"),

@@ -2,9 +2,9 @@
 
 A tag is *honored* if it does here what it does in VASP. It is *without meaning* if it concerns
 parallelization, numerical details of VASP, or something that only another, refused tag switches on;
-such tags are accepted silently. Tags that ask for additional output files are accepted with a
-warning. Everything else is refused by name: a run must not compute something else than was asked
-for.
+such tags are accepted, and one line names them. Tags that ask for additional output files are
+accepted with a warning. Everything else is refused by name: a run must not compute something else
+than was asked for.
 
 References
 ----------
@@ -300,3 +300,28 @@ def check_tags(incar: Mapping[str, Any]) -> list[str]:
         if tag in incar
     ]
     return files + ineffective
+
+
+def tags_without_meaning(incar: Mapping[str, Any]) -> list[str]:
+    """Name the tags of an INCAR that change nothing here.
+
+    Parameters
+    ----------
+    incar
+        Tags as read from the INCAR.
+
+    Returns
+    -------
+    list of str
+        One line for stdout, or none.
+
+    Examples
+    --------
+    >>> tags_without_meaning({"LREAL": False, "ENCUT": 520.0, "LASPH": True, "NCORE": 4})
+    ['gpaw-vasp: without meaning here: LASPH LREAL NCORE']
+    """
+    known = frozenset[str]().union(*WITHOUT_MEANING.values())
+    found = sorted(
+        tag for tag in incar if tag in known or tag.startswith(WITHOUT_MEANING_BY_PREFIX)
+    )
+    return [f"gpaw-vasp: without meaning here: {' '.join(found)}"] if found else []
