@@ -55,7 +55,7 @@ def test_every_benchmark_is_tested_and_says_how_it_is_run():
     for path in scripts:
         assert f"python benchmarks/{path.name}" in path.read_text(encoding="utf-8")
         assert f'"{path.stem}"' in tests
-    assert len(scripts) == 12
+    assert len(scripts) == 13
 
 
 def test_commands_of_the_documents_name_scripts_that_are_there():
@@ -183,6 +183,17 @@ def test_results(run, compared, tmp_path):
     assert (tmp_path / "figures" / "steps.png").stat().st_size > 1000
     _, (name, number, *_), *_ = run("results", compared, "--classes", "learned")
     assert (name, number) == ("all", "1")
+
+
+@pytest.mark.gpaw
+@pytest.mark.slow
+def test_calibration(run, compared):
+    (_, *arms), (crystal, default, learned, converged), _, summary, _ = run("calibration", compared)
+    assert arms == ["default", "learned", "converged"]
+    assert crystal.startswith("Si (")
+    assert re.fullmatch(r"\d+ \(\d\.\d/\d\.\d\)", learned)
+    assert int(converged) < int(default)
+    assert summary[:2] == ["learned", "1"]
 
 
 @pytest.mark.gpaw
