@@ -44,12 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser(__doc__)
     options.add_argument("folder", type=Path)
     options.add_argument("--only", metavar="ARM,ARM", help="arms in the table; default: all")
+    options.add_argument("--spec", type=Path, help="folder that paths in arms are relative to")
     given = options.parse_args(arguments)
     found = read_results(given.folder)
     names = dict.fromkeys(arm for comparison in found for arm in comparison.arms)
     arms = [arm for arm in names if given.only is None or arm in given.only.split(",")]
     heads = ["crystal", *(short(arm) for arm in arms)]
-    print_table(heads, rows(found, arms, given.folder))
+    print_table(heads, rows(found, arms, given.folder, given.spec))
     print()
     print_table(
         ["arm", "crystals", "mean saved", "slower than default", "by more than one step"],
@@ -57,10 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def rows(found: list[Comparison], arms: list[str], folder: Path) -> Iterator[list[str]]:
+def rows(
+    found: list[Comparison], arms: list[str], folder: Path, spec: Path | None
+) -> Iterator[list[str]]:
     """Steps of every crystal, with errors where the initial density can be made again."""
     for comparison in sorted(found, key=lambda c: c.formula):
-        errors = errors_left(comparison, folder / comparison.material_id, arms)
+        errors = errors_left(comparison, folder / comparison.material_id, arms, spec)
         cells = []
         for arm in arms:
             run = comparison.arms.get(arm)
@@ -69,7 +72,9 @@ def rows(found: list[Comparison], arms: list[str], folder: Path) -> Iterator[lis
         yield [f"{comparison.formula} ({comparison.material_id})", *cells]
 
 
-def errors_left(comparison: Comparison, folder: Path, arms: list[str]) -> dict[str, str]:
+def errors_left(
+    comparison: Comparison, folder: Path, arms: list[str], spec: Path | None
+) -> dict[str, str]:
     """Percent of the superposition's error that learned initial densities leave."""
     run = folder / f"{REFERENCE}-run"
     try:
@@ -84,7 +89,7 @@ def errors_left(comparison: Comparison, folder: Path, arms: list[str]) -> dict[s
     for arm in arms:
         if arm == REFERENCE or arm not in comparison.arms:
             continue
-        density = parse_initial_density(arm)
+        density = parse_initial_density(arm, folder=spec)
         if not density.uses_model:
             continue
         try:
