@@ -2,11 +2,14 @@ import bz2
 import errno
 import gzip
 import lzma
+import os
+import socket
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from mlcharge_flows.file_kinds import not_a_file
 from mlcharge_flows.io import (
     UnreadableFileError,
     atomic_path,
@@ -113,3 +116,36 @@ def test_the_content_of_an_archive_is_hashed_or_the_archive_is_named(tmp_path, m
         path.write_bytes(damaged)
         with pytest.raises(UnreadableFileError, match=r"CHGCAR: the .* archive is damaged"):
             file_sha256(path, unpacked=True)
+
+
+FOREIGN = {
+    "compress": b"\x1f\x9d\x90..",
+    "Zstandard": b"\x28\xb5\x2f\xfd..",
+    "ZIP": b"PK\x03\x04..",
+    "LZMA": lzma.compress(b"x" * 99, lzma.FORMAT_ALONE),
+}
+
+
+@pytest.mark.parametrize("form", FOREIGN)
+def test_archives_of_other_formats_are_named(target, form):
+    target.write_bytes(FOREIGN[form])
+    for read in (read_bytes, compression, lambda path: file_sha256(path, unpacked=True)):
+        with pytest.raises(UnreadableFileError, match=f"is a {form} archive; unpack it"):
+            read(target)
+
+
+def test_what_is_no_file_is_named_and_never_waited_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+    kinds = {"pipe": "a named pipe", "socket": "a socket", "/dev/null": "a device", ".": "a folder"}
+    for name, kind in kinds.items():
+        assert f"is {kind}" in str(not_a_file(name))
+        if name != ".":
+            with pytest.raises(UnreadableFileError, match=f"is {kind}, no file"):
+                read_bytes(name)
+    assert "too long" in str(not_a_file("x" * 999))
+    assert not_a_file("nothing") == "there is no such file"
+    (tmp_path / "file").touch()
+    assert not_a_file("file") is None

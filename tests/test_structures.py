@@ -296,3 +296,10 @@ def test_a_dictionary_that_contradicts_itself_is_refused(tmp_path):
     assert "xyz and abc of atom 2" in reason(lambda c: c["sites"][1].update(xyz=[1.0, 1.0, 1.0]))
     assert not reason(lambda c: c["sites"][1].update(xyz=[2.1, -2.1, 2.1])), "another image"
     assert not reason(lambda c: [site.pop("xyz") for site in c["sites"]])
+
+
+@pytest.mark.parametrize("name", ["a.cif.zst", "a.cif.Z", "POSCAR.zip", "a.json.lz4"])
+def test_an_archive_of_a_foreign_format_in_a_folder_is_told(tmp_path, name):
+    magic = {"zst": b"\x28\xb5\x2f\xfd", "Z": b"\x1f\x9d", "zip": b"PK\x03\x04"}
+    (tmp_path / name).write_bytes(magic.get(name.split(".")[-1], b"\x04\x22\x4d\x18"))
+    assert "archive; unpack it" in read_structures([tmp_path])[1][0]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from mlcharge_flows.errors import MlchargeError, one_line
+from mlcharge_flows.file_kinds import foreign_archive, not_a_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +44,7 @@ _OPENERS: dict[str, Callable[[Path], BufferedIOBase]] = {
 
 
 class UnreadableFileError(MlchargeError, OSError):
-    """A compressed file that is damaged or cut, or a file larger than what is read."""
+    """A file that is none, larger than what is read, or an archive that cannot be unpacked."""
 
 
 @contextmanager
@@ -141,9 +142,20 @@ def compression(path: str | os.PathLike[str]) -> str | None:
     -------
     str or None
         ``gzip``, ``bzip2`` or ``xz``; None for any other file.
+
+    Raises
+    ------
+    UnreadableFileError
+        The archive is of another format, or there is a named pipe, a socket or a device.
+    OSError
+        The file cannot be opened.
     """
+    if (reason := not_a_file(path)) and reason.endswith("no file"):
+        raise UnreadableFileError(reason)
     with Path(path).open("rb") as file:
         first = file.read(6)
+    if form := foreign_archive(first):
+        raise UnreadableFileError(f"is a {form} archive; unpack it, or use gzip, bzip2 or xz")
     return next((name for magic, name in _MAGIC.items() if first.startswith(magic)), None)
 
 
@@ -185,7 +197,10 @@ def open_bytes(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     UnreadableFileError
         What is read of the archive is damaged or cut.
     """
-    form = compression(path)
+    try:
+        form = compression(path)
+    except UnreadableFileError as error:
+        raise UnreadableFileError(f"{path}: {error}") from None
     if form is None and Path(path).suffix in COMPRESSIONS[1:] and not Path(path).stat().st_size:
         raise UnreadableFileError(f"{path}: the archive is damaged or cut (it is empty)")
     if form is None:
@@ -247,7 +262,7 @@ def read_bytes(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:
     Raises
     ------
     UnreadableFileError
-        The file is larger, damaged or cut.
+        The file is larger, damaged or cut, or no file.
     """
     form = compression(path)
     with Path(path).open("rb") as file:

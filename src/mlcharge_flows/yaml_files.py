@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from mlcharge_flows.errors import MlchargeError, one_line
+from mlcharge_flows.file_kinds import not_a_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,6 +94,8 @@ def read_yaml(
         The file is missing, is no YAML, or says what cannot be; one line per problem.
     """
     path = Path(path)
+    if reason := not_a_file(path):
+        raise YamlError(f"{path}: {reason}")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:

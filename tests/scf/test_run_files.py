@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 
 import pytest
 
@@ -80,3 +81,16 @@ def test_ions_are_counted_with_and_without_elements(tmp_path):
     ):
         path.write_text(text)
         assert count_ions(path) == n_ions
+
+
+@pytest.mark.parametrize("name", ["OUTCAR.zst", "OSZICAR.Z", "vasp.out.zip", "OUTCAR.relax1.zst"])
+def test_files_in_foreign_archives_are_named(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(RunFilesError, match=rf"{name}: is a \w+ archive; unpack it"):
+        RunFiles.find(tmp_path)
+
+
+def test_a_named_pipe_is_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "OUTCAR")
+    with pytest.raises(RunFilesError, match="OUTCAR: is a named pipe, no file"):
+        RunFiles.find(tmp_path)

@@ -160,6 +160,14 @@ def test_a_poscar_of_another_crystal_is_refused(vasp_samples):
         read(vasp_samples / "al_pbesol_spin")
 
 
+@pytest.mark.parametrize("file", ["CHGCAR", "OUTCAR", "POTCAR"])
+def test_a_file_in_a_foreign_archive_is_named(run, file):
+    folder = run("si2_aiida", *{"CHGCAR", "OUTCAR"} - {file}).folder
+    (folder / f"{file}.zst").write_bytes(b"\x28\xb5\x2f\xfd")
+    with pytest.raises(RunError, match=rf"{file}\.zst: is a Zstandard archive; unpack it"):
+        read(folder)
+
+
 def test_two_versions_of_a_file_are_refused(run, vasp_samples):
     folder = run("si2_aiida", "CHGCAR", "OUTCAR").folder
     shutil.copy(vasp_samples / "lih" / "OUTCAR.gz", folder)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 import typer
 
 from mlcharge_flows.errors import one_line
+from mlcharge_flows.file_kinds import not_a_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -54,14 +55,8 @@ def check_file(path: Path) -> None:
     path
         What the user gave.
     """
-    try:
-        is_folder, is_file = path.is_dir(), path.is_file()
-    except OSError as error:  # a name that is too long
-        exit_with_error(f"{one_line(path, 200)}: {error.strerror or error}")
-    if is_folder:
-        exit_with_error(f"{path}: is a folder; name the file in it")
-    if not is_file:
-        exit_with_error(f"{path}: there is no such file")
+    if reason := not_a_file(path):
+        exit_with_error(f"{one_line(path, 200)}: {reason}")
 
 
 def require(purpose: str, extra: str, *modules: str) -> None:

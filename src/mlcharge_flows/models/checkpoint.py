@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
+from mlcharge_flows.file_kinds import not_a_file
 from mlcharge_flows.io import atomic_path
 from mlcharge_flows.models.card import Card
 from mlcharge_flows.models.model import ModelError
@@ -134,8 +135,8 @@ def read_card(path: str | Path) -> Card:
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such file")
+    if reason := not_a_file(path):
+        raise CheckpointError(f"{path}: {reason}")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

@@ -9,7 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlcharge_flows.io import atomic_path, file_sha256, is_file
+from mlcharge_flows.errors import one_line
+from mlcharge_flows.file_kinds import not_a_file
+from mlcharge_flows.io import atomic_path, file_sha256
 from mlcharge_flows.models.checkpoint import SUFFIX, read_card, read_checkpoint
 from mlcharge_flows.models.model import DensityModel, ModelError
 
@@ -104,10 +106,11 @@ class Registry:
         if str(name) in known:
             return known[str(name)]
         path = Path(name)
-        if path.name.endswith(SUFFIX) or is_file(path):
-            if is_file(path):
-                return path.absolute()
-            raise ModelError(f"{path}: there is no such file")
+        reason = not_a_file(path)
+        if reason is None:
+            return path.absolute()
+        if path.name.endswith(SUFFIX) or path.is_absolute() or "no such file" not in reason:
+            raise ModelError(f"{one_line(path, 200)}: {reason}")
         names = ", ".join(known) or "none"
         raise ModelError(
             f"there is no model {str(name)!r}; known are: {names}; give one of them or the path of "

@@ -11,10 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.io import COMPRESSIONS, UNREADABLE, UnreadableFileError, open_bytes, open_text
+from mlcharge_flows.file_kinds import FOREIGN_ARCHIVES, not_a_file
+from mlcharge_flows.io import (
+    COMPRESSIONS,
+    UNREADABLE,
+    UnreadableFileError,
+    open_bytes,
+    open_text,
+)
 from mlcharge_flows.vasp.chgcar import parse_header
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mlcharge_flows.density.crystal import Crystal
 
 _COUNTED = ("OSZICAR", "OUTCAR", "vasp.out")
@@ -92,7 +101,8 @@ class RunFiles:
         ------
         RunFilesError
             OSZICAR, OUTCAR, vasp.out or custodian.json is there twice with different content, such
-            as a stale plain file beside the compressed one of a later run.
+            as a stale plain file beside the compressed one of a later run, or is a named pipe or an
+            archive that is not unpacked.
         OSError
             The folder or two versions of a file cannot be read.
 
@@ -108,6 +118,8 @@ class RunFiles:
         """
         folder = Path(folder)
         names = {path.name for path in folder.iterdir() if path.is_file()}
+        if reason := unreadable_name(folder, _COUNTED):
+            raise RunFilesError(reason)
         suffix = _suffix(folder, names)
 
         def existing(name: str) -> list[Path]:
@@ -170,6 +182,32 @@ def _last_lines(path: Path | None) -> list[str]:
                 lines = (line.strip("|-*= \t\r\n") for line in file)
                 last.extend(line for line in lines if line)
     return list(last)
+
+
+def unreadable_name(folder: Path, names: Iterable[str]) -> str | None:
+    """Find a file of a run that is there, and that nothing can be read from.
+
+    Parameters
+    ----------
+    folder
+        Run folder.
+    names
+        Names of files, without the endings of archives.
+
+    Returns
+    -------
+    str or None
+        One line about an archive of a foreign format, or a named pipe; None if there is none.
+    """
+    stems = tuple(names)
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(stems) and not path.is_dir():
+            if reason := not_a_file(path):
+                return f"unreadable: {path}: {reason}"
+            form = FOREIGN_ARCHIVES.get(path.suffix)
+            if form and path.stem.removesuffix(".relax1") in stems:
+                return f"unreadable: {path}: is a {form} archive; unpack it"
+    return None
 
 
 def count_ions(path: Path) -> int | None:

@@ -11,6 +11,7 @@ from pymatgen.core.structure import Structure
 from pymatgen.io.vasp.sets import MPRelaxSet
 
 from mlcharge_flows.density.paw_dataset import PawDataset
+from mlcharge_flows.file_kinds import not_a_file
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.sources.run_inputs import RunInputs
 from mlcharge_flows.sources.source import SourceError
@@ -61,8 +62,8 @@ def convert_published(
     """
     from mlcharge_flows.models.charge3net import published_checkpoint
 
-    if not file.is_file():  # before POTCARs are looked for
-        raise ModelError(f"{file}: there is no such file")
+    if reason := not_a_file(file):  # before POTCARs are looked for
+        raise ModelError(f"{file}: {reason}")
     with settings.activated():
         paw, without = materials_project_datasets(functional)
     if not paw:

@@ -13,7 +13,14 @@ import numpy as np
 from pymatgen.core.structure import Structure
 
 from mlcharge_flows.errors import one_line
-from mlcharge_flows.io import MAX_BYTES, decode_text, read_bytes
+from mlcharge_flows.file_kinds import FOREIGN_ARCHIVES, not_a_file
+from mlcharge_flows.io import (
+    COMPRESSIONS,
+    MAX_BYTES,
+    UnreadableFileError,
+    decode_text,
+    read_bytes,
+)
 from mlcharge_flows.structures.cif import StructureError, cif_blocks, structure_of_cif
 from mlcharge_flows.vasp.poscar import LEFT_HANDED, PoscarError, element_symbol, parse_poscar
 
@@ -36,7 +43,8 @@ MAX_LENGTH = 1000.0
 
 _MAX_NAME = 100
 _SUFFIXES = (".cif", ".json", ".vasp", ".poscar")
-_COMPRESSED = re.compile(r"\.(gz|bz2|xz|lzma)$", re.IGNORECASE)
+_ARCHIVES = "|".join(end.lstrip(".") for end in (*COMPRESSIONS[1:], *FOREIGN_ARCHIVES))
+_COMPRESSED = re.compile(rf"\.({_ARCHIVES})$", re.IGNORECASE)
 _STEMS = ("POSCAR", "CONTCAR")
 
 
@@ -132,8 +140,9 @@ def _files(path: Path) -> list[Path]:
     except (OSError, ValueError) as error:  # such as a name that is too long, or a null byte
         raise StructureError(f"cannot be read ({getattr(error, 'strerror', error)})") from None
     if found is None:
-        raise StructureError("there is no such file or folder")
-    files = sorted(file for file in found if _is_readable(file) and file.is_file())
+        reason = not_a_file(path) or "there is no such file"
+        raise StructureError(reason.replace("no such file", "no such file or folder"))
+    files = sorted(file for file in found if _is_readable(file) and not file.is_dir())
     if not files:
         raise StructureError("no CIF, POSCAR or JSON file in this folder")
     return files
@@ -149,7 +158,9 @@ def _entries(file: Path) -> Iterator[tuple[str, Any, str]]:
     try:
         text = decode_text(read_bytes(file, MAX_BYTES))
     except OSError as error:
-        raise StructureError(f"cannot be read ({error.strerror or error})") from None
+        is_other = isinstance(error, UnreadableFileError) and str(error).startswith("is a ")
+        reason = str(error) if is_other else f"cannot be read ({error.strerror or error})"
+        raise StructureError(reason) from None
     if not text.strip():
         raise StructureError("the file is empty")
     plain = _COMPRESSED.sub("", file.name)

@@ -28,6 +28,7 @@ import numpy as np
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.errors import MlchargeError, one_line
+from mlcharge_flows.file_kinds import not_a_file
 from mlcharge_flows.io import atomic_path
 from mlcharge_flows.training.origin import PSEUDO_LABELED, Origin, RunSettings, canonical_split
 from mlcharge_flows.training.quantization import Quantized
@@ -78,8 +79,8 @@ class DensityDataset:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
-            raise DatasetError(f"{path}: there is no such file")
+        if reason := not_a_file(self.path):
+            raise DatasetError(f"{path}: {reason}")
         with _whole(self.path), h5py.File(self.path) as file:
             kind, version = file.attrs.get("format"), file.attrs.get("version")
             if kind != FORMAT or version not in (1, VERSION):

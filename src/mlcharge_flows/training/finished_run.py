@@ -21,7 +21,7 @@ from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.io import UNREADABLE, open_bytes
 from mlcharge_flows.scf.consistency import mismatch
-from mlcharge_flows.scf.run_files import RunFiles
+from mlcharge_flows.scf.run_files import RunFiles, unreadable_name
 from mlcharge_flows.training.origin import Origin, RunSettings
 from mlcharge_flows.training.sample import DensitySample
 from mlcharge_flows.vasp.chgcar import read_chgcar
@@ -44,7 +44,7 @@ FIRST_NON_SCF_ICHARG = 10
 """Values of ICHARG from which on the density is not updated."""
 
 
-_CHGCAR = re.compile(r"CHGCAR(?:\.relax\d+)?(?:\.gz|\.bz2|\.xz)?").fullmatch
+_CHGCAR = re.compile(r"CHGCAR(?:\.relax\d+)?(?:\.(?:gz|bz2|xz|Z|zst|zip|7z|lz4))?").fullmatch
 
 
 class RunError(MlchargeError, ValueError):
@@ -163,6 +163,8 @@ def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
     """
     folder = Path(folder)
     try:
+        if folder.is_dir() and (reason := unreadable_name(folder, ("CHGCAR", "OUTCAR", "POTCAR"))):
+            raise RunError(reason.removeprefix("unreadable: "))
         chgcar, outcar, potcar = (_find(folder, name) for name in ("CHGCAR", "OUTCAR", "POTCAR"))
         if chgcar is None:
             raise RunError(f"{folder}: there is no CHGCAR")

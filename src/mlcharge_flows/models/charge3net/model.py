@@ -27,6 +27,7 @@ from typing_extensions import override
 
 from mlcharge_flows import __version__
 from mlcharge_flows.density.density import Density, superpose
+from mlcharge_flows.file_kinds import not_a_file
 from mlcharge_flows.io import file_sha256
 from mlcharge_flows.models.card import Card, DataCard
 from mlcharge_flows.models.charge3net.config import (
@@ -283,8 +284,8 @@ def published_network(path: str | Path, size: ChargE3NetConfig) -> ChargE3Net:
 
 
 def _read(path: Path) -> object:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such file")
+    if reason := not_a_file(path):
+        raise CheckpointError(f"{path}: {reason}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as error:
