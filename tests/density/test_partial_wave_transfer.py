@@ -44,6 +44,15 @@ def test_a_change_of_basis_is_recovered():
     )
 
 
+def test_waves_that_the_other_data_set_lacks_are_left_out():
+    known = dataset()
+    shared = known.partial_waves.all_electron[[1, 2, 3]]
+    other = dataset(channels=(0, 1, 1), all_electron=shared, seed=1)
+    found = transfer_matrix(known, other)
+    assert found[0] == pytest.approx([0.0, 1.0, 0.0, 0.0], abs=1e-6)
+    assert found[1:, 2:] == pytest.approx(np.eye(2), abs=1e-6)
+
+
 def test_carrying_commutes_with_rotations():
     rng = np.random.default_rng(3)
     rotation = np.linalg.qr(rng.standard_normal((3, 3)))[0]

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
     from mlcharge_flows.density.paw_dataset import PartialWaves, PawDataset
 
+MAX_RESIDUAL = 0.15
+"""Norm of what an expansion leaves of a partial wave, relative, from which on it is none: second
+waves lie in the other span to 0.3 to 8 %, semicore states that are missing there to 34 % and more.
+"""
 _MESH_POINTS = 400
 _EQUAL = 1e-4
 """Difference of all-electron and pseudo waves, relative to the largest, beyond the sphere."""
@@ -51,7 +55,8 @@ def transfer_matrix(source: PawDataset, target: PawDataset) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        T, shape (channels of B, channels of A); zero between channels of different l.
+        T, shape (channels of B, channels of A); zero between channels of different l, and for
+        waves of A that B does not have, such as semicore states.
 
     Raises
     ------
@@ -73,7 +78,9 @@ def transfer_matrix(source: PawDataset, target: PawDataset) -> np.ndarray:
         its = [b for b, l in enumerate(target.channels) if l == degree]
         if its:
             found = np.linalg.lstsq(basis[its].T, waves[mine].T, rcond=_MIN_SINGULAR_VALUE)[0]
-            matrix[np.ix_(its, mine)] = found
+            apart = np.linalg.norm(waves[mine].T - basis[its].T @ found, axis=0)
+            foreign = apart > MAX_RESIDUAL * np.linalg.norm(waves[mine], axis=1)
+            matrix[np.ix_(its, mine)] = np.where(foreign, 0.0, found)
     return matrix
 
 
