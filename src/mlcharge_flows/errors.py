@@ -47,6 +47,32 @@ def one_line(error: object, limit: int = 300) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
+def spreadsheet_text(value: object) -> object:
+    """Render a cell of a CSV so that no spreadsheet takes text for a formula.
+
+    Parameters
+    ----------
+    value
+        A number, None or text, such as the name of a material.
+
+    Returns
+    -------
+    object
+        The value; text that begins like a formula has an apostrophe before it.
+
+    References
+    ----------
+    OWASP, CSV injection, https://owasp.org/www-community/attacks/CSV_Injection.
+
+    Examples
+    --------
+    >>> spreadsheet_text("=1+1"), spreadsheet_text("Si"), spreadsheet_text(-1.5)
+    ("'=1+1", 'Si', -1.5)
+    """
+    is_formula = isinstance(value, str) and value.lstrip(" ").startswith(tuple("=+-@\t\r\n"))
+    return f"'{value}" if is_formula else value
+
+
 @cache
 def note_renamed(old: str, new: str) -> None:
     """Say once on standard error that a word, key or option of the first release has a new name.

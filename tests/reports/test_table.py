@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import io
 
 import pytest
@@ -12,7 +13,7 @@ from mlcharge_flows.reports.scf_report import (
     summary_table,
     terminal_table,
 )
-from mlcharge_flows.reports.table import to_markdown
+from mlcharge_flows.reports.table import record_table, to_csv, to_markdown
 from mlcharge_flows.scf.statistics import summarize
 
 
@@ -57,3 +58,10 @@ def test_wall_times_stand_only_where_the_control_shows_a_quiet_machine(campaign)
     text = io.StringIO()
     Console(width=120, file=text).print(terminal_table(unknown))
     assert "Wall times are not shown" in text.getvalue()
+
+
+@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1", "-1+1", "@SUM(A1)", "\t=1", " =1+1"])
+def test_no_name_is_a_formula_in_a_csv(name):
+    table = record_table(["material", "E"], [{"material": name, "E": -1.5}])
+    (row,) = csv.DictReader(io.StringIO(to_csv(table)))
+    assert row == {"material": f"'{name}", "E": "-1.5"}

@@ -268,3 +268,15 @@ def test_field_names_of_the_json(drawn):
         *("fraction_energy_agrees", "median_first_residual", "fraction_of_ceiling", "n_fell_back"),
         "failures",
     }
+
+
+def test_a_control_arm_that_failed_is_not_called_missing():
+    lost = ScfRun(folder="", failure="no electronic step: I am not licensed for this host")
+    summary = summarize([material("Si", default=9, superposition=lost)])
+    assert summary.wall_time_issue == (
+        "no material counts in both 'default' and the control arm 'superposition', which measures "
+        "the noise of the machine: no electronic step"
+    )
+    assert "there is no 'superposition' arm" in str(
+        summarize([material("Si", default=9)]).wall_time_issue
+    )

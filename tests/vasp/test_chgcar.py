@@ -21,16 +21,12 @@ from mlcharge_flows.vasp.chgcar import (
 )
 from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 
-CASES = [
-    "al",
-    "li_nospin",
-    "li_spin",
-    "lih",
-    "nacl",
-    "si2_aiida",
-    "si_g0w0_static",
-    "si_spin_vasp6",
-]
+CASES = (
+    "al al_pbesol_spin fe2 fe_ferromagnetic fe_nospin ga4_spin graphene_relax li_nospin li_spin "
+    "lih lih_scan mg2_relax nacl no_spin_relax si2_aiida si_g0w0_static si_relax_relax12 "
+    "si_spin_nscf_atomate si_spin_vasp6"
+).split()
+"""Every real CHGCAR but the non-collinear one."""
 
 
 def density_of(n_ions=2, shape=(4, 3, 6), spin=False, seed=0):
@@ -61,11 +57,16 @@ def chgcar(tmp_path):
     return path, path.read_text()
 
 
+def test_every_real_file_is_among_the_cases(vasp_samples):
+    found = {path.parent.name for path in vasp_samples.glob("*/CHGCAR.gz")}
+    assert found - {"co_noncollinear_layout"} == set(CASES)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_real_files_are_byte_identical_after_reading_and_writing(vasp_samples, case, tmp_path):
     source = vasp_samples / case / "CHGCAR.gz"
     write_chgcar(tmp_path / "CHGCAR", read_chgcar(source))
-    original = gzip.decompress(source.read_bytes()).replace(b"\r\n", b"\n")
+    original = gzip.decompress(source.read_bytes())
     assert (tmp_path / "CHGCAR").read_bytes() == original
 
 
@@ -398,3 +399,14 @@ def test_long_and_odd_comments_fit_the_first_line(tmp_path):
     first = (tmp_path / "CHGCAR").read_text().splitlines()[0]
     assert first == ("two lines ? " + 28 * "x")
     assert read_chgcar(tmp_path / "CHGCAR").n_electrons
+
+
+def test_windows_line_ends_stay_with_the_header_that_they_came_with(chgcar):
+    path, text = chgcar
+    content = text.replace("\n", "\r\n").encode()
+    path.write_bytes(content)
+    density = read_chgcar(path)
+    write_chgcar(path, density)
+    assert path.read_bytes() == content
+    write_chgcar(path, replace(density, comment="an initial density"))
+    assert b"\r" not in path.read_bytes()

@@ -12,6 +12,7 @@ import typer
 
 from mlcharge_flows.cli.options import Model  # noqa: TC001 - typer needs it at run time
 from mlcharge_flows.cli.terminal import exit_with_error, print_left_out, require, written
+from mlcharge_flows.errors import spreadsheet_text
 
 if TYPE_CHECKING:
     from mlcharge_flows.training.evaluation import MaterialErrors
@@ -91,4 +92,6 @@ def _write_csv(path: Path, rows: list[MaterialErrors]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(asdict(rows[0])))
         writer.writeheader()
-        writer.writerows(asdict(row) | {"symbols": " ".join(row.symbols)} for row in rows)
+        for row in rows:
+            cells = asdict(row) | {"symbols": " ".join(row.symbols)}
+            writer.writerow({name: spreadsheet_text(cell) for name, cell in cells.items()})

@@ -9,6 +9,8 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from mlcharge_flows.errors import spreadsheet_text
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -129,7 +131,7 @@ def record_table(columns: Sequence[str], records: Iterable[Mapping[str, object]]
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    r"""Write a table as CSV with a header; None is an empty cell.
+    r"""Write a table as CSV with a header; None is an empty cell, and no text is a formula.
 
     Parameters
     ----------
@@ -146,7 +148,7 @@ def to_csv(table: pd.DataFrame) -> str:
     >>> to_csv(record_table(["n", "E"], [{"n": 3, "E": -0.1}, {"n": None, "E": 1e-9}]))
     'n,E\n3,-0.1\n,1e-09\n'
     """
-    return str(table.to_csv(index=False, lineterminator="\n"))
+    return str(table.map(spreadsheet_text).to_csv(index=False, lineterminator="\n"))
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:

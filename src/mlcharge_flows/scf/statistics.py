@@ -169,6 +169,14 @@ class Summary(BaseModel):
     @property
     def wall_time_issue(self) -> str | None:
         """Why the wall times of this campaign mean nothing; None if the machine was quiet."""
+        if self.wall_time_noise is None and CONTROL in self.arms:
+            arms = (self.arms[name] for name in (REFERENCE, CONTROL) if name in self.arms)
+            causes = list(dict.fromkeys(cause for arm in arms for cause in arm.failures))
+            why = f": {', '.join(causes)}" if causes else ""
+            return (
+                f"no material counts in both {REFERENCE!r} and the control arm {CONTROL!r}, which "
+                f"measures the noise of the machine{why}"
+            )
         if self.wall_time_noise is None:
             return f"there is no {CONTROL!r} arm to measure the noise of the machine"
         if self.wall_time_noise > MAX_WALL_TIME_NOISE:

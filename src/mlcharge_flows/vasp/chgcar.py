@@ -97,10 +97,13 @@ class ChgcarDensity(Density):
         crystal and the comment.
     padded
         Whether the last incomplete line of the grid ends with blanks, as VASP leaves it.
+    windows
+        Whether lines end with carriage return and line feed; written as long as the header is.
     """
 
     header: tuple[str, ...] = ()
     padded: bool = True
+    windows: bool = False
 
 
 def read_chgcar(path: str | os.PathLike[str]) -> ChgcarDensity:
@@ -147,11 +150,14 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _parse(file: BinaryIO) -> ChgcarDensity:
+    windows = _peek(file).endswith(b"\r\n")
     header = _parse_header_lines(file)
     crystal = parse_header(header)
     total, padded = _parse_grid(file, _dimensions(file.readline()), crystal.volume)
     comment = header[0].rstrip()
-    density = ChgcarDensity(crystal, total, comment=comment, header=header, padded=padded)
+    density = ChgcarDensity(
+        crystal, total, comment=comment, header=header, padded=padded, windows=windows
+    )
     # Numbers instead of a title: a file without occupancies that goes on to the magnetization.
     if not _at_end(file) and not _is_number_line(_peek(file)):
         density = replace(density, augmentation=_parse_augmentation(file, density))

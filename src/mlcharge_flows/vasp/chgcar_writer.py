@@ -119,6 +119,14 @@ def _write_pieces(file: BinaryIO, density: Density, compressed: bool) -> None:
 
 
 def _pieces(density: Density) -> Iterator[bytes]:
+    pieces = _unix_pieces(density)
+    windows = isinstance(density, ChgcarDensity) and density.windows
+    if windows and _header_lines(density) is getattr(density, "header", None):
+        return (piece.replace(b"\n", b"\r\n") for piece in pieces)
+    return pieces
+
+
+def _unix_pieces(density: Density) -> Iterator[bytes]:
     yield "".join(f"{line}\n" for line in _header_lines(density)).encode()
     padded = density.padded if isinstance(density, ChgcarDensity) else True
     volume = density.crystal.volume
