@@ -36,6 +36,19 @@ def test_the_embedded_executable_is_the_default_of_commands():
     assert settings.potcar_library.is_relative_to(settings.cache)
 
 
+def test_a_command_never_replaces_a_vasp_that_is_not_loaded(tmp_path, monkeypatch):
+    """POTCARs of VASP are configured, and its module was not loaded."""
+    monkeypatch.setitem(PYMATGEN, "PMG_VASP_PSP_DIR", str(tmp_path))  # as from .pmgrc.yaml
+    assert not Settings.for_command().embedded
+    with pytest.raises(SetupError, match=r"'vasp_std' is not an executable .* --executable gpaw-"):
+        Settings.for_command().check()
+    assert Settings.for_command("gpaw-vasp").embedded
+    export = tmp_path / "POT_GGA_PAW_PBE" / "POTCAR.Si"
+    export.parent.mkdir()
+    export.write_text("  PAW_PBE Si GPAW\n")
+    assert Settings.for_command().embedded  # VASP cannot run these
+
+
 def test_jobs_never_choose_the_embedded_executable():
     settings = Settings()
     assert (settings.program, settings.embedded) == ("vasp_std", False)

@@ -1,9 +1,9 @@
 """The executable of the runs, its POTCAR library, and the folders of this package.
 
 Runs use what the user has configured for atomate2 and pymatgen. The embedded ``gpaw-vasp`` runs
-only where it is asked for: by ``MLCHARGE_VASP_CMD=gpaw-vasp``, by ``--executable gpaw-vasp``, or by
-the commands of ``mlcharge`` where nothing is configured. Environment variables with the prefix
-``MLCHARGE_`` set the fields.
+only where it is asked for, by ``MLCHARGE_VASP_CMD=gpaw-vasp`` or ``--executable gpaw-vasp``, and in
+the commands of ``mlcharge`` where nothing of VASP is configured: no executable, none on the PATH,
+no POTCARs. Environment variables with the prefix ``MLCHARGE_`` set the fields.
 
 The command of a run is the first of these that is set:
 
@@ -105,14 +105,17 @@ class Settings(BaseSettings):
         -------
         Settings
             With the given command, else the configured one, else ``vasp_std`` if it is on the
-            PATH, else the embedded executable.
+            PATH, or if POTCARs of VASP are configured, which only VASP can run (a module that is
+            not loaded leaves it missing). The embedded executable where nothing of this is there.
         """
         if executable is not None:
             return cls(vasp_cmd=executable)
         settings = cls()
         if "vasp_cmd" in settings.model_fields_set or _configured_command() is not None:
             return settings
-        return settings if shutil.which(_DEFAULT) else cls(vasp_cmd=EMBEDDED)
+        library = _pymatgen_library()
+        is_configured = library is not None and not _is_export(library)
+        return settings if shutil.which(_DEFAULT) or is_configured else cls(vasp_cmd=EMBEDDED)
 
     @property
     def program(self) -> str:

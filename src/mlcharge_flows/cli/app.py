@@ -123,8 +123,9 @@ def _mlcharge(
         mlcharge compare Si.cif MgO.cif
 
     Every crystal runs from free atoms, from a superposition of atoms read from a CHGCAR, and from
-    its own converged density; the report lists the electronic steps of each. Where no VASP is
-    configured, and none on the PATH, the embedded [cyan]gpaw-vasp[/cyan] runs. To use VASP, set
+    its own converged density; the report lists the electronic steps of each. The embedded
+    [cyan]gpaw-vasp[/cyan] runs with [cyan]--executable gpaw-vasp[/cyan], and where nothing of VASP
+    is configured: no command, no POTCAR library, no vasp_std on the PATH. To use VASP, set
 
         export VASP_CMD="mpirun -n 16 vasp_std"  PMG_VASP_PSP_DIR=/path/to/potcars
     """
