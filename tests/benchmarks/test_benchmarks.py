@@ -211,3 +211,21 @@ def test_architectures(run, tmp_path):
     rows = run("architectures", MOLECULES, "orbital", "--figure", figure)
     assert rows[1][0].startswith("orbital")
     assert figure.stat().st_size > 1000
+
+
+@pytest.mark.gpaw
+@pytest.mark.slow
+def test_gpaw_vasp_families(run, tmp_path):
+    pytest.importorskip("gpaw", reason="needs the gpaw extra")
+    from mlcharge_flows.gpaw_vasp.generated_family import generate_family
+
+    generate_family(tmp_path / "second", ["Al"])
+    heads, row, lacking = run(
+        "gpaw_vasp_families", "Al", "MgO", "--family", tmp_path / "second", "--encut", 200,
+        "--density", 4,
+    )  # fmt: skip
+    assert heads[3] == "second: a"
+    assert row[0] == "Al"
+    assert float(row[3]) == pytest.approx(float(row[1]), rel=0.01)
+    assert row[-1] == "3, 3"
+    assert lacking[3:] == ["", "", "", ""]

@@ -26,6 +26,7 @@ from mlcharge_flows.gpaw_vasp.inputs import read_inputs
 from mlcharge_flows.gpaw_vasp.paw_family import PawXml, find_family
 from mlcharge_flows.gpaw_vasp.potcar import fill_library, load_setup, potcar_text
 from mlcharge_flows.vasp.chgcar import read_chgcar
+from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 from mlcharge_flows.vasp.potcar import read_potcar
 
 CRYSTALS = Path(__file__).parents[2] / "test_files" / "crystals"
@@ -284,3 +285,36 @@ def test_dft_plus_u_acts_on_the_data_set_of_the_second_family(foreign_run):
         for u in (0.0, 2.0)
     ]
     assert energies[1] > energies[0] + 0.1
+
+
+@pytest.mark.gpaw
+def test_the_superposition_of_the_export_is_what_a_run_begins_with(foreign_run):
+    """Free atoms as every source reads them from the POTCAR give the steps of ICHARG = 2."""
+    mesh = Kpoints.gamma_automatic((2, 2, 2))
+    path = foreign_run("Si", kpoints=mesh)
+    default = execute(path)
+    inputs = read_inputs(path)
+    datasets = {dataset.symbol: dataset for dataset in inputs.datasets}
+    given = foreign_run("Si", folder="given", kpoints=mesh, ICHARG=1)
+    write_chgcar(given / "CHGCAR", superpose(inputs.crystal, datasets, inputs.grids.fine))
+    steps = execute(given).steps
+    assert abs(len(steps) - len(default.steps)) <= 1
+    assert steps[0].energy_zero == pytest.approx(default.steps[0].energy_zero, abs=1e-3)
+    assert steps[-1].energy_zero == pytest.approx(default.steps[-1].energy_zero, abs=1e-4)
+
+
+def test_the_shipped_model_refuses_the_second_family(exports, tmp_path):
+    pytest.importorskip("torch", reason="needs the models extra")
+    from typer.testing import CliRunner
+
+    from mlcharge_flows.cli.app import app
+
+    (tmp_path / "POTCAR").write_text(exports["Si"])
+    crystal, out = str(CRYSTALS / "Si.vasp"), str(tmp_path / "out")
+    given = ["predict", crystal, "--encut", "200", "--potcar", str(tmp_path / "POTCAR")]
+    result = CliRunner().invoke(app, [*given, "--out", out])
+    assert result.exit_code == 2
+    line = " ".join(result.stderr.split())
+    assert "the model orbital was trained with other PAW data for Si" in line
+    assert re.search(r"the run's is PAW_PBE Si second-[0-9a-f]{8} GPAW", line)
+    assert not list(tmp_path.glob("out/**/CHGCAR"))
