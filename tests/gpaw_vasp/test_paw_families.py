@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("gpaw", reason="needs the gpaw extra")
 
 from ase import Atoms
+from gpaw import setup_paths
 from gpaw.new.ase_interface import GPAW
 from pymatgen.io.vasp.inputs import Kpoints, Poscar
 
@@ -104,6 +105,18 @@ def test_titles_differ_wherever_the_content_does(family):
     titles = {potcar_text("Si").splitlines()[0].strip(), silicon.titel, other.titel}
     assert len(titles) == 3
     assert all("GPAW" in title for title in titles)
+
+
+def test_a_file_that_gpaw_finds_elsewhere_has_another_title(folder, foreign_run, monkeypatch):
+    path = foreign_run("Si", elements=())
+    own = potcar_text("Si")
+    monkeypatch.setattr("gpaw.setup_data.setup_paths", [folder, *setup_paths])
+    elsewhere = potcar_text("Si")
+    titles = [text.splitlines()[0].strip() for text in (own, elsewhere)]
+    assert re.fullmatch(re.escape(titles[0]) + r"-[0-9a-f]{8}", titles[1])
+    assert check_export(elsewhere, "Si") is None
+    with pytest.raises(UnsupportedInputError, match=r"GPAW-\S+' is not GPAW's installed"):
+        read_inputs(path)
 
 
 def test_a_folder_of_compressed_files_is_the_same_family(family, folder, tmp_path):

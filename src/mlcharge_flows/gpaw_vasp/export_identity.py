@@ -17,6 +17,8 @@ import re
 from base64 import b64decode, b64encode
 from hashlib import md5, sha256
 from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -48,9 +50,19 @@ def titel(symbol: str) -> str:
     Returns
     -------
     str
-        TITEL, which says PBE, and GPAW.
+        TITEL, which says PBE, and GPAW. Where ``GPAW_SETUP_PATH`` makes GPAW find another file than
+        that of ``gpaw-data``, it has the first digits of the file's MD5.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no PBE data set of the element.
     """
-    return f"PAW_PBE {symbol} GPAW-{version('gpaw-data')}"
+    path, fingerprint = _found(symbol)
+    packaged = path.parent == Path(str(files("gpaw_data"))) / "setups"
+    return (
+        f"PAW_PBE {symbol} GPAW-{version('gpaw-data')}{'' if packaged else f'-{fingerprint[:8]}'}"
+    )
 
 
 def origin(symbol: str) -> str:
@@ -71,14 +83,19 @@ def origin(symbol: str) -> str:
     FileNotFoundError
         If there is no PBE data set of the element.
     """
-    from gpaw.setup_data import search_for_file
-
-    _, content = search_for_file(f"{symbol}.PBE")
-    fingerprint = md5(content, usedforsecurity=False).hexdigest()
+    _, fingerprint = _found(symbol)
     return (
         f"GPAW data set {symbol}.PBE of gpaw-data {version('gpaw-data')}, fingerprint "
         f"{fingerprint}; not a VASP POTCAR"
     )
+
+
+def _found(symbol: str) -> tuple[Path, str]:
+    """File that GPAW finds, and its MD5."""
+    from gpaw.setup_data import search_for_file
+
+    path, content = search_for_file(f"{symbol}.PBE")
+    return Path(path), md5(content, usedforsecurity=False).hexdigest()
 
 
 def without_seal(text: str) -> str:
