@@ -343,6 +343,10 @@ def _imported(path: str) -> Maker:
     from jobflow import Maker
 
     module, _, name = path.rpartition(".")
+    if not module or module.startswith("."):
+        raise SpecError(
+            f"maker: {one_line(path, 100)!r} cannot be imported; write package.module.Name"
+        )
     try:
         found = getattr(import_module(module), name)
     except (ImportError, ValueError, AttributeError, TypeError) as error:
