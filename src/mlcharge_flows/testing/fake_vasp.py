@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-OUTPUTS = ("CONTCAR", "DOSCAR", "EIGENVAL", "IBZKPT", "OSZICAR", "OUTCAR", "vasprun.xml")
+OUTPUTS = ("CONTCAR", "DOSCAR", "EIGENVAL", "OSZICAR", "OUTCAR", "vasprun.xml")
 """Files that are taken from the finished run."""
 
 FAULTS = {
@@ -160,6 +160,9 @@ def _leave_outputs(incar: dict[str, str]) -> None:
     finished = Path(os.environ["FAKE_VASP_OUTPUTS"])
     for name in OUTPUTS:
         text = gzip.decompress((finished / f"{name}.gz").read_bytes()).decode()
+        # The k-points of the finished run are not those of every KPOINTS.
+        text = re.sub(r"<generation.*?</generation>", "", text, flags=re.DOTALL)
+        text = text.replace("k-points in reciprocal lattice and weights", "k-points")
         for tag in {"NELM", "ICHARG"} & incar.keys():  # as a run of this INCAR would repeat them
             text = re.sub(rf'(\b{tag} *=|name="{tag}">) *\d+', rf"\1 {incar[tag]}", text)
         Path(name).write_text(text, encoding="utf-8")
