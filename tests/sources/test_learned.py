@@ -122,7 +122,7 @@ def test_occupancies_that_belong_to_a_density(inputs, trained, tmp_path, monkeyp
 
     seen = []
 
-    def complete(self, density):
+    def complete(self, density, atoms=None):
         seen.append(density)
         predicted = self.predict(density.crystal, density.shape)
         return replace(density, augmentation=predicted.augmentation)

@@ -121,6 +121,8 @@ class PawDataset:
         Partial waves and compensation charges.
     ionic_potential
         Local potential, pseudo core, projectors and energies.
+    free_atom_sha256
+        Fingerprint of a data set whose free atom is not at hand.
 
     Raises
     ------
@@ -151,6 +153,7 @@ class PawDataset:
     sha256: str | None = None
     partial_waves: PartialWaves | None = None
     ionic_potential: IonicPotential | None = None
+    free_atom_sha256: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
@@ -191,17 +194,28 @@ class PawDataset:
 
     @cached_property
     def fingerprint(self) -> str | None:
-        """SHA-256 of TITEL, valence, channels and free atom; None if the free atom is not known.
+        """SHA-256 of TITEL, valence, channels and free atom; None if it is not known.
 
         Unlike the hash of the text, it does not depend on comments and spaces of the POTCAR, and is
         known for the data sets of packed runs, too.
         """
         if not self.has_free_atom:
-            return None
+            return self.free_atom_sha256
         digest = sha256(repr((self.titel, self.zval, self.channels)).encode())
         for values in (self.q_step, self.form_factor, self.atomic_occupancies):
             digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
         return digest.hexdigest()
+
+    def without_free_atom(self) -> PawDataset:
+        """Leave out all but identity and fingerprint.
+
+        Returns
+        -------
+        PawDataset
+            Of which nothing but a hash tells of the free atom.
+        """
+        known = self.symbol, self.titel, self.zval, self.channels
+        return PawDataset(*known, free_atom_sha256=self.fingerprint)
 
     @property
     def electrons_by_channel(self) -> dict[int, float]:

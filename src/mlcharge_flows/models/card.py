@@ -38,6 +38,9 @@ class _PawEntry(BaseModel):
         description="Step of the mesh of the form factor, 1/angstrom; None if the checkpoint "
         "does not hold the free atom.",
     )
+    free_atom_sha256: str | None = Field(
+        None, description="Fingerprint of the data set, if the checkpoint lacks the free atom."
+    )
 
 
 def _to_entries(datasets: Any) -> Any:
@@ -45,7 +48,11 @@ def _to_entries(datasets: Any) -> Any:
     if not isinstance(datasets, Mapping):
         return datasets
     return {
-        symbol: {name: getattr(dataset, name) for name in _PawEntry.model_fields}
+        symbol: {
+            name: value
+            for name in _PawEntry.model_fields
+            if (value := getattr(dataset, name)) is not None or name == "q_step"
+        }
         if isinstance(dataset, PawDataset)
         else dataset
         for symbol, dataset in datasets.items()

@@ -233,7 +233,7 @@ def network_of(checkpoint: Checkpoint, make: Callable[[dict[str, Any]], Network]
     Parameters
     ----------
     checkpoint
-        With the free atom of every element.
+        With the free atom of every element, or its fingerprint.
     make
         Builds the network from the options on the card; may raise pydantic's ValidationError.
 
@@ -248,7 +248,8 @@ def network_of(checkpoint: Checkpoint, make: Callable[[dict[str, Any]], Network]
         The options are invalid, the weights do not fit them, or free atoms are missing.
     """
     card = checkpoint.card
-    if missing := sorted(set(card.elements) - set(card.free_atoms)):
+    named = {symbol for symbol, dataset in card.paw.items() if dataset.fingerprint}
+    if missing := sorted(set(card.elements) - named):
         raise CheckpointError(f"{card.name}: lacks the free atoms of {', '.join(missing)}")
     try:
         network = make(card.config)

@@ -314,6 +314,7 @@ class Domain:
             ("TITEL", known.titel, dataset.titel),
             ("ZVAL", known.zval, dataset.zval),
             ("channels", known.channels, dataset.channels),
+            ("fingerprint", known.free_atom_sha256 or dataset.fingerprint, dataset.fingerprint),
         ):
             if trained != given:
                 raise self._other_dataset(symbol, f"{name} is {trained}, the run's is {given}")

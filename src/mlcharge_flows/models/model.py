@@ -9,8 +9,11 @@ from mlcharge_flows.density.density import superpose
 from mlcharge_flows.errors import MlchargeError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.density import Density
+    from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.card import Card
 
 
@@ -97,13 +100,15 @@ class DensityModel(Protocol):
             augmentation = tuple(values - free for values, free in pairs)
         return replace(predicted, total=predicted.total - atomic.total, augmentation=augmentation)
 
-    def complete(self, density: Density) -> Density:
+    def complete(self, density: Density, atoms: Mapping[str, PawDataset] | None = None) -> Density:
         """Add the augmentation occupancies that belong to a given density.
 
         Parameters
         ----------
         density
             The total on the grid, from any source; its occupancies are ignored.
+        atoms
+            Free atom of each element; those of the checkpoint if not given.
 
         Returns
         -------
@@ -117,13 +122,17 @@ class DensityModel(Protocol):
         """
         raise ModelError(f"the model {self.card.name} does not complete densities")
 
-    def with_element_means(self, density: Density) -> Density:
+    def with_element_means(
+        self, density: Density, atoms: Mapping[str, PawDataset] | None = None
+    ) -> Density:
         """Add the mean converged augmentation occupancies of each element in training.
 
         Parameters
         ----------
         density
             The total on the grid, from any source; its occupancies are ignored.
+        atoms
+            Free atom of each element; those of the checkpoint if not given.
 
         Returns
         -------

@@ -266,7 +266,7 @@ class Learned(_OfModel):
                 return Evaluated(density, warnings)
             inputs, warnings = self._checked(loaded, inputs)
             if given is not None and not given.is_superposition and model.completes_densities:
-                return Evaluated(model.complete(given.density), warnings)
+                return Evaluated(model.complete(given.density, inputs.datasets), warnings)
             if model.deforms_any_atoms:
                 density = deformed_superposition(
                     model.deformation(inputs.crystal, inputs.grid), loaded.card.paw, inputs.datasets
@@ -348,7 +348,7 @@ class ElementMean(_OfModel):
             raise SourceError(_no_means(loaded))
         before = given or Superposition().evaluate(inputs)
         try:
-            density = loaded.model.with_element_means(before.density)
+            density = loaded.model.with_element_means(before.density, inputs.datasets)
         except ModelError as error:
             raise SourceError(str(error)) from None
         return Evaluated(density, warnings, is_superposition=before.is_superposition)

@@ -119,6 +119,12 @@ class TrainingConfig(_Renaming):
     description: str = Field("", description="One sentence for the card.")
     data_name: str = Field("", description="The data set in words, for the card.")
     license: str = Field("MIT", description="License of the weights.")
+    free_atoms: bool = Field(
+        True,
+        description="Whether the checkpoint holds the free atoms of the data set; false where the "
+        "license of its POTCARs forbids that, for orbital and scdp, with `profiles: false` in "
+        "`model`. Predictions then need the POTCAR of the run.",
+    )
     validation_fraction: float = Field(
         0.08, gt=0, lt=1, description="Of the materials, besides those marked validation."
     )
@@ -150,6 +156,14 @@ class TrainingConfig(_Renaming):
     seed: int = Field(0, description="Random seed of weights and order.")
     device: str = Field("auto", description="cpu, cuda, ..; auto is a GPU if there is one.")
 
+    @field_validator("free_atoms")
+    @classmethod
+    def _not_needed(cls, value: bool, info: ValidationInfo) -> bool:
+        architecture = info.data.get("architecture", "orbital")
+        if not value and architecture not in ("orbital", "scdp"):
+            raise ValueError(f"a checkpoint of {architecture} needs them")
+        return value
+
     @field_validator("optimizer")
     @classmethod
     def _has_matrices(cls, value: str, info: ValidationInfo) -> str:
@@ -166,7 +180,7 @@ class TrainingConfig(_Renaming):
         With the checksum of the checkpoint of the initial weights. The patience may change; the
         number of epochs may not, because the learning rate depends on it.
         """
-        free = {"device", "patience", "data", "description", "finetune_from"}
+        free = {"device", "patience", "data", "description", "finetune_from", "free_atoms"}
         if self.architecture != "charge3net":
             free.add("probes")
         settings = self.model_dump_json(exclude=free)

@@ -12,6 +12,7 @@ from pymatgen.core.periodic_table import Element
 
 from mlcharge_flows.density.density import error_removed, nmae
 from mlcharge_flows.io import file_sha256
+from mlcharge_flows.models.calibration import deformed_superposition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -75,7 +76,11 @@ def evaluate(model: DensityModel, sample: DensitySample) -> MaterialErrors:
     if superposition is None:
         raise ValueError(f"{sample.id}: its free atoms are not known")
     began = perf_counter()
-    predicted = model.predict(sample.crystal, sample.shape)
+    if model.deforms_any_atoms:
+        change = model.deformation(sample.crystal, sample.shape)
+        predicted = deformed_superposition(change, model.card.paw, sample.paw)
+    else:
+        predicted = model.predict(sample.crystal, sample.shape)
     seconds = perf_counter() - began
     density, occupancies = error_removed(predicted, superposition, reference)
     return MaterialErrors(

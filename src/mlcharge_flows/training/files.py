@@ -115,6 +115,8 @@ def checkpoint_of(
     materials = Counter(symbol for sample in samples for symbol in set(sample.crystal.symbols))
     cutoffs = [sample.encut for sample in samples if sample.encut is not None]
     paw = {symbol: dataset.paw[symbol] for symbol in sorted(materials)}
+    if not config.free_atoms:
+        paw = {symbol: known.without_free_atom() for symbol, known in paw.items()}
     card = Card(
         name=config.name,
         architecture=config.architecture,

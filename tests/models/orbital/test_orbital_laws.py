@@ -11,7 +11,14 @@ from orbital_models import ATOMS, crystal, model, precision, salt  # noqa: E402
 
 from mlcharge_flows.density.augmentation import labels  # noqa: E402
 from mlcharge_flows.density.density import superpose  # noqa: E402
-from mlcharge_flows.models.checkpoint import Checkpoint, CheckpointError  # noqa: E402
+from mlcharge_flows.models.calibration import deformed_superposition  # noqa: E402
+from mlcharge_flows.models.checkpoint import (  # noqa: E402
+    Checkpoint,
+    CheckpointError,
+    read_checkpoint,
+    write_checkpoint,
+)
+from mlcharge_flows.models.domain import OutOfDomainError  # noqa: E402
 from mlcharge_flows.models.model import ModelError  # noqa: E402
 from mlcharge_flows.models.orbital import load  # noqa: E402
 from mlcharge_flows.models.orbital.graph import Graph  # noqa: E402
@@ -256,3 +263,26 @@ def test_weights_of_another_size_are_refused():
         load(Checkpoint(card, made.network.state_dict()))
     whole = load(Checkpoint(made.card, made.network.state_dict()))
     same(whole.predict(crystal(), SHAPE), made.predict(crystal(), SHAPE))
+
+
+def test_a_checkpoint_without_free_atoms_takes_those_of_the_run(tmp_path):
+    """Only hashes of the data sets are in the file; predictions are the same."""
+    made = model()
+    paw = {symbol: known.without_free_atom() for symbol, known in made.card.paw.items()}
+    path = tmp_path / "bare.safetensors"
+    card = made.card.model_copy(update={"paw": paw})
+    write_checkpoint(path, Checkpoint(card, made.network.state_dict()))
+    checkpoint = read_checkpoint(path)
+    assert not any(known.has_free_atom for known in checkpoint.card.paw.values())
+    bare = load(checkpoint)
+    with pytest.raises(ModelError, match=r"the model random holds no free atoms: no atomic"):
+        bare.predict(crystal(), SHAPE)
+    change = bare.deformation(crystal(), SHAPE)
+    expected = made.predict(crystal(), SHAPE)
+    same(deformed_superposition(change, bare.card.paw, made.atoms), expected)
+    same(bare.complete(replace(expected, augmentation=None), made.atoms), expected)
+    bare.card.domain.check(crystal(), SHAPE, paw=made.atoms)
+    other = replace(made.atoms["Mg"], form_factor=0.9 * made.atoms["Mg"].form_factor)
+    other = replace(other, atomic_occupancies=0.5 * other.atomic_occupancies)
+    with pytest.raises(OutOfDomainError, match="fingerprint is"):
+        bare.card.domain.check(crystal(), SHAPE, paw={**made.atoms, "Mg": other})

@@ -41,7 +41,7 @@ class OrbitalModel(DensityModel):
     network
         Trained weights.
     atoms
-        Free atom of each element.
+        Free atom of each element, as far as the checkpoint holds them.
     """
 
     completes_densities = True
@@ -56,7 +56,7 @@ class OrbitalModel(DensityModel):
 
     @override
     def predict(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
-        atomic = superpose(crystal, self.atoms, shape)
+        atomic = self._superposed(crystal, shape)
         change = self.deformation(crystal, atomic.shape)
         pairs = zip(atomic.augmentation or (), change.augmentation or (), strict=True)
         augmentation = tuple(values + changed for values, changed in pairs)
@@ -78,9 +78,9 @@ class OrbitalModel(DensityModel):
         return Density(crystal, total, changed, comment=self.card.name)
 
     @override
-    def complete(self, density: Density) -> Density:
+    def complete(self, density: Density, atoms: Mapping[str, PawDataset] | None = None) -> Density:
         network, crystal = self.network, density.crystal
-        atomic = superpose(crystal, self.atoms, density.shape)
+        atomic = self._superposed(crystal, density.shape, atoms)
         g_vectors = network.g_vectors(crystal, density.shape, len(crystal))
         ions = self._species(crystal)
         with torch.inference_mode():
@@ -90,10 +90,23 @@ class OrbitalModel(DensityModel):
         return self._changed(density, atomic, changes)
 
     @override
-    def with_element_means(self, density: Density) -> Density:
-        atomic = superpose(density.crystal, self.atoms, density.shape)
+    def with_element_means(
+        self, density: Density, atoms: Mapping[str, PawDataset] | None = None
+    ) -> Density:
+        atomic = self._superposed(density.crystal, density.shape, atoms)
         changes = self.network.augmentation.element_means(self._species(density.crystal))
         return self._changed(density, atomic, changes)
+
+    def _superposed(
+        self,
+        crystal: Crystal,
+        shape: tuple[int, int, int],
+        atoms: Mapping[str, PawDataset] | None = None,
+    ) -> Density:
+        try:
+            return superpose(crystal, atoms or self.atoms, shape)
+        except ValueError as error:
+            raise ModelError(f"the model {self.card.name} holds no free atoms: {error}") from None
 
     def _species(self, crystal: Crystal) -> torch.Tensor:
         elements = self.network.config.elements
@@ -126,7 +139,7 @@ def load(checkpoint: Checkpoint) -> OrbitalModel:
     Parameters
     ----------
     checkpoint
-        With the free atom of every element.
+        With the free atom of every element, or its fingerprint.
 
     Returns
     -------
