@@ -280,7 +280,7 @@ def test_a_checkpoint_without_free_atoms_takes_those_of_the_run(tmp_path):
     change = bare.deformation(crystal(), SHAPE)
     expected = made.predict(crystal(), SHAPE)
     same(deformed_superposition(change, bare.card.paw, made.atoms), expected)
-    same(bare.complete(replace(expected, augmentation=None), made.atoms), expected)
+    same(bare.complete(expected, made.atoms), made.complete(expected))
     bare.card.domain.check(crystal(), SHAPE, paw=made.atoms)
     other = replace(made.atoms["Mg"], form_factor=0.9 * made.atoms["Mg"].form_factor)
     other = replace(other, atomic_occupancies=0.5 * other.atomic_occupancies)
