@@ -113,3 +113,22 @@ def test_electrons_need_the_valence_of_every_ion():
     assert n_electrons([dataset(), replace(dataset(), zval=7.0)]) == 8.0
     with pytest.raises(ValueError, match="PAW_PBE Na test"):
         n_electrons([dataset(), dataset(zval=None, form_factor=None)])
+
+
+def test_a_fingerprint_tells_data_sets_apart_and_outlives_the_free_atom():
+    q = 0.1 * np.arange(50)
+    facts = {"q_step": 0.1, "form_factor": 2.0 * np.exp(-(q**2))}
+    known = PawDataset("H", "PAW_PBE H", 2.0, (0,), atomic_occupancies=np.ones(1), **facts)
+    again = replace(known, enmax=250.0, sha256="of another text")
+    assert len(known.fingerprint) == 64
+    assert again.fingerprint == known.fingerprint
+    for changes in (
+        {"titel": "PAW_PBE H_s"},
+        {"atomic_occupancies": np.full(1, 1.1)},
+        {"form_factor": 2.0 * np.exp(-1.1 * q**2)},
+    ):
+        assert replace(known, **changes).fingerprint != known.fingerprint
+    bare = known.without_free_atom()
+    assert bare.fingerprint == known.fingerprint
+    assert not bare.has_free_atom
+    assert PawDataset("H", "PAW_PBE H", 2.0, (0,)).fingerprint is None

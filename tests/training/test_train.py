@@ -375,6 +375,10 @@ def test_additional_interactions_do_not_change_the_density_at_first(dataset, yam
             {"architecture": "superres", "optimizer": "muon"},
             "optimizer: muon is not for superres, choose adamw",
         ),
+        (
+            {"architecture": "superres", "free_atoms": False},
+            "free_atoms: a checkpoint of superres needs them",
+        ),
         ({"optimiser": "muon", "optimizer": "adamw"}, "optimiser is the old name of optimizer"),
     ],
 )
