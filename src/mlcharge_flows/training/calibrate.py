@@ -138,7 +138,8 @@ class Calibrator:
         """
         known = self.loaded.card.paw[symbol]
         both = known.fingerprint or "", dataset.fingerprint or ""
-        if known.has_free_atom and known.matches(dataset):
+        is_same = both[0] == both[1] != ""
+        if is_same or (known.has_free_atom and known.matches(dataset)):
             return None
         if both not in self._transfers:
             own, other = (

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 RIDGE = 1e-3
 """Of the form factors, relative to the diagonal of the normal equations."""
+_TINY = 1e-12  # instead of the error of a superposition that is the converged density
 
 
 @dataclass(eq=False)
@@ -280,7 +281,7 @@ class CalibrationRun:
             left -= 2.0 * float(mine @ self.equations.rhs[one])
             for other in known:
                 left += float(mine @ self.equations.gram[one, other] @ fit[other].form_factor)
-        return float(np.sqrt(max(left, 0.0) / self.size_from_atoms))
+        return float(np.sqrt(max(left, 0.0) / max(self.size_from_atoms, _TINY)))
 
     def occupancies_left(self, fit: Mapping[str, Constants]) -> float:
         """Mean absolute error of the occupancies with constants, over the free atoms'.
@@ -301,7 +302,7 @@ class CalibrationRun:
             if symbol in fit:
                 rest[spherical(self.channels[symbol])] -= fit[symbol].occupancies
             left += float(np.abs(rest).sum())
-        return left / self.occupancies_from_atoms
+        return left / max(self.occupancies_from_atoms, _TINY)
 
 
 def _summed(place: np.ndarray, n: int, weight: np.ndarray, values: np.ndarray) -> np.ndarray:

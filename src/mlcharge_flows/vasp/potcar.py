@@ -147,7 +147,7 @@ class PotcarSearch:
         Parameters
         ----------
         dataset
-            With TITEL and free atom.
+            With TITEL, and free atom or fingerprint.
 
         Returns
         -------
@@ -160,7 +160,8 @@ class PotcarSearch:
             except (PotcarError, OSError):
                 continue
             for found in read:
-                if dataset.has_free_atom and found.matches(dataset):
+                is_same = found.fingerprint == dataset.fingerprint
+                if is_same or (dataset.has_free_atom and found.matches(dataset)):
                     return found
         return None
 
