@@ -143,7 +143,7 @@ def test_occupancies_that_belong_to_a_density(inputs, trained, tmp_path, monkeyp
     assert len(seen) == 1
 
 
-def tripled(model, density):
+def tripled(model, density, atoms=None):
     """Stands in for the means of elements."""
     predicted = model.predict(density.crystal, density.shape)
     return replace(density, augmentation=tuple(3 * record for record in predicted.augmentation))
