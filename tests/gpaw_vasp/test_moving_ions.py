@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from mlcharge_flows.gpaw_vasp.execute import execute
 from mlcharge_flows.gpaw_vasp.initial_density import atomic_superposition
 from mlcharge_flows.gpaw_vasp.inputs import read_inputs
 from mlcharge_flows.gpaw_vasp.kohn_sham import KohnSham
+from mlcharge_flows.gpaw_vasp.moved_geometry import spins_are_equal
 from mlcharge_flows.gpaw_vasp.result import EV_PER_A3_IN_KB
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.vasp.chgcar import read_chgcar
@@ -261,3 +263,29 @@ def test_an_insulator_without_moments_goes_on_with_one_spin_channel(run_folder, 
     assert Wavecar(folder / "WAVECAR").spin == 2
     assert [step["mag"] for step in Oszicar(folder / "OSZICAR").ionic_steps] == [0.0] * 3
     assert len(Vasprun(folder / "vasprun.xml").ionic_steps) == 3
+
+
+FULL = [1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "grid_moment", "on_site_moment", "expected"),
+    [
+        (FULL, FULL, 1e-4, 1e-4, True),
+        ([1.0, 0.7, 0.3], [1.0, 0.7, 0.3], 0.0, 0.0, False),  # a metal may become magnetic
+        (FULL, [1.0, 0.0, 0.0], 1.0, 0.3, False),
+        (FULL, FULL, 0.5, 0.0, False),  # an antiferromagnet
+        (FULL, FULL, 0.0, 0.5, False),
+    ],
+)
+def test_spins_are_equal_in_insulators_without_moments(
+    up, down, grid_moment, on_site_moment, expected
+):
+    occupations = np.array([[up], [down]])
+    orbitals = SimpleNamespace(get_all_eigs_and_occs=lambda broadcast: (None, occupations))
+    grid = np.ones((2, 2, 2, 2))
+    grid[0, 0, 0, 0] += grid_moment
+    matrices = np.stack([np.eye(2) * (1 + on_site_moment), np.eye(2)])
+    smooth = SimpleNamespace(data=grid, desc=SimpleNamespace(dv=1.0))
+    density = SimpleNamespace(nt_sR=smooth, D_asii={0: matrices})
+    assert spins_are_equal(density, orbitals) == expected
