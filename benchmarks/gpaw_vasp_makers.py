@@ -246,10 +246,12 @@ def _result(tasks: Sequence[Mapping[str, Any]], store: JobStore) -> str:
     if not isinstance(structure, Structure):
         structure = Structure.from_dict(structure)
     moments = [abs(moment or 0.0) for moment in structure.site_properties.get("magmom", [0.0])]
-    energy = output["energy"] / len(structure)
+    # A fixed density has no energy to compare.
+    fixed = int(tasks[-1]["orig_inputs"]["incar"].get("ICHARG", 0)) > 10
+    energy = "" if fixed else f"{output['energy'] / len(structure):.4f} eV/atom, "
     magnetic = f", {max(moments):.2f} muB" if max(moments) > MAGNETIC else ""
     return (
-        f"a = {lattice_constant(structure):.3f} angstrom, {energy:.4f} eV/atom, "
+        f"a = {lattice_constant(structure):.3f} angstrom, {energy}"
         f"gap {output['bandgap'] or 0.0:.2f} eV{magnetic}"
     )
 
