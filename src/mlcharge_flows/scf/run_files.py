@@ -82,15 +82,17 @@ class RunFiles:
     vasprun: Path | None = None
 
     @classmethod
-    def find(cls, folder: str | Path) -> RunFiles:
+    def find(cls, folder: str | Path, *, last: bool = False) -> RunFiles:
         """Find the files of the run in a folder.
-
-        Of custodian's double relaxation (``.relax1``, ``.relax2``), the first run is found.
 
         Parameters
         ----------
         folder
             Run folder.
+        last
+            Whether the last run of custodian's double relaxation (``.relax1``, ``.relax2``, no
+            suffix) is found, whose density is the result; else the first, which begins with the
+            initial density.
 
         Returns
         -------
@@ -100,9 +102,9 @@ class RunFiles:
         Raises
         ------
         RunFilesError
-            OSZICAR, OUTCAR, vasp.out or custodian.json is there twice with different content, such
-            as a stale plain file beside the compressed one of a later run, or is a named pipe or an
-            archive that is not unpacked.
+            OSZICAR, OUTCAR, vasp.out, CHGCAR or custodian.json is there twice with different
+            content, such as a stale plain file beside the compressed one of a later run, or is a
+            named pipe or an archive that is not unpacked.
         OSError
             The folder or two versions of a file cannot be read.
 
@@ -120,7 +122,7 @@ class RunFiles:
         names = {path.name for path in folder.iterdir() if path.is_file()}
         if reason := unreadable_name(folder, _COUNTED):
             raise RunFilesError(reason)
-        suffix = _suffix(folder, names)
+        suffix = _suffix(folder, names, last)
 
         def existing(name: str) -> list[Path]:
             return [folder / (name + end) for end in COMPRESSIONS if name + end in names]
@@ -143,7 +145,7 @@ class RunFiles:
             kpoints=first(f"KPOINTS{suffix}"),
             poscar=first(f"POSCAR{suffix}"),
             potcar=first(f"POTCAR{suffix}") or first("POTCAR"),
-            chgcar=first(f"CHGCAR{suffix}"),
+            chgcar=one(f"CHGCAR{suffix}"),
             contcar=first(f"CONTCAR{suffix}"),
             ibzkpt=first(f"IBZKPT{suffix}"),
             vasprun=first(f"vasprun.xml{suffix}"),
@@ -318,8 +320,8 @@ def read_titels(path: Path) -> tuple[str, ...]:
         return tuple(match[1] for line in file if (match := _TITEL.match(line)))
 
 
-def _suffix(folder: Path, names: set[str]) -> str:
-    """Suffix of the names of the first run; files of several unrelated runs are refused."""
+def _suffix(folder: Path, names: set[str], last: bool) -> str:
+    """Suffix of the names of one run; files of several unrelated runs are refused."""
     suffixes = {match[1] or "" for name in names if (match := _SUFFIXED.fullmatch(name))}
     relaxations = sorted((s for s in suffixes if _RELAXATION.fullmatch(s)), key=_number)
     if not relaxations:
@@ -327,6 +329,8 @@ def _suffix(folder: Path, names: set[str]) -> str:
             listed = ", ".join(f"OUTCAR{suffix}" for suffix in sorted(suffixes))
             raise RunFilesError(f"ambiguous files: {folder} has several runs ({listed})")
         return "" if "" in suffixes else next(iter(suffixes), "")
+    if last:
+        return "" if "" in suffixes else relaxations[-1]
     if "" in suffixes:  # custodian copies the files of a relaxation before the next one begins
         for name in _COUNTED:
             plain, first = (

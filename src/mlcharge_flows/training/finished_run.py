@@ -21,7 +21,7 @@ from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.io import UNREADABLE, open_bytes
 from mlcharge_flows.scf.consistency import mismatch
-from mlcharge_flows.scf.run_files import RunFiles, unreadable_name
+from mlcharge_flows.scf.run_files import RunFiles, RunFilesError, unreadable_name
 from mlcharge_flows.training.origin import Origin, RunSettings
 from mlcharge_flows.training.sample import DensitySample
 from mlcharge_flows.vasp.chgcar import read_chgcar
@@ -163,11 +163,12 @@ def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
     """
     folder = Path(folder)
     try:
-        if folder.is_dir() and (reason := unreadable_name(folder, ("CHGCAR", "OUTCAR", "POTCAR"))):
+        files = RunFiles.find(folder, last=True) if folder.is_dir() else RunFiles(folder)
+        if reason := unreadable_name(folder, ("CHGCAR", "POTCAR")):
             raise RunError(reason.removeprefix("unreadable: "))
-        chgcar, outcar, potcar = (_find(folder, name) for name in ("CHGCAR", "OUTCAR", "POTCAR"))
+        chgcar, outcar, potcar = files.chgcar, files.outcar, files.potcar
         if chgcar is None:
-            raise RunError(f"{folder}: there is no CHGCAR")
+            raise RunError(f"{folder}: there is no CHGCAR{files.suffix}")
         density = read_chgcar(chgcar)
         if is_prediction(density.comment):
             raise RunError(f"{chgcar}: is what the run began from, not its result (LCHARG = F)")
@@ -176,7 +177,7 @@ def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
         if run is not None and (reason := _reason_to_refuse(density, run, datasets)):
             raise RunError(f"{folder}: {reason}")
         paw = _paw_datasets(folder, datasets, run, density.crystal.symbols)
-        if run is not None and (difference := mismatch(_run_files(folder), run)):
+        if run is not None and (difference := mismatch(files, run)):
             raise RunError(f"{folder}: files of different runs: {difference}")
         if run is None:
             return DensitySample.pack(density, paw, origin)
@@ -190,46 +191,15 @@ def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
             n_electrons=run.n_electrons,
         )
         symbols = [_symbol(titel) for titel in run.titels]
-        settings = RunSettings.of(run, symbols, _metagga(folder), _valence(run))
+        settings = RunSettings.of(run, symbols, _metagga(files), _valence(run))
         return replace(sample, settings=settings)
     except RunError:
         raise
+    except RunFilesError as error:
+        raise RunError(str(error).removeprefix("unreadable: ")) from None
     except (*UNREADABLE, ElementTree.ParseError) as error:
         text = one_line(error)
         raise RunError(text if str(folder) in text else f"{folder}: {text}") from None
-
-
-def _find(folder: Path, name: str) -> Path | None:
-    """File of the last run in a folder: of several relaxations, the last one (``.relax2``)."""
-    pattern = re.compile(rf"{re.escape(name)}(?:\.relax(\d+))?(?:\.gz|\.bz2|\.xz)?")
-    # Without a suffix, a file is of the run behind all those that have one.
-    found: dict[float, list[Path]] = {}
-    for path in sorted(folder.glob(f"{name}*")):
-        if (match := pattern.fullmatch(path.name)) and path.is_file():
-            found.setdefault(float(match[1] or "inf"), []).append(path)
-    last = found[max(found)] if found else []
-    if len(last) > 1:
-        one, other = (path.name for path in last)
-        raise RunError(f"{folder}: holds {one} and {other}; remove the one that is of another run")
-    return last[0] if last else None
-
-
-def _run_files(folder: Path) -> RunFiles:
-    """Files of the last run in a folder."""
-    return RunFiles(
-        folder,
-        oszicar=_find(folder, "OSZICAR"),
-        outcar=_find(folder, "OUTCAR"),
-        stdout=_find(folder, "vasp.out"),
-        incar=_find(folder, "INCAR"),
-        kpoints=_find(folder, "KPOINTS"),
-        poscar=_find(folder, "POSCAR"),
-        potcar=_find(folder, "POTCAR"),
-        chgcar=_find(folder, "CHGCAR"),
-        contcar=_find(folder, "CONTCAR"),
-        ibzkpt=_find(folder, "IBZKPT"),
-        vasprun=_find(folder, "vasprun.xml"),
-    )
 
 
 def _reason_to_refuse(density: Density, run: Outcar, datasets: Sequence[PawDataset]) -> str | None:
@@ -310,12 +280,12 @@ def _valence(run: Outcar) -> float | None:
     return sum(zval * n for zval, n in zip(run.zvals, run.ions_per_type, strict=True))
 
 
-def _metagga(folder: Path) -> str | None:
+def _metagga(files: RunFiles) -> str | None:
     """METAGGA of INCAR or, without one, of vasprun.xml; empty if they do not set it."""
-    if incar := _find(folder, "INCAR"):
-        return str(read_incar(incar).get("METAGGA", ""))
-    if vasprun := _find(folder, "vasprun.xml"):
-        with open_bytes(vasprun) as file:
+    if files.incar:
+        return str(read_incar(files.incar).get("METAGGA", ""))
+    if files.vasprun:
+        with open_bytes(files.vasprun) as file:
             for _, element in ElementTree.iterparse(file):
                 if element.tag == "incar":
                     tags = {entry.get("name"): entry.text or "" for entry in element}
