@@ -3,8 +3,8 @@
     gpaw-vasp generate-family /tmp/generated
     python benchmarks/gpaw_vasp_families.py --family /tmp/generated [Si MgO ..]
 
-Five volumes of each cubic crystal with GPAW's own data sets and with those of each family; the
-equation of state is Birch's and Murnaghan's. Crystals of elements that a family lacks are left out.
+Five volumes of each cubic crystal with GPAW's own data sets and with those of each family, and a
+polynomial of third order in V^(-1/3). Crystals of elements that a family lacks are left out.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 GPA = 160.21766  # of an eV per cubic angstrom
 SCALES = (0.98, 0.99, 1.0, 1.01, 1.02)
 
-#: Space group, middle of the scan in angstrom, species and positions in the cubic cell.
+#: Space group, middle of the scan in angstrom, ENCUT in eV, density of k-points, species and
+#: positions in the cubic cell.
 CUBIC = {
-    "Si": ("Fd-3m", 5.47, ("Si",), ((0, 0, 0),)),
-    "MgO": ("Fm-3m", 4.25, ("Mg", "O"), ((0, 0, 0), (0.5, 0.5, 0.5))),
-    "NaCl": ("Fm-3m", 5.70, ("Na", "Cl"), ((0, 0, 0), (0.5, 0.5, 0.5))),
-    "GaAs": ("F-43m", 5.75, ("Ga", "As"), ((0, 0, 0), (0.25, 0.25, 0.25))),
-    "Al": ("Fm-3m", 4.04, ("Al",), ((0, 0, 0),)),
-    "CaF2": ("Fm-3m", 5.51, ("Ca", "F"), ((0, 0, 0), (0.25, 0.25, 0.25))),
-    "Cu": ("Fm-3m", 3.64, ("Cu",), ((0, 0, 0),)),
-    "ZnS": ("F-43m", 5.45, ("Zn", "S"), ((0, 0, 0), (0.25, 0.25, 0.25))),
+    "Si": ("Fd-3m", 5.47, 400, 32, ("Si",), ((0, 0, 0),)),
+    "MgO": ("Fm-3m", 4.25, 600, 12, ("Mg", "O"), ((0, 0, 0), (0.5, 0.5, 0.5))),
+    "NaCl": ("Fm-3m", 5.70, 400, 32, ("Na", "Cl"), ((0, 0, 0), (0.5, 0.5, 0.5))),
+    "GaAs": ("F-43m", 5.75, 400, 32, ("Ga", "As"), ((0, 0, 0), (0.25, 0.25, 0.25))),
+    "Al": ("Fm-3m", 4.04, 400, 32, ("Al",), ((0, 0, 0),)),
+    "CaF2": ("Fm-3m", 5.51, 600, 12, ("Ca", "F"), ((0, 0, 0), (0.25, 0.25, 0.25))),
+    "Cu": ("Fm-3m", 3.64, 500, 32, ("Cu",), ((0, 0, 0),)),
 }
 
 
@@ -53,11 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser(__doc__)
     options.add_argument("names", nargs="*", metavar="CRYSTAL", help="default: all")
     options.add_argument("--family", action="append", default=[], help="jth, or a folder")
-    options.add_argument("--encut", type=float, default=400.0, help="eV, default 400")
-    options.add_argument("--density", type=float, default=32.0, help="of k-points, default 32")
+    options.add_argument("--encut", type=float, help="eV, default: 400, 500 or 600, by crystal")
+    options.add_argument("--density", type=float, help="of k-points, default: 12 or 32, by crystal")
     given = options.parse_args(arguments)
     families = {Path(name).name: find_family(name) for name in given.family}
-    heads = ["", "gpaw: a (angstrom)", "bulk modulus (GPa)"]
+    heads = ["", "ENCUT (eV)", "gpaw: a (angstrom)", "bulk modulus (GPa)"]
     for name in families:
         heads += [f"{name}: a", "bulk modulus", "change of a (%)", "valence of gpaw and this"]
     names = given.names or CUBIC
@@ -65,13 +65,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def row(
-    name: str, families: Mapping[str, Mapping[str, PawXml] | None], encut: float, density: float
+    name: str,
+    families: Mapping[str, Mapping[str, PawXml] | None],
+    encut: float | None,
+    density: float | None,
 ) -> list[str]:
     """Lattice constants of one crystal."""
     first, modulus, electrons = equation_of_state(name, {}, encut, density)
-    cells = [name, f"{first:.3f}", f"{modulus:.0f}"]
+    cells = [name, f"{encut or CUBIC[name][2]:g}", f"{first:.3f}", f"{modulus:.0f}"]
     for family in families.values():
-        if family is None or not set(CUBIC[name][2]) <= set(family):
+        if family is None or not set(CUBIC[name][4]) <= set(family):
             cells += ["", "", "", ""]
             continue
         own, modulus, others = equation_of_state(name, family, encut, density)
@@ -82,14 +85,14 @@ def row(
 
 
 def equation_of_state(
-    name: str, family: Mapping[str, PawXml], encut: float, density: float
+    name: str, family: Mapping[str, PawXml], encut: float | None, density: float | None
 ) -> tuple[float, float, float]:
     """Lattice constant in angstrom, bulk modulus in GPa, and electrons of the cell."""
-    group, middle, species, positions = CUBIC[name]
+    group, middle, own_encut, own_density, species, positions = CUBIC[name]
     places = [list(site) for site in positions]
     cubic = Structure.from_spacegroup(group, Lattice.cubic(middle), species, places)
     cell = cubic.get_primitive_structure().get_sorted_structure()
-    mesh = Kpoints.automatic_density_by_vol(cell, density, force_gamma=True)
+    mesh = Kpoints.automatic_density_by_vol(cell, density or own_density, force_gamma=True)
     symbols = Poscar(cell).site_symbols
     potcar = "".join(potcar_text(symbol, family.get(symbol)) for symbol in symbols)
     volumes, energies = [], []
@@ -100,7 +103,7 @@ def equation_of_state(
             path = Path(folder)
             Poscar(structure).write_file(path / "POSCAR", significant_figures=16)
             tags = {
-                "ENCUT": encut,
+                "ENCUT": encut or own_encut,
                 "PREC": "Normal",
                 "EDIFF": 1e-5 * len(structure),
                 "ISMEAR": 0,
@@ -115,7 +118,7 @@ def equation_of_state(
                 run = execute(path)
         volumes.append(structure.volume)
         energies.append(run.steps[-1].energy_zero)
-    volume, _, modulus = EquationOfState(volumes, energies, eos="birchmurnaghan").fit(warn=False)
+    volume, _, modulus = EquationOfState(volumes, energies, eos="sj").fit(warn=False)
     constant = middle * (volume / cell.volume) ** (1 / 3)
     return float(constant), float(modulus * GPA), float(run.parameters["NELECT"])
 

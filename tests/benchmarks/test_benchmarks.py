@@ -224,8 +224,8 @@ def test_gpaw_vasp_families(run, tmp_path):
         "gpaw_vasp_families", "Al", "MgO", "--family", tmp_path / "second", "--encut", 200,
         "--density", 4,
     )  # fmt: skip
-    assert heads[3] == "second: a"
+    assert heads[4] == "second: a"
     assert row[0] == "Al"
-    assert float(row[3]) == pytest.approx(float(row[1]), rel=0.01)
+    assert float(row[4]) == pytest.approx(float(row[2]), rel=0.01)
     assert row[-1] == "3, 3"
-    assert lacking[3:] == ["", "", "", ""]
+    assert lacking[4:] == ["", "", "", ""]
