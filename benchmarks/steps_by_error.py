@@ -69,9 +69,9 @@ HEADS = [
 INPUTS = ("INCAR", "KPOINTS", "POSCAR", "POTCAR")
 
 
-def executable() -> str:
-    """Command line of the executable that is configured, else of gpaw-vasp; one thread per run."""
-    settings = Settings.for_command()
+def executable(given: str | None) -> str:
+    """Command line of the executable that is given or configured; one thread per run."""
+    settings = Settings.for_command(given)
     settings.check()
     return settings.run_vasp_kwargs.get("vasp_cmd", settings.vasp_cmd)
 
@@ -81,8 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser(__doc__)
     options.add_argument("compared", type=Path)
     options.add_argument("out", type=Path)
+    options.add_argument("--executable", help="such as gpaw-vasp, instead of the configured one")
     given = options.parse_args(arguments)
-    command = executable()
+    command = executable(given.executable)
     # GPAW's data sets are none of VASP's.
     warnings.simplefilter("ignore", UnknownPotcarWarning)
     found: dict[tuple[str, float], list[tuple[float, float, int, int]]] = {}

@@ -30,23 +30,40 @@ def vasp(tmp_path, monkeypatch):
     return program
 
 
-def test_the_embedded_executable_is_the_default_of_commands():
-    settings = Settings.for_command()
+@pytest.mark.parametrize("titel", [None, "Si 05Jan2001", "Si GPAW-1.2.1"])
+@pytest.mark.parametrize("empty", [None, "VASP_CMD", "ATOMATE2_VASP_CMD"])
+def test_without_an_executable_commands_are_refused(tmp_path, monkeypatch, titel, empty):
+    """Whatever POTCARs are configured: a module is not loaded, or an export is forgotten."""
+    if titel is not None:
+        potcar = tmp_path / "POT_GGA_PAW_PBE" / "POTCAR.Si"
+        potcar.parent.mkdir()
+        potcar.write_text(f"  PAW_PBE {titel}\n")
+        monkeypatch.setitem(PYMATGEN, "PMG_VASP_PSP_DIR", str(tmp_path))  # as from .pmgrc.yaml
+    if empty is not None:
+        monkeypatch.setenv(empty, "")
+    asked_for = "--executable gpaw-vasp, or set MLCHARGE_VASP_CMD=gpaw-vasp$"
+    with pytest.raises(SetupError, match=f"^no executable .* set VASP_CMD.*{asked_for}"):
+        Settings.for_command()
+    with pytest.raises(SetupError, match=r"MLCHARGE_VASP_CMD=gpaw-vasp here and on the workers$"):
+        Settings.for_command(of_workers=True)
+    assert Settings.for_command("gpaw-vasp").embedded
+
+
+def test_the_library_of_the_embedded_executable_is_in_the_cache():
+    settings = Settings.for_command("gpaw-vasp")
     assert settings.embedded
     assert settings.potcar_library.is_relative_to(settings.cache)
 
 
-def test_a_command_never_replaces_a_vasp_that_is_not_loaded(tmp_path, monkeypatch):
-    """POTCARs of VASP are configured, and its module was not loaded."""
-    monkeypatch.setitem(PYMATGEN, "PMG_VASP_PSP_DIR", str(tmp_path))  # as from .pmgrc.yaml
-    assert not Settings.for_command().embedded
-    with pytest.raises(SetupError, match=r"'vasp_std' is not an executable .* --executable gpaw-"):
-        Settings.for_command().check()
-    assert Settings.for_command("gpaw-vasp").embedded
-    export = tmp_path / "POT_GGA_PAW_PBE" / "POTCAR.Si"
-    export.parent.mkdir()
-    export.write_text("  PAW_PBE Si GPAW\n")
-    assert Settings.for_command().embedded  # VASP cannot run these
+def test_whose_potcars_the_library_holds(tmp_path, monkeypatch):
+    assert not Settings().exported_potcars
+    assert Settings.for_command("gpaw-vasp").exported_potcars
+    monkeypatch.setitem(PYMATGEN, "PMG_VASP_PSP_DIR", str(tmp_path))
+    potcar = tmp_path / "POT_GGA_PAW_PBE" / "POTCAR.Si"
+    potcar.parent.mkdir()
+    for titel, exported in (("Si 05Jan2001", False), ("Si GPAW-1.2.1", True)):
+        potcar.write_text(f"  PAW_PBE {titel}\n")
+        assert Settings().exported_potcars is exported
 
 
 def test_jobs_never_choose_the_embedded_executable():
@@ -55,7 +72,7 @@ def test_jobs_never_choose_the_embedded_executable():
     assert settings.run_vasp_kwargs == {}
 
 
-def test_a_vasp_on_the_path_is_taken_before_the_embedded_one(vasp):
+def test_a_vasp_on_the_path_is_taken_as_atomate2_would(vasp):
     assert Settings.for_command().program == "vasp_std"
     assert Settings.for_command("gpaw-vasp").embedded
 
@@ -184,7 +201,7 @@ def test_no_gpaw_installed(monkeypatch, vasp):
     embedded = vasp.rename(vasp.parent / "gpaw-vasp")
     monkeypatch.setattr(module, "_embedded_program", lambda: str(embedded))
     with pytest.raises(SetupError, match=r"pip install 'mlcharge-flows\[gpaw\]'"):
-        Settings.for_command().check()
+        Settings.for_command("gpaw-vasp").check()
 
 
 @pytest.fixture
@@ -207,7 +224,7 @@ def test_the_library_is_filled_once_and_the_environment_restored(monkeypatch, tm
     monkeypatch.delenv("OMP_NUM_THREADS")
     before = dict(os.environ), dict(PYMATGEN)
     for _ in range(2):
-        with Settings.for_command().activated():
+        with Settings.for_command("gpaw-vasp").activated():
             library = str(Settings().potcar_library)
             assert Settings().embedded, "child processes and jobs use it, too"
             assert os.environ["PMG_VASP_PSP_DIR"] == PYMATGEN["PMG_VASP_PSP_DIR"] == library
@@ -219,7 +236,7 @@ def test_the_library_is_filled_once_and_the_environment_restored(monkeypatch, tm
 def test_the_environment_is_restored_after_an_error(monkeypatch, exporter):
     exporter("os.makedirs(sys.argv[2])")
     monkeypatch.setitem(PYMATGEN, "PMG_VASP_PSP_DIR", "/theirs")
-    with pytest.raises(KeyError), Settings.for_command().activated():
+    with pytest.raises(KeyError), Settings.for_command("gpaw-vasp").activated():
         raise KeyError
     assert PYMATGEN["PMG_VASP_PSP_DIR"] == "/theirs"
     assert "PMG_VASP_PSP_DIR" not in os.environ
@@ -227,14 +244,20 @@ def test_the_environment_is_restored_after_an_error(monkeypatch, exporter):
 
 def test_a_failed_export_leaves_no_library(exporter):
     exporter("os.makedirs(sys.argv[2]); sys.exit('no data sets')")
-    with pytest.raises(SetupError, match="no data sets"), Settings.for_command().activated():
+    with (
+        pytest.raises(SetupError, match="no data sets"),
+        Settings.for_command("gpaw-vasp").activated(),
+    ):
         pass
-    assert not Settings.for_command().potcar_library.exists()
+    assert not Settings.for_command("gpaw-vasp").potcar_library.exists()
 
 
 def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path, exporter):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MLCHARGE_CACHE", str(tmp_path / "file"))
     exporter("pass")
-    with pytest.raises(SetupError, match="set MLCHARGE_CACHE"), Settings.for_command().activated():
+    with (
+        pytest.raises(SetupError, match="set MLCHARGE_CACHE"),
+        Settings.for_command("gpaw-vasp").activated(),
+    ):
         pass

@@ -1,9 +1,9 @@
 """The executable of the runs, its POTCAR library, and the folders of this package.
 
 Runs use what the user has configured for atomate2 and pymatgen. The embedded ``gpaw-vasp`` runs
-only where it is asked for, by ``MLCHARGE_VASP_CMD=gpaw-vasp`` or ``--executable gpaw-vasp``, and in
-the commands of ``mlcharge`` where nothing of VASP is configured: no executable, none on the PATH,
-no POTCARs. Environment variables with the prefix ``MLCHARGE_`` set the fields.
+only where it is asked for, by a setting such as ``MLCHARGE_VASP_CMD=gpaw-vasp`` or by
+``--executable gpaw-vasp``; the commands of ``mlcharge`` refuse to run where no executable is
+configured. Environment variables with the prefix ``MLCHARGE_`` set the fields.
 
 The command of a run is the first of these that is set:
 
@@ -93,29 +93,50 @@ class Settings(BaseSettings):
     max_wavecar_size: float = Field(4.0, ge=0.0)
 
     @classmethod
-    def for_command(cls, executable: str | None = None) -> Settings:
-        """Choose the executable of a command that runs calculations on this machine.
+    def for_command(cls, executable: str | None = None, *, of_workers: bool = False) -> Settings:
+        """Choose the executable of a command that runs or submits calculations.
 
         Parameters
         ----------
         executable
             Command line that the user gave for this one command.
+        of_workers
+            Whether other machines run what this one submits; only the error depends on it.
 
         Returns
         -------
         Settings
             With the given command, else the configured one, else ``vasp_std`` if it is on the
-            PATH, or if POTCARs of VASP are configured, which only VASP can run (a module that is
-            not loaded leaves it missing). The embedded executable where nothing of this is there.
+            PATH, as atomate2 would run it. Never the embedded executable unless it is named.
+
+        Raises
+        ------
+        SetupError
+            None of these is there, as where the module of VASP is not loaded, or an ``export`` was
+            forgotten.
+
+        Examples
+        --------
+        >>> Settings.for_command("gpaw-vasp").embedded
+        True
         """
         if executable is not None:
             return cls(vasp_cmd=executable)
         settings = cls()
-        if "vasp_cmd" in settings.model_fields_set or _configured_command() is not None:
+        if "vasp_cmd" in settings.model_fields_set or _configured_command():
             return settings
-        library = _pymatgen_library()
-        is_configured = library is not None and not _is_export(library)
-        return settings if shutil.which(_DEFAULT) or is_configured else cls(vasp_cmd=EMBEDDED)
+        if shutil.which(_DEFAULT):
+            return settings
+        asked_for = (
+            f"set MLCHARGE_VASP_CMD={EMBEDDED} here and on the workers"
+            if of_workers
+            else f"give --executable {EMBEDDED}, or set MLCHARGE_VASP_CMD={EMBEDDED}"
+        )
+        raise SetupError(
+            f"no executable is configured, and no {_DEFAULT} is on the PATH: for VASP set "
+            f"VASP_CMD, such as 'mpirun -n 16 {_DEFAULT}', and PMG_VASP_PSP_DIR; to compute "
+            f"without VASP {asked_for}"
+        )
 
     @property
     def program(self) -> str:
@@ -163,6 +184,12 @@ class Settings(BaseSettings):
         return own if own is not None and _is_export(own) else self._embedded_library
 
     @property
+    def exported_potcars(self) -> bool:
+        """Whether the POTCAR library holds exports of ``gpaw-vasp``, not VASP's data sets."""
+        library = self.potcar_library
+        return self.embedded or (library is not None and _is_export(library))
+
+    @property
     def _embedded_library(self) -> Path:
         # Named by what its content depends on: an update never meets an outdated library.
         try:
@@ -196,7 +223,7 @@ class Settings(BaseSettings):
         except ValueError as error:
             raise SetupError(f"VASP_CMD: {self.vasp_cmd!r} cannot be read ({error})") from None
         if not words:
-            raise SetupError("VASP_CMD is empty: unset it, or give --executable gpaw-vasp")
+            raise SetupError("VASP_CMD is empty: set it, or give --executable gpaw-vasp")
         program = words[_position(words)]
         for word in dict.fromkeys([words[0], program]):
             if self.embedded and word == program:

@@ -53,6 +53,7 @@ def helium(tmp_path):
 @pytest.fixture
 def nothing_runs(monkeypatch):
     """An executable and a library, as far as can be told before something runs."""
+    monkeypatch.setenv("VASP_CMD", "vasp_std")
     monkeypatch.setattr(settings.Settings, "check", lambda self: None)
     monkeypatch.setattr(settings.Settings, "activated", lambda self: nullcontext())
 
@@ -152,7 +153,7 @@ def test_no_gpaw_installed(monkeypatch, helium, tmp_path):
     program.chmod(0o755)
     monkeypatch.setattr(settings, "_embedded_program", lambda: str(program))
     monkeypatch.setattr(settings.importlib.util, "find_spec", lambda name: None)
-    (line,) = refused("compare", helium)
+    (line,) = refused("compare", helium, "--executable", "gpaw-vasp")
     assert "gpaw-vasp needs GPAW: pip install" in line
 
 

@@ -28,6 +28,7 @@ def helium(tmp_path):
 
 @pytest.fixture
 def nothing_runs(monkeypatch):
+    monkeypatch.setenv("VASP_CMD", "vasp_std")
     monkeypatch.setattr(settings.Settings, "check", lambda self: None)
     monkeypatch.setattr(settings.Settings, "activated", lambda self: nullcontext())
 

@@ -9,7 +9,9 @@
 set -eu
 cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")}"
 export OMP_NUM_THREADS=1
-# With VASP (where none is configured, the embedded gpaw-vasp runs, one core each):
+# The executable, unless it is configured elsewhere; without any, nothing runs. VASP:
 # export VASP_CMD="srun --exact --ntasks=8 --cpus-per-task=1 vasp_std"
 # export PMG_VASP_PSP_DIR="$HOME/potcars"
+# or, without VASP, one core each:
+# export MLCHARGE_VASP_CMD=gpaw-vasp
 exec mlcharge campaign run SPEC.yaml --workers "${WORKERS:-8}"

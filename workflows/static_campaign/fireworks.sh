@@ -6,8 +6,8 @@ cd "$(dirname "$0")"
 cluster=$(cd "${CLUSTER:-../cluster}" && pwd)
 export JOBFLOW_CONFIG_FILE="$cluster/jobflow.yaml" FW_CONFIG_FILE="$cluster/FW_config.yaml"
 launchpad="$cluster/my_launchpad.yaml"
-# Workers run the VASP that is configured. Without any, gpaw-vasp has to be asked for.
-[ -n "${VASP_CMD:-}${ATOMATE2_VASP_CMD:-}" ] || export MLCHARGE_VASP_CMD="${MLCHARGE_VASP_CMD:-gpaw-vasp}"
+# Workers run the executable that is configured here: VASP_CMD and PMG_VASP_PSP_DIR, or, without
+# VASP, MLCHARGE_VASP_CMD=gpaw-vasp. Where there is none, nothing is submitted.
 
 mlcharge campaign submit SPEC.yaml --launchpad "$launchpad"
 rlaunch -s -l "$launchpad" -w "$cluster/gpu_fworker.yaml" rapidfire --sleep 5 &

@@ -120,14 +120,18 @@ def _mlcharge(
 
     [bold]A first comparison[/bold], in the folder [cyan]comparison[/cyan]:
 
-        mlcharge compare Si.cif MgO.cif
+        mlcharge compare Si.cif MgO.cif --executable gpaw-vasp
 
     Every crystal runs from free atoms, from a superposition of atoms read from a CHGCAR, and from
-    its own converged density; the report lists the electronic steps of each. The embedded
-    [cyan]gpaw-vasp[/cyan] runs with [cyan]--executable gpaw-vasp[/cyan], and where nothing of VASP
-    is configured: no command, no POTCAR library, no vasp_std on the PATH. To use VASP, set
+    its own converged density; the report lists the electronic steps of each. Runs use the VASP that
+    atomate2 is configured for, or
 
         export VASP_CMD="mpirun -n 16 vasp_std"  PMG_VASP_PSP_DIR=/path/to/potcars
+
+    The embedded [cyan]gpaw-vasp[/cyan] runs only where it is asked for, with
+    [cyan]--executable gpaw-vasp[/cyan], or in all commands and jobs after
+
+        export MLCHARGE_VASP_CMD=gpaw-vasp
     """
 
 

@@ -62,7 +62,7 @@ def bands(
 
     [bold]Examples[/bold]
 
-        mlcharge bands Si.cif MgO.cif --density superposition --out demo
+        mlcharge bands Si.cif MgO.cif --density superposition --executable gpaw-vasp
 
         mlcharge bands structures.json.gz --density learned --max-atoms 6 --limit 20
     """

@@ -125,7 +125,8 @@ def submit(
     """Add one workflow per material to the FireWorks LaunchPad, each only once.
 
     Workers take them with rlaunch or qlaunch; results go into each worker's own job store. The
-    executable is that of the workers: configure it here as there. Given again, it lets jobs run
+    executable is that of the workers: configure it here as there (VASP_CMD, or
+    MLCHARGE_VASP_CMD=gpaw-vasp). Given again, it lets jobs run
     again whose worker has died, and runs that failed by the fault of the machine.
 
     [bold]Example[/bold]
@@ -141,9 +142,10 @@ def submit(
     from mlcharge_flows.settings import Settings
 
     console = Console(highlight=False)
+    settings = Settings.for_command(of_workers=True)
     campaign = _read(console, spec, skip_bad)
     name, total, n_rerun = campaign.spec.name, len(campaign.materials), 0
-    console.print(f"Executable of the workers: {Settings().program}", markup=False)
+    console.print(f"Executable of the workers: {settings.program}", markup=False)
     pad = open_launchpad(launchpad)
     with closing(pad.connection), Progress(console=console, transient=True) as progress:
         task = progress.add_task("workflows", total=total)

@@ -72,7 +72,7 @@ def compare(
 
     [bold]Examples[/bold]
 
-        mlcharge compare Si.cif POSCAR --out demo
+        mlcharge compare Si.cif POSCAR --executable gpaw-vasp --out demo
 
         mlcharge compare structures.json.gz --max-atoms 6 --limit 12 --workers 4
 

@@ -131,7 +131,7 @@ def _add_published(file: Path, name: str, functional: str, replace: bool) -> Pat
     from mlcharge_flows.settings import Settings
     from mlcharge_flows.sources.published import EXPORTED_POTCARS, convert_published
 
-    settings = Settings.for_command()
+    settings = Settings()
     try:
         checkpoint, without = convert_published(file, name, functional, settings)
     except ValueError as error:
@@ -142,7 +142,7 @@ def _add_published(file: Path, name: str, functional: str, replace: bool) -> Pat
         added = _registry().add(path, replace)
     if without:
         typer.echo(f"without a POTCAR, and left out: {', '.join(without)}")
-    if settings.embedded:
+    if settings.exported_potcars:
         typer.echo(f"note: {EXPORTED_POTCARS}")
     return added
 

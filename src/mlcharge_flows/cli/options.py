@@ -20,7 +20,8 @@ Structures = Annotated[
 Executable = Annotated[
     str | None,
     typer.Option(
-        help="Command line of the executable, such as gpaw-vasp, instead of the configured one.",
+        help="Command line of the executable, such as gpaw-vasp, instead of the configured one; "
+        "needed where none is configured.",
         show_default=False,
     ),
 ]

@@ -64,7 +64,8 @@ def prepare(
 ) -> Prepared[AnyMaker]:
     """Check executable, models, structures and PAW data before anything runs.
 
-    Whatever is wrong ends the command with one line per problem.
+    Whatever is wrong ends the command with one line per problem. Nothing runs without an
+    executable that is given or configured.
 
     Parameters
     ----------

@@ -64,15 +64,21 @@ def convert_published(
 
     if reason := not_a_file(file):  # before POTCARs are looked for
         raise ModelError(f"{file}: {reason}")
+    needs = f"{file}: needs POTCARs, which tell valence electrons and channels; "
+    if settings.potcar_library is None:
+        raise SourceError(
+            f"{needs}set PMG_VASP_PSP_DIR to your library, or MLCHARGE_VASP_CMD=gpaw-vasp for a "
+            "trial with its exports"
+        )
     with settings.activated():
         paw, without = materials_project_datasets(functional)
     if not paw:
         raise SourceError(
-            f"{file}: needs POTCARs, which tell valence electrons and channels; there is none of "
-            f"{functional} in {settings.potcar_library}: set PMG_VASP_PSP_DIR to your library, or "
-            "choose another of its functionals with --functional"
+            f"{needs}there is none of {functional} in {settings.potcar_library}: set "
+            "PMG_VASP_PSP_DIR to your library, or choose another of its functionals with "
+            "--functional"
         )
-    library = "VASP's" if not settings.embedded else "gpaw-vasp's exports"
+    library = "gpaw-vasp's exports" if settings.exported_potcars else "VASP's"
     family = f"{library}, {functional}, chosen as Materials Project does"
     try:
         return published_checkpoint(file, name, paw, paw_family=family), without
