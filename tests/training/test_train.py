@@ -428,7 +428,7 @@ def test_unreadable_files_are_refused_in_one_line(tmp_path):
         assert name in result.stderr
         assert result.stderr.count("\n") == 1
     result = run("train", tmp_path / "absent.yaml")
-    assert (result.exit_code, "cannot be read" in result.stderr) == (2, True)
+    assert (result.exit_code, "there is no such file" in result.stderr) == (2, True)
 
 
 def test_evaluation_names_a_missing_file_or_model(dataset, tmp_path):

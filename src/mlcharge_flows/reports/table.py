@@ -148,7 +148,11 @@ def to_csv(table: pd.DataFrame) -> str:
     >>> to_csv(record_table(["n", "E"], [{"n": 3, "E": -0.1}, {"n": None, "E": 1e-9}]))
     'n,E\n3,-0.1\n,1e-09\n'
     """
-    return str(table.map(spreadsheet_text).to_csv(index=False, lineterminator="\n"))
+    # Column by column as objects: pandas would make integers beside None floats.
+    safe = {
+        column: pd.Series(map(spreadsheet_text, table[column]), dtype=object) for column in table
+    }
+    return str(pd.DataFrame(safe).to_csv(index=False, lineterminator="\n"))
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:

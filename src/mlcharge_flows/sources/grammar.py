@@ -96,8 +96,8 @@ def parse_initial_density(
     --------
     >>> parse_initial_density("learned/atomic") == InitialDensity(Learned(), Superposition())
     True
-    >>> parse_initial_density("converged/learned@charge3net").augmentation
-    Learned(model='charge3net')
+    >>> parse_initial_density("converged/learned@charge3net").augmentation.model
+    'charge3net'
     >>> parse_initial_density("learned+orbitals+delay=1").orbitals
     AtomicOrbitals()
     """
