@@ -114,11 +114,6 @@ class Settings(BaseSettings):
         SetupError
             None of these is there, as where the module of VASP is not loaded, or an ``export`` was
             forgotten.
-
-        Examples
-        --------
-        >>> Settings.for_command("gpaw-vasp").embedded
-        True
         """
         if executable is not None:
             return cls(vasp_cmd=executable)
@@ -276,15 +271,6 @@ class Settings(BaseSettings):
         ------
         SetupError
             The embedded executable cannot be used, or its library cannot be filled.
-
-        Examples
-        --------
-        >>> before = dict(os.environ)
-        >>> with Settings(vasp_cmd="vasp_std").activated():
-        ...     os.environ["MLCHARGE_VASP_CMD"]
-        'vasp_std'
-        >>> dict(os.environ) == before
-        True
         """
         from pymatgen.core import SETTINGS
 

@@ -362,7 +362,7 @@ def test_the_result_of_a_run_is_not_overwritten(model, salt, tmp_path):
         (None, ("--incar", "x" * 5000), "name too long"),
         (None, ("--encut", 350, "--occupancies", "nope"), "--occupancies: 'nope' in "),
         (None, ("--encut", 350, "--occupancies", "x" * 5000), "--occupancies: 'xxx"),
-        (None, ("--encut", 350, "--model", "x" * 5000), "there is no model 'xxx"),
+        (None, ("--encut", 350, "--model", "x" * 5000), "cannot be read (File name too long)"),
         (None, ("--encut", 350, "--model", ""), "--model: is empty"),
         (None, ("--encut", 350, "--prec", ""), "PREC = is unknown"),
         (None, ("--encut", "inf"), "ENCUT = inf is larger than"),

@@ -109,7 +109,7 @@ class Registry:
         reason = not_a_file(path)
         if reason is None:
             return path.absolute()
-        if path.name.endswith(SUFFIX) or path.is_absolute() or reason.startswith("is "):
+        if path.name.endswith(SUFFIX) or path.is_absolute() or "no such file" not in reason:
             raise ModelError(f"{one_line(path, 200)}: {reason}")
         names = ", ".join(known) or "none"
         raise ModelError(
