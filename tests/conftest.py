@@ -13,19 +13,33 @@ VASP_SAMPLES = Path(
 )
 """Real VASP files, fetched by test_files/fetch_vasp_samples.py."""
 
+CASES = Path(os.environ.get("MLCHARGE_CASES") or Path(__file__).parents[2] / "shared" / "cases")
+"""Files that people have, and hostile ones, each with a right answer."""
+
+
+def _folder_or_skip(folder: Path, reason: str) -> Path:
+    """Tests skip without a folder that is not in the repository, but fail in CI."""
+    if not folder.is_dir():
+        if os.environ.get("CI", "").lower() in ("1", "true"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
+
 
 @pytest.fixture(scope="session")
 def vasp_samples():
     """Folder of the real VASP files; tests that need it skip without, but fail in CI."""
-    if not VASP_SAMPLES.is_dir():
-        reason = (
-            f"no real VASP files in {VASP_SAMPLES}: fetch them with "
-            "test_files/fetch_vasp_samples.py, or set MLCHARGE_VASP_SAMPLES"
-        )
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return VASP_SAMPLES
+    return _folder_or_skip(
+        VASP_SAMPLES,
+        f"no real VASP files in {VASP_SAMPLES}: fetch them with "
+        "test_files/fetch_vasp_samples.py, or set MLCHARGE_VASP_SAMPLES",
+    )
+
+
+@pytest.fixture(scope="session")
+def cases():
+    """Folder of the cases; tests that need it skip without, but fail in CI."""
+    return _folder_or_skip(CASES, f"no cases in {CASES}: set MLCHARGE_CASES")
 
 
 @pytest.fixture(autouse=True, scope="module")

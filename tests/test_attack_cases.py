@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -12,7 +11,6 @@ from typer.testing import CliRunner
 
 from mlcharge_flows.cli.app import app
 
-CASES = Path(os.environ.get("MLCHARGE_CASES") or Path(__file__).parents[2] / "shared" / "cases")
 FOLDERS = {
     "gv_big": "POSCAR: the cell has a volume of",
     "gv_dexp": None,  # SIGMA = 2.0d-1 is 0.2
@@ -39,20 +37,11 @@ FILES = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cases() -> None:
-    if not CASES.is_dir():
-        reason = f"no cases in {CASES}: set MLCHARGE_CASES"
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-
-
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
+def test_a_file_is_refused_in_one_line(cases: Path, name: str, tmp_path: Path) -> None:
     pytest.importorskip("h5py", reason="needs the train extra")
     words, reason = FILES[name]
-    given = words.format(CASES / "attack" / name).split()
+    given = words.format(cases / "attack" / name).split()
     result = CliRunner().invoke(app, given)
     assert result.exit_code == 2, result.output
     (line,) = result.stderr.splitlines()
@@ -71,13 +60,13 @@ def potcar() -> str:
 
 @pytest.mark.gpaw
 @pytest.mark.parametrize("name", FOLDERS)
-def test_inputs_of_gpaw_vasp(name: str, tmp_path: Path, potcar: str) -> None:
+def test_inputs_of_gpaw_vasp(cases: Path, name: str, tmp_path: Path, potcar: str) -> None:
     from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
     from mlcharge_flows.gpaw_vasp.inputs import read_inputs
     from mlcharge_flows.gpaw_vasp.kohn_sham import KohnSham
 
     for file in ("INCAR", "KPOINTS", "POSCAR", "POTCAR"):
-        shutil.copy(CASES / "attack" / name / file, tmp_path)
+        shutil.copy(cases / "attack" / name / file, tmp_path)
     if name != "gv_potz":  # the others are of an earlier release, which is refused
         (tmp_path / "POTCAR").write_text(potcar)
     reason = FOLDERS[name]
@@ -89,11 +78,11 @@ def test_inputs_of_gpaw_vasp(name: str, tmp_path: Path, potcar: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_every_case_is_named_by_a_test() -> None:
+def test_every_case_is_named_by_a_test(cases: Path) -> None:
     """Structures and a CHGCAR of ``attack`` have tests of their own."""
     own = Path(__file__).parent
     tests = "".join(path.read_text() for path in own.rglob("test_*.py") if path != Path(__file__))
     named = {name.split("/")[0] for name in (*FOLDERS, *FILES)}
-    cases = {path.name for path in CASES.iterdir() if path.is_dir()} - {"attack"}
-    attacks = {path.name for path in (CASES / "attack").iterdir()}
-    assert not {name for name in (cases | attacks) - named if name not in tests}
+    folders = {path.name for path in cases.iterdir() if path.is_dir()} - {"attack"}
+    attacks = {path.name for path in (cases / "attack").iterdir()}
+    assert not {name for name in (folders | attacks) - named if name not in tests}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from mlcharge_flows.structures import read_structures
 
-CASES = Path(os.environ.get("MLCHARGE_CASES") or Path(__file__).parents[2] / "shared" / "cases")
+if TYPE_CHECKING:
+    from pathlib import Path
+
 CUBE = (4.12, 4.12, 4.12)
 
 READ = {
@@ -53,18 +54,9 @@ REFUSED = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cases() -> None:
-    if not CASES.is_dir():
-        reason = f"no cases in {CASES}: set MLCHARGE_CASES"
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-
-
 @pytest.mark.parametrize("name", READ)
-def test_a_case_is_read(name: str) -> None:
-    (material,), problems = read_structures([CASES / name])
+def test_a_case_is_read(cases: Path, name: str) -> None:
+    (material,), problems = read_structures([cases / name])
     assert problems == []
     identity, formula, lengths = READ[name]
     assert (material.id, material.structure.formula) == (identity, formula)
@@ -72,18 +64,18 @@ def test_a_case_is_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_case_is_refused_in_one_line(name: str) -> None:
-    materials, problems = read_structures([CASES / name])
+def test_a_case_is_refused_in_one_line(cases: Path, name: str) -> None:
+    materials, problems = read_structures([cases / name])
     assert materials == []
     (line,) = problems
-    assert line.startswith(f"{CASES / name}: ")
+    assert line.startswith(f"{cases / name}: ")
     assert REFUSED[name] in line
     assert "may be cut" not in line
     assert line.isprintable()
 
 
-def test_every_case_of_a_structure_is_here() -> None:
+def test_every_case_of_a_structure_is_here(cases: Path) -> None:
     others = {"README", "f0.h5", "f1.h5", "CHGCAR_esc"}  # data sets and a density
-    files = [*CASES.glob("S*/*"), *(CASES / "attack").iterdir()]
+    files = [*cases.glob("S*/*"), *(cases / "attack").iterdir()]
     names = {f"{f.parent.name}/{f.name}" for f in files if f.is_file() and f.name not in others}
     assert names == READ.keys() | REFUSED.keys()

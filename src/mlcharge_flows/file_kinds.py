@@ -30,8 +30,7 @@ _FOREIGN_MAGIC = {
     b"LZIP": "lzip",
     b"\x04\x22\x4d\x18": "LZ4",
 }
-_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
-    (stat.S_ISDIR, "a folder; name the file in it"),
+_SPECIAL: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISFIFO, "a named pipe, no file"),
     (stat.S_ISSOCK, "a socket, no file"),
     (stat.S_ISCHR, "a device, no file"),
@@ -64,7 +63,35 @@ def not_a_file(path: str | os.PathLike[str]) -> str | None:
         return "there is no such file"
     except (OSError, ValueError) as error:  # such as a name that is too long, or a null byte
         return f"cannot be read ({getattr(error, 'strerror', error)})"
-    return next((f"is {name}" for is_of, name in _KINDS if is_of(mode)), None)
+    return "is a folder; name the file in it" if stat.S_ISDIR(mode) else _special(mode)
+
+
+def special_file(path: str | os.PathLike[str]) -> str | None:
+    """Tell whether a name is one of a pipe, a socket or a device, of which reading may never end.
+
+    Parameters
+    ----------
+    path
+        Any text.
+
+    Returns
+    -------
+    str or None
+        What it is; None for files and folders, and where nothing can be read.
+
+    Examples
+    --------
+    >>> special_file("/dev/null"), special_file(".")
+    ('is a device, no file', None)
+    """
+    try:
+        return _special(Path(path).stat().st_mode)
+    except (OSError, ValueError):
+        return None
+
+
+def _special(mode: int) -> str | None:
+    return next((f"is {name}" for is_of, name in _SPECIAL if is_of(mode)), None)
 
 
 def foreign_archive(first: bytes) -> str | None:

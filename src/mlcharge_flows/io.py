@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.file_kinds import foreign_archive, not_a_file
+from mlcharge_flows.file_kinds import foreign_archive, special_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -150,7 +150,7 @@ def compression(path: str | os.PathLike[str]) -> str | None:
     OSError
         The file cannot be opened.
     """
-    if (reason := not_a_file(path)) and reason.endswith("no file"):
+    if reason := special_file(path):
         raise UnreadableFileError(reason)
     with Path(path).open("rb") as file:
         first = file.read(6)

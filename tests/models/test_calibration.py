@@ -12,11 +12,11 @@ from mlcharge_flows.models.calibration import (
     Calibration,
     CalibrationError,
     ElementCalibration,
-    deformed_superposition,
     read_calibration,
     spherical,
     write_calibration,
 )
+from mlcharge_flows.models.deformation import deformed_superposition
 from mlcharge_flows.models.domain import OutOfDomainError
 from mlcharge_flows.testing import tiny_model
 from mlcharge_flows.testing.crystals import random_crystal, random_rotation, rotated

@@ -8,20 +8,16 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import os
 import shutil
-from pathlib import Path
 
 import pytest
 
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.vasp.outcar import read_outcar
 
-CASES = Path(os.environ.get("MLCHARGE_CASES") or Path(__file__).parents[3] / "shared" / "cases")
 COMMENT = "mlcharge learned 0123456789abcdef"
 """Comment of the CHGCAR that most of these runs read."""
 
-pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason=f"no cases in {CASES}")
 
 RIGHT = {
     # Lines of SDA and DMP end with the overlap of gradients: there is no rms(c).
@@ -69,8 +65,8 @@ RIGHT = {
 
 
 @pytest.mark.parametrize("case", RIGHT)
-def test_what_is_right(case):
-    folder = CASES / case
+def test_what_is_right(cases, case):
+    folder = cases / case
     comment = None if case == "O19_foreign_outcar" else COMMENT
     run = count_run(folder, expected_comment=comment)
     right = dict(RIGHT[case])
@@ -82,18 +78,18 @@ def test_what_is_right(case):
 @pytest.mark.parametrize(
     "words", ["EDIFF was not reached (unconverged)", "because EDIFF is reached"]
 )
-def test_outcar_alone_shows_that_nelm_was_used_up(tmp_path, words):
+def test_outcar_alone_shows_that_nelm_was_used_up(cases, tmp_path, words):
     """Data sets are packed from OUTCAR and CHGCAR."""
-    text = (CASES / "O02b_dataset" / "OUTCAR").read_text()
+    text = (cases / "O02b_dataset" / "OUTCAR").read_text()
     path = tmp_path / "OUTCAR"
     path.write_text(text.replace("EDIFF was not reached (unconverged)", words))
     outcar = read_outcar(path)
     assert (len(outcar.first.energies), outcar.nelm, outcar.converged) == (8, 8, False)
 
 
-def test_one_word_of_several_identifies_no_chgcar(tmp_path):
+def test_one_word_of_several_identifies_no_chgcar(cases, tmp_path):
     """VASP prints the first word of the comment, which every prediction may share."""
-    shutil.copytree(CASES / "first_word_echo", tmp_path, dirs_exist_ok=True)
+    shutil.copytree(cases / "first_word_echo", tmp_path, dirs_exist_ok=True)
     run = count_run(tmp_path, expected_comment="mlcharge converged c3ca4f6460f13aec")
     assert (run.n_total, run.n_scf, run.started_from) == (6, 2, "chgcar")
     assert not run.verified
@@ -108,8 +104,8 @@ def test_one_word_of_several_identifies_no_chgcar(tmp_path):
     assert not count_run(tmp_path, expected_comment=f"{one_word[:-1]}0").verified
 
 
-def test_orbitals_are_verified_like_densities(tmp_path):
-    shutil.copytree(CASES / "first_word_echo", tmp_path, dirs_exist_ok=True)
+def test_orbitals_are_verified_like_densities(cases, tmp_path):
+    shutil.copytree(cases / "first_word_echo", tmp_path, dirs_exist_ok=True)
     one_word, stdout = "mlcharge-converged-c3ca4f6460f13aec", tmp_path / "vasp.out"
     text = stdout.read_text().replace("file: mlcharge  ", f"file: {one_word}")
 
@@ -131,9 +127,9 @@ def test_orbitals_are_verified_like_densities(tmp_path):
 @pytest.mark.parametrize(
     ("ending", "compress"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)]
 )
-def test_siblings_of_the_cases_are_counted_the_same(tmp_path, ending, compress):
+def test_siblings_of_the_cases_are_counted_the_same(cases, tmp_path, ending, compress):
     """Compressed files, and two versions of a file with the same content."""
-    source = CASES / "O07_second_loop"
+    source = cases / "O07_second_loop"
     plain = count_run(source, expected_comment=COMMENT)
     for name in ("OSZICAR", "OUTCAR", "vasp.out"):
         (tmp_path / f"{name}.{ending}").write_bytes(compress((source / name).read_bytes()))

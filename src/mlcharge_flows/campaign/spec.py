@@ -285,17 +285,18 @@ def _initial_densities(key: str, words: list[str], spec: CampaignSpec) -> dict[s
     """Initial densities by their words, loaded with the model that the user chose."""
     from mlcharge_flows.models.model import ModelError
     from mlcharge_flows.models.registry import DEFAULT
-    from mlcharge_flows.sources import parse_arms
+    from mlcharge_flows.sources import calibrated_arms, parse_arms
+    from mlcharge_flows.sources.source import SourceError
 
     try:
         densities = parse_arms(words, spec.model or DEFAULT, spec.occupancies, spec.folder)
     except (ValueError, OSError, ImportError) as error:
         raise SpecError(f"{key}: {error}") from None
     if spec.calibration is not None:
-        path = spec.folder / spec.calibration
-        densities = {arm: density.calibrated(path) for arm, density in densities.items()}
-        if not any(density.calibration for density in densities.values()):
-            raise SpecError(f"calibration: none of {', '.join(words)} is learned; leave it out")
+        try:
+            densities = calibrated_arms(densities, spec.folder / spec.calibration)
+        except SourceError as error:
+            raise SpecError(f"calibration: {error}; leave it out") from None
     users = [density for density in densities.values() if density.uses_model]
     if spec.model is not None and not users:
         raise SpecError(f"model: none of {', '.join(words)} uses a model; leave it out")

@@ -121,11 +121,17 @@ def chosen_arms(
     Raises
     ------
     SourceError
-        A word is unknown; the message begins with the option if it is not that of the arms.
+        A word is unknown, or there is nothing to calibrate; the message begins with the option if
+        it is not that of the arms.
     ModelError
-        A model cannot be loaded.
+        A model cannot be loaded, or the calibration is none of it.
     """
-    from mlcharge_flows.sources import SourceError, load_arms, parse_initial_density
+    from mlcharge_flows.sources import (
+        SourceError,
+        calibrated_arms,
+        load_arms,
+        parse_initial_density,
+    )
 
     names = [name.strip() for name in models.split(",") if name.strip()]
     if not names:
@@ -134,36 +140,13 @@ def chosen_arms(
         parse_initial_density("learned", augmentation=occupancies)
     except SourceError as error:
         raise SourceError(f"--occupancies: {error}") from None
-    return calibrated(load_arms(arms.split(","), names, occupancies), calibration)
-
-
-def calibrated(
-    densities: dict[str, InitialDensity], calibration: Path | None
-) -> dict[str, InitialDensity]:
-    """Take a calibration for all learned densities, and see that it is one.
-
-    Parameters
-    ----------
-    densities
-        By name of the arm.
-    calibration
-        The file; None for none.
-
-    Returns
-    -------
-    dict of str to InitialDensity
-        By name of the arm.
-
-    Raises
-    ------
-    ModelError
-        The file cannot be read, or is of another checkpoint.
-    """
+    densities = load_arms(arms.split(","), names, occupancies)
     if calibration is None:
         return densities
-    found = {name: density.calibrated(calibration) for name, density in densities.items()}
-    if not any(density.calibration for density in found.values()):
-        exit_with_error(f"--calibration: none of {', '.join(densities)} is a learned density")
-    for density in found.values():
+    try:
+        densities = calibrated_arms(densities, calibration)
+    except SourceError as error:
+        raise SourceError(f"--calibration: {error}") from None
+    for density in densities.values():
         density.check()
-    return found
+    return densities

@@ -28,7 +28,7 @@ from mlcharge_flows.gpaw_vasp.symmetry import gpaw_symmetry, symmetric_grid
 from mlcharge_flows.vasp.plane_waves import count_plane_waves
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ase import Atoms
     from gpaw.new.pw.builder import PWDFTComponentsBuilder
@@ -96,13 +96,15 @@ def gpaw_errors() -> Iterator[None]:
             ) from error
 
 
-def chosen_setups(inputs: Inputs) -> dict[int | str, str | SetupData]:
+def _chosen_setups(inputs: Inputs, hubbard: Mapping[int, str]) -> dict[int | str, str | SetupData]:
     """Translate data sets of other families and DFT+U to GPAW's parameter.
 
     Parameters
     ----------
     inputs
         What the run folder asks for.
+    hubbard
+        GPAW's name of the data set's type, of each ion with DFT+U.
 
     Returns
     -------
@@ -113,12 +115,12 @@ def chosen_setups(inputs: Inputs) -> dict[int | str, str | SetupData]:
     Raises
     ------
     UnsupportedInputError
-        If GPAW cannot read a data set, or it has no projectors of the l of DFT+U.
+        If GPAW cannot read a data set.
     """
     plain = {symbol: file.setup_data() for symbol, file in inputs.paw_files.items()}
     chosen: dict[int | str, str | SetupData] = dict(plain.items())
     corrected: dict[tuple[str, str], SetupData] = {}
-    for ion, name in hubbard_setups(inputs.hubbard, inputs.dataset_of_ion).items():
+    for ion, name in hubbard.items():
         symbol = inputs.crystal.symbols[ion]
         if symbol not in plain:
             chosen[ion] = name
@@ -159,10 +161,11 @@ def build(
         symmetry = gpaw_symmetry(
             inputs.crystal, settings.isym, settings.symprec, inputs.kpoints, inputs.kinds
         )
+        hubbard = hubbard_setups(inputs.hubbard, inputs.dataset_of_ion)
         parameters = Parameters(
             mode={"name": "pw", "ecut": settings.encut},
             xc=FunctionalOnPBE(settings.gga),
-            setups=chosen_setups(inputs),
+            setups=_chosen_setups(inputs, hubbard),
             kpts=Sampling(inputs.kpoints),  # type: ignore[arg-type]
             gpts=symmetric_grid(inputs.grids.coarse, symmetry.rotations, symmetry.translations),
             nbands=settings.nbands,
@@ -181,7 +184,7 @@ def build(
             parallel={"domain": 1, "band": 1},
         )
         builder = parameters.dft_component_builder(atoms, log=None, comm=world)
-        for ion, name in hubbard_setups(inputs.hubbard, inputs.dataset_of_ion).items():
+        for ion, name in hubbard.items():
             # GPAW takes it from names only, which other families have not.
             builder.setups[ion].hubbard_u = parse_hubbard_string(name)[1]
         refer_to_atoms(builder.setups, settings.gga)

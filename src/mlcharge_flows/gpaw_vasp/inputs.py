@@ -195,10 +195,10 @@ def read_inputs(folder: Path) -> Inputs:
         kept = keeps_mesh(group.rotations.transpose(0, 2, 1), kpoints)
         if not kept.all():
             messages.append(OTHER_LATTICE.format(lost=np.count_nonzero(~kept), all=len(kept)))
-        used = gpaw_symmetry(crystal, settings.isym, settings.symprec, kpoints, kinds).rotations
-        lost = laue_order(group.rotations[kept]) - laue_order(used)
-        if lost and not kpoints.is_mesh:
-            messages.append(OFF_GRID.format(lost=lost))
+        if not kpoints.is_mesh:
+            used = gpaw_symmetry(crystal, settings.isym, settings.symprec, kpoints, kinds)
+            if lost := laue_order(group.rotations) - laue_order(used.rotations):
+                messages.append(OFF_GRID.format(lost=lost))
     grids = _grids(crystal, incar, settings)
     return Inputs(
         crystal,

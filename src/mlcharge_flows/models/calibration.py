@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mlcharge_flows.density.augmentation import blocks, n_occupancies
-from mlcharge_flows.density.density import Density, sum_of_form_factors, superpose
+from mlcharge_flows.density.augmentation import blocks
+from mlcharge_flows.density.density import Density, sum_of_form_factors
 from mlcharge_flows.density.neutral_form_factor import NeutralSines
-from mlcharge_flows.density.partial_wave_transfer import carry_occupancies
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.io import atomic_write, file_sha256
 from mlcharge_flows.models.domain import OutOfDomainError
@@ -262,65 +261,6 @@ def spherical(channels: Iterable[int]) -> np.ndarray:
         One per pair of channels of equal l.
     """
     return np.array([b.offset for b in blocks(tuple(channels)) if b.L == 0], dtype=int)
-
-
-def deformed_superposition(
-    deformation: Density,
-    known: Mapping[str, PawDataset],
-    atoms: Mapping[str, PawDataset],
-    transfers: Mapping[str, np.ndarray] | None = None,
-) -> Density:
-    """Superposition of a run's own atoms, plus the deformation that a model predicts.
-
-    Parameters
-    ----------
-    deformation
-        Predicted change of density and occupancies, these of the model's PAW data sets.
-    known
-        The model's PAW data set of each element; their free atoms are not used.
-    atoms
-        The run's PAW data set of each element, with its free atom.
-    transfers
-        Expansion of the model's partial waves in those of the run, by element; without one,
-        channels that are the same are taken to have the same partial waves; occupancies of an
-        element of other channels stay those of its free atom.
-
-    Returns
-    -------
-    Density
-        With occupancies of the run's PAW data sets if the model predicts any.
-
-    Raises
-    ------
-    ModelError
-        The free atom of an element of the run is not known.
-    """
-    crystal, transfers = deformation.crystal, transfers or {}
-    try:
-        atomic = superpose(crystal, atoms, deformation.shape, deformation.comment)
-    except ValueError as error:
-        raise ModelError(str(error)) from None
-    total = atomic.total + deformation.total
-    if deformation.augmentation is None or atomic.augmentation is None:
-        return replace(atomic, total=total, augmentation=None)
-    changed = tuple(
-        values + _carried(change, known[s].channels, atoms[s].channels, transfers.get(s))
-        for s, values, change in zip(
-            crystal.symbols, atomic.augmentation, deformation.augmentation, strict=True
-        )
-    )
-    return replace(atomic, total=total, augmentation=changed)
-
-
-def _carried(
-    change: np.ndarray,
-    channels: tuple[int, ...],
-    target: tuple[int, ...],
-    transfer: np.ndarray | None,
-) -> np.ndarray:
-    if transfer is not None:
-        return carry_occupancies(change, channels, target, transfer)
-    return change if channels == target else np.zeros(n_occupancies(target))
 
 
 def _with_constants(values: np.ndarray, mine: ElementCalibration) -> np.ndarray:

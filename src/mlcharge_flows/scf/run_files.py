@@ -22,11 +22,10 @@ from mlcharge_flows.io import (
 from mlcharge_flows.vasp.chgcar import parse_header
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from mlcharge_flows.density.crystal import Crystal
 
 _COUNTED = ("OSZICAR", "OUTCAR", "vasp.out")
+_PACKED = ("CHGCAR", "POTCAR")
 _SUFFIXED = re.compile(r"(?:OSZICAR|OUTCAR|vasp\.out)(\.(?!gz$|bz2$|xz$)\w+?)?(?:\.gz|\.bz2|\.xz)?")
 _RELAXATION = re.compile(r"\.relax(\d+)")
 _CHUNK = 1 << 20
@@ -102,9 +101,9 @@ class RunFiles:
         Raises
         ------
         RunFilesError
-            OSZICAR, OUTCAR, vasp.out, CHGCAR or custodian.json is there twice with different
-            content, such as a stale plain file beside the compressed one of a later run, or is a
-            named pipe or an archive that is not unpacked.
+            A file is there twice with different content, such as a stale plain one beside the
+            compressed one of a later run; or one that is counted, or packed, is a named pipe or an
+            archive that is not unpacked.
         OSError
             The folder or two versions of a file cannot be read.
 
@@ -120,7 +119,7 @@ class RunFiles:
         """
         folder = Path(folder)
         names = {path.name for path in folder.iterdir() if path.is_file()}
-        if reason := unreadable_name(folder, _COUNTED):
+        if reason := _unreadable_name(folder, (*_COUNTED, *(_PACKED if last else ()))):
             raise RunFilesError(reason)
         suffix = _suffix(folder, names, last)
 
@@ -130,9 +129,6 @@ class RunFiles:
         def one(name: str) -> Path | None:
             return _same(existing(name))
 
-        def first(name: str) -> Path | None:
-            return next(iter(existing(name)), None)
-
         return cls(
             folder,
             suffix,
@@ -140,15 +136,15 @@ class RunFiles:
             outcar=one(f"OUTCAR{suffix}"),
             stdout=one(f"vasp.out{suffix}"),
             custodian=one("custodian.json"),
-            stderr=first("std_err.txt"),
-            incar=first(f"INCAR{suffix}"),
-            kpoints=first(f"KPOINTS{suffix}"),
-            poscar=first(f"POSCAR{suffix}"),
-            potcar=first(f"POTCAR{suffix}") or first("POTCAR"),
+            stderr=one("std_err.txt"),
+            incar=one(f"INCAR{suffix}"),
+            kpoints=one(f"KPOINTS{suffix}"),
+            poscar=one(f"POSCAR{suffix}"),
+            potcar=one(f"POTCAR{suffix}") or one("POTCAR"),
             chgcar=one(f"CHGCAR{suffix}"),
-            contcar=first(f"CONTCAR{suffix}"),
-            ibzkpt=first(f"IBZKPT{suffix}"),
-            vasprun=first(f"vasprun.xml{suffix}"),
+            contcar=one(f"CONTCAR{suffix}"),
+            ibzkpt=one(f"IBZKPT{suffix}"),
+            vasprun=one(f"vasprun.xml{suffix}"),
         )
 
     def last_words(self, errors_only: bool = False) -> str:
@@ -186,28 +182,14 @@ def _last_lines(path: Path | None) -> list[str]:
     return list(last)
 
 
-def unreadable_name(folder: Path, names: Iterable[str]) -> str | None:
-    """Find a file of a run that is there, and that nothing can be read from.
-
-    Parameters
-    ----------
-    folder
-        Run folder.
-    names
-        Names of files, without the endings of archives.
-
-    Returns
-    -------
-    str or None
-        One line about an archive of a foreign format, or a named pipe; None if there is none.
-    """
-    stems = tuple(names)
+def _unreadable_name(folder: Path, names: tuple[str, ...]) -> str | None:
+    """Find a file of a run that is there, and that nothing can be read from; say why in a line."""
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(stems) and not path.is_dir():
+        if path.name.startswith(names) and not path.is_dir():
             if reason := not_a_file(path):
                 return f"unreadable: {path}: {reason}"
             form = FOREIGN_ARCHIVES.get(path.suffix)
-            if form and path.stem.removesuffix(".relax1") in stems:
+            if form and _RELAXATION.sub("", path.stem) in names:
                 return f"unreadable: {path}: is a {form} archive; unpack it"
     return None
 

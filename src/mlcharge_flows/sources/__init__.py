@@ -8,7 +8,7 @@ begins with initial orbitals, too, in a WAVECAR. Sources: :class:`Superposition`
 :class:`Fallback`; :func:`parse_initial_density` and :func:`parse_arms` read them in words.
 """
 
-from mlcharge_flows.sources.arms import load_arms, parse_arms
+from mlcharge_flows.sources.arms import calibrated_arms, load_arms, parse_arms
 from mlcharge_flows.sources.atomic_orbitals import AtomicOrbitals
 from mlcharge_flows.sources.fallback import Fallback
 from mlcharge_flows.sources.from_file import Converged, FromFile
@@ -39,6 +39,7 @@ __all__ = [
     "Source",
     "SourceError",
     "Superposition",
+    "calibrated_arms",
     "known_models",
     "load_arms",
     "parse_arms",

@@ -104,6 +104,34 @@ def load_arms(
     return _merged(found)
 
 
+def calibrated_arms(
+    densities: Mapping[str, InitialDensity], calibration: str | Path
+) -> dict[str, InitialDensity]:
+    """Take a calibration for all learned densities that have none.
+
+    Parameters
+    ----------
+    densities
+        By name of the arm.
+    calibration
+        File of ``mlcharge calibrate``.
+
+    Returns
+    -------
+    dict of str to InitialDensity
+        By name of the arm.
+
+    Raises
+    ------
+    SourceError
+        None is a learned density.
+    """
+    found = {arm: density.calibrated(calibration) for arm, density in densities.items()}
+    if not any(density.calibration for density in found.values()):
+        raise SourceError(f"none of {', '.join(densities)} is learned")
+    return found
+
+
 def arm_of_model(arm: str, model: str) -> str:
     """Name an arm by its model, where several models have the same arms.
 

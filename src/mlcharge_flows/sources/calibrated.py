@@ -11,9 +11,9 @@ from mlcharge_flows.density.density import superpose
 from mlcharge_flows.models.calibration import (
     Calibration,
     CalibrationError,
-    deformed_superposition,
     read_calibration,
 )
+from mlcharge_flows.models.deformation import deformed_superposition
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.settings import SetupError
 from mlcharge_flows.vasp.potcar import PotcarError

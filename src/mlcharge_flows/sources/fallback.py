@@ -27,7 +27,6 @@ class Fallback(Source):
     ----------
     sources
         In the order in which they are tried.
-
     """
 
     sources: tuple[Source, ...]

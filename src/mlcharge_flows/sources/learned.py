@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from typing_extensions import override
 
 from mlcharge_flows.io import file_sha256, is_file
-from mlcharge_flows.models.calibration import deformed_superposition
 from mlcharge_flows.models.checkpoint import SUFFIX
+from mlcharge_flows.models.deformation import predict_on_atoms
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.registry import DEFAULT, LoadedModel, Registry
 from mlcharge_flows.settings import Settings
@@ -267,12 +267,7 @@ class Learned(_OfModel):
             inputs, warnings = self._checked(loaded, inputs)
             if given is not None and not given.is_superposition and model.completes_densities:
                 return Evaluated(model.complete(given.density, inputs.datasets), warnings)
-            if model.deforms_any_atoms:
-                density = deformed_superposition(
-                    model.deformation(inputs.crystal, inputs.grid), loaded.card.paw, inputs.datasets
-                )
-            else:
-                density = model.predict(inputs.crystal, inputs.grid)
+            density = predict_on_atoms(model, inputs.crystal, inputs.grid, inputs.datasets)
         except ModelError as error:
             raise SourceError(str(error)) from None
         issue = _no_augmentation(loaded) if density.augmentation is None else None

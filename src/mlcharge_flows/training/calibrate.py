@@ -18,9 +18,9 @@ from mlcharge_flows.models.calibration import (
     CalibrationError,
     ElementCalibration,
     RunErrors,
-    deformed_superposition,
     spherical,
 )
+from mlcharge_flows.models.deformation import deformed_superposition
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.training.calibration_fit import fit_constants, leave_one_out
 from mlcharge_flows.training.calibration_run import CalibrationRun, Constants

@@ -23,6 +23,7 @@ import numpy as np
 from scipy import fft
 
 from mlcharge_flows.density.grid import half_frequencies
+from mlcharge_flows.density.nonuniform_fft import structure_factor
 from mlcharge_flows.models.calibration import spherical
 
 if TYPE_CHECKING:
@@ -232,7 +233,12 @@ class CalibrationRun:
         within = waves.q <= basis.q_max
         lengths, place = np.unique(waves.q[within].round(6), return_inverse=True)
         table = basis(lengths)
-        structure = {s: waves.structure_factor(crystal, s, within) for s in counts}
+        structure = {
+            symbol: structure_factor(
+                crystal.positions[np.equal(crystal.symbols, symbol)], converged.shape
+            ).ravel()[waves.indices[within]]
+            for symbol in counts
+        }
         equations = NormalEquations(n_runs=Counter(dict.fromkeys(counts, 1)))
 
         summed = partial(_summed, place, len(lengths), weight[within])
@@ -349,11 +355,3 @@ class _Waves:
         """Fourier coefficients of a density, electrons."""
         spectrum: np.ndarray = fft.rfftn(grid).ravel()[self.indices]
         return spectrum * (self.volume / grid.size)
-
-    def structure_factor(self, crystal: Crystal, symbol: str, within: np.ndarray) -> np.ndarray:
-        """Sum of phases over the ions of an element."""
-        miller, total = self.miller[within], 0.0
-        for position, other in zip(crystal.positions, crystal.symbols, strict=True):
-            if other == symbol:
-                total = total + np.exp(-2j * np.pi * (miller @ position))
-        return np.asarray(total)

@@ -12,7 +12,7 @@ from pymatgen.core.periodic_table import Element
 
 from mlcharge_flows.density.density import error_removed, nmae
 from mlcharge_flows.io import file_sha256
-from mlcharge_flows.models.calibration import deformed_superposition
+from mlcharge_flows.models.deformation import predict_on_atoms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -76,11 +76,7 @@ def evaluate(model: DensityModel, sample: DensitySample) -> MaterialErrors:
     if superposition is None:
         raise ValueError(f"{sample.id}: its free atoms are not known")
     began = perf_counter()
-    if model.deforms_any_atoms:
-        change = model.deformation(sample.crystal, sample.shape)
-        predicted = deformed_superposition(change, model.card.paw, sample.paw)
-    else:
-        predicted = model.predict(sample.crystal, sample.shape)
+    predicted = predict_on_atoms(model, sample.crystal, sample.shape, sample.paw)
     seconds = perf_counter() - began
     density, occupancies = error_removed(predicted, superposition, reference)
     return MaterialErrors(

@@ -21,7 +21,7 @@ from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.io import UNREADABLE, open_bytes
 from mlcharge_flows.scf.consistency import mismatch
-from mlcharge_flows.scf.run_files import RunFiles, RunFilesError, unreadable_name
+from mlcharge_flows.scf.run_files import RunFiles, RunFilesError
 from mlcharge_flows.training.origin import Origin, RunSettings
 from mlcharge_flows.training.sample import DensitySample
 from mlcharge_flows.vasp.chgcar import read_chgcar
@@ -163,9 +163,7 @@ def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
     """
     folder = Path(folder)
     try:
-        files = RunFiles.find(folder, last=True) if folder.is_dir() else RunFiles(folder)
-        if reason := unreadable_name(folder, ("CHGCAR", "POTCAR")):
-            raise RunError(reason.removeprefix("unreadable: "))
+        files = RunFiles.find(folder, last=True)
         chgcar, outcar, potcar = files.chgcar, files.outcar, files.potcar
         if chgcar is None:
             raise RunError(f"{folder}: there is no CHGCAR{files.suffix}")

@@ -26,7 +26,7 @@ from typing import Literal, Self
 import numpy as np
 
 from mlcharge_flows.errors import MlchargeError
-from mlcharge_flows.file_kinds import not_a_file
+from mlcharge_flows.file_kinds import special_file
 from mlcharge_flows.io import UnreadableFileError
 from mlcharge_flows.vasp.plane_waves import Half, plane_waves
 
@@ -190,7 +190,7 @@ class WavecarReader:
     def __init__(self, path: str | Path, half: Half = "x") -> None:
         self.path = Path(path)
         with ExitStack() as stack:
-            if (reason := not_a_file(path)) and reason.endswith("no file"):
+            if reason := special_file(path):
                 raise UnreadableFileError(f"{path}: {reason}")
             self._file = stack.enter_context(self.path.open("rb"))
             self._size = self.path.stat().st_size

@@ -11,13 +11,13 @@ from orbital_models import ATOMS, crystal, model, precision, salt  # noqa: E402
 
 from mlcharge_flows.density.augmentation import labels  # noqa: E402
 from mlcharge_flows.density.density import superpose  # noqa: E402
-from mlcharge_flows.models.calibration import deformed_superposition  # noqa: E402
 from mlcharge_flows.models.checkpoint import (  # noqa: E402
     Checkpoint,
     CheckpointError,
     read_checkpoint,
     write_checkpoint,
 )
+from mlcharge_flows.models.deformation import deformed_superposition  # noqa: E402
 from mlcharge_flows.models.domain import OutOfDomainError  # noqa: E402
 from mlcharge_flows.models.model import ModelError  # noqa: E402
 from mlcharge_flows.models.orbital import load  # noqa: E402
