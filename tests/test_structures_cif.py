@@ -285,3 +285,35 @@ def test_moments_without_magnetic_symmetry_are_refused() -> None:
     moments = "loop_\n_atom_site_moment_label\n_atom_site_moment_crystalaxis_x\nCs1 2\n"
     text = cif(f"{SALT}{moments}").replace("loop_", f"{operations('x,y,z')}loop_", 1)
     assert "gives magnetic moments without magnetic symmetry operations" in refusal(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (cif(cell_volume="280.0"), "_cell_volume is 280, that of its cell 69.9345 cubic angstrom"),
+        (
+            cif(
+                "Cs1 Cs 0 0 0 1\nCl1 Cl .5 .5 .5 1\n",
+                (*COLUMNS, "symmetry_multiplicity"),
+                space_group_IT_number="225",
+            ),
+            "the multiplicities add up to 2 atoms, its symmetry makes 8",
+        ),
+        (
+            cif("Cs1 Cs 0 0 0 d\nCl1 Cl .5 .5 .5 dum\n", (*COLUMNS, "calc_flag")),
+            "atom Cl1 is a dummy (_atom_site_calc_flag dum)",
+        ),
+        (cif("Cs1 Cs 0 0 0\nCl1 Cl .5 1/2 .5\n"), "atom Cl1: '1/2' is no number"),
+        (cif(cell_length_a="4,12"), "_cell_length_a: '4,12' is no number"),
+        (cif(cell_volume="70,0"), "_cell_volume: '70,0' is no number"),
+    ],
+)
+def test_what_contradicts_the_crystal_is_named(text: str, reason: str) -> None:
+    assert reason in refusal(text)
+
+
+def test_volume_and_multiplicities_that_agree_are_read() -> None:
+    columns = (*COLUMNS, "symmetry_multiplicity", "calc_flag")
+    atoms = "Cs1 Cs 0 0 0 1 d\nCl1 Cl .5 .5 .5 1 .\n"
+    text = cif(atoms, columns, space_group_IT_number="221", cell_volume="69.93(2)")
+    assert read(text).formula == "Cs1 Cl1"

@@ -168,11 +168,21 @@ def test_a_file_in_a_foreign_archive_is_named(run, file):
         read(folder)
 
 
-def test_two_versions_of_a_file_are_refused(run, vasp_samples):
+@pytest.mark.parametrize("file", ["OUTCAR", "INCAR"])
+def test_two_versions_of_a_file_are_refused(run, vasp_samples, file):
     folder = run("si2_aiida", "CHGCAR", "OUTCAR").folder
-    shutil.copy(vasp_samples / "lih" / "OUTCAR.gz", folder)
-    with pytest.raises(RunError, match=r"OUTCAR and OUTCAR\.gz in .* differ"):
+    if file == "INCAR":
+        (folder / file).write_text("ENCUT = 300\n")
+    shutil.copy(vasp_samples / "si_spin_vasp6" / f"{file}.gz", folder)
+    with pytest.raises(RunError, match=rf"{file} and {file}\.gz in .* differ"):
         read(folder)
+
+
+def test_what_is_no_folder_is_named(tmp_path):
+    (tmp_path / "notes.md").touch()
+    for name, reason in (("notes.md", "is no folder of a run"), ("x", "there is no such folder")):
+        with pytest.raises(RunError, match=f"{name}: {reason}"):
+            read(tmp_path / name)
 
 
 def test_a_last_ionic_step_that_did_not_converge_is_refused(run):

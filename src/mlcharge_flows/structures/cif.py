@@ -21,7 +21,7 @@ from pymatgen.core.periodic_table import Element
 from pymatgen.io.cif import CifBlock, CifFile, CifParser, str2float
 
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.structures.formula import formula_mismatch, formula_of
+from mlcharge_flows.structures.formula import formula_mismatch, formula_of, size_mismatch
 from mlcharge_flows.structures.space_group import (
     are_isometries,
     group_of,
@@ -162,6 +162,8 @@ def structure_of_cif(text: str) -> Structure:
 
 def _structure(data: Mapping[str, Any]) -> Structure:
     parts = {name: data[name] for name in _CELL if name in data}
+    for name in (*_CELL[:6], "_cell_volume"):
+        _check_number(name, data.get(name))
     sites = _sites(data)
     loops = [list(sites)]
     if all(isinstance(data.get(name), list) for name in _CHARGES):
@@ -178,8 +180,20 @@ def _structure(data: Mapping[str, Any]) -> Structure:
         _check_operations([SymmOp.from_xyz_str(text) for text in operations], data, structure)
         if (mismatch := formula_mismatch(data, structure)) and structure.is_ordered:
             raise StructureError(mismatch)
-        return structure
-    return _in_a_setting(data, build)
+    else:
+        structure = _in_a_setting(data, build)
+    if mismatch := size_mismatch(data, structure):
+        raise StructureError(mismatch)
+    return structure
+
+
+def _check_number(name: str, value: object) -> None:
+    """Refuse text in the place of a number, such as a comma in it or a fraction."""
+    if isinstance(value, str) and value.strip() not in _UNKNOWN:
+        try:
+            str2float(value)
+        except ValueError:
+            raise StructureError(f"{name}: {one_line(value, 20)!r} is no number") from None
 
 
 def _parsed(text: str) -> Structure:
@@ -313,6 +327,13 @@ def _sites(data: Mapping[str, Any]) -> dict[str, list[str]]:
                 raise StructureError(
                     f"atom {one_line(label, 20)} has no coordinates; give them, or remove it"
                 )
+            _check_number(f"atom {one_line(label, 20)}", value)
+    flags = data.get("_atom_site_calc_flag", [])
+    for label, flag in zip(labels, [flags] if isinstance(flags, str) else flags, strict=False):
+        if flag.strip() == "dum":
+            raise StructureError(
+                f"atom {one_line(label, 20)} is a dummy (_atom_site_calc_flag dum); remove it"
+            )
     if symbols is None:
         elements = set(formula_of(data) or ())
         symbols = [_element_of_label(label, elements) for label in labels]

@@ -1,4 +1,4 @@
-"""Formula of a CIF, and whether the crystal agrees with it."""
+"""Formula, volume and multiplicities of a CIF, and whether the crystal agrees with them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pymatgen.core.composition import Composition
 from pymatgen.core.periodic_table import Element
+from pymatgen.io.cif import str2float
 
 from mlcharge_flows.errors import one_line
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from pymatgen.core.structure import Structure
 
+_MULTIPLICITIES = ("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity")
+_VOLUME_TOLERANCE = 0.02
 _COUNT = re.compile(r"([A-Z][a-z]?)(\d+\.?\d*|\.\d+)?")
 
 
@@ -91,3 +94,41 @@ def formula_mismatch(data: Mapping[str, Any], structure: Structure) -> str | Non
             "is the file complete?"
         )
     return None
+
+
+def size_mismatch(data: Mapping[str, Any], structure: Structure) -> str | None:
+    """How a crystal contradicts the volume, or the multiplicities, that its file gives.
+
+    With a formula, that one tells the number of atoms: some programs write the multiplicities of
+    another setting.
+
+    Parameters
+    ----------
+    data
+        Items of a data block, by names in lower case.
+    structure
+        What was made of it.
+
+    Returns
+    -------
+    str or None
+        One line; None if it does not.
+    """
+    given, own = data.get("_cell_volume"), structure.lattice.volume
+    if isinstance(given, str) and given.strip() not in (".", "?", ""):
+        volume = str2float(given)
+        if abs(volume - own) > _VOLUME_TOLERANCE * own:
+            return f"_cell_volume is {volume:g}, that of its cell {own:.6g} cubic angstrom"
+    counts = next((data[name] for name in _MULTIPLICITIES if name in data), [])
+    counts = [counts] if isinstance(counts, str) else counts
+    if formula_of(data) or not structure.is_ordered or not counts:
+        return None
+    if not all(count.strip().isdecimal() for count in counts):
+        return None
+    expected = sum(map(int, counts))
+    if expected == len(structure):
+        return None
+    return (
+        f"the multiplicities add up to {expected} atoms, its symmetry makes {len(structure)}; "
+        "correct the wrong one"
+    )

@@ -162,6 +162,9 @@ def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
         converge.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        reason = "is no folder of a run" if folder.exists() else "there is no such folder"
+        raise RunError(f"{folder}: {reason}")
     try:
         files = RunFiles.find(folder, last=True)
         chgcar, outcar, potcar = files.chgcar, files.outcar, files.potcar
