@@ -163,8 +163,8 @@ def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        reason = "is no folder of a run" if folder.exists() else "there is no such folder"
-        raise RunError(f"{folder}: {reason}")
+        wrong = "is no folder of a run" if folder.exists() else "there is no such folder"
+        raise RunError(f"{folder}: {wrong}")
     try:
         files = RunFiles.find(folder, last=True)
         chgcar, outcar, potcar = files.chgcar, files.outcar, files.potcar
