@@ -119,7 +119,7 @@ def size_mismatch(data: Mapping[str, Any], structure: Structure) -> str | None:
         volume = str2float(given)
         if abs(volume - own) > _VOLUME_TOLERANCE * own:
             return f"_cell_volume is {volume:g}, that of its cell {own:.6g} cubic angstrom"
-    column = next((data[name] for name in _MULTIPLICITIES if name in data), [])
+    column: Any = next((data[name] for name in _MULTIPLICITIES if name in data), [])
     counts = [column] if isinstance(column, str) else column
     if formula_of(data) or not structure.is_ordered or not counts:
         return None
