@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import pi, sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -244,7 +244,10 @@ def angular_parts(
 
 
 def bloch_sums(
-    crystal: Crystal, orbitals: Mapping[str, Sequence[RadialOrbital]], waves: np.ndarray
+    crystal: Crystal,
+    orbitals: Mapping[str, Sequence[RadialOrbital]],
+    waves: np.ndarray,
+    dtype: type[np.complexfloating[Any, Any]] = np.complex128,
 ) -> np.ndarray:
     """Expand the atomic orbitals of all ions in the plane waves of one k-point.
 
@@ -256,6 +259,8 @@ def bloch_sums(
         Radial orbitals of each element.
     waves
         k + G of the plane waves in units of the reciprocal lattice vectors, shape (n, 3).
+    dtype
+        Precision of the coefficients.
 
     Returns
     -------
@@ -265,19 +270,30 @@ def bloch_sums(
     """
     lmax = max((orbital.degree for own in orbitals.values() for orbital in own), default=0)
     q, angular = angular_parts(crystal.lattice, waves, lmax)
-    shapes = {
-        symbol: [angular[orbital.degree] * orbital.transform(q) for orbital in orbitals[symbol]]
-        for symbol in set(crystal.symbols)
-    }
-    rows, fillings = [], []
+    shapes, fillings = {}, {}
+    for symbol in set(crystal.symbols):
+        shape = np.concatenate(
+            [
+                np.zeros((0, len(waves))),
+                *(angular[own.degree] * own.transform(q) for own in orbitals[symbol]),
+            ]
+        )
+        shape /= np.linalg.norm(shape, axis=1, keepdims=True)
+        shapes[symbol] = shape.astype(dtype)
+        fillings[symbol] = [
+            own.filling for own in orbitals[symbol] for _ in range(2 * own.degree + 1)
+        ]
+    order = np.argsort(
+        -np.round(np.concatenate([fillings[symbol] for symbol in crystal.symbols]), 6),
+        kind="stable",
+    )
+    sums = np.empty((len(order), len(waves)), dtype)
+    row_of, first = np.argsort(order), 0
     for symbol, position in zip(crystal.symbols, crystal.positions, strict=True):
-        phase = np.exp(-2j * pi * (waves @ position))
-        for orbital, shape in zip(orbitals[symbol], shapes[symbol], strict=True):
-            rows.append(shape * phase)
-            fillings += len(shape) * [orbital.filling]
-    order = np.argsort(-np.round(fillings, 6), kind="stable")
-    sums: np.ndarray = np.concatenate([np.zeros((0, len(waves))), *rows])[order]
-    sums /= np.linalg.norm(sums, axis=1, keepdims=True)
+        phase = np.exp(-2j * pi * (waves @ position)).astype(dtype)
+        last = first + len(shapes[symbol])
+        sums[row_of[first:last]] = shapes[symbol] * phase
+        first = last
     return sums
 
 

@@ -96,13 +96,13 @@ class PawHamiltonian:
         crystal = self.density.crystal
         waves = plane_waves + kpoint
         # Single precision, as in the WAVECAR, halves the time.
-        sums = bloch_sums(crystal, orbitals, waves).astype(np.complex64)
+        sums = bloch_sums(crystal, orbitals, waves, np.complex64)
         lmax = max(degree for atom in self.atoms.values() for degree in atom.degrees)
         q, angular = angular_parts(crystal.lattice, waves, lmax)
         applied = self._apply_local(sums, plane_waves)
         applied += sums * (HBAR2_OVER_2M * q**2).astype(np.float32)
-        hamiltonian = sums.conj() @ applied.T
-        overlap = sums.conj() @ sums.T
+        bras = sums.conj()
+        hamiltonian, overlap = bras @ applied.T, bras @ sums.T
         projected, energy, norm = [], [], []
         for symbol, atom in self.atoms.items():
             radial = atom.projectors(np.minimum(q, atom.projectors.x[-1])).T
@@ -130,9 +130,9 @@ class PawHamiltonian:
         overlap += bras @ np.concatenate(norm)
         # Bloch sums at Gamma are real in space, and so shall be the states.
         matrices = (hamiltonian, overlap) if kpoint.any() else (hamiltonian.real, overlap.real)
-        levels, states = _diagonalize(*matrices)
-        chosen = states[:, :n_states].T @ sums
-        return levels[:n_states], chosen / np.linalg.norm(chosen, axis=1, keepdims=True)
+        levels, states = _diagonalize(*matrices, n_states)
+        chosen = states.T @ sums
+        return levels, chosen / np.linalg.norm(chosen, axis=1, keepdims=True)
 
     @property
     def _shape(self) -> tuple[int, ...]:
@@ -208,8 +208,10 @@ class PawHamiltonian:
         return applied
 
 
-def _diagonalize(hamiltonian: np.ndarray, overlap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Solve the generalized problem without combinations of orbitals that nearly vanish.
+def _diagonalize(
+    hamiltonian: np.ndarray, overlap: np.ndarray, n_states: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Solve for the lowest states without combinations of orbitals that nearly vanish.
 
     Returns
     -------
@@ -221,5 +223,6 @@ def _diagonalize(hamiltonian: np.ndarray, overlap: np.ndarray) -> tuple[np.ndarr
     norms, basis = eigh(overlap)
     kept = norms > _LEAST_EIGENVALUE
     basis = basis[:, kept] / np.sqrt(norms[kept])
-    levels, states = eigh(basis.conj().T @ hamiltonian @ basis)
+    last = min(n_states, basis.shape[1]) - 1
+    levels, states = eigh(basis.conj().T @ hamiltonian @ basis, subset_by_index=(0, last))
     return levels, basis @ states

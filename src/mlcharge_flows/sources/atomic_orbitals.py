@@ -43,6 +43,18 @@ they begin with."""
 _reference: Callable[[PawDataset], PawAtom] = lru_cache(paw_atom)
 
 
+@lru_cache
+def _orbitals(dataset: PawDataset) -> tuple[RadialOrbital, ...]:
+    """Bound states of the free atom of a data set, whose transforms are kept."""
+    return radial_orbitals(dataset)
+
+
+@lru_cache
+def _enlarged(dataset: PawDataset) -> tuple[RadialOrbital, ...]:
+    """These with contracted and polarized ones."""
+    return enlarged(_orbitals(dataset))
+
+
 @dataclass(frozen=True)
 class AtomicOrbitals(OrbitalSource):
     """States of the initial density in the span of atomic orbitals.
@@ -82,9 +94,7 @@ class AtomicOrbitals(OrbitalSource):
         if encut is None:
             raise SourceError("initial orbitals: neither INCAR nor POTCAR give ENCUT")
         try:
-            radial = {
-                symbol: radial_orbitals(dataset) for symbol, dataset in inputs.datasets.items()
-            }
+            radial = {symbol: _orbitals(dataset) for symbol, dataset in inputs.datasets.items()}
         except ValueError as error:
             raise SourceError(f"initial orbitals: {error}") from None
         header = WavecarHeader(
@@ -98,7 +108,7 @@ class AtomicOrbitals(OrbitalSource):
         whole = replace(header, half=None)
         failure, hamiltonian = None, None
         try:
-            basis = {symbol: enlarged(own) for symbol, own in radial.items()}
+            basis = {symbol: _enlarged(dataset) for symbol, dataset in inputs.datasets.items()}
             _check_size(crystal.symbols, basis, whole)
             hamiltonian = _hamiltonian(inputs, folder, whole, kpoints.points)
             radial = basis
