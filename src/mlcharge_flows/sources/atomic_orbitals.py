@@ -44,15 +44,9 @@ _reference: Callable[[PawDataset], PawAtom] = lru_cache(paw_atom)
 
 
 @lru_cache
-def _orbitals(dataset: PawDataset) -> tuple[RadialOrbital, ...]:
-    """Bound states of the free atom of a data set, whose transforms are kept."""
-    return radial_orbitals(dataset)
-
-
-@lru_cache
 def _enlarged(dataset: PawDataset) -> tuple[RadialOrbital, ...]:
-    """These with contracted and polarized ones."""
-    return enlarged(_orbitals(dataset))
+    """Orbitals of a data set with contracted and polarized ones, whose transforms are kept."""
+    return enlarged(radial_orbitals(dataset))
 
 
 @dataclass(frozen=True)
@@ -94,7 +88,9 @@ class AtomicOrbitals(OrbitalSource):
         if encut is None:
             raise SourceError("initial orbitals: neither INCAR nor POTCAR give ENCUT")
         try:
-            radial = {symbol: _orbitals(dataset) for symbol, dataset in inputs.datasets.items()}
+            radial = {
+                symbol: radial_orbitals(dataset) for symbol, dataset in inputs.datasets.items()
+            }
         except ValueError as error:
             raise SourceError(f"initial orbitals: {error}") from None
         header = WavecarHeader(
