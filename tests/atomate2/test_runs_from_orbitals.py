@@ -106,6 +106,7 @@ def test_a_run_begins_from_orbitals_and_leaves_no_file_of_ours(
     assert provenance.added_tags["ISTART"] == 1
     assert provenance.added_tags["NELMDL"] == -1
     assert len(wavecars(folder)) == lwave, "only the result of VASP"
+    assert [*folder.glob("WAVECAR*")], "Makers copy it, be it empty"
 
     counted = count.original(str(folder))
     assert (counted.orbitals_source, counted.orbitals_read_by_vasp) == ("wavecar", True)

@@ -273,7 +273,7 @@ def remove_initial_files(folder: Path) -> None:
 def finalize_run(folder: Path) -> RunProvenance | None:
     """Complete the provenance of a run that has ended, and archive its initial CHGCAR.
 
-    The WAVECAR of initial orbitals is removed. Safe to repeat. What cannot be read or written is
+    The WAVECAR of initial orbitals is emptied. Safe to repeat. What cannot be read or written is
     told in the provenance: a finished run is not lost for it.
 
     Parameters
@@ -313,10 +313,10 @@ def finalize_run(folder: Path) -> RunProvenance | None:
 def archive_initial_chgcar(folder: Path, provenance: RunProvenance) -> None:
     """Take initial files that VASP has not replaced by its result out of sight.
 
-    The WAVECAR is removed. The CHGCAR is compressed if the run made it, and removed if it is the
-    copy of a file that is kept elsewhere. From a scratch directory, custodian copies back what is
-    there, and so would not replace the files of the folder that it was copied from: those are
-    removed.
+    The WAVECAR is emptied, as VASP leaves one with LWAVE = F, since Makers copy it. The CHGCAR is
+    compressed if the run made it, and removed if it is the copy of a file that is kept elsewhere.
+    From a scratch directory, custodian copies back what is there, and so would not replace the
+    files of the folder that it was copied from: those are removed.
 
     Parameters
     ----------
@@ -343,6 +343,8 @@ def archive_initial_chgcar(folder: Path, provenance: RunProvenance) -> None:
     if is_left and is_own:
         with atomic_path(folder / ARCHIVED) as partial:
             _compress(chgcar, partial)
+    if is_initial_wavecar(folder / "WAVECAR"):
+        (folder / "WAVECAR").write_bytes(b"")
     remove_initial_files(folder)
     if run_folder != folder:
         remove_initial_files(run_folder)
