@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 from mlcharge_flows.models.orbital.config import OrbitalConfig  # noqa: E402
 from mlcharge_flows.models.orbital.network import OrbitalNetwork  # noqa: E402
 from mlcharge_flows.training.config import TrainingConfig  # noqa: E402
-from mlcharge_flows.training.loop import Muon, optimizers_of, orthogonal  # noqa: E402
+from mlcharge_flows.training.optimizers import Muon, optimizers_of, orthogonal  # noqa: E402
 
 
 @pytest.mark.parametrize("shape", [(6, 6), (3, 8), (8, 3), (2, 5, 7, 4)])

@@ -13,12 +13,14 @@ from mlcharge_flows.cli.terminal import INTERRUPTED, bar_columns, exit_with_erro
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from lightning_fabric import Fabric
     from rich.console import Console
 
+    from mlcharge_flows.training.batches import Samples
     from mlcharge_flows.training.config import TrainingConfig
     from mlcharge_flows.training.dataset import DensityDataset
     from mlcharge_flows.training.loop import Progress
-    from mlcharge_flows.training.sample import DensitySample
+    from mlcharge_flows.training.task import Task
 
 
 def train(
@@ -29,10 +31,17 @@ def train(
     threads: Annotated[
         int, typer.Option(min=0, help="CPU threads; 0: as OMP_NUM_THREADS says, else all.")
     ] = 0,
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs of each node, or processes on the CPU.")
+    ] = 1,
+    nodes: Annotated[
+        int, typer.Option(min=1, help="Nodes; torchrun or srun starts their processes.")
+    ] = 1,
 ) -> None:
     """Train a model and write its checkpoint, card included.
 
-    On a GPU where there is one. After an interruption, give the same command: it continues after
+    On a GPU where there is one; on several with --devices and --nodes, each of which then takes
+    batch_size materials per step. After an interruption, give the same command: it continues after
     the last epoch. While it runs, log.csv and curves.png in the folder show the errors.
 
     [bold]Example[/bold], a file orbital.yaml:
@@ -48,12 +57,16 @@ def train(
     and then [cyan]mlcharge train orbital.yaml[/cyan], and [cyan]mlcharge models add[/cyan] the
     checkpoint that it writes.
     """
-    require("training needs", "models,train", "torch", "e3nn", "safetensors", "h5py")
+    require(
+        *("training needs", "models,train", "torch", "e3nn", "safetensors", "h5py"),
+        "lightning_fabric",
+    )
     from rich.console import Console
 
     from mlcharge_flows.errors import MlchargeError
     from mlcharge_flows.training.config import TrainingError, read_config
     from mlcharge_flows.training.dataset import DensityDataset
+    from mlcharge_flows.training.devices import fabric_of
     from mlcharge_flows.training.origin import split_materials
 
     console = Console(highlight=False)
@@ -68,7 +81,10 @@ def train(
                 raise TrainingError(f"{settings.data}: holds no material to {side}")
         folder = out or config.parent / settings.name
         folder.mkdir(parents=True, exist_ok=True)
-        _train(console, settings, store, chosen, folder, threads)
+        fabric = fabric_of(settings, devices, nodes)
+        fabric.launch()
+        console.quiet = not fabric.is_global_zero
+        _train(console, settings, store, chosen, folder, threads, fabric)
     except MlchargeError as error:
         exit_with_error(error if str(config) in str(error) else f"{config}: {error}")
     except KeyboardInterrupt:
@@ -89,12 +105,14 @@ def _train(
     chosen: tuple[Sequence[str], Sequence[str]],
     folder: Path,
     threads: int,
+    fabric: Fabric,
 ) -> None:
     import torch
     from rich.progress import track
 
     from mlcharge_flows.models.card import TrainingCard
     from mlcharge_flows.models.checkpoint import SUFFIX, write_checkpoint
+    from mlcharge_flows.training.batches import to_device
     from mlcharge_flows.training.files import checkpoint_of
     from mlcharge_flows.training.loop import train as run
     from mlcharge_flows.training.loop import validate
@@ -102,34 +120,28 @@ def _train(
 
     if threads:
         torch.set_num_threads(threads)
-    gpu = torch.cuda.is_available()
-    device = torch.device(("cuda" if gpu else "cpu") if config.device == "auto" else config.device)
+    device = fabric.device
     torch.manual_seed(config.seed)
     task = task_of(config, store, device)
-    training_set: list[DensitySample] = []
-
-    def prepared(names: Sequence[str], side: str) -> Iterator[Any]:
-        for name in track(names, f"reading {len(names)} {side} materials", console=console):
-            sample = store[name]
-            if side == "training":
-                training_set.append(sample)
-            yield task.prepare(sample)
-
-    samples = task.initialize(prepared(chosen[0], "training"))
-    held_out = list(prepared(chosen[1], "validation"))
+    samples, held_out = _samples(console, task, store, chosen)
     n_parameters = sum(parameter.numel() for parameter in task.network.parameters())
-    console.print(f"{n_parameters:,} parameters on {device}; results go to {folder}", markup=False)
+    where = f"{device}" if fabric.world_size == 1 else f"{fabric.world_size} x {device.type}"
+    console.print(f"{n_parameters:,} parameters on {where}; results go to {folder}", markup=False)
     with _progress(console, config.epochs, folder) as watch:
-        progress = run(task, (samples, held_out), config, folder / "state.pt", watch)
-    task.fit_closed_form(track(samples, "fitting what the network leaves", console=console))
-    errors = validate(task, task.network, held_out)
+        progress = run(task, (samples, held_out), config, folder / "state.pt", watch, fabric)
+    what = "fitting what the network leaves"
+    on_device = (to_device(sample, device) for sample in samples)
+    task.fit_closed_form(track(on_device, what, len(samples), console=console))
+    errors = validate(task, task.network, held_out, fabric)
+    if not fabric.is_global_zero:
+        return
     training = TrainingCard(
         epochs=progress.epoch,
         hours=round(sum(row["seconds"] for row in progress.rows) / 3600, 3),
         device=device.type,
         threads=torch.get_num_threads(),
     )
-    checkpoint = checkpoint_of(task, config, store, training_set, len(held_out), errors, training)
+    checkpoint = checkpoint_of(task, config, store, chosen[0], len(held_out), errors, training)
     path = folder / f"{config.name}{SUFFIX}"
     digest = write_checkpoint(path, checkpoint)
     removed = ", ".join(
@@ -142,6 +154,32 @@ def _train(
         f"NMAE {errors['nmae']:.3f} %"
     )
     console.print(f"{path}\nsha256 {digest}", markup=False)
+
+
+def _samples(
+    console: Console,
+    task: Task[Any, Any],
+    store: DensityDataset,
+    chosen: tuple[Sequence[str], Sequence[str]],
+) -> tuple[Samples[Any], Samples[Any]]:
+    """Training and validation set, in memory or on disk; scales are fitted to the former."""
+    from rich.progress import track
+
+    from mlcharge_flows.training.batches import SamplesOnDisk, covering, to_device
+    from mlcharge_flows.training.header import read_headers
+
+    def prepared(names: Sequence[str], side: str) -> Iterator[Any]:
+        for name in track(names, f"reading {len(names)} {side} materials", console=console):
+            yield to_device(task.prepare(store[name]), task.device)
+
+    if not task.config.stream:
+        training = task.initialize(prepared(chosen[0], "training"))
+        return training, list(prepared(chosen[1], "validation"))
+    task.fit_scales(prepared(covering(read_headers(store, chosen[0])), "training"))
+    return (
+        SamplesOnDisk(store, chosen[0], lambda one: task.training_sample(task.prepare(one))),
+        SamplesOnDisk(store, chosen[1], task.prepare),
+    )
 
 
 @contextmanager

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Options = TypeVar("Options", bound=BaseModel)
 
+Precision = Literal["32", "tf32", "bf16"]
+"""Of matrix products and, for bf16, of the network's features."""
+
 
 class TrainingError(MlchargeError, ValueError):
     """A training that cannot be done; one line that names the file or the key."""
@@ -133,7 +136,23 @@ class TrainingConfig(_Renaming):
     )
     loss: LossConfig = Field(default_factory=lambda: LossConfig())
     epochs: int = Field(100, ge=1, description="Passes over the training set.")
-    batch_size: int = Field(8, ge=1, description="Materials per step.")
+    batch_size: int = Field(8, ge=1, description="Materials per step and process.")
+    accumulate: int = Field(
+        1, ge=1, description="Batches whose gradients are averaged before the weights change."
+    )
+    precision: Precision = Field(
+        "32",
+        description="32; tf32, matrix products with 10 bits on GPUs that have them; bf16, also the "
+        "network's features with 8 bits. Weights, and sums over G vectors, stay in 32 bits.",
+    )
+    stream: bool = Field(
+        False,
+        description="Whether materials are read anew for each step: for data sets larger than the "
+        "memory.",
+    )
+    workers: int = Field(
+        0, ge=0, description="Processes that read ahead, for each device, with `stream`."
+    )
     probes: int = Field(
         200, ge=1, description="Grid points of each material and step; charge3net alone."
     )
@@ -175,15 +194,49 @@ class TrainingConfig(_Renaming):
 
     @property
     def identity(self) -> str:
+        """Settings that an interrupted training in one process must keep, as JSON."""
+        return self.identity_with(1)
+
+    def materials_per_step(self, processes: int = 1) -> int:
+        """Materials between two changes of the weights.
+
+        Parameters
+        ----------
+        processes
+            Number of processes.
+
+        Returns
+        -------
+        int
+            Those of all processes and accumulated batches.
+        """
+        return self.batch_size * self.accumulate * processes
+
+    def identity_with(self, processes: int) -> str:
         """Settings that an interrupted training must keep, as JSON.
 
         With the checksum of the checkpoint of the initial weights. The patience may change; the
-        number of epochs may not, because the learning rate depends on it.
+        number of epochs may not, because the learning rate depends on it. The number of processes
+        may change if an update takes as many materials as before.
+
+        Parameters
+        ----------
+        processes
+            Number of processes.
+
+        Returns
+        -------
+        str
+            Equal for trainings that do the same.
         """
         free = {"device", "patience", "data", "description", "finetune_from", "free_atoms"}
+        free |= {"accumulate", "stream", "workers"}
         if self.architecture != "charge3net":
             free.add("probes")
-        settings = self.model_dump_json(exclude=free)
+        if self.precision == "32":
+            free.add("precision")
+        materials = self.materials_per_step(processes)
+        settings = self.model_copy(update={"batch_size": materials}).model_dump_json(exclude=free)
         if self.finetune_from is None:
             return settings
         return f"{settings} {file_sha256(self.finetune_from)}"

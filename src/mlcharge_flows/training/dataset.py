@@ -26,16 +26,18 @@ import h5py
 import numpy as np
 
 from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.file_kinds import not_a_file
 from mlcharge_flows.io import atomic_path
 from mlcharge_flows.training.origin import PSEUDO_LABELED, Origin, RunSettings, canonical_split
 from mlcharge_flows.training.quantization import Quantized
 from mlcharge_flows.training.sample import DensitySample
+from mlcharge_flows.training.stored_paw import read_paw, write_array, write_paw
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
+
+    from mlcharge_flows.density.paw_dataset import PawDataset
 
 FORMAT = "mlcharge data set"
 VERSION = 2
@@ -45,7 +47,6 @@ _VERSION_1_ATTRIBUTES = {
     "occupancies_step": "augmentation_step",
 }
 _VERSION_1_ARRAYS = {"waves": "coefficients", "occupancies": "augmentation"}
-_VERSION_1_ATOMS = {"record": "atomic_occupancies"}
 
 
 class DatasetError(MlchargeError, ValueError):
@@ -81,13 +82,13 @@ class DensityDataset:
         self.path = Path(path)
         if reason := not_a_file(self.path):
             raise DatasetError(f"{path}: {reason}")
-        with _whole(self.path), h5py.File(self.path) as file:
+        with whole(self.path), h5py.File(self.path) as file:
             kind, version = file.attrs.get("format"), file.attrs.get("version")
             if kind != FORMAT or version not in (1, VERSION):
                 raise DatasetError(f"{path}: not an {FORMAT} of version 1 or {VERSION}")
             self.protocol = str(file.attrs["protocol"])
             self.ids: tuple[str, ...] = tuple(file["materials"])
-            self.paw = {symbol: _read_paw(symbol, group) for symbol, group in file["paw"].items()}
+            self.paw = {symbol: read_paw(symbol, group) for symbol, group in file["paw"].items()}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -97,10 +98,10 @@ class DensityDataset:
             yield self[name]
 
     def __getitem__(self, name: str) -> DensitySample:
-        if name not in self.ids:
-            raise KeyError(name)
-        with _whole(self.path, name), h5py.File(self.path) as file:
-            return self._sample(file, name)
+        with whole(self.path, name), h5py.File(self.path) as file:
+            if name in file["materials"]:
+                return self._sample(file, name)
+        raise KeyError(name)
 
     def splits(self) -> dict[str, str]:
         """Split of each material as its source marks it.
@@ -116,9 +117,9 @@ class DensityDataset:
             The sample of a material is damaged.
         """
         splits = {}
-        with _whole(self.path), h5py.File(self.path) as file:
+        with whole(self.path), h5py.File(self.path) as file:
             for name in self.ids:
-                with _whole(self.path, name):
+                with whole(self.path, name):
                     splits[name] = canonical_split(str(file["materials"][name].attrs["split"]))
         return splits
 
@@ -240,7 +241,7 @@ def merge_datasets(
         for name in sorted(chosen):
             dataset = chosen[name]
             common.add(dataset[name])
-            with _whole(dataset.path, name), h5py.File(dataset.path) as source:
+            with whole(dataset.path, name), h5py.File(dataset.path) as source:
                 # Copied compressed: compression takes longer than everything else.
                 source.copy(source["materials"][name], file["materials"])
             _rename_version_1(file["materials"][name])
@@ -248,8 +249,26 @@ def merge_datasets(
 
 
 @contextmanager
-def _whole(path: Path, name: str = "") -> Iterator[None]:
-    """Say which file, and which material of it, is damaged, whatever h5py raises then."""
+def whole(path: Path, name: str = "") -> Iterator[None]:
+    """Say which file, and which material of it, is damaged, whatever h5py raises then.
+
+    Parameters
+    ----------
+    path
+        The file that is read.
+    name
+        The material, if it is one.
+
+    Raises
+    ------
+    DatasetError
+        For any error of the file within the context.
+
+    Yields
+    ------
+    None
+        Once.
+    """
     try:
         yield
     except DatasetError:
@@ -324,7 +343,7 @@ class _Common:
         self.settings = self.settings.joined(sample.settings)
         for symbol in sample.paw.keys() - self.paw.keys():
             self.paw[symbol] = sample.paw[symbol]
-            _write_paw(self.file["paw"].create_group(symbol), sample.paw[symbol])
+            write_paw(self.file["paw"].create_group(symbol), sample.paw[symbol])
 
 
 def _write_sample(materials: h5py.Group, sample: DensitySample) -> None:
@@ -349,8 +368,8 @@ def _write_sample(materials: h5py.Group, sample: DensitySample) -> None:
         attributes["settings"] = sample.settings.model_dump_json(exclude_defaults=True)
     for name, value in attributes.items():
         group.attrs[name] = value
-    _write_array(group, "coefficients", sample.packed_total.integers)
-    _write_array(group, "augmentation", sample.packed_augmentation.integers)
+    write_array(group, "coefficients", sample.packed_total.integers)
+    write_array(group, "augmentation", sample.packed_augmentation.integers)
 
 
 def _rename_version_1(group: h5py.Group) -> None:
@@ -363,37 +382,3 @@ def _rename_version_1(group: h5py.Group) -> None:
         if old in group:
             group.move(old, new)
     group.attrs["split"] = canonical_split(str(group.attrs["split"]))
-
-
-def _write_array(group: h5py.Group, name: str, values: np.ndarray) -> None:
-    # One chunk: the byte planes of all integers, most of them zero, are compressed together.
-    group.create_dataset(
-        name, data=values, chunks=values.shape, shuffle=True, compression="gzip", compression_opts=9
-    )
-
-
-def _write_paw(group: h5py.Group, paw_dataset: PawDataset) -> None:
-    group.attrs["titel"] = paw_dataset.titel
-    group.attrs["channels"] = paw_dataset.channels
-    if paw_dataset.form_factor is not None and paw_dataset.atomic_occupancies is not None:
-        group.attrs["zval"] = paw_dataset.zval
-        group.attrs["q_step"] = paw_dataset.q_step
-        _write_array(group, "form_factor", paw_dataset.form_factor)
-        _write_array(group, "atomic_occupancies", paw_dataset.atomic_occupancies)
-
-
-def _read_paw(symbol: str, group: h5py.Group) -> PawDataset:
-    channels = tuple(int(degree) for degree in group.attrs["channels"])
-    titel = str(group.attrs["titel"])
-    if "zval" not in group.attrs:
-        return PawDataset(symbol, titel, None, channels)
-    arrays = {_VERSION_1_ATOMS.get(key, key): array[()] for key, array in group.items()}
-    return PawDataset(
-        symbol,
-        titel,
-        float(group.attrs["zval"]),
-        channels,
-        q_step=float(group.attrs["q_step"]),
-        form_factor=arrays["form_factor"],
-        atomic_occupancies=arrays["atomic_occupancies"],
-    )

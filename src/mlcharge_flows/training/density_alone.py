@@ -35,7 +35,7 @@ from mlcharge_flows.models.superres.config import SuperResConfig
 from mlcharge_flows.models.superres.image import AXIS_PERMUTATIONS, Image
 from mlcharge_flows.models.superres.network import SuperResNetwork, regrid_neutral
 from mlcharge_flows.training.config import TrainingError, model_options
-from mlcharge_flows.training.task import Task
+from mlcharge_flows.training.task import Task, generators
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -110,8 +110,8 @@ class ChargE3NetTask(Task[ChargE3NetSample, ChargE3NetSample]):
             superposition = (density - difference).astype(np.float32)
         return ChargE3NetSample(
             crystal,
-            torch.as_tensor(atomic_numbers(crystal.symbols), device=self.device),
-            Edges.of(atom_neighbors(crystal, self.model.cutoff), device=self.device),
+            torch.as_tensor(atomic_numbers(crystal.symbols)),
+            Edges.of(atom_neighbors(crystal, self.model.cutoff)),
             density.astype(np.float32),
             superposition,
             float(np.abs(difference).mean()),
@@ -119,16 +119,26 @@ class ChargE3NetTask(Task[ChargE3NetSample, ChargE3NetSample]):
         )
 
     @override
-    def initialize(self, samples: Iterable[ChargE3NetSample]) -> list[ChargE3NetSample]:
-        return list(samples)
+    def fit_scales(self, samples: Iterable[ChargE3NetSample]) -> None:
+        pass  # the network has none
+
+    @override
+    def training_sample(self, sample: ChargE3NetSample) -> ChargE3NetSample:
+        return sample
 
     @override
     def losses(
-        self, network: nn.Module, samples: Sequence[ChargE3NetSample]
+        self,
+        network: nn.Module,
+        samples: Sequence[ChargE3NetSample],
+        seeds: Sequence[int] | None = None,
     ) -> dict[str, torch.Tensor]:
         assert isinstance(network, ChargE3Net)
         n_atoms = [len(sample.crystal) for sample in samples]
-        drawn = [torch.randint(s.density.size, (self.config.probes,)).numpy() for s in samples]
+        drawn = [
+            torch.randint(sample.density.size, (self.config.probes,), generator=generator).numpy()
+            for sample, generator in zip(samples, generators(seeds, samples), strict=True)
+        ]
         probes = [self._probes(*one) for one in zip(samples, drawn, strict=True)]
         predicted = network(
             torch.cat([sample.numbers for sample in samples]),
@@ -223,31 +233,40 @@ class SuperResTask(Task[SuperResSample, SuperResSample]):
         difference = sample.difference().total
         target = regrid(difference, image.superposition.shape[2:]).astype(np.float32)
         return SuperResSample(
-            image.to(self.device),
-            torch.from_numpy(target)[None, None].to(self.device),
+            image,
+            torch.from_numpy(target)[None, None],
             difference.astype(np.float32),
             sample.baseline_nmae,
         )
 
     @override
-    def initialize(self, samples: Iterable[SuperResSample]) -> list[SuperResSample]:
-        network, samples = self.network, list(samples)
+    def fit_scales(self, samples: Iterable[SuperResSample]) -> None:
+        network = self.network
         assert isinstance(network, SuperResNetwork)
-        squares = [float(sample.image.density.square().mean()) for sample in samples]
+        squares, sizes = [], []
+        for sample in samples:
+            squares.append(float(sample.image.density.square().mean()))
+            sizes.append(float(sample.target.abs().mean()))
         network.input_scale.fill_(float(np.sqrt(np.mean(squares))))
         if self.model.target == "difference":
             # The typical size between the nuclei; peaks at the nuclei would make it too large.
-            sizes = [float(sample.target.abs().mean()) for sample in samples]
             network.output_scale.fill_(float(np.median(sizes)))
-        return samples
+
+    @override
+    def training_sample(self, sample: SuperResSample) -> SuperResSample:
+        return sample
 
     @override
     def losses(
-        self, network: nn.Module, samples: Sequence[SuperResSample]
+        self,
+        network: nn.Module,
+        samples: Sequence[SuperResSample],
+        seeds: Sequence[int] | None = None,
     ) -> dict[str, torch.Tensor]:
         ratios = []
-        for sample in samples:
-            permutation = AXIS_PERMUTATIONS[int(torch.randint(len(AXIS_PERMUTATIONS), ()))]
+        for sample, generator in zip(samples, generators(seeds, samples), strict=True):
+            drawn = torch.randint(len(AXIS_PERMUTATIONS), (), generator=generator)
+            permutation = AXIS_PERMUTATIONS[int(drawn)]
             image, target = sample.image.permuted(permutation), permutation.of_grid(sample.target)
             error = (network(image) - image.superposition - target).abs().sum()
             ratios.append(error / target.abs().sum())

@@ -15,6 +15,7 @@ from mlcharge_flows.models.domain import GeometryBounds
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.orbital.interaction import Coupling
 from mlcharge_flows.training.config import TrainingError
+from mlcharge_flows.training.header import read_headers
 from mlcharge_flows.training.origin import PSEUDO_LABELED
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from mlcharge_flows.models.card import TrainingCard
     from mlcharge_flows.training.config import TrainingConfig
     from mlcharge_flows.training.dataset import DensityDataset
-    from mlcharge_flows.training.sample import DensitySample
     from mlcharge_flows.training.task import Task
 
 RESPONSE = "augmentation."
@@ -83,7 +83,7 @@ def checkpoint_of(
     task: Task[Any, Any],
     config: TrainingConfig,
     dataset: DensityDataset,
-    samples: Sequence[DensitySample],
+    names: Sequence[str],
     n_validation: int,
     errors: Mapping[str, float],
     training: TrainingCard,
@@ -98,8 +98,8 @@ def checkpoint_of(
         The training.
     dataset
         Its data set.
-    samples
-        The training set; it determines the range of the model.
+    names
+        Identifiers of the training set; it determines the range of the model.
     n_validation
         Size of the validation set.
     errors
@@ -112,8 +112,14 @@ def checkpoint_of(
     Checkpoint
         Ready to be written.
     """
-    materials = Counter(symbol for sample in samples for symbol in set(sample.crystal.symbols))
-    cutoffs = [sample.encut for sample in samples if sample.encut is not None]
+    materials: Counter[str] = Counter()
+    cutoffs: set[float] = set()
+    n_pseudo_labeled, shapes = 0, []
+    for header in read_headers(dataset, names):
+        materials.update(set(header.crystal.symbols))
+        cutoffs.update(() if header.encut is None else (header.encut,))
+        n_pseudo_labeled += header.split == PSEUDO_LABELED
+        shapes.append(header.shape)
     paw = {symbol: dataset.paw[symbol] for symbol in sorted(materials)}
     if not config.free_atoms:
         paw = {symbol: known.without_free_atom() for symbol, known in paw.items()}
@@ -124,8 +130,8 @@ def checkpoint_of(
         description=config.description,
         data=DataCard(
             name=config.data_name or config.data.stem,
-            train=len(samples),
-            pseudo_labeled=sum(sample.origin.split == PSEUDO_LABELED for sample in samples),
+            train=len(names),
+            pseudo_labeled=n_pseudo_labeled,
             validation=n_validation,
             sha256=file_sha256(dataset.path),
             protocol=dataset.protocol,
@@ -135,7 +141,7 @@ def checkpoint_of(
         paw_family=_family([paw_dataset.titel for paw_dataset in paw.values()]),
         paw=paw,
         geometry=GeometryBounds.of(
-            [sample.crystal for sample in samples], [sample.shape for sample in samples]
+            (header.crystal for header in read_headers(dataset, names)), shapes
         ),
         occupancies="own" if "occupancies_left" in errors else "none",
         errors={

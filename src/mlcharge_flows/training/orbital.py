@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mlcharge_flows.models.orbital.config import SiteConfig
+    from mlcharge_flows.models.orbital.g_vectors import Expansion
     from mlcharge_flows.training.config import TrainingConfig
     from mlcharge_flows.training.dataset import DensityDataset
     from mlcharge_flows.training.sample import DensitySample
@@ -140,26 +141,25 @@ class OrbitalTask(Task[OrbitalSample, OrbitalTrainingSample]):
         augmentation = np.concatenate(packed.augmentation or ()).astype(np.float32)
         converged = sample.density().augmentation or ()
         difference = torch.from_numpy(packed.total.astype(np.float32))
-        on_device = g_vectors.to(self.device)
         return OrbitalSample(
-            graph.to(self.device),
-            on_device,
-            g_vectors.phases(graph.positions).to(self.device),
-            on_device,
-            target.to(self.device),
-            weight.to(self.device),
-            (weight * target.abs() ** 2).sum().to(self.device),
-            difference.abs().mean().to(self.device),
-            difference.to(self.device),
+            graph,
+            g_vectors,
+            g_vectors.phases(graph.positions),
+            g_vectors,
+            target,
+            weight,
+            (weight * target.abs() ** 2).sum(),
+            difference.abs().mean(),
+            difference,
             sample.baseline_nmae,
-            torch.from_numpy(augmentation).to(self.device),
+            torch.from_numpy(augmentation),
             float(sum(np.abs(values).sum() for values in converged)),
         )
 
     @override
-    def initialize(self, samples: Iterable[OrbitalSample]) -> list[OrbitalTrainingSample]:
+    def fit_scales(self, samples: Iterable[OrbitalSample]) -> None:
         network = self._network(self.network)
-        training, n_edges, n_sites = [], 0.0, 0
+        n_edges, n_sites = 0.0, 0
         lengths = [n_occupancies(self.model.channels[symbol]) for symbol in self.model.elements]
         known: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
         for sample in samples:
@@ -173,21 +173,36 @@ class OrbitalTask(Task[OrbitalSample, OrbitalTrainingSample]):
             changes = torch.split(sample.augmentation, [lengths[index] for index in species])
             for index, projection, change in zip(species, projections, changes, strict=True):
                 known.setdefault(index, []).append((projection, change))
-            training.append(thinned(sample, self.config.loss.thinning))
         for module in network.modules():
             if isinstance(module, Interaction):
                 module.mean_neighbors.fill_(n_edges / n_sites)
         for index, pairs in known.items():
             stacked = [torch.stack(tensors) for tensors in zip(*pairs, strict=True)]
             network.augmentation.fit(index, *stacked)
-        return training
+
+    @override
+    def training_sample(self, sample: OrbitalSample) -> OrbitalTrainingSample:
+        return thinned(sample, self.config.loss.thinning)
 
     @override
     def losses(
-        self, network: nn.Module, samples: Sequence[OrbitalTrainingSample]
+        self,
+        network: nn.Module,
+        samples: Sequence[OrbitalTrainingSample],
+        seeds: Sequence[int] | None = None,
     ) -> dict[str, torch.Tensor]:
         network = self._network(network)
         expansions = network(Graph.batch([sample.graph for sample in samples]))
+        with torch.autocast(self.device.type, enabled=False):
+            return self._terms(network, samples, expansions)
+
+    def _terms(
+        self,
+        network: OrbitalNetwork,
+        samples: Sequence[OrbitalTrainingSample],
+        expansions: Sequence[Expansion],
+    ) -> dict[str, torch.Tensor]:
+        """Terms of the loss, in full precision, of predicted expansions."""
         coefficients, shells, grid = [], [], []
         for sample, expansion in zip(samples, expansions, strict=True):
             density = network.density(expansion, sample.g_vectors, sample.phases)

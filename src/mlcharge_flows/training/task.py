@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+import torch
 
-    import torch
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
     from pydantic import BaseModel
     from torch import nn
 
@@ -75,7 +76,7 @@ class Task(ABC, Generic[Prepared, Training]):
 
     @abstractmethod
     def prepare(self, sample: DensitySample) -> Prepared:
-        """Convert a sample to tensors, once.
+        """Convert a sample to tensors on the CPU.
 
         Parameters
         ----------
@@ -93,7 +94,6 @@ class Task(ABC, Generic[Prepared, Training]):
             The architecture cannot be trained on it.
         """
 
-    @abstractmethod
     def initialize(self, samples: Iterable[Prepared]) -> list[Training]:
         """Take scales of input and output from the training set, before the first step.
 
@@ -107,13 +107,49 @@ class Task(ABC, Generic[Prepared, Training]):
         list
             The part of each sample that the loss needs.
         """
+        kept: list[Training] = []
+
+        def one_by_one() -> Iterator[Prepared]:
+            for sample in samples:
+                yield sample
+                kept.append(self.training_sample(sample))
+
+        every = one_by_one()
+        self.fit_scales(every)
+        for _ in every:  # those that no scale was taken from
+            pass
+        return kept
 
     @abstractmethod
-    def losses(self, network: nn.Module, samples: Sequence[Training]) -> dict[str, torch.Tensor]:
-        """Terms of the loss.
+    def fit_scales(self, samples: Iterable[Prepared]) -> None:
+        """Take scales of input and output from samples, which are not kept.
 
-        Random numbers come from torch's own generator, which the loop seeds anew for every step: an
-        interrupted training continues with the same numbers.
+        Parameters
+        ----------
+        samples
+            The training set, or as many of its materials as represent it.
+        """
+
+    @abstractmethod
+    def training_sample(self, sample: Prepared) -> Training:
+        """Select what the loss needs of a sample; what is random is drawn by torch's generator.
+
+        Parameters
+        ----------
+        sample
+            All of its tensors.
+
+        Returns
+        -------
+        Training
+            The part of it.
+        """
+
+    @abstractmethod
+    def losses(
+        self, network: nn.Module, samples: Sequence[Training], seeds: Sequence[int] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Terms of the loss.
 
         Parameters
         ----------
@@ -121,6 +157,9 @@ class Task(ABC, Generic[Prepared, Training]):
             The network, or a copy with averaged weights.
         samples
             One batch.
+        seeds
+            Seed of the random numbers of each sample, which then depend neither on the others nor
+            on an interruption; torch's own generator draws them if not given.
 
         Returns
         -------
@@ -157,6 +196,28 @@ class Task(ABC, Generic[Prepared, Training]):
             occupancies, ``occupancies_left``: the fractions of the superposition's error that
             remain.
         """
+
+
+def generators(
+    seeds: Sequence[int] | None, samples: Sequence[object]
+) -> list[torch.Generator | None]:
+    """Generator of the random numbers of each sample.
+
+    Parameters
+    ----------
+    seeds
+        One per sample; None for torch's own generator.
+    samples
+        One batch.
+
+    Returns
+    -------
+    list
+        On the CPU; None is torch's own generator.
+    """
+    if seeds is None:
+        return [None] * len(samples)
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 def task_of(

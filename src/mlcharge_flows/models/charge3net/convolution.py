@@ -107,7 +107,7 @@ class Convolution(nn.Module):
         """
         hidden = self.fc.hidden(basis)
         messages = self.messages(self.lin1(sender_features), senders, harmonics, hidden, self.fc)
-        messages = messages * self.scale
+        messages = messages.to(receiver_features.dtype) * self.scale
         angle: torch.Tensor = ANGLE_SCALE * self.lin3(messages)
         # Channels that the residual connection cannot reach are not mixed with anything.
         weight = torch.where(self.sc.output_mask > 0, angle.sin(), 1.0)
