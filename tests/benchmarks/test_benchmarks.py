@@ -55,7 +55,7 @@ def test_every_benchmark_is_tested_and_says_how_it_is_run():
     for path in scripts:
         assert f"python benchmarks/{path.name}" in path.read_text(encoding="utf-8")
         assert f'"{path.stem}"' in tests
-    assert len(scripts) == 14
+    assert len(scripts) == 15
 
 
 def test_commands_of_the_documents_name_scripts_that_are_there():
@@ -72,6 +72,12 @@ def test_chgcar_io(run):
     assert read[:2] == ["8^3", "read"]
     assert write[:2] == ["8^3", "write"]
     assert float(write[-1].split()[0]) > 0
+
+
+def test_streamed_training(run):
+    pytest.importorskip("lightning_fabric", reason="needs the models extra")
+    rows = run("streamed_training", 10, "--materials-read", 8)
+    assert [row[:2] for row in rows[1:]] == [["10", "memory"], ["10", "disk"]]
 
 
 def test_charge3net(run):

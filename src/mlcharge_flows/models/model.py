@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from mlcharge_flows.density.density import superpose
 from mlcharge_flows.errors import MlchargeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    import torch
 
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.density import Density
@@ -67,6 +69,47 @@ class DensityModel(Protocol):
             The output of the network is no density.
         """
         ...
+
+    def predict_batch(
+        self, crystals: Sequence[Crystal], shapes: Sequence[tuple[int, int, int]]
+    ) -> list[Density]:
+        """Predict several crystals, in one pass of the network where the architecture has one.
+
+        Parameters
+        ----------
+        crystals
+            The ions of each.
+        shapes
+            Fine grid of each.
+
+        Returns
+        -------
+        list of Density
+            As :meth:`predict` gives them, up to the rounding of the network.
+
+        Raises
+        ------
+        ModelError
+            The output of the network is no density of one of them.
+        """
+        return [
+            self.predict(crystal, shape) for crystal, shape in zip(crystals, shapes, strict=True)
+        ]
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the network to a device; densities are arrays on the CPU as before.
+
+        Parameters
+        ----------
+        device
+            Such as ``cpu`` or ``cuda``.
+
+        Returns
+        -------
+        DensityModel
+            The same model. Nothing happens where a model has no network.
+        """
+        return self
 
     def deformation(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
         """Predict the converged density less the superposition of atoms.

@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -82,6 +82,11 @@ class ChargE3NetModel(DensityModel):
         self, card: Card, points: PointModel, atoms: Mapping[str, PawDataset] | None = None
     ) -> None:
         self.card, self.points, self.atoms = card, points, atoms or {}
+
+    @override
+    def to(self, device: torch.device | str) -> Self:
+        self.points.network.to(device)
+        return self
 
     @override
     def predict(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
@@ -149,8 +154,8 @@ def load(checkpoint: Checkpoint) -> ChargE3NetModel:
         network = ChargE3Net.of(network_config(**card.config), checkpoint.weights)
     except ValueError as error:
         raise CheckpointError(f"{card.name}: its weights do not fit its card ({error})") from None
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = ChargE3NetModel(card, PointModel(network.to(device)), card.free_atoms)
+    model = ChargE3NetModel(card, PointModel(network), card.free_atoms)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
     if network.config.target == "difference" and card.paw.keys() != card.free_atoms.keys():
         raise CheckpointError(
             f"{card.name}: lacks free atoms; the network predicts a difference from them"

@@ -58,6 +58,22 @@ class Expansion(NamedTuple):
         """Element of each ion, shape (ions,)."""
         return self.species[: self.n_ions]
 
+    def to(self, device: torch.device | str) -> Expansion:
+        """Copy the expansion to a device.
+
+        Parameters
+        ----------
+        device
+            Such as ``cpu`` or ``cuda``.
+
+        Returns
+        -------
+        Expansion
+            The same there.
+        """
+        scales = None if self.scales is None else self.scales.to(device)
+        return Expansion(self.coefficients.to(device), scales, self.species.to(device), self.n_ions)
+
 
 @dataclass(frozen=True, eq=False)
 class GVectors:

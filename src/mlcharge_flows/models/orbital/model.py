@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import torch
 from typing_extensions import override
@@ -13,6 +14,7 @@ from mlcharge_flows.models.checkpoint import network_of
 from mlcharge_flows.models.model import DensityModel, ModelError
 from mlcharge_flows.models.orbital.config import OrbitalConfig
 from mlcharge_flows.models.orbital.gaussians import MAX_RELATIVE_CHANGE
+from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.models.orbital.network import OrbitalNetwork
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.card import Card
     from mlcharge_flows.models.checkpoint import Checkpoint
+    from mlcharge_flows.models.orbital.g_vectors import Expansion
 
 
 class OrbitalModel(DensityModel):
@@ -53,23 +56,66 @@ class OrbitalModel(DensityModel):
         self.card = card
         self.atoms = atoms
         self.network = network.eval().requires_grad_(requires_grad=False)
+        self._on_device = self.network
+
+    @override
+    def to(self, device: torch.device | str) -> Self:
+        """Evaluate the network on a device; its orbitals are summed on the CPU.
+
+        Parameters
+        ----------
+        device
+            Such as ``cpu`` or ``cuda``.
+
+        Returns
+        -------
+        OrbitalModel
+            The same model.
+        """
+        on_cpu = torch.device(device).type == "cpu"
+        self._on_device = self.network if on_cpu else deepcopy(self.network).to(device)
+        return self
 
     @override
     def predict(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
-        atomic = self._superposed(crystal, shape)
-        change = self.deformation(crystal, atomic.shape)
+        return self.predict_batch([crystal], [shape])[0]
+
+    @override
+    def predict_batch(
+        self, crystals: Sequence[Crystal], shapes: Sequence[tuple[int, int, int]]
+    ) -> list[Density]:
+        atomic = [self._superposed(*one) for one in zip(crystals, shapes, strict=True)]
+        return [
+            self._added(free, self._deformation(free.crystal, free.shape, sites))
+            for free, sites in zip(atomic, self._expansions(crystals), strict=True)
+        ]
+
+    def _added(self, atomic: Density, change: Density) -> Density:
+        """Superposition of atoms plus the predicted change."""
         pairs = zip(atomic.augmentation or (), change.augmentation or (), strict=True)
         augmentation = tuple(values + changed for values, changed in pairs)
         return replace(change, total=atomic.total + change.total, augmentation=augmentation)
 
     @override
     def deformation(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
-        network = self.network
-        graph = network.graph(crystal)
-        g_vectors = network.g_vectors(crystal, shape, len(graph.species))
+        return self._deformation(crystal, shape, self._expansions([crystal])[0])
+
+    def _expansions(self, crystals: Sequence[Crystal]) -> list[tuple[Expansion, torch.Tensor]]:
+        """Expansion and positions of the sites of each crystal, by one pass of the network."""
+        graphs = [self.network.graph(crystal) for crystal in crystals]
+        together = graphs[0] if len(graphs) == 1 else Graph.batch(graphs)
+        device = next(self._on_device.parameters()).device
         with torch.inference_mode():
-            phases = g_vectors.phases(graph.positions)
-            expansion = network(graph)[0]
+            found = self._on_device(together if device.type == "cpu" else together.to(device))
+        return [(one.to("cpu"), graph.positions) for one, graph in zip(found, graphs, strict=True)]
+
+    def _deformation(
+        self, crystal: Crystal, shape: tuple[int, int, int], sites: tuple[Expansion, torch.Tensor]
+    ) -> Density:
+        network, (expansion, positions) = self.network, sites
+        g_vectors = network.g_vectors(crystal, shape, len(positions))
+        with torch.inference_mode():
+            phases = g_vectors.phases(positions)
             density = network.density(expansion, g_vectors, phases)
             changes = network.occupancy_changes(density, expansion.ions, g_vectors, phases)
             correction = g_vectors.to_grid(density)

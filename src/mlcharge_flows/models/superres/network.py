@@ -23,7 +23,7 @@ prediction, Nat. Commun. 16, 4811 (2025); pixel shuffling: W. Shi et al., arXiv:
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -214,6 +214,11 @@ class SuperResModel(DensityModel):
         self.symmetrize = network.config.symmetrize if symmetrize is None else symmetrize
 
     @override
+    def to(self, device: torch.device | str) -> Self:
+        self.network.to(device)
+        return self
+
+    @override
     def predict(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
         superposition = superpose(crystal, self.atoms, shape)
         weight = self.network.last.weight
@@ -270,5 +275,5 @@ def load(checkpoint: Checkpoint) -> SuperResModel:
     network = network_of(
         checkpoint, lambda options: SuperResNetwork(SuperResConfig.model_validate(options))
     )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return SuperResModel(checkpoint.card, network.to(device), checkpoint.card.free_atoms)
+    model = SuperResModel(checkpoint.card, network, checkpoint.card.free_atoms)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
