@@ -9,6 +9,7 @@ from jobflow import JobStore, run_locally
 from maggma.stores import MemoryStore
 from mongo_server import Server
 from pymatgen.core import Lattice, Structure
+from pymongo.collection import Collection
 from typer.testing import CliRunner
 
 from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
@@ -100,6 +101,28 @@ def test_jobs_are_counted_by_category_and_state(launchpad, maker):
     assert found.jobs == {("gpu", "READY"): 2, ("cpu", "READY"): 2, ("cpu", "WAITING"): 8}
     assert found.lost == []
     assert campaign_state(launchpad, "none").workflows.total() == 0
+
+
+def test_the_state_is_counted_in_the_database(launchpad, maker, monkeypatch):
+    """No document but those of running jobs is read, whatever the number of materials."""
+    from fireworks import FWorker
+
+    submit(launchpad, "first", [material(f"m{n}") for n in range(5)], maker, FireWorksSpec())
+    find, read = Collection.find, []
+
+    def recorded(self, *args, **options):
+        read.extend(find(self, *args, **options))
+        return find(self, *args, **options)
+
+    monkeypatch.setattr(Collection, "find", recorded)
+    assert campaign_state(launchpad, "first").jobs.total() == 30
+    assert read == []
+    numbers = [job["fw_id"] for job in find(launchpad.fireworks, {"state": "READY"})]
+    launchpad.checkout_fw(FWorker(), ".", numbers[0])
+    read.clear()
+    found = campaign_state(launchpad, "first")
+    assert (found.jobs["gpu", "RUNNING"] + found.jobs["cpu", "RUNNING"], found.lost) == (1, [])
+    assert {document.get("fw_id") for document in read} == {numbers[0]}
 
 
 @pytest.mark.parametrize(

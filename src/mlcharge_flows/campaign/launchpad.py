@@ -14,9 +14,10 @@ from mlcharge_flows.campaign.routing import route_fireworks
 from mlcharge_flows.errors import MlchargeError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from fireworks import LaunchPad, Workflow
+    from pymongo.collection import Collection
 
     from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
     from mlcharge_flows.campaign.spec import FireWorksSpec
@@ -189,28 +190,30 @@ def campaign_state(launchpad: LaunchPad, campaign: str) -> CampaignState:
         Empty if nothing is submitted under this name.
     """
     query = {f"spec.{CAMPAIGN}": campaign}
-    groups = launchpad.fireworks.aggregate(
-        [
-            {"$match": query},
-            {
-                "$group": {
-                    "_id": {"category": "$spec._category", "state": "$state"},
-                    "number": {"$sum": 1},
-                }
-            },
-        ]
-    )
-    _, lost, _ = launchpad.detect_lostruns(expiration_secs=LOST_AFTER, query=query)
+    jobs = _counts(launchpad.fireworks, query, {"category": "$spec._category", "state": "$state"})
+    states = _counts(launchpad.workflows, {f"metadata.{CAMPAIGN}": campaign}, {"state": "$state"})
+    # Running jobs alone can be lost; FireWorks would read the numbers of all jobs.
+    running = launchpad.fireworks.find({**query, "state": "RUNNING"}, {"fw_id": True})
+    lost: list[int] = []
+    if numbers := [job["fw_id"] for job in running]:
+        some = {"fw_id": {"$in": numbers}}
+        _, lost, _ = launchpad.detect_lostruns(expiration_secs=LOST_AFTER, query=some)
     return CampaignState(
-        workflows=Counter(wf["state"] for wf in _workflows(launchpad, campaign)),
+        workflows=Counter({group["state"]: number for group, number in states}),
         jobs=Counter(
-            {
-                (group["_id"].get("category") or "any", group["_id"]["state"]): group["number"]
-                for group in groups
-            }
+            {(group.get("category") or "any", group["state"]): number for group, number in jobs}
         ),
         lost=sorted(lost),
     )
+
+
+def _counts(
+    collection: Collection[dict[str, Any]], query: dict[str, Any], key: dict[str, str]
+) -> Iterator[tuple[dict[str, Any], int]]:
+    """Number of documents by some of their values, counted in the database."""
+    groups = [{"$match": query}, {"$group": {"_id": key, "number": {"$sum": 1}}}]
+    for group in collection.aggregate(groups):
+        yield group["_id"], group["number"]
 
 
 def _remove_incomplete(launchpad: LaunchPad, campaign: str) -> None:
