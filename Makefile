@@ -3,7 +3,9 @@
 #   make demo    install into .venv, compare initial densities on a few crystals, print table and report
 #   make test    install into .venv, run every test but the slow ones (make test-slow)
 #
-# Both are safe to repeat. Nothing outside this folder is changed, except the cache of POTCAR
+# and `make docs`, which writes the documentation as a site into site/.
+#
+# All are safe to repeat. Nothing outside this folder is changed, except the cache of POTCAR
 # exports (~/.cache/mlcharge_flows) and pip's.
 
 PYTHON ?= python3
@@ -19,10 +21,10 @@ export CC := g++
 endif
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-slow lint format clean install
+.PHONY: help demo test test-slow lint format docs clean install
 
 help:
-	@sed -n '1,9s/^# \{0,1\}//p' Makefile
+	@sed -n '1,11s/^# \{0,1\}//p' Makefile
 
 install: $(VENV)/.installed
 
@@ -59,5 +61,15 @@ format: install
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+$(VENV)/.installed-docs: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	@touch $@
+
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(VENV)/.installed-docs
+	@echo "==> Building the site, warnings are errors"
+	@$(BIN)/mkdocs build --strict --quiet
+	@echo "Site: $(CURDIR)/site/index.html"
+
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) demo site build dist .pytest_cache .ruff_cache .mypy_cache

@@ -21,10 +21,14 @@ if TYPE_CHECKING:
     from mlcharge_flows.atomate2.powerups import start_from_predicted_density
     from mlcharge_flows.atomate2.schemas import RunProvenance
     from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
+    from mlcharge_flows.campaign.local import read_results
     from mlcharge_flows.density.density import Density
     from mlcharge_flows.density.paw_dataset import PawDataset
+    from mlcharge_flows.errors import MlchargeError
+    from mlcharge_flows.reports.nonscf_report import write_nonscf_report
     from mlcharge_flows.reports.scf_report import write_report
     from mlcharge_flows.scf.comparison import Comparison
+    from mlcharge_flows.scf.nonscf import summarize_nonscf
     from mlcharge_flows.scf.statistics import summarize
     from mlcharge_flows.settings import Settings
     from mlcharge_flows.sources import (
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
         Learned,
         Superposition,
         parse_arms,
+        parse_initial_density,
     )
     from mlcharge_flows.structures import read_structures
     from mlcharge_flows.training.dataset import DensityDataset
@@ -62,17 +67,22 @@ __all__ = [
     "InitialDensity",
     "InitialDensityMaker",
     "Learned",
+    "MlchargeError",
     "PawDataset",
     "RunFromDensityMaker",
     "RunProvenance",
     "Settings",
     "Superposition",
     "parse_arms",
+    "parse_initial_density",
     "read_chgcar",
+    "read_results",
     "read_structures",
     "start_from_predicted_density",
     "summarize",
+    "summarize_nonscf",
     "write_chgcar",
+    "write_nonscf_report",
     "write_report",
 ]
 
@@ -92,17 +102,22 @@ _MODULES = {
     "InitialDensity": "sources",
     "InitialDensityMaker": "atomate2.jobs.initial_density",
     "Learned": "sources",
+    "MlchargeError": "errors",
     "PawDataset": "density.paw_dataset",
     "RunFromDensityMaker": "atomate2.jobs.run",
     "RunProvenance": "atomate2.schemas",
     "Settings": "settings",
     "Superposition": "sources",
     "parse_arms": "sources",
+    "parse_initial_density": "sources",
     "read_chgcar": "vasp.chgcar",
+    "read_results": "campaign.local",
     "read_structures": "structures",
     "start_from_predicted_density": "atomate2.powerups",
     "summarize": "scf.statistics",
+    "summarize_nonscf": "scf.nonscf",
     "write_chgcar": "vasp.chgcar_writer",
+    "write_nonscf_report": "reports.nonscf_report",
     "write_report": "reports.scf_report",
 }
 

@@ -1,9 +1,7 @@
 """The executable of the runs, its POTCAR library, and the folders of this package.
 
-Runs use what the user has configured for atomate2 and pymatgen. The embedded ``gpaw-vasp`` runs
-only where it is asked for, by a setting such as ``MLCHARGE_VASP_CMD=gpaw-vasp`` or by
-``--executable gpaw-vasp``; the commands of ``mlcharge`` refuse to run where no executable is
-configured. Environment variables with the prefix ``MLCHARGE_`` set the fields.
+Runs use what the user has configured for atomate2 and pymatgen, and the embedded ``gpaw-vasp`` only
+where it is asked for. Environment variables with the prefix ``MLCHARGE_`` set the fields.
 
 The command of a run is the first of these that is set:
 
@@ -69,6 +67,8 @@ class Settings(BaseSettings):
         Folder of what can be made again, such as the embedded POTCAR library.
     models
         Folder of the models that the user has added.
+    models_url
+        Web address, or folder, of the catalog that ``mlcharge models get`` fetches from.
     max_wavecar_size
         Largest WAVECAR of initial orbitals that is written, in GB.
 
@@ -90,6 +90,7 @@ class Settings(BaseSettings):
         )
     )
     models: Path = Field(default_factory=lambda known: known["cache"] / "models")
+    models_url: str = ""
     max_wavecar_size: float = Field(4.0, ge=0.0)
 
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,8 +21,6 @@ from mlcharge_flows.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from jobflow import Maker
 
     from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
     from mlcharge_flows.sources import InitialDensity
@@ -246,21 +243,15 @@ def campaign_maker(spec: CampaignSpec) -> MaterialFlowMaker:
     >>> campaign_maker(spec).arms
     ['superposition']
     """
-    from atomate2.vasp.jobs.base import BaseVaspMaker
-
     from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
     from mlcharge_flows.atomate2.flows.workflow import WorkflowFromDensityMaker
+    from mlcharge_flows.campaign.spec_runs import static_maker, workflow_maker
     from mlcharge_flows.sources import FromFile
 
-    maker = _with_settings(spec, _base_maker(spec))
     if spec.workflow == "compare":
-        if not isinstance(maker, BaseVaspMaker):
-            raise SpecError(
-                f"maker: {spec.maker} is not one VASP run, which is what 'compare' compares; "
-                "give a static Maker, or 'workflow: static'"
-            )
         densities = _initial_densities("arms", spec.arms, spec)
-        return CompareDensitiesMaker(static_maker=maker, initial_densities=densities)
+        return CompareDensitiesMaker(static_maker=static_maker(spec), initial_densities=densities)
+    maker = workflow_maker(spec)
     found = _initial_densities("initial_density", [spec.initial_density], spec)
     if not found:
         raise SpecError("initial_density: a run from free atoms needs no campaign; name another")
@@ -306,89 +297,3 @@ def _initial_densities(key: str, words: list[str], spec: CampaignSpec) -> dict[s
         except (ModelError, OSError) as error:
             raise SpecError(f"model: {one_line(error)}") from None
     return densities
-
-
-def _base_maker(spec: CampaignSpec) -> Maker:
-    """Maker of the runs without the user's settings."""
-    from atomate2.vasp.flows.core import BandStructureMaker
-    from atomate2.vasp.jobs.core import NonSCFMaker
-    from atomate2.vasp.sets.core import NonSCFSetGenerator
-
-    from mlcharge_flows.atomate2.flows.compare import comparison_static
-    from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
-
-    if spec.maker is not None:
-        return _imported(spec.maker)
-    static = comparison_static()
-    if spec.workflow != "bands":
-        return static
-    settings = ComparisonSetGenerator()
-    # The bands keep the static run's density, so they must have its settings and its grid.
-    band_path = NonSCFSetGenerator(
-        config_dict=settings.config_dict,
-        force_gamma=settings.force_gamma,
-        auto_ismear=False,
-        auto_kspacing=False,
-        auto_lreal=False,
-        auto_ispin=False,
-    )
-    return BandStructureMaker(
-        bandstructure_type="line",
-        static_maker=static,
-        bs_maker=NonSCFMaker(input_set_generator=band_path),
-    )
-
-
-def _imported(path: str) -> Maker:
-    """Instance of a Maker class named by its import path."""
-    from jobflow import Maker
-
-    module, _, name = path.rpartition(".")
-    if not module or module.startswith("."):
-        raise SpecError(
-            f"maker: {one_line(path, 100)!r} cannot be imported; write package.module.Name"
-        )
-    try:
-        found = getattr(import_module(module), name)
-    except (ImportError, ValueError, AttributeError, TypeError) as error:
-        raise SpecError(f"maker: {path!r} cannot be imported ({one_line(error)})") from None
-    if not (isinstance(found, type) and issubclass(found, Maker)):
-        raise SpecError(f"maker: {path} is not a Maker class")
-    try:
-        return found()
-    except TypeError as error:
-        raise SpecError(f"maker: {path} cannot be made without arguments ({error})") from None
-
-
-def _with_settings(spec: CampaignSpec, maker: Maker) -> Maker:
-    """Give every VASP run of a Maker the user's own settings."""
-    from atomate2.vasp.powerups import update_user_incar_settings, update_user_potcar_functional
-
-    if spec.incar:
-        maker = update_user_incar_settings(maker, spec.incar)
-    band_path = {key: value for key, value in spec.kpoints.items() if key == "line_density"}
-    mesh = {key: value for key, value in spec.kpoints.items() if key not in band_path}
-    if mesh:
-        maker = _with_kpoints(maker, mesh, on_band_path=False)
-    if band_path:
-        maker = _with_kpoints(maker, band_path, on_band_path=True)
-    if spec.potcar_functional:
-        maker = update_user_potcar_functional(maker, spec.potcar_functional)
-    return maker
-
-
-def _with_kpoints(maker: Maker, kpoints: dict[str, Any], on_band_path: bool) -> Maker:
-    """Set the k-points of the runs along a band path, or of all others."""
-    from atomate2.vasp.jobs.base import BaseVaspMaker
-    from atomate2.vasp.jobs.core import NonSCFMaker
-    from atomate2.vasp.powerups import update_user_kpoints_settings
-    from jobflow.core.maker import recursive_call
-
-    def change(found: Any) -> Any:
-        if isinstance(found, NonSCFMaker) is not on_band_path:
-            return found
-        return update_user_kpoints_settings(found, kpoints)
-
-    each: Any = recursive_call
-    changed: Maker = each(maker, change, None, BaseVaspMaker)
-    return changed

@@ -20,12 +20,15 @@ from mlcharge_flows.cli.inspect import inspect
 from mlcharge_flows.cli.models import app as models
 from mlcharge_flows.cli.predict import predict
 from mlcharge_flows.cli.report import report
-from mlcharge_flows.cli.terminal import exit_with_error
+from mlcharge_flows.cli.terminal import VERBOSITY, exit_with_error
 from mlcharge_flows.cli.train import train
 from mlcharge_flows.errors import MlchargeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_EVERYWHERE = ("-q", "--quiet", "-v", "--verbose")
 
 
 class Commands(TyperGroup):
@@ -46,6 +49,27 @@ class Commands(TyperGroup):
         """
         with _one_line_errors():
             return super().invoke(ctx)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the options of all commands from wherever they stand.
+
+        Parameters
+        ----------
+        ctx
+            Click's context.
+        args
+            Words after ``mlcharge``.
+
+        Returns
+        -------
+        list of str
+            What is left for the subcommand.
+        """
+        end = args.index("--") if "--" in args else len(args)
+        everywhere = [word for word in args[:end] if word in _EVERYWHERE]
+        others = [word for word in args[:end] if word not in _EVERYWHERE]
+        left: list[str] = super().parse_args(ctx, [*everywhere, *others, *args[end:]])
+        return left
 
     def make_context(self, *given: Any, **options: Any) -> Any:
         """Read the options before the name of the subcommand.
@@ -87,7 +111,7 @@ app = typer.Typer(
     name="mlcharge",
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
@@ -115,6 +139,20 @@ def _mlcharge(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and exit.")
     ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", "-q", help="Print errors and JSON alone; also after the name of a command."
+        ),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Also print log messages, warnings of libraries and where errors come from.",
+        ),
+    ] = False,
 ) -> None:
     """Begin VASP runs from given charge densities, and count the electronic steps saved.
 
@@ -122,8 +160,9 @@ def _mlcharge(
 
         mlcharge compare Si.cif MgO.cif --executable gpaw-vasp
 
-    Every crystal runs from free atoms, from a superposition of atoms read from a CHGCAR, and from
-    its own converged density; the report lists the electronic steps of each. Runs use the VASP that
+    Every crystal runs from free atoms, from a superposition of atoms read from a CHGCAR, from the
+    density that the shipped model predicts, and from its own converged density; the report lists
+    the electronic steps of each. Runs use the VASP that
     atomate2 is configured for, or
 
         export VASP_CMD="mpirun -n 16 vasp_std"  PMG_VASP_PSP_DIR=/path/to/potcars
@@ -133,6 +172,7 @@ def _mlcharge(
 
         export MLCHARGE_VASP_CMD=gpaw-vasp
     """
+    VERBOSITY.set(quiet=quiet, verbose=verbose)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlcharge_flows.cli.options import (
+    AsJson,
     CalibrationFile,
     Executable,
     Limit,
@@ -21,7 +22,7 @@ from mlcharge_flows.cli.options import (
     chosen_arms,
 )
 from mlcharge_flows.cli.runs import prepare, run_materials, select_structures
-from mlcharge_flows.cli.terminal import NOTHING_DONE, exit_with_error
+from mlcharge_flows.cli.terminal import NOTHING_DONE, exit_with_error, make_console
 
 if TYPE_CHECKING:
     from mlcharge_flows.atomate2.flows.nonscf import CompareNonSCFMaker
@@ -52,6 +53,7 @@ def bands(
     limit: Limit = None,
     skip_bad: SkipBad = False,
     retry_failed: RetryFailed = False,
+    as_json: AsJson = False,
     start: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Compute energy, bands, gap, DOS and forces without self-consistency, and their errors.
@@ -66,8 +68,6 @@ def bands(
 
         mlcharge bands structures.json.gz --density learned --max-atoms 6 --limit 20
     """
-    from rich.console import Console
-
     from mlcharge_flows.cli.report import results_to_show, show_nonscf_report
     from mlcharge_flows.errors import note_renamed
 
@@ -84,7 +84,7 @@ def bands(
         maker.band_path_maker.input_set_generator = BandPathSetGenerator(line_density=line_density)
         return maker
 
-    console = Console(highlight=False)
+    console = make_console(as_json=as_json)
     prepared = prepare(
         context,
         console,
@@ -96,5 +96,5 @@ def bands(
     )
     run_materials(console, prepared, out, retry_failed=retry_failed)
     found, left_out = results_to_show(console, out, prepared.materials, prepared.maker)
-    if not show_nonscf_report(console, found, out, left_out):
+    if not show_nonscf_report(console, found, out, left_out, as_json=as_json):
         exit_with_error(f"no material could be compared; see {out}/*/flow.log", status=NOTHING_DONE)

@@ -12,6 +12,7 @@ from mlcharge_flows.cli.terminal import (
     bar_columns,
     check_file,
     exit_with_error,
+    make_console,
     print_left_out,
     require,
     written,
@@ -71,7 +72,6 @@ def calibrate(
     """
     require("data sets need", "train", "h5py")
     require("models need", "models", "torch", "e3nn", "safetensors")
-    from rich.console import Console
     from rich.progress import Progress
 
     from mlcharge_flows.models.calibration import write_calibration
@@ -80,7 +80,7 @@ def calibrate(
     from mlcharge_flows.training.calibrate import Calibrator, carried_only
     from mlcharge_flows.vasp.potcar import PotcarSearch
 
-    console = Console(highlight=False)
+    console = make_console()
     if bool(archive) == (potcar is not None):
         exit_with_error("give the folders of an archive, or a --potcar without an archive")
     loaded, library = known_models().load(model), PotcarSearch(_folders(potcars))

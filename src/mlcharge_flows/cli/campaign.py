@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +10,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlcharge_flows.cli.launchpad_status import show_launchpad
 from mlcharge_flows.cli.options import (  # noqa: TC001 - typer needs them at run time
+    AsJson,
+    DryRun,
     Executable,
     RetryFailed,
     SkipBad,
 )
 from mlcharge_flows.cli.runs import prepare, run_materials
-from mlcharge_flows.cli.terminal import NOTHING_DONE, exit_with_error, print_left_out, written
+from mlcharge_flows.cli.terminal import (
+    NOTHING_DONE,
+    exit_with_error,
+    make_console,
+    print_left_out,
+    written,
+)
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from fireworks import LaunchPad
     from rich.console import Console
 
@@ -84,6 +92,8 @@ def run(
     executable: Executable = None,
     skip_bad: SkipBad = False,
     retry_failed: RetryFailed = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run every material that is not finished, on this machine, and report.
 
@@ -92,11 +102,11 @@ def run(
 
     [bold]Example[/bold]
 
+        mlcharge campaign run SPEC.yaml --dry-run
+
         mlcharge campaign run SPEC.yaml --workers 4 --out first
     """
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = make_console(as_json=as_json)
     campaign = _read(console, spec, skip_bad)
     out = out or Path(campaign.spec.name)
     prepared = prepare(
@@ -109,8 +119,11 @@ def run(
         skip_bad=campaign.spec.skip_bad,
         remedy=f"{spec}: correct this, or leave it out with 'skip_bad: true' or --skip-bad",
     )
+    if dry_run:
+        _show_plan(console, campaign, prepared.materials, out, retry_failed=retry_failed)
+        return
     results = run_materials(console, prepared, out, retry_failed=retry_failed)
-    _show(console, campaign, _finished(campaign, out), out)
+    _show(console, campaign, _finished(campaign, out), out, as_json=as_json)
     if not any(c.arms[campaign.reference].exclusion_reason is None for c in results):
         exit_with_error(f"no material has a result; see {out}/*/flow.log", status=NOTHING_DONE)
 
@@ -121,6 +134,7 @@ def submit(
     launchpad: LaunchPadFile = None,
     skip_bad: SkipBad = False,
     retry_failed: RetryFailed = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Add one workflow per material to the FireWorks LaunchPad, each only once.
 
@@ -133,7 +147,6 @@ def submit(
 
         mlcharge campaign submit SPEC.yaml
     """
-    from rich.console import Console
     from rich.progress import Progress
 
     from mlcharge_flows.campaign.launchpad import open_launchpad
@@ -141,11 +154,14 @@ def submit(
     from mlcharge_flows.campaign.recovery import recover
     from mlcharge_flows.settings import Settings
 
-    console = Console(highlight=False)
+    console = make_console()
     settings = Settings.for_command(of_workers=True)
     campaign = _read(console, spec, skip_bad)
     name, total, n_rerun = campaign.spec.name, len(campaign.materials), 0
     console.print(f"Executable of the workers: {settings.program}", markup=False)
+    if dry_run:
+        _show_plan(console, campaign, campaign.materials)
+        return
     pad = open_launchpad(launchpad)
     with closing(pad.connection), Progress(console=console, transient=True) as progress:
         task = progress.add_task("workflows", total=total)
@@ -164,6 +180,37 @@ def submit(
     console.print(f"{name}: {added} workflows added{submitted}", markup=False)
 
 
+def _show_plan(
+    console: Console,
+    campaign: Campaign,
+    materials: list[Material],
+    out: Path | None = None,
+    *,
+    retry_failed: bool = False,
+) -> None:
+    """Print what would run, or be submitted; refuse a folder that holds something else."""
+    from mlcharge_flows.campaign.local import finished_materials, folder_conflicts
+
+    maker, name, finished = campaign.maker, campaign.spec.name, 0
+    if out is not None and out.is_dir():
+        for conflict in folder_conflicts(materials, maker, out).values():
+            exit_with_error(f"{conflict}; choose another --out, or remove it")
+        finished = len(finished_materials(materials, maker, out, retry_failed=retry_failed))
+    ions = [len(material.structure) for material in materials]
+    console.print(
+        f"{name}: {len(materials)} materials of {min(ions)} to {max(ions)} ions, {finished} of "
+        f"them finished; arms {', '.join(maker.arms)}; protocol {maker.protocol}",
+        markup=False,
+        soft_wrap=True,
+    )
+    done = f"run in {out}" if out is not None else "submitted"
+    console.print(
+        f"Dry run: {len(materials) - finished} materials would be {done}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
 def _retry(console: Console, campaign: Campaign, pad: LaunchPad, retry_failed: bool) -> int:
     """Run failed arms of finished workflows again; needs the job store with their results."""
     from mlcharge_flows.campaign.documents import StoreError, find_results, open_store
@@ -179,7 +226,11 @@ def _retry(console: Console, campaign: Campaign, pad: LaunchPad, retry_failed: b
 
 @app.command()
 def status(
-    spec: Spec, out: Out = None, launchpad: LaunchPadFile = None, skip_bad: SkipBad = False
+    spec: Spec,
+    out: Out = None,
+    launchpad: LaunchPadFile = None,
+    skip_bad: SkipBad = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print the progress of a campaign: of its folder if it runs there, else of the LaunchPad.
 
@@ -187,15 +238,14 @@ def status(
 
         mlcharge campaign status SPEC.yaml
     """
-    from rich.console import Console
-
     from mlcharge_flows.campaign.local import is_campaign_folder
 
-    console = Console(highlight=False)
+    console = make_console(as_json=as_json)
     campaign = _read(console, spec, skip_bad)
     out = out or Path(campaign.spec.name)
     if not is_campaign_folder(out):
-        _show_launchpad(console, campaign, launchpad)
+        name, total = campaign.spec.name, len(campaign.materials)
+        show_launchpad(console, name, total, launchpad, as_json=as_json)
         return
     found = _finished(campaign, out)
     failed = sum(
@@ -203,6 +253,10 @@ def status(
         for c in found.results
         if campaign.reference in c.arms
     )
+    if as_json:
+        counts = {"materials": len(campaign.materials), "finished": found.n_complete}
+        typer.echo(json.dumps({"name": campaign.spec.name, **counts, "without_result": failed}))
+        return
     console.print(
         f"{campaign.spec.name}: {found.n_complete} of {len(campaign.materials)} materials are "
         f"finished in {out}" + (f", {failed} of them without a result" if failed else ""),
@@ -212,7 +266,7 @@ def status(
 
 
 @app.command()
-def report(spec: Spec, out: Out = None, skip_bad: SkipBad = False) -> None:
+def report(spec: Spec, out: Out = None, skip_bad: SkipBad = False, as_json: AsJson = False) -> None:
     """Report what is finished so far, from the campaign's folder or else from the job store.
 
     Results of other materials, changed structures, other settings or checkpoints are not shown.
@@ -221,12 +275,10 @@ def report(spec: Spec, out: Out = None, skip_bad: SkipBad = False) -> None:
 
         mlcharge campaign report SPEC.yaml --out first
     """
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = make_console(as_json=as_json)
     campaign = _read(console, spec, skip_bad)
     out = out or Path(campaign.spec.name)
-    _show(console, campaign, _finished(campaign, out), out)
+    _show(console, campaign, _finished(campaign, out), out, as_json=as_json)
 
 
 def _read(console: Console, path: Path, skip_bad: bool) -> Campaign:
@@ -274,7 +326,9 @@ def _finished(campaign: Campaign, out: Path) -> Selection:
     return selection
 
 
-def _show(console: Console, campaign: Campaign, found: Selection, out: Path) -> None:
+def _show(
+    console: Console, campaign: Campaign, found: Selection, out: Path, *, as_json: bool = False
+) -> None:
     """Write the report, print its summary, what is missing, and where the page is."""
     from mlcharge_flows.atomate2.jobs.comparison import Outcome
     from mlcharge_flows.campaign.documents import outcomes_csv, summarize_outcomes
@@ -295,6 +349,9 @@ def _show(console: Console, campaign: Campaign, found: Selection, out: Path) -> 
     page = written(lambda: write_report(comparisons, out, campaign.reference, found.others), out)
     if outcomes := [c for c in comparisons if isinstance(c, Outcome)]:
         written(lambda: atomic_write(out / OUTCOMES, outcomes_csv(outcomes)), out)
+    if as_json:
+        typer.echo(summarize(comparisons, campaign.reference).model_dump_json(indent=2))
+    elif outcomes:
         console.print(summarize_outcomes(outcomes), markup=False)
     else:
         console.print(terminal_table(summarize(comparisons, campaign.reference)))
@@ -304,73 +361,3 @@ def _show(console: Console, campaign: Campaign, found: Selection, out: Path) -> 
     if outcomes:
         console.print(f"Outcomes: {(out / OUTCOMES).absolute()}", soft_wrap=True, markup=False)
     console.print(f"Report: {page.absolute()}", soft_wrap=True, markup=False)
-
-
-def _show_launchpad(console: Console, campaign: Campaign, launchpad: Path | None) -> None:
-    """Print the progress of a submitted campaign, and which jobs need an intervention."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from mlcharge_flows.campaign.documents import finish_times, open_store
-    from mlcharge_flows.campaign.launchpad import campaign_state, open_launchpad
-
-    name, total = campaign.spec.name, len(campaign.materials)
-    pad = open_launchpad(launchpad)
-    with closing(pad.connection):
-        found = campaign_state(pad, name)
-    times = finish_times(open_store(), name)
-    submitted = found.workflows.total()
-    if not submitted:
-        exit_with_error(f"{name}: nothing is submitted yet; give mlcharge campaign submit")
-    console.print(
-        f"{name}: {submitted} of {total} materials submitted, {len(times)} finished"
-        + pace(times, submitted - len(times)),
-        markup=False,
-    )
-    states = sorted({state for _, state in found.jobs})
-    table = Table("jobs", *states, box=SIMPLE_HEAD, pad_edge=False)
-    for category in sorted({category for category, _ in found.jobs}):
-        table.add_row(category, *(str(found.jobs[category, state] or "") for state in states))
-    console.print(table)
-    if found.lost:
-        console.print(
-            f"the workers of {len(found.lost)} jobs have sent no ping for hours; "
-            "give mlcharge campaign submit again"
-        )
-    if fizzled := sum(n for (_, state), n in found.jobs.items() if state == "FIZZLED"):
-        query = f'lpad get_fws -s FIZZLED -q \'{{"spec.campaign": "{name}"}}\' -d all'
-        console.print(f"{fizzled} jobs failed themselves; see {query}", markup=False)
-
-
-def pace(times: list[datetime], left: int) -> str:
-    """Rate of the last hundred materials, and the time that the rest will take.
-
-    Parameters
-    ----------
-    times
-        When materials were finished.
-    left
-        Number of materials that are not.
-
-    Returns
-    -------
-    str
-        Empty if it cannot be told yet.
-
-    Examples
-    --------
-    >>> from datetime import datetime, timedelta
-    >>> began = datetime(2026, 1, 1)
-    >>> pace([began + timedelta(minutes=n) for n in range(11)], 30)
-    ', 1.0/min, about 30 min left'
-    """
-    recent = sorted(times)[-100:]
-    span = (recent[-1] - recent[0]).total_seconds() / 60 if recent else 0.0
-    if not span:
-        return ""
-    rate = (len(recent) - 1) / span
-    minutes = left / rate
-    if not left:
-        return f", {rate:.1f}/min"
-    time = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
-    return f", {rate:.1f}/min, about {time} left"

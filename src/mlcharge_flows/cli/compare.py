@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlcharge_flows.cli.options import (
+    AsJson,
     CalibrationFile,
     Executable,
     Gamma,
@@ -20,9 +21,11 @@ from mlcharge_flows.cli.options import (
     Structures,
     Workers,
     chosen_arms,
+    chosen_static,
+    default_arms,
 )
 from mlcharge_flows.cli.runs import prepare, run_materials, select_structures
-from mlcharge_flows.cli.terminal import NOTHING_DONE, exit_with_error
+from mlcharge_flows.cli.terminal import NOTHING_DONE, exit_with_error, make_console
 
 if TYPE_CHECKING:
     from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
@@ -33,16 +36,17 @@ def compare(
     context: typer.Context,
     structures: Structures,
     arms: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Initial densities to compare with default, which always runs: superposition, "
             "learned, converged, and DENSITY/AUGMENTATION with other augmentation occupancies "
             "(converged/atomic, learned/atomic, ..). With +orbitals a run also begins with atomic "
             "orbitals, or with +orbitals@WAVECAR those of a file, instead of random ones; "
             "+delay=N sets N steps at fixed density (NELMDL): learned+orbitals, default+delay=3. "
-            "+calibration@FILE calibrates one arm."
+            "+calibration@FILE calibrates one arm. \\[superposition,learned,converged]",
+            show_default=False,
         ),
-    ] = "default,superposition,converged",
+    ] = None,
     model: Models = "orbital",
     occupancies: Occupancies = "learned",
     calibration: CalibrationFile = None,
@@ -53,6 +57,33 @@ def compare(
     ),
     max_atoms: MaxAtoms = None,
     limit: Limit = None,
+    maker: Annotated[
+        str | None,
+        typer.Option(
+            help="Import path of the static Maker to run, such as "
+            "atomate2.vasp.jobs.mp.MPGGAStaticMaker, instead of this package's settings.",
+            show_default=False,
+        ),
+    ] = None,
+    incar: Annotated[
+        str | None,
+        typer.Option(
+            help="INCAR tags of every run over those of the Maker: a file, or text such as "
+            "'ISPIN = 1; EDIFF = 1e-5'.",
+            show_default=False,
+        ),
+    ] = None,
+    encut: Annotated[
+        float | None, typer.Option(min=1, help="Cutoff of every run, eV.", show_default=False)
+    ] = None,
+    kpoints: Annotated[
+        str | None,
+        typer.Option(
+            help="K-points of every run: a KPOINTS file, or settings of the input set such as "
+            "reciprocal_density=64.",
+            show_default=False,
+        ),
+    ] = None,
     gamma: Gamma = False,
     nelmdl: Annotated[
         int | None,
@@ -64,6 +95,7 @@ def compare(
     ] = None,
     skip_bad: SkipBad = False,
     retry_failed: RetryFailed = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare how many electronic steps a run takes from each initial density.
 
@@ -82,25 +114,28 @@ def compare(
 
         mlcharge compare cifs/ --arms learned,converged --nelmdl 2 --out short-delay
 
+        mlcharge compare cifs/ --encut 520 --incar "PREC = Accurate" --kpoints reciprocal_density=64
+
+        mlcharge compare cifs/ --maker atomate2.vasp.jobs.mp.MPGGAStaticMaker --out mp
+
         mlcharge compare cifs/ --arms learned,learned+orbitals,atoms+orbitals+delay=1
 
         mlcharge compare cifs/ --arms learned --model orbital,charge3net-mp --occupancies orbital
 
         mlcharge compare molecules.json --gamma --arms learned --model molecules.safetensors
     """
-    from rich.console import Console
-
     from mlcharge_flows.cli.report import results_to_show, show_report
 
     def build() -> CompareDensitiesMaker:
-        from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker, comparison_static
+        from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
 
+        chosen = default_arms() if arms is None else arms
         return CompareDensitiesMaker(
-            static_maker=comparison_static(gamma=gamma, nelmdl=nelmdl),
-            initial_densities=chosen_arms(arms, model, occupancies, calibration),
+            static_maker=chosen_static(maker, incar, kpoints, encut, gamma=gamma, nelmdl=nelmdl),
+            initial_densities=chosen_arms(chosen, model, occupancies, calibration),
         )
 
-    console = Console(highlight=False)
+    console = make_console(as_json=as_json)
     prepared = prepare(
         context,
         console,
@@ -111,10 +146,10 @@ def compare(
         skip_bad=skip_bad,
     )
     compared = run_materials(console, prepared, out, retry_failed=retry_failed)
-    maker = prepared.maker
-    found, left_out = results_to_show(console, out, prepared.materials, maker)
-    show_report(console, found, out, left_out)
-    if not any(_is_compared(comparison, maker.arms) for comparison in compared):
+    found, left_out = results_to_show(console, out, prepared.materials, prepared.maker)
+    show_report(console, found, out, left_out, as_json=as_json)
+    requested = prepared.maker.arms
+    if not any(_is_compared(comparison, requested) for comparison in compared):
         exit_with_error(f"no material could be compared; see {out}/*/flow.log", status=NOTHING_DONE)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,8 @@ import typer
 
 from mlcharge_flows.cli.dataset_build import build, pseudo_label, recall
 from mlcharge_flows.cli.dataset_files import DATASET, merge_files, open_dataset, write_and_describe
-from mlcharge_flows.cli.terminal import exit_with_error, print_left_out, require
+from mlcharge_flows.cli.options import AsJson  # noqa: TC001 - typer needs it at run time
+from mlcharge_flows.cli.terminal import exit_with_error, make_console, print_left_out, require
 
 AllowMixed = Annotated[
     bool,
@@ -81,8 +83,6 @@ def pack(
 
         mlcharge dataset pack runs --protocol PBE-520 --out vasp.h5
     """
-    from rich.console import Console
-
     from mlcharge_flows.training.dataset import write_dataset
     from mlcharge_flows.training.finished_run import read_finished_runs
 
@@ -94,11 +94,13 @@ def pack(
     write_and_describe(
         out, lambda: write_dataset(out, samples, allow_mixed=allow_mixed, left_out=left_out)
     )
-    print_left_out(Console(stderr=True, highlight=False), problems)
+    print_left_out(make_console(as_json=True), problems)
 
 
 @app.command()
-def info(dataset: Annotated[Path, typer.Argument(help="The data set.")]) -> None:
+def info(
+    dataset: Annotated[Path, typer.Argument(help="The data set.")], as_json: AsJson = False
+) -> None:
     """Describe the content of a data set.
 
     [bold]Example[/bold]
@@ -107,7 +109,11 @@ def info(dataset: Annotated[Path, typer.Argument(help="The data set.")]) -> None
     """
     from mlcharge_flows.training.evaluation import summarize
 
-    for name, value in summarize(open_dataset(dataset)).items():
+    facts = summarize(open_dataset(dataset))
+    if as_json:
+        typer.echo(json.dumps(facts, indent=1, default=str))
+        return
+    for name, value in facts.items():
         typer.echo(f"{name:<24}{value}")
 
 

@@ -20,7 +20,13 @@ from mlcharge_flows.cli.options import (
     parse_shard,
 )
 from mlcharge_flows.cli.runs import Prepared, prepare, run_materials
-from mlcharge_flows.cli.terminal import NOTHING_DONE, exit_with_error, print_left_out, require
+from mlcharge_flows.cli.terminal import (
+    NOTHING_DONE,
+    exit_with_error,
+    make_console,
+    print_left_out,
+    require,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,8 +98,6 @@ def build(
 
         mlcharge dataset build molecules.json --gamma --out molecules
     """
-    from rich.console import Console
-
     from mlcharge_flows.errors import note_renamed
 
     shard = shard if every is None else f"{offset + 1}/{every}"
@@ -129,7 +133,7 @@ def build(
         ordered = [m for m in build_order(allowed, present) if split is None or m.split == split]
         return ordered[part - 1 :: parts][:limit], problems
 
-    console = Console(highlight=False)
+    console = make_console()
     prepared = prepare(
         context, console, executable, make, select, workers=workers, skip_bad=skip_bad
     )
@@ -186,7 +190,6 @@ def pseudo_label(
 
         mlcharge dataset pseudo-label earlier.json.gz --out pseudo-labels.h5
     """
-    from rich.console import Console
     from rich.progress import track
 
     from mlcharge_flows.atomate2.jobs.pack import pseudo_label as predict_sample
@@ -203,7 +206,7 @@ def pseudo_label(
         Learned(model).check(augmentation=True)
         return DensitySampleMaker(static_maker=comparison_static(gamma=gamma))
 
-    console = Console(highlight=False)
+    console = make_console()
     remedy = "nothing was written: correct this, or leave it out with --skip-bad"
     prepared = prepare(
         context,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mlcharge_flows.cli.terminal import exit_with_error, print_left_out, written
+from mlcharge_flows.cli.terminal import exit_with_error, make_console, print_left_out, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,8 +41,6 @@ def merge_files(
     allow_mixed
         Whether runs may differ in functional, DFT+U, spin polarization, charge and LMAXMIX.
     """
-    from rich.console import Console
-
     from mlcharge_flows.atomate2.flows.dataset import sample_files
     from mlcharge_flows.training.dataset import DatasetError, DensityDataset, merge_datasets
 
@@ -62,7 +60,7 @@ def merge_files(
                 problems.append(str(error))
     if problems and not (skip_bad and files):
         exit_with_error(*problems, "nothing was merged: --skip-bad leaves out what is unreadable")
-    print_left_out(Console(highlight=False), problems)
+    print_left_out(make_console(), problems)
     if unknown := [name for name in without if name not in names]:
         exit_with_error(f"--without {unknown[0]}: no data set holds this material; remove it")
     write_and_describe(out, lambda: merge_datasets(files, out, without, allow_mixed=allow_mixed))

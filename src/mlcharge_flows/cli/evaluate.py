@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import asdict
 from math import isnan
 from pathlib import Path  # noqa: TC003 - typer needs it at run time
@@ -10,8 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlcharge_flows.cli.options import Model  # noqa: TC001 - typer needs it at run time
-from mlcharge_flows.cli.terminal import exit_with_error, print_left_out, require, written
+from mlcharge_flows.cli.options import (  # noqa: TC001 - typer needs it at run time
+    AsJson,
+    Model,
+)
+from mlcharge_flows.cli.terminal import (
+    exit_with_error,
+    make_console,
+    print_left_out,
+    require,
+    written,
+)
 from mlcharge_flows.errors import spreadsheet_text
 
 if TYPE_CHECKING:
@@ -24,6 +34,7 @@ def evaluate(
     table: Annotated[
         Path | None, typer.Option("--csv", help="Write one line per material to this file.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Predict every material of a data set, and report the errors of density and occupancies.
 
@@ -38,7 +49,6 @@ def evaluate(
     """
     require("data sets need", "train", "h5py")
     require("models need", "models", "torch", "e3nn", "safetensors")
-    from rich.console import Console
     from rich.progress import track
     from rich.table import Table
 
@@ -46,7 +56,7 @@ def evaluate(
     from mlcharge_flows.training import evaluation
     from mlcharge_flows.training.dataset import DensityDataset
 
-    console = Console(highlight=False)
+    console = make_console(as_json=as_json)
     rows: list[MaterialErrors] = []
     store = DensityDataset(data)
     loaded = known_models().load(model)
@@ -62,6 +72,11 @@ def evaluate(
         exit_with_error(f"{data}: the model {loaded.card.name} predicted no material of it")
     if table is not None:
         written(lambda: _write_csv(table, rows), table)
+    if as_json:
+        grouped = evaluation.classes(rows, loaded.card.data.per_element)
+        found = {name: _numbers(evaluation.summary(members)) for name, members in grouped.items()}
+        typer.echo(json.dumps(found, indent=1))
+        return
     shown = Table(title=f"{loaded.card.name} on {data.name}", title_justify="left")
     shown.add_column("class", no_wrap=True)
     for heading in ("n", "atoms", "model", "mean", "density", "occupancies"):
@@ -86,6 +101,11 @@ def evaluate(
         f"{evaluation.summary(rows)['seconds_median']:.3f} s per material "
         "(median)."
     )
+
+
+def _numbers(summary: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN, which stands for what a model does not predict."""
+    return {name: None if isnan(value) else value for name, value in summary.items()}
 
 
 def _write_csv(path: Path, rows: list[MaterialErrors]) -> None:

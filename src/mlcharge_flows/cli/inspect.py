@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path  # noqa: TC003 - typer needs it at run time
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from mlcharge_flows.cli.options import AsJson  # noqa: TC001 - typer needs it at run time
 from mlcharge_flows.cli.terminal import check_file, exit_with_error
 from mlcharge_flows.errors import one_line
 
@@ -29,6 +31,7 @@ def inspect(
     ] = None,
     incar: Annotated[Path | None, typer.Option(help="Its INCAR; needs --poscar.")] = None,
     potcar: Annotated[Path | None, typer.Option(help="Its POTCAR; needs --poscar.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show grid, electrons and occupancies of a CHGCAR, and VASP's messages about it.
 
@@ -52,8 +55,6 @@ def inspect(
     facts = _facts(acceptance.density) if acceptance.density is not None else []
     facts += [("note", warning) for warning in acceptance.warnings]
     facts += [("VASP would say", message) for message in acceptance.messages]
-    for name, value in facts:
-        typer.echo(f"{name:<16}{one_line(value, 1000)}")
     if acceptance.other_ions:
         density = f"this file, which is not of the run: {acceptance.other_ions}"
     elif acceptance.read_by_vasp:
@@ -62,7 +63,12 @@ def inspect(
         density = "atoms (ICHARG=1)"
     else:
         density = "not known what: the file is of another kind of run"
-    typer.echo(f"{'and start from':<16}{density}")
+    facts.append(("and start from", density))
+    if as_json:
+        typer.echo(json.dumps(_joined(facts), indent=1))
+    else:
+        for name, value in facts:
+            typer.echo(f"{name:<16}{one_line(value, 1000)}")
     if acceptance.other_ions or not acceptance.read_by_vasp:
         raise typer.Exit(1)
 
@@ -139,6 +145,16 @@ def _facts(density: Density) -> list[tuple[str, str]]:
     if not augmentation:
         facts.append(("occupancies", "none"))
     return facts
+
+
+def _joined(facts: list[tuple[str, str]]) -> dict[str, str | list[str]]:
+    """Facts by name; several of one name, and those that follow without any, are a list."""
+    found: dict[str, list[str]] = {}
+    last = ""
+    for name, value in facts:
+        last = name or last
+        found.setdefault(last, []).append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
 
 def _spin(density: Density) -> str:

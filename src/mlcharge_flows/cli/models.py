@@ -1,12 +1,14 @@
-"""``mlcharge models``: list, describe and add models."""
+"""``mlcharge models``: list, describe, add, get and remove models."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlcharge_flows.cli.options import AsJson  # noqa: TC001 - typer needs it at run time
 from mlcharge_flows.cli.terminal import NOTHING_DONE, exit_with_error, require
 
 if TYPE_CHECKING:
@@ -20,13 +22,13 @@ app = typer.Typer(name="models", no_args_is_help=True)
 
 @app.callback()
 def _models() -> None:
-    """List, describe and add the models that predict densities."""
+    """List, describe, add, get and remove the models that predict densities."""
     require("models need", "models", "torch", "e3nn", "safetensors")
 
 
 @app.command("list")
-def list_models() -> None:
-    """List the models that can be named, shipped ones and your own.
+def list_models(as_json: AsJson = False) -> None:
+    """List the models that can be named, shipped ones and your own, with errors and licenses.
 
     [bold]Example[/bold]
 
@@ -35,22 +37,103 @@ def list_models() -> None:
     from mlcharge_flows.models.checkpoint import read_card
     from mlcharge_flows.models.model import ModelError
 
-    known = _registry().paths()
+    known, cards, broken = _registry().paths(), {}, {}
     for name, path in known.items():
         try:
-            card = read_card(path)
+            cards[name] = read_card(path)
         except ModelError as error:
-            typer.echo(f"{name:<20}broken: {error}")
-            continue
-        typer.echo(
-            f"{name:<20}{card.architecture}, {len(card.paw)} elements, {card.data.train} "
-            f"materials, PAW data of {card.paw_family}"
-        )
+            broken[name] = str(error)
+    if as_json:
+        facts = {name: _short_facts(card, known[name]) for name, card in cards.items()}
+        facts |= {name: {"broken": reason} for name, reason in broken.items()}
+        typer.echo(json.dumps(facts, indent=1))
+    else:
+        for name, card in cards.items():
+            told = _short_facts(card, known[name])
+            typer.echo(
+                f"{name:<20}{card.architecture}, {told['elements']} elements, "
+                f"{told['materials']} materials, PAW data of {told['PAW data']}; error left "
+                f"{told['error left']}; {told['license']}; {told['origin']}"
+            )
+        for name, reason in broken.items():
+            typer.echo(f"{name:<20}broken: {reason}")
     if not known:
         exit_with_error(
             "there is no model yet; add one with 'mlcharge models add FILE'",
             status=NOTHING_DONE,
         )
+
+
+def _short_facts(card: Card, path: Path) -> dict[str, str]:
+    """What the list says of a model."""
+    from mlcharge_flows.models.registry import SHIPPED
+
+    left = [
+        f"{100 * (1 - card.errors[key]):.0f} %"
+        for key in ("density_removed", "occupancies_removed")
+        if key in card.errors
+    ]
+    return {
+        "architecture": card.architecture,
+        "elements": str(len(card.paw)),
+        "materials": str(card.data.train),
+        "PAW data": card.paw_family,
+        "error left": ", ".join(left) or "–",
+        "license": card.license,
+        "origin": "shipped" if path.parent == SHIPPED else str(path),
+        "made": str(card.created),
+    }
+
+
+@app.command()
+def get(
+    name: Annotated[str, typer.Argument(help="Name in the catalog.")],
+    url: Annotated[
+        str | None,
+        typer.Option(help="Address of the catalog, or its folder. \\[MLCHARGE_MODELS_URL]"),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a model of the same name.")
+    ] = False,
+) -> None:
+    """Fetch a model, compare its SHA-256 with the catalog, and add it to your models.
+
+    The catalog is a file models.json beside the checkpoints: for each name the file, its sha256
+    and its license.
+
+    [bold]Example[/bold]
+
+        mlcharge models get orbital-large --url https://example.org/models
+    """
+    from mlcharge_flows.models.catalog import fetched
+    from mlcharge_flows.settings import Settings
+
+    address = Settings().models_url if url is None else url
+    if not address:
+        exit_with_error("there is no address to fetch from: give --url, or set MLCHARGE_MODELS_URL")
+    with fetched(name, address) as file:
+        try:
+            added = _registry().add(file, replace)
+        except OSError as error:
+            exit_with_error(f"{error.filename or file}: {error.strerror or error}")
+    typer.echo(f"added {added.stem}: {added}")
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="Name of the model, one of your own.")],
+) -> None:
+    """Remove a model that you have added; those of the package stay.
+
+    [bold]Example[/bold]
+
+        mlcharge models remove charge3net-mp
+    """
+    try:
+        removed = _registry().remove(name)
+    except OSError as error:
+        exit_with_error(f"{error.filename or name}: {error.strerror or error}")
+    typer.echo(f"removed {name}: {removed}")
 
 
 @app.command()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlcharge_flows.cli.terminal import exit_with_error
+from mlcharge_flows.io import is_file
 
 if TYPE_CHECKING:
+    from atomate2.vasp.jobs.base import BaseVaspMaker
+
     from mlcharge_flows.sources import InitialDensity
 
 Structures = Annotated[
@@ -67,6 +71,15 @@ SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Continue without structures that cannot be used.")
 ]
 
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="Print the results as JSON on standard output, all else on standard error."
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything and print what would run; run nothing.")
+]
 RetryFailed = Annotated[
     bool,
     typer.Option(
@@ -95,6 +108,110 @@ def parse_shard(text: str) -> tuple[int, int]:
     if not 1 <= part <= parts:
         exit_with_error(f"--shard {text}: give I/N with I from 1 to N, such as 2/4")
     return part, parts
+
+
+def default_arms() -> str:
+    """Arms of a comparison beside the reference where none are named.
+
+    Returns
+    -------
+    str
+        With ``learned`` where the packages of the models are installed.
+    """
+    with_models = all(find_spec(name) for name in ("torch", "e3nn", "safetensors"))
+    return "superposition,learned,converged" if with_models else "superposition,converged"
+
+
+def chosen_static(
+    maker: str | None,
+    incar: str | None,
+    kpoints: str | None,
+    encut: float | None,
+    *,
+    gamma: bool,
+    nelmdl: int | None,
+) -> BaseVaspMaker:
+    """Build the run that is compared from the options.
+
+    Parameters
+    ----------
+    maker
+        Import path of a static Maker.
+    incar
+        Tags over its settings, as in an INCAR, or the path of a file.
+    kpoints
+        ``key=value`` of its k-point settings, or the path of a KPOINTS file.
+    encut
+        Cutoff, eV.
+    gamma
+        Whether the Gamma point alone is taken.
+    nelmdl
+        Steps at fixed density at the beginning.
+
+    Returns
+    -------
+    BaseVaspMaker
+        One VASP run.
+
+    Raises
+    ------
+    MlchargeError
+        A file cannot be read, the Maker cannot be imported, or options exclude each other.
+    """
+    from pydantic import ValidationError
+    from pymatgen.io.vasp import Kpoints
+
+    from mlcharge_flows.atomate2.flows.compare import comparison_static
+    from mlcharge_flows.campaign.spec import CampaignSpec, SpecError
+    from mlcharge_flows.campaign.spec_runs import static_maker
+    from mlcharge_flows.vasp.incar import parse_incar, read_incar
+    from mlcharge_flows.vasp.kpoints import read_kpoints
+
+    if maker is None and incar is None and kpoints is None and encut is None:
+        return comparison_static(gamma=gamma, nelmdl=nelmdl)
+    if gamma and kpoints is not None:
+        raise SpecError("--gamma and --kpoints exclude each other")
+    tags: dict[str, Any] = {}
+    if incar is not None:
+        tags = read_incar(Path(incar)) if is_file(incar) else parse_incar(incar, "--incar")
+    if encut is not None:
+        tags["ENCUT"] = encut
+    if nelmdl is not None:
+        tags["NELMDL"] = -nelmdl
+    mesh = {} if kpoints is None or is_file(kpoints) else _mesh(kpoints)
+    try:
+        spec = CampaignSpec(name="compare", structures=["."], maker=maker, incar=tags, kpoints=mesh)
+    except ValidationError as error:
+        raise SpecError(
+            f"--incar, --kpoints: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
+        ) from None
+    try:
+        chosen = static_maker(spec)
+    except SpecError as error:
+        raise SpecError(f"--{error}") from None
+    if gamma or (kpoints is not None and not mesh):
+        points = Kpoints() if kpoints is None else read_kpoints(Path(kpoints))
+        generator: Any = chosen.input_set_generator
+        generator.user_kpoints_settings = points
+    return chosen
+
+
+def _mesh(text: str) -> dict[str, Any]:
+    """Settings of k-points from text such as ``reciprocal_density=64``."""
+    from mlcharge_flows.campaign.spec import SpecError
+
+    found: dict[str, Any] = {}
+    for word in text.split(","):
+        key, equals, value = (part.strip() for part in word.partition("="))
+        try:
+            found[key] = float(value) if "." in value else int(value)
+        except ValueError:
+            equals = ""
+        if not (key and equals):
+            raise SpecError(
+                f"--kpoints {text}: give a KPOINTS file, or settings such as reciprocal_density=64"
+            )
+    return found
 
 
 def chosen_arms(

@@ -17,6 +17,7 @@ from mlcharge_flows.cli.terminal import (
     bar_columns,
     check_file,
     exit_with_error,
+    make_console,
     print_left_out,
     require,
 )
@@ -95,8 +96,6 @@ def predict(
 
         mlcharge predict POSCAR --incar INCAR --potcar POTCAR --kpoints KPOINTS --orbitals
     """
-    from rich.console import Console
-
     from mlcharge_flows.sources import RunInputs, SourceError, parse_initial_density
     from mlcharge_flows.structures import read_structures
 
@@ -110,7 +109,7 @@ def predict(
     mesh = _kpoints(kpoints, tags, None if incar is None else potcar) if orbitals else None
     if kpoints is not None and not orbitals:
         exit_with_error("--kpoints is for --orbitals: the density does not depend on k-points")
-    console = Console(highlight=False)
+    console = make_console()
     try:
         density = parse_initial_density("learned", model, occupancies)
     except SourceError as error:

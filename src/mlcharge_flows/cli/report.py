@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlcharge_flows.cli.terminal import exit_with_error, print_left_out, written
+from mlcharge_flows.cli.options import AsJson  # noqa: TC001 - typer needs it at run time
+from mlcharge_flows.cli.terminal import exit_with_error, make_console, print_left_out, written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ def report(
     folder: Annotated[
         Path, typer.Argument(help="Folder that compare or bands wrote, finished or not.")
     ],
+    as_json: AsJson = False,
 ) -> None:
     """Write the report of what is finished in a folder; nothing is run.
 
@@ -31,8 +33,6 @@ def report(
 
         mlcharge report comparison
     """
-    from rich.console import Console
-
     from mlcharge_flows.campaign.documents import has_nonscf_documents
     from mlcharge_flows.campaign.local import read_results, unchanged_results, unreadable_results
     from mlcharge_flows.scf.comparison import mixed
@@ -50,14 +50,14 @@ def report(
             f"{folder}: its materials were run with {', '.join(differences)}, "
             "which cannot be compared; keep them in separate folders"
         )
-    console = Console(highlight=False)
+    console = make_console(as_json=as_json)
     comparisons, changed = unchanged_results(folder, comparisons)
     left_out = [*changed, *unreadable_results(folder)]
     print_left_out(console, left_out, "not shown")
     if has_nonscf_documents(folder, comparisons):
-        show_nonscf_report(console, comparisons, folder, left_out)
+        show_nonscf_report(console, comparisons, folder, left_out, as_json=as_json)
     else:
-        show_report(console, comparisons, folder, left_out)
+        show_report(console, comparisons, folder, left_out, as_json=as_json)
 
 
 def results_to_show(
@@ -115,6 +115,8 @@ def show_report(
     comparisons: Sequence[Comparison],
     folder: Path,
     left_out: Sequence[str] = (),
+    *,
+    as_json: bool = False,
 ) -> None:
     """Write the report of compared runs, and print its summary and where the page is.
 
@@ -128,12 +130,18 @@ def show_report(
         Where to write.
     left_out
         What else was found and is not shown.
+    as_json
+        Whether the summary is printed as JSON on standard output.
     """
     from mlcharge_flows.reports.scf_report import terminal_table, write_report
     from mlcharge_flows.scf.statistics import summarize
 
     page = written(lambda: write_report(comparisons, folder, left_out=left_out), folder)
-    console.print(terminal_table(summarize(comparisons)))
+    summary = summarize(comparisons)
+    if as_json:
+        typer.echo(summary.model_dump_json(indent=2))
+    else:
+        console.print(terminal_table(summary))
     console.print(f"Report: {page.absolute()}", soft_wrap=True, markup=False)
 
 
@@ -142,6 +150,8 @@ def show_nonscf_report(
     comparisons: Sequence[Comparison],
     folder: Path,
     left_out: Sequence[str] = (),
+    *,
+    as_json: bool = False,
 ) -> bool:
     """Write the report of runs at fixed density, and print its summary and where the page is.
 
@@ -155,6 +165,8 @@ def show_nonscf_report(
         Campaign folder, and where to write.
     left_out
         What else was found and is not shown.
+    as_json
+        Whether the summary is printed as JSON on standard output.
 
     Returns
     -------
@@ -167,6 +179,10 @@ def show_nonscf_report(
 
     found = [read_nonscf(folder, comparison) for comparison in comparisons]
     page = written(lambda: write_nonscf_report(found, folder, left_out), folder)
-    console.print(nonscf_terminal_table(summarize_nonscf(found)))
+    summary = summarize_nonscf(found)
+    if as_json:
+        typer.echo(summary.model_dump_json(indent=2))
+    else:
+        console.print(nonscf_terminal_table(summary))
     console.print(f"Report: {page.absolute()}", soft_wrap=True, markup=False)
     return any(comparison.errors for comparison in found)

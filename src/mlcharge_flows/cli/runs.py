@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from mlcharge_flows.cli.steps_watch import watched
 from mlcharge_flows.cli.terminal import (
     INTERRUPTED,
     bar_columns,
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import typer
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
     from mlcharge_flows.scf.comparison import Comparison
@@ -230,7 +231,11 @@ def run_materials(
     # The end of a batch job is handled like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with _progress(console, len(materials) - finished) as (begin, advance):
+        names = [material.id for material in materials]
+        with (
+            _progress(console, len(materials) - finished) as (begin, advance, show),
+            watched(out, names, show),
+        ):
             return run_locally(
                 materials, maker, out, prepared.workers, advance, begin, retry_failed=retry_failed
             )
@@ -250,13 +255,30 @@ def run_materials(
 @contextmanager
 def _progress(
     console: Console, total: int
-) -> Iterator[tuple[Callable[[], None], Callable[[Comparison], None]]]:
-    """Bar with rate and remaining time: a function that shows it, and one for each result."""
+) -> Iterator[tuple[Callable[[], None], Callable[[Comparison], None], Callable[[str], None]]]:
+    """Bar with rate and remaining time, and the current steps below.
+
+    Yields
+    ------
+    tuple
+        Functions that show the bar, count a result, and show a text below.
+    """
     from rich.progress import Progress, TextColumn
+    from rich.text import Text
+
+    class Bar(Progress):
+        """Bar with a line of text below."""
+
+        below = ""
+
+        def get_renderables(self) -> Iterator[RenderableType]:
+            yield from super().get_renderables()
+            if self.below:
+                yield Text(self.below, style="dim", no_wrap=True, overflow="ellipsis")
 
     began = monotonic()
     rate = TextColumn("{task.fields[rate]}")
-    progress = Progress(*bar_columns(rate), console=console, disable=total == 0)
+    progress = Bar(*bar_columns(rate), console=console, disable=total == 0)
     task = progress.add_task("materials", total=total, rate="")
 
     def advance(comparison: Comparison) -> None:
@@ -264,8 +286,11 @@ def _progress(
         done = progress.tasks[0].completed + 1
         progress.update(task, advance=1, rate=f"{60 * done / (monotonic() - began):.1f}/min")
 
+    def show(text: str) -> None:
+        progress.below = text
+
     try:
-        yield progress.start, advance
+        yield progress.start, advance, show
     finally:
         if progress.live.is_started:
             progress.stop()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import warnings
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
@@ -27,6 +30,57 @@ INTERRUPTED = 130
 _LONGEST_LINE = 600
 
 
+@dataclass
+class Verbosity:
+    """How much commands print.
+
+    Parameters
+    ----------
+    quiet
+        Whether only errors and what was asked for as JSON is printed.
+    verbose
+        Whether log messages, warnings of libraries and the origin of errors are printed.
+    """
+
+    quiet: bool = False
+    verbose: bool = False
+
+    def set(self, *, quiet: bool, verbose: bool) -> None:
+        """Set it for the command that is called.
+
+        Parameters
+        ----------
+        quiet, verbose
+            As the fields.
+        """
+        self.quiet, self.verbose = quiet, verbose
+        if verbose:
+            logging.basicConfig(level=logging.INFO, stream=sys.stderr, force=True)
+            warnings.simplefilter("default")
+
+
+VERBOSITY = Verbosity()
+"""That of this process."""
+
+
+def make_console(*, as_json: bool = False) -> Console:
+    """Console for what is told beside the results.
+
+    Parameters
+    ----------
+    as_json
+        Whether standard output is for results as JSON: all else goes to standard error.
+
+    Returns
+    -------
+    rich.console.Console
+        It prints nothing with ``--quiet``.
+    """
+    from rich.console import Console
+
+    return Console(highlight=False, stderr=as_json, quiet=VERBOSITY.quiet)
+
+
 def exit_with_error(*problems: object, status: int = BAD_INPUT) -> NoReturn:
     """Print each problem as one line on standard error and exit.
 
@@ -42,6 +96,8 @@ def exit_with_error(*problems: object, status: int = BAD_INPUT) -> NoReturn:
     typer.Exit
         Always.
     """
+    if VERBOSITY.verbose and (cause := sys.exception()) is not None:
+        logging.getLogger(__name__).info("where it happened", exc_info=cause)
     for problem in problems:
         print(f"mlcharge: {one_line(problem, _LONGEST_LINE)}", file=sys.stderr)
     raise typer.Exit(status)

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlcharge_flows.cli.terminal import INTERRUPTED, bar_columns, exit_with_error, require
+from mlcharge_flows.cli.terminal import (
+    INTERRUPTED,
+    bar_columns,
+    exit_with_error,
+    make_console,
+    require,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -61,15 +67,13 @@ def train(
         *("training needs", "models,train", "torch", "e3nn", "safetensors", "h5py"),
         "lightning_fabric",
     )
-    from rich.console import Console
-
     from mlcharge_flows.errors import MlchargeError
     from mlcharge_flows.training.config import TrainingError, read_config
     from mlcharge_flows.training.dataset import DensityDataset
     from mlcharge_flows.training.devices import fabric_of
     from mlcharge_flows.training.origin import split_materials
 
-    console = Console(highlight=False)
+    console = make_console()
     try:
         settings = read_config(config)
         store = DensityDataset(settings.data)

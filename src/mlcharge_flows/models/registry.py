@@ -181,6 +181,33 @@ class Registry:
         stamp = path.stat()
         return _checksum(path, stamp.st_mtime_ns, stamp.st_size)
 
+    def remove(self, name: str) -> Path:
+        """Remove one of the user's models.
+
+        Parameters
+        ----------
+        name
+            Name of the model.
+
+        Returns
+        -------
+        Path
+            The file that was removed.
+
+        Raises
+        ------
+        ModelError
+            There is no such model, or it is one of those in the package.
+        """
+        path = self.path(name) if name in self.paths() else self.folder / f"{name}{SUFFIX}"
+        if path.parent == SHIPPED:
+            raise ModelError(f"{name}: is shipped with the package and cannot be removed")
+        if not path.is_file():
+            names = ", ".join(n for n, p in self.paths().items() if p.parent != SHIPPED) or "none"
+            raise ModelError(f"there is no model {name!r} of your own; there are: {names}")
+        path.unlink()
+        return path
+
     def add(self, file: Path, replace: bool = False) -> Path:
         """Copy a checkpoint to the user's models, under the name on its card.
 

@@ -1,0 +1,185 @@
+"""What users expect of every command: short options, JSON, dry runs, silence."""
+
+import hashlib
+import json
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mlcharge_flows.cli.app import app
+from mlcharge_flows.cli.options import chosen_static, default_arms
+from mlcharge_flows.cli.steps_watch import current_step
+from mlcharge_flows.errors import MlchargeError
+
+CRYSTALS = Path(__file__).parents[2] / "test_files" / "crystals"
+
+
+def mlcharge(*words, status=0):
+    result = CliRunner().invoke(app, list(map(str, words)))
+    assert result.exit_code == status, result.output
+    return result
+
+
+@pytest.mark.parametrize("words", [(), ("compare",), ("models",), ("campaign", "run")])
+def test_the_short_help_option(words):
+    assert mlcharge(*words, "-h").output == mlcharge(*words, "--help").output
+
+
+def test_completion_can_be_installed():
+    assert "--install-completion" in mlcharge("--help").output
+
+
+def test_options_of_all_commands_stand_anywhere(tmp_path):
+    missing = str(tmp_path / "nothing")
+    for words in (
+        ["-q", "report", missing],
+        ["report", missing, "--quiet"],
+        ["report", "-v", missing],
+    ):
+        assert f"{missing}: there is no such folder" in mlcharge(*words, status=2).output
+
+
+def test_models_are_listed_with_error_license_and_origin():
+    pytest.importorskip("torch", reason="needs the models extra")
+    (line,) = [x for x in mlcharge("models", "list").output.splitlines() if x.startswith("orbital")]
+    assert line.endswith("; MIT; shipped")
+    assert "error left 7 %, 9 %" in line
+    listed = json.loads(mlcharge("models", "list", "--json").output)
+    assert listed["orbital"]["license"] == "MIT"
+
+
+def test_a_model_is_removed_but_no_shipped_one(trained, tiny):
+    path = Path(trained("mine"))
+    assert mlcharge("models", "remove", "mine").output.startswith("removed mine: ")
+    assert not path.exists()
+    assert (
+        "there is no model 'mine' of your own"
+        in mlcharge("models", "remove", "mine", status=2).output
+    )
+
+
+def test_no_shipped_model_is_removed():
+    pytest.importorskip("torch", reason="needs the models extra")
+    assert "is shipped with" in mlcharge("models", "remove", "orbital", status=2).output
+
+
+@pytest.fixture
+def catalog(trained, tmp_path):
+    """Folder of a catalog with one model, which the user does not have."""
+    folder = tmp_path / "catalog"
+    folder.mkdir()
+    Path(trained("far")).rename(folder / "far.safetensors")
+    sha256 = hashlib.sha256((folder / "far.safetensors").read_bytes()).hexdigest()
+    entry = {"file": "far.safetensors", "sha256": sha256, "license": "MIT"}
+    (folder / "models.json").write_text(json.dumps({"far": entry}))
+    return folder
+
+
+def test_a_model_is_fetched_from_a_folder(catalog, monkeypatch, tmp_path):
+    assert "give --url" in mlcharge("models", "get", "far", status=2).output
+    monkeypatch.setenv("MLCHARGE_MODELS_URL", str(catalog))
+    assert (
+        mlcharge("models", "get", "far").output == f"added far: {tmp_path}/models/far.safetensors\n"
+    )
+    assert "has no model 'near'; it has far" in mlcharge("models", "get", "near", status=2).output
+
+
+def test_a_model_is_fetched_from_a_server(catalog, tmp_path):
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=catalog)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert "added far" in mlcharge("models", "get", "far", "--url", url).output
+        (catalog / "models.json").unlink()
+        failed = mlcharge("models", "get", "far", "--url", url, status=2).output
+        server.shutdown()
+    assert "models.json: cannot be fetched" in failed
+
+
+def test_a_file_that_is_not_that_of_the_catalog_is_not_added(catalog, tmp_path):
+    with (catalog / "far.safetensors").open("ab") as file:
+        file.write(b"x")
+    output = mlcharge("models", "get", "far", "--url", catalog, status=2).output
+    assert "it was not added" in output
+    assert not list((tmp_path / "models").glob("*"))
+
+
+@pytest.mark.parametrize("text", ["nonsense", '{"far": {"file": "../far", "sha256": "0"}}'])
+def test_a_catalog_that_is_none(text, catalog):
+    (catalog / "models.json").write_text(text)
+    output = mlcharge("models", "get", "far", "--url", catalog, status=2).output
+    assert "models.json is no catalog of models" in output
+
+
+def test_the_learned_arm_is_a_default_of_compare():
+    pytest.importorskip("torch", reason="needs the models extra")
+    assert default_arms() == "superposition,learned,converged"
+
+
+def test_settings_of_a_comparison_from_the_options(tmp_path):
+    maker = chosen_static(
+        "atomate2.vasp.jobs.mp.MPGGAStaticMaker",
+        "ISPIN = 1; EDIFF = 1e-5",
+        "reciprocal_density=64",
+        520.0,
+        gamma=False,
+        nelmdl=3,
+    )
+    assert maker.name == "MP GGA static"
+    tags = {"ISPIN": 1, "EDIFF": 1e-5, "ENCUT": 520.0, "NELMDL": -3}
+    assert maker.input_set_generator.user_incar_settings == tags
+    assert maker.input_set_generator.user_kpoints_settings == {"reciprocal_density": 64}
+    kpoints, incar = tmp_path / "KPOINTS", tmp_path / "INCAR"
+    kpoints.write_text("mesh\n0\nGamma\n4 4 4\n")
+    incar.write_text("PREC = Accurate\n")
+    maker = chosen_static(None, str(incar), str(kpoints), None, gamma=False, nelmdl=None)
+    assert maker.input_set_generator.user_incar_settings == {"PREC": "Accurate"}
+    assert maker.input_set_generator.user_kpoints_settings.kpts == [(4, 4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("x.y.Z", None, None, None), "--maker: 'x.y.Z' cannot be imported"),
+        ((None, "ICHARG = 1", None, None), "ICHARG and ISTART follow"),
+        ((None, "some words", None, None), "--incar: no 'tag = value' in it"),
+        ((None, None, "dense", None), "give a KPOINTS file, or settings"),
+        (("atomate2.vasp.flows.core.DoubleRelaxMaker", None, None, None), "give a static Maker"),
+    ],
+)
+def test_settings_that_cannot_be_used(given, message):
+    with pytest.raises(MlchargeError, match=message):
+        chosen_static(*given, gamma=False, nelmdl=None)
+
+
+@pytest.mark.gpaw
+def test_a_dry_run_runs_nothing(tmp_path):
+    pytest.importorskip("gpaw", reason="needs the gpaw extra")
+    spec = tmp_path / "SPEC.yaml"
+    spec.write_text(f"name: first\nstructures: [{CRYSTALS / 'Si.vasp'}, {CRYSTALS / 'Cu.vasp'}]\n")
+    words = ("campaign", "run", spec, "--dry-run", "--executable", "gpaw-vasp")
+    output = " ".join(mlcharge(*words, "--out", tmp_path / "out").output.split())
+    assert "first: 2 materials of 1 to 2 ions, 0 of them finished" in output
+    assert "Dry run: 2 materials would be run in" in output
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_current_step_of_a_material(tmp_path):
+    assert current_step(tmp_path) is None
+    log = "x jobflow.core.job: Starting job - {} (959129a5-61fd-4c54-9af3-d605a15beeb5)\n"
+    (tmp_path / "flow.log").write_text(log.format("default run") + log.format("learned run"))
+    assert current_step(tmp_path) == "learned run"
+    run = tmp_path / "job_2026-11-30-03-39-13"
+    run.mkdir()
+    (run / "OSZICAR").write_text("       N       E\nDAV:   1    0.1E+01\nDAV:  12    0.1E+01\n")
+    assert current_step(tmp_path) == "learned run, step 12"
+    assert current_step(tmp_path, since=(tmp_path / "flow.log").stat().st_mtime + 1) is None
+    (tmp_path / "comparison.json").write_text("{}")
+    assert current_step(tmp_path) is None
