@@ -87,7 +87,7 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
         fabric = fabric_of(settings, devices, nodes)
         fabric.launch()
-        console.quiet = not fabric.is_global_zero
+        console.quiet |= not fabric.is_global_zero
         _train(console, settings, store, chosen, folder, threads, fabric)
     except MlchargeError as error:
         exit_with_error(error if str(config) in str(error) else f"{config}: {error}")
