@@ -40,11 +40,9 @@ if TYPE_CHECKING:
 WIDTH = 18
 """Width w of the window, grid points."""
 OVERSAMPLING = 1.3
-"""Least ratio of the points of the grid to the frequencies, along each lattice vector."""
+"""Least ratio of the points of a grid to the frequencies, along each lattice vector, by default."""
 MAX_DERIVATIVE = 6
 """Highest derivative of the window that is known."""
-_SHAPE = 1.02 * pi * WIDTH * (1 - 1 / (2 * OVERSAMPLING))
-"""Parameter beta of the window."""
 _POINTS_AT_ONCE = 1 << 17
 _DEGREE, _CELL_DEGREE, _N_QUADRATURE = 64, 20, 100
 
@@ -77,12 +75,13 @@ def corners(half: Sequence[int]) -> Iterator[tuple[slice, slice, slice]]:
 
 
 @cache
-def _window() -> tuple[np.ndarray, np.ndarray]:
+def _window(oversampling: float) -> tuple[np.ndarray, np.ndarray]:
     """Chebyshev series of the window on [-1, 1], and of it and its derivatives in each cell."""
+    beta = 1.02 * pi * WIDTH * (1 - 1 / (2 * oversampling))
 
     def kaiser_bessel(t: np.ndarray) -> np.ndarray:
         root = np.sqrt(np.maximum(1 - t * t, 0.0))
-        values: np.ndarray = i0e(_SHAPE * root) / i0e(_SHAPE) * np.exp(_SHAPE * (root - 1))
+        values: np.ndarray = i0e(beta * root) / i0e(beta) * np.exp(beta * (root - 1))
         return values
 
     nodes = chebyshev.chebpts1(_DEGREE + 1)
@@ -98,10 +97,10 @@ def _window() -> tuple[np.ndarray, np.ndarray]:
 
 
 @cache
-def _quadrature() -> tuple[np.ndarray, np.ndarray]:
+def _quadrature(oversampling: float) -> tuple[np.ndarray, np.ndarray]:
     """Distances in grid steps, on one side, and the window there times the weights of a sum."""
     nodes, weights = np.polynomial.legendre.leggauss(_N_QUADRATURE)
-    window = weights * chebyshev.chebval(nodes, _window()[0]) * WIDTH
+    window = weights * chebyshev.chebval(nodes, _window(oversampling)[0]) * WIDTH
     half = nodes > 0  # the window is even
     return nodes[half] * (WIDTH / 2), window[half]
 
@@ -116,6 +115,8 @@ class SpreadingGrid:
         Highest frequency along each lattice vector.
     shape
         Points of the grid along each lattice vector.
+    oversampling
+        Least ratio of the points to the frequencies, which decides the window.
 
     Examples
     --------
@@ -126,15 +127,18 @@ class SpreadingGrid:
 
     half: tuple[int, int, int]
     shape: tuple[int, int, int]
+    oversampling: float = OVERSAMPLING
 
     @classmethod
-    def of(cls, half: Sequence[int]) -> Self:
+    def of(cls, half: Sequence[int], oversampling: float = OVERSAMPLING) -> Self:
         """Smallest grid with a fast Fourier transform.
 
         Parameters
         ----------
         half
             Highest frequency along each lattice vector.
+        oversampling
+            Least ratio of the points to the frequencies.
 
         Returns
         -------
@@ -143,10 +147,10 @@ class SpreadingGrid:
         """
         a, b, c = (int(h) for h in half)
         nx, ny, nz = (
-            fft.next_fast_len(max(ceil(OVERSAMPLING * (2 * h + 1)), WIDTH), real=True)
+            fft.next_fast_len(max(ceil(oversampling * (2 * h + 1)), WIDTH), real=True)
             for h in (a, b, c)
         )
-        return cls((a, b, c), (nx, ny, nz))
+        return cls((a, b, c), (nx, ny, nz), oversampling)
 
     def weights(
         self, positions: np.ndarray, n_derivatives: int = 0
@@ -167,7 +171,7 @@ class SpreadingGrid:
         values : numpy.ndarray
             Shape (3, sites, n_derivatives + 1, WIDTH), derivatives with respect to grid steps.
         """
-        _, cells = _window()
+        _, cells = _window(self.oversampling)
         size = np.array(self.shape)
         places = (positions - np.floor(positions)) * size
         first = np.floor(places - WIDTH / 2).astype(np.int64) + 1
@@ -187,7 +191,7 @@ class SpreadingGrid:
         list of numpy.ndarray
             Shapes (half + 1,), real and positive; the window is even.
         """
-        nodes, window = _quadrature()
+        nodes, window = _quadrature(self.oversampling)
         return [
             np.cos(np.outer(2 * pi / n * np.arange(h + 1), nodes)) @ window
             for h, n in zip(self.half, self.shape, strict=True)

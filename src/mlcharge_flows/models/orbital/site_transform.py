@@ -23,6 +23,8 @@ from mlcharge_flows.density.nonuniform_fft import SpreadingGrid
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+OVERSAMPLING = 1.2
+"""Of the grids: 1.3 has a quarter more points and no smaller errors of predictions."""
 _SITES_AT_ONCE = 64
 _POINTS_AT_ONCE = 1 << 17
 """Sites, and points of grids, whose working arrays fit into the cache."""
@@ -73,7 +75,7 @@ class SiteTransform:
         radius: float = inf,
     ) -> None:
         a, b, c = *(n // 2 for n in squares.shape[:2]), squares.shape[2] - 1
-        self.grid = SpreadingGrid.of((a, b, c))
+        self.grid = SpreadingGrid.of((a, b, c), OVERSAMPLING)
         points, windows = self.grid.weights(positions.double().cpu().numpy(), degree)
         self.points = torch.from_numpy(points)
         self.windows = torch.from_numpy(windows)
