@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mlcharge_flows import io
 from mlcharge_flows.file_kinds import not_a_file
 from mlcharge_flows.io import (
     UnreadableFileError,
@@ -16,6 +17,7 @@ from mlcharge_flows.io import (
     atomic_write,
     compression,
     file_sha256,
+    open_text,
     read_bytes,
 )
 
@@ -149,3 +151,25 @@ def test_what_is_no_file_is_named_and_never_waited_for(tmp_path, monkeypatch):
     assert not_a_file("nothing") == "there is no such file"
     (tmp_path / "file").touch()
     assert not_a_file("file") is None
+
+
+@pytest.mark.parametrize("with_lines", [False, True])
+def test_a_text_that_unpacks_without_end_takes_no_memory(tmp_path, monkeypatch, with_lines):
+    monkeypatch.setattr(io, "_LONGEST_LINE", 2**16)
+    monkeypatch.setattr(io, "_FREE_BYTES", 2**18)
+    row = b"0" * 99 + b"\n" * with_lines
+    (tmp_path / "OUTCAR.gz").write_bytes(gzip.compress(row * 30_000))
+    with (
+        pytest.raises(UnreadableFileError, match=r"OUTCAR\.gz: .*(16 MiB|200 times its size)"),
+        open_text(tmp_path / "OUTCAR.gz") as file,
+    ):
+        for _ in file:
+            pass
+
+
+def test_an_archive_of_numbers_is_read_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(io, "_FREE_BYTES", 2**10)
+    rows = "".join(f"{n * 0.618033:.9f}\n" for n in range(5000))
+    (tmp_path / "OUTCAR.gz").write_bytes(gzip.compress(rows.encode()))
+    with open_text(tmp_path / "OUTCAR.gz") as file:
+        assert file.read() == rows

@@ -43,7 +43,9 @@ def one_line(error: object, limit: int = 300) -> str:
     'KeyError'
     """
     words = str(error).split()
-    text = "".join(c if c.isprintable() else "?" for c in " ".join(words)) or type(error).__name__
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(words))
+    if isinstance(error, BaseException):
+        text = text or type(error).__name__
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

@@ -14,7 +14,7 @@ import os
 import zlib
 from contextlib import contextmanager, suppress
 from hashlib import sha256
-from io import TextIOWrapper
+from io import BufferedReader, RawIOBase, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 2**28
 """Largest input file, unpacked, in bytes: 256 MiB."""
+
+_LONGEST_LINE = 2**24
+_FREE_BYTES = 2**28
+_LARGEST_RATIO = 200
+"""A text archive that unpacks to more than 256 MiB is no more than so many times smaller: numbers
+of VASP's files shrink to a half or a tenth."""
 
 UNREADABLE = (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError)
 """What opening, unpacking and parsing a file raises if it cannot be read, is cut or damaged."""
@@ -238,10 +244,36 @@ def open_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> Iterator
     OSError
         The file cannot be opened or read.
     UnreadableFileError
-        What is read of the archive is damaged or cut.
+        The archive is damaged, cut, or 200 times smaller than its text; a line exceeds 16 MiB.
     """
-    with open_bytes(path) as content, TextIOWrapper(content, encoding, errors="replace") as text:
-        yield text
+    with open_bytes(path) as content:
+        bounded = BufferedReader(_Lines(content, Path(path)))
+        with TextIOWrapper(bounded, encoding, errors="replace") as text:
+            yield text
+
+
+class _Lines(RawIOBase):
+    """Bytes of a text file, up to a line or a size that no text has."""
+
+    def __init__(self, content: BinaryIO, path: Path) -> None:
+        self._content, self._path = content, path
+        self._most = max(_FREE_BYTES, _LARGEST_RATIO * path.stat().st_size)
+        self._n_read = self._n_in_line = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._content.read(len(buffer))
+        buffer[: len(data)] = data
+        self._n_read += len(data)
+        end = data.rfind(b"\n")
+        self._n_in_line = len(data) - end - 1 + (0 if end >= 0 else self._n_in_line)
+        if self._n_in_line > _LONGEST_LINE:
+            raise UnreadableFileError(f"{self._path}: is no text: a line has more than 16 MiB")
+        if self._n_read > self._most:
+            raise UnreadableFileError(f"{self._path}: unpacks to more than 200 times its size")
+        return len(data)
 
 
 def read_bytes(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:

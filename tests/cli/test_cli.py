@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -272,9 +273,29 @@ def run_folder(tmp_path):
 def test_inspect(run_folder):
     options = ["--poscar", run_folder / "POSCAR", "--incar", run_folder / "INCAR"]
     result = mlcharge("inspect", run_folder / "CHGCAR", *options)
+    assert result.exit_code == 1
+    assert "ICHARG is not set, 1 is needed" in result.output
+    with (run_folder / "INCAR").open("a") as incar:
+        incar.write("\nICHARG = 1\n")
+    result = mlcharge("inspect", run_folder / "CHGCAR", *options)
     assert result.exit_code == 0
     for text in ("4 x 4 x 4", "2.00000", "ion 1 He: 15 values", "read from file: a\n"):
         assert text in result.output
+
+
+def test_inspect_takes_the_cutoff_of_the_data_sets(run_folder, monkeypatch):
+    """Grids follow from ENMAX where INCAR has no ENCUT; a blank comment has no name."""
+    helium = SimpleNamespace(symbol="He", channels=(0, 0, 1, 1), enmax=120.0, zval=2.0)
+    monkeypatch.setattr("mlcharge_flows.vasp.potcar.read_potcar", lambda path: [helium])
+    (run_folder / "POTCAR").touch()
+    files = [f"--{name.lower()}={run_folder / name}" for name in ("POSCAR", "INCAR", "POTCAR")]
+    for incar in ("ICHARG = 1", "ICHARG = 1\nENMAX = 120", "ICHARG = 1\nENCUT = 120"):
+        (run_folder / "INCAR").write_text(f"{incar}\n")
+        told = " ".join(mlcharge("inspect", run_folder / "CHGCAR", *files).output.split())
+        assert "dimensions on CHGCAR file are different" in told
+    chgcar = (run_folder / "CHGCAR").read_text()
+    (run_folder / "CHGCAR").write_text(chgcar[chgcar.index("\n") :])
+    assert "str" not in mlcharge("inspect", run_folder / "CHGCAR").output.splitlines()[0]
 
 
 def test_inspect_refuses_ions_in_another_order(tmp_path):

@@ -124,7 +124,7 @@ def test_compare_looks_for_its_model_first(tiny, tmp_path, salt, monkeypatch):
 
 def test_predictions_are_initial_densities(model, salt, tmp_path):
     out = tmp_path / "out"
-    (tmp_path / "INCAR").write_text("ENCUT = 350\nPREC = Normal\nISPIN = 1\n")
+    (tmp_path / "INCAR").write_text("ENCUT = 350\nPREC = Normal\nISPIN = 1\nICHARG = 1\n")
     words = ("--model", model, "--out", out)
     result = mlcharge("predict", salt, "--encut", 350, *words)
     assert result.exit_code == 0, result.output
@@ -281,6 +281,51 @@ def test_two_data_sets_of_one_element_are_refused(tiny, model, salt, tmp_path, m
     words = ("--encut", 350, "--model", model, "--out", tmp_path / "out")
     (line,) = refused("predict", salt, *words, "--potcar", tmp_path / "POTCAR")
     assert "two PAW data sets of Mg (PAW_PBE Mg test and PAW_PBE Mg_pv test)" in line
+
+
+def test_the_potcar_of_other_blocks_of_ions_is_said(tiny, model, salt, tmp_path, monkeypatch):
+    oxygen, magnesium = tiny.atom("O", 6.0), tiny.atom("Mg", 2.0)
+    (tmp_path / "POTCAR").touch()
+    words = ("predict", salt, "--encut", 350, "--model", model, "--out", tmp_path / "out")
+    words += ("--potcar", tmp_path / "POTCAR")
+
+    def given(*datasets):
+        monkeypatch.setattr("mlcharge_flows.vasp.potcar.read_potcar", lambda path: datasets)
+        monkeypatch.setattr("mlcharge_flows.sources.run_inputs.read_potcar", lambda path: datasets)
+
+    given(magnesium)
+    (line,) = refused(*words)
+    assert "POTCAR has no data set for O" in line
+    given(oxygen, magnesium)
+    assert "by place" not in mlcharge(*words).output
+    for others in ([oxygen, oxygen, magnesium], [oxygen, tiny.atom("Si", 4.0), magnesium]):
+        given(*others)
+        result = mlcharge(*words)
+        assert result.exit_code == 0, result.stderr
+        told = " ".join(result.output.split())
+        assert "VASP assigns data sets to blocks of ions by place: runs of MgO need O Mg" in told
+
+
+def test_what_an_incar_asks_for_beside_the_density_is_said(model, salt, tmp_path):
+    incar = tmp_path / "INCAR"
+    words = ("predict", salt, "--model", model, "--out", tmp_path / "out", "--incar", incar)
+    incar.write_text("ENMAX = 350\nGGA = PS\nLDAU = T\nISPIN = 2\nICHARG = 2\n")
+    told = " ".join(mlcharge(*words).output.split())
+    for note in (
+        "INCAR asks for GGA = Ps, LDAU = True: the density is one of the functional that",
+        "with ISPIN = 2, VASP superposes the moments of MAGMOM",
+        "runs with ICHARG = 2 do not read CHGCAR",
+    ):
+        assert note in told
+    incar.write_text("ENCUT = 350\n")
+    assert "INCAR asks" not in mlcharge(*words).output
+    for text, reason in (
+        ("ISPIN = 3", "ISPIN = 3 is neither 1 nor 2"),
+        (f"NGXF = {'9' * 5000}", "is too large for an integer"),
+    ):
+        incar.write_text(f"ENCUT = 60\n{text}\n")
+        (line,) = refused(*words)
+        assert reason in line
 
 
 def test_everything_that_is_wrong_with_a_structure_can_be_skipped(

@@ -115,8 +115,14 @@ def test_a_file_of_the_second_of_two_relaxations_is_named(copy, file, reason):
         # VASP 5 repeats tags in vasprun.xml and some in OUTCAR, VASP 6 all of INCAR in OUTCAR.
         ("mg2_relax", "INCAR", r"NSW *= *60", "NSW = 40", "NSW: 40 in INCAR, 60 in OUTCAR"),
         ("mg2_relax", "INCAR", r"ISIF *= *3", "ISIF = 2", "ISIF: 2 in INCAR, 3 in OUTCAR"),
-        ("mg2_relax", "INCAR", r"SIGMA *= *0\.2", "SIGMA = 0.1", "SIGMA: 0.1 in INCAR, 0.2 in vas"),
-        ("mg2_relax", "INCAR", r"\A", "ISYM = 0\n", "ISYM: 0 in INCAR, not set in vasprun.xml"),
+        (
+            "mg2_relax",
+            "INCAR",
+            r"SIGMA *= *0\.2",
+            "SIGMA = 0.1",
+            "SIGMA: 0.1 in INCAR, 0.20 in OUTCAR",
+        ),
+        ("mg2_relax", "INCAR", r"\A", "ISYM = 0\n", "ISYM: 0 in INCAR, 2 in OUTCAR"),
         ("mg2_relax", "INCAR", r"NELMIN *= *5", "", "NELMIN: not set in INCAR, 5 in vasprun.xml"),
         ("si_spin_vasp6", "INCAR", r"ALGO = Normal", "ALGO = Fast", "ALGO: Fast in INCAR, Normal"),
         ("si_spin_vasp6", "INCAR", r"2\*-0.0", "2*1.0", "MAGMOM: [1.0, 1.0] in INCAR, [-0."),
@@ -169,6 +175,34 @@ def test_a_tag_a_mesh_or_a_geometry_of_another_run_is_named(copy, name, file, ol
     (folder / file).write_text(text)
     for found in reasons(folder):
         assert f"files of different runs: {reason}" in found
+
+
+@pytest.mark.parametrize("name", ["fe2", "mg2_relax"])
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "LHFCALC = T",
+        "GGA = PS",
+        "NELECT = 9",
+        "LSORBIT = T",
+        "LNONCOLLINEAR = T",
+        "LDAU = T",
+        "ISYM = 0",
+        "SIGMA = 0.9",
+        "LREAL = A",
+        "NUPDOWN = 2",
+        "LASPH = T",
+        "NGXF = 20",
+    ],
+)
+def test_without_vasprun_tags_are_those_of_the_list_in_outcar(copy, name, tag):
+    folder = copy(name)
+    (folder / "vasprun.xml").unlink()
+    assert not count_run(folder).failure
+    incar = (folder / "INCAR").read_text()
+    (folder / "INCAR").write_text(f"{tag}\n{incar}")
+    for found in reasons(folder):
+        assert f"files of different runs: {tag.split()[0]}" in found
 
 
 @pytest.mark.parametrize(

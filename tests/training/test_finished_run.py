@@ -202,9 +202,40 @@ def test_a_run_that_used_up_nelm_is_refused():
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason=f"no cases in {CASES}")
-def test_two_paw_data_sets_of_one_element_are_refused():
+def test_two_paw_data_sets_of_one_element_are_refused(tmp_path):
+    folder = shutil.copytree(CASES / "P01_pseudo_hydrogens", tmp_path / "run")
+    titels = re.findall(r"TITEL.*", (folder / "POTCAR").read_text())
+    (folder / "OUTCAR").write_text("".join(f"   {titel}\n" for titel in titels))
     with pytest.raises(RunError, match=r"two PAW data sets of H, .*H1\.25 .* and .*H\.75"):
-        read(CASES / "P01_pseudo_hydrogens")
+        read(folder)
+
+
+def test_without_outcar_convergence_is_not_known(run):
+    with pytest.raises(RunError, match="there is no OUTCAR, which tells convergence"):
+        read(run("si2_aiida", "CHGCAR").folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "times", "message"),
+    [
+        ("si2_aiida", "OUTCAR", 0, "OUTCAR is empty or damaged"),
+        ("mg2_relax", "OUTCAR", 2, "holds the steps of several runs"),
+        ("mg2_relax", "OSZICAR", 2, "holds the steps of several runs"),
+    ],
+)
+def test_a_file_that_is_empty_or_doubled_is_named(run, name, file, times, message):
+    folder = run(name, *{"CHGCAR", "OUTCAR", file}).folder
+    (folder / file).write_bytes(times * (folder / file).read_bytes())
+    with pytest.raises(RunError, match=message):
+        read(folder)
+
+
+def test_an_incar_without_tags_sets_no_functional(run):
+    folder = run("lih_scan", "CHGCAR", "OUTCAR", "vasprun.xml").folder
+    assert read(folder).settings.metagga == "R2SCAN"
+    (folder / "INCAR").write_text("# nothing\n")
+    with pytest.raises(RunError, match=r"METAGGA: none in INCAR, R2SCAN in vasprun\.xml"):
+        read(folder)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +273,7 @@ def test_settings_of_a_hybrid_with_dft_u_are_read(run):
 
 
 def test_a_run_without_potcar_and_outcar_is_refused(vasp_samples):
-    with pytest.raises(RunError, match="nacl: neither POTCAR nor OUTCAR"):
+    with pytest.raises(RunError, match="nacl: there is no OUTCAR"):
         read(vasp_samples / "nacl")
 
 
@@ -253,6 +284,7 @@ def test_a_folder_without_chgcar_is_refused(tmp_path):
 
 def test_a_broken_file_is_named(tmp_path):
     (tmp_path / "CHGCAR").write_text("half a header\n1.0\n")
+    (tmp_path / "OUTCAR").touch()
     with pytest.raises(RunError, match="CHGCAR"):
         read(tmp_path)
 

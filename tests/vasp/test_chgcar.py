@@ -410,3 +410,27 @@ def test_windows_line_ends_stay_with_the_header_that_they_came_with(chgcar):
     assert path.read_bytes() == content
     write_chgcar(path, replace(density, comment="an initial density"))
     assert b"\r" not in path.read_bytes()
+
+
+def test_headers_with_three_factors_and_fortran_exponents(chgcar):
+    path, text = chgcar
+    whole = read_chgcar(path)
+    lines = text.splitlines(keepends=True)
+    lines[1] = "   1.0D0  1.0  2.0\n"
+    path.write_text("".join(lines))
+    read = read_chgcar(path)
+    np.testing.assert_allclose(read.crystal.lattice, whole.crystal.lattice * [1, 1, 2])
+    np.testing.assert_allclose(2 * read.total, whole.total)
+    lines[1] = "   1.0  1.0  -2.0\n"
+    path.write_text("".join(lines))
+    with pytest.raises(IncompleteGridError, match="three scaling factors must be positive"):
+        read_chgcar(path)
+
+
+def test_counts_of_thousands_of_digits_are_refused(chgcar):
+    path, text = chgcar
+    lines = text.splitlines(keepends=True)
+    for line in (lines[6], "    4    3    6\n"):
+        path.write_text(text.replace(line, line.replace(line.split()[0], "9" * 40, 1)))
+        with pytest.raises(IncompleteGridError, match="expected"):
+            read_chgcar(path)

@@ -53,7 +53,7 @@ def test_only_the_first_word_of_a_comment_is_echoed(cases: Path) -> None:
 def test_what_inspect_prints(cases: Path, name: str) -> None:
     folder = (cases / name).parent
     inputs = [f"--{file.lower()}={folder / file}" for file in ("POSCAR", "INCAR", "POTCAR")]
-    given = inputs if (folder / "POTCAR").is_file() else []
+    given = [inputs[0], inputs[2]] if (folder / "POTCAR").is_file() else []
     result = CliRunner().invoke(app, ["inspect", str(cases / name), *given])
     assert result.exit_code == 0
     assert result.output.replace("\n", "").isprintable()

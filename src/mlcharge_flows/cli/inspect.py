@@ -55,7 +55,10 @@ def inspect(
     facts = _facts(acceptance.density) if acceptance.density is not None else []
     facts += [("note", warning) for warning in acceptance.warnings]
     facts += [("VASP would say", message) for message in acceptance.messages]
-    if acceptance.other_ions:
+    unread = _unread_reason(incar)
+    if unread is not None:
+        density = f"atoms or orbitals ({unread}): VASP does not open the file"
+    elif acceptance.other_ions:
         density = f"this file, which is not of the run: {acceptance.other_ions}"
     elif acceptance.read_by_vasp:
         density = "this file"
@@ -69,8 +72,20 @@ def inspect(
     else:
         for name, value in facts:
             typer.echo(f"{name:<16}{one_line(value, 1000)}")
-    if acceptance.other_ions or not acceptance.read_by_vasp:
+    if unread or acceptance.other_ions or not acceptance.read_by_vasp:
         raise typer.Exit(1)
+
+
+def _unread_reason(incar: Path | None) -> str | None:
+    """Why a run with an INCAR does not read any CHGCAR; None if it does, or without one."""
+    from mlcharge_flows.vasp.incar import read_incar
+
+    if incar is None:
+        return None
+    icharg = _read(incar, read_incar).get("ICHARG")
+    if icharg is None:
+        return "ICHARG is not set, 1 is needed"
+    return None if icharg in (1, 11) else f"ICHARG = {icharg}"
 
 
 def _run_inputs(poscar: Path | None, incar: Path | None, potcar: Path | None) -> dict[str, Any]:
@@ -88,11 +103,14 @@ def _run_inputs(poscar: Path | None, incar: Path | None, potcar: Path | None) ->
     crystal = Crystal.from_structure(read.structure)
     known["crystal"] = crystal
     tags: dict[str, Any] = _read(incar, read_incar) if incar else {}
+    datasets = _datasets_of_ions(_read(potcar, read_potcar), read, potcar) if potcar else []
     if incar:
         known["spin_polarized"] = tags.get("ISPIN", 1) == 2
-        known["shape"] = _read(incar, lambda _: fft_grids(crystal.lattice, tags).fine)
+        # Without ENCUT, VASP takes the largest ENMAX of the POTCAR.
+        largest = max((dataset.enmax or 0.0 for dataset in datasets), default=0.0)
+        with_encut = tags if "ENMAX" in tags or not largest else {"ENCUT": largest, **tags}
+        known["shape"] = _read(incar, lambda _: fft_grids(crystal.lattice, with_encut).fine)
     if potcar:
-        datasets = _datasets_of_ions(_read(potcar, read_potcar), read, potcar)
         known["channels"] = [dataset.channels for dataset in datasets]
         known["n_electrons"] = float(tags.get("NELECT", n_electrons(datasets)))
     return known

@@ -239,9 +239,11 @@ def _tags(
             tags = read_incar(incar)
         except OSError as error:
             exit_with_error(f"{incar}: cannot be read ({error.strerror or error})")
+    if tags.get("ISPIN", 1) not in (1, 2):
+        exit_with_error(f"{incar}: ISPIN = {tags['ISPIN']} is neither 1 nor 2")
     try:
         # Without ENCUT, VASP takes the largest ENMAX of the POTCAR.
-        fft_grids(np.eye(3), tags if potcar is None else {"ENCUT": 1.0, **tags})
+        fft_grids(np.eye(3), tags if potcar is None or "ENMAX" in tags else {"ENCUT": 1.0, **tags})
     except ValueError as error:
         exit_with_error(f"{incar}: {error}" if incar else error)
     return tags
@@ -295,6 +297,18 @@ def _notes(
     notes = []
     if reason := incomplete_density_reason(tags):
         notes.append(f"{reason}; workflows leave such runs their own density")
+    if tags.get("ICHARG") not in (None, 1, 11):
+        notes.append(f"runs with ICHARG = {tags['ICHARG']} do not read CHGCAR: set ICHARG = 1")
+    if tags.get("ISPIN") == 2:
+        notes.append(
+            "the files hold no magnetization: with ISPIN = 2, VASP superposes the moments of MAGMOM"
+        )
+    if asked := [f"{tag} = {tags[tag]}" for tag in _OTHER_PHYSICS if _is_other(tag, tags)]:
+        notes.append(
+            f"INCAR asks for {', '.join(asked)}: the density is one of the functional that the "
+            "model has learned (PE without DFT+U in the shipped models)"
+        )
+    notes += _notes_on_potcar(ordered, potcar)
     if potcar is None:
         notes.append(WITHOUT_POTCAR)
     if orbitals:
@@ -303,6 +317,34 @@ def _notes(
             "or set -1: VASP's five steps at fixed density are for random orbitals"
         )
     return notes + _notes_on_structures(materials, ordered)
+
+
+_OTHER_PHYSICS = ("GGA", "LHFCALC", "LDAU", "IVDW", "NUPDOWN")
+
+
+def _is_other(tag: str, tags: dict[str, Any]) -> bool:
+    """Whether a tag asks for a functional, or a constraint, that shipped models do not know."""
+    return tags.get(tag) not in (None, False, 0, -1, "Pe", "PE")
+
+
+def _notes_on_potcar(ordered: dict[str, Structure], potcar: Path | None) -> list[str]:
+    """Line about structures whose blocks of ions are not those of the given POTCAR."""
+    from mlcharge_flows.vasp.potcar import read_potcar
+
+    if potcar is None:
+        return []
+    symbols = [dataset.symbol for dataset in read_potcar(potcar)]
+    others = {
+        name: " ".join(blocks)
+        for name, structure in ordered.items()
+        if (blocks := list(dict.fromkeys(site.specie.symbol for site in structure))) != symbols
+    }
+    if not others:
+        return []
+    return [
+        f"{potcar} holds {' '.join(symbols)}, and VASP assigns data sets to blocks of ions by "
+        f"place: runs of {_listed([f'{name} need {blocks}' for name, blocks in others.items()])}"
+    ]
 
 
 def _predict_one(

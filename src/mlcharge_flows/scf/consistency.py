@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlcharge_flows.errors import one_line
+from mlcharge_flows.io import UNREADABLE
 from mlcharge_flows.scf.input_consistency import if_readable, other_inputs
 from mlcharge_flows.scf.run_files import (
     count_ions,
     count_ions_of_vasprun,
     read_ions,
 )
-from mlcharge_flows.vasp.oszicar import read_oszicar
+from mlcharge_flows.vasp.oszicar import OszicarError, read_oszicar
 from mlcharge_flows.vasp.poscar import element_symbol, read_poscar
 from mlcharge_flows.vasp.vasprun import VasprunStart, read_vasprun_start
 
@@ -55,7 +57,12 @@ def mismatch(files: RunFiles, outcar: Outcar) -> str | None:
     """
     steps = {"OUTCAR": list(outcar.first.energies)}
     for name, path in (("OSZICAR", files.oszicar), ("vasp.out", files.stdout)):
-        found = if_readable(read_oszicar, path)  # not every VASP prints its steps to vasp.out
+        try:
+            found = None if path is None else read_oszicar(path)
+        except UNREADABLE as error:
+            if name == "OSZICAR" and isinstance(error, OszicarError):
+                return one_line(error)  # not every VASP prints its steps to vasp.out
+            found = None
         first = found.ionic_steps[0].steps if found and found.ionic_steps else ()
         steps[name] = [step.energy for step in first]
     vasprun = if_readable(read_vasprun_start, files.vasprun) or VasprunStart()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from mlcharge_flows.errors import one_line
-from mlcharge_flows.io import UNREADABLE, open_text
+from mlcharge_flows.io import UNREADABLE, decode_text, open_text, read_bytes
 from mlcharge_flows.scf.consistency import mismatch
 from mlcharge_flows.scf.run import ScfRun
 from mlcharge_flows.scf.run_files import RunFiles, RunFilesError
@@ -176,8 +176,7 @@ def _first_step(oszicar: Oszicar | None) -> IonicStep | None:
 
 def _corrections(path: Path) -> int:
     """Count the corrections that custodian made, over all of its jobs."""
-    with open_text(path) as file:
-        text = file.read()
+    text = decode_text(read_bytes(path))
     try:
         jobs = json.loads(text)
         if isinstance(jobs, list):

@@ -15,10 +15,10 @@ import numpy as np
 
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.errors import one_line
-from mlcharge_flows.io import UNREADABLE, open_text
+from mlcharge_flows.io import UNREADABLE
 from mlcharge_flows.scf.run_files import read_titels
 from mlcharge_flows.vasp.fortran import FortranNumberError
-from mlcharge_flows.vasp.incar import read_incar
+from mlcharge_flows.vasp.incar import parse_incar
 from mlcharge_flows.vasp.incar_values import tag_value
 from mlcharge_flows.vasp.input_text import read_text, split_lines
 from mlcharge_flows.vasp.irreducible_kpoints import irreducible_kpoints
@@ -38,6 +38,8 @@ ENCUT_PRECISION = 0.06
 """OUTCAR prints ENCUT with one decimal, eV."""
 _EDIFF_FACTOR = 1.6
 """OUTCAR prints EDIFF with one digit."""
+_PRINTED_PRECISION = 0.006
+"""OUTCAR prints SIGMA with two decimals, NELECT and NUPDOWN with four."""
 _VASPRUN_PRECISION = 0.6e-8
 """vasprun.xml prints numbers with 8 decimals."""
 _KPOINT_PRECISION = 1e-6
@@ -67,9 +69,9 @@ def other_inputs(files: RunFiles, outcar: Outcar, vasprun: VasprunStart) -> str 
     str or None
         ``what: values in the files``; None if they are, as far as the files tell.
     """
-    incar = if_readable(read_incar, files.incar) or {}
+    incar = if_readable(_read_incar, files.incar)
     return (
-        _other_settings(incar, outcar, vasprun)
+        _other_settings(incar or {}, outcar, vasprun, is_known=incar is not None)
         or _other_tags(incar, vasprun.incar, "vasprun.xml")
         or _other_tags(incar, outcar.incar, "OUTCAR")
         or _other_datasets(files, outcar, vasprun)
@@ -97,7 +99,15 @@ def if_readable(read: Callable[[Path], T], path: Path | None) -> T | None:
     return None
 
 
-def _other_settings(incar: Mapping[str, Any], outcar: Outcar, vasprun: VasprunStart) -> str | None:
+def _read_incar(path: Path) -> dict[str, Any]:
+    """Tags of an INCAR; none of an empty one, with which VASP takes all its defaults."""
+    text = read_text(path)
+    return parse_incar(text) if any(map(str.strip, re.sub("[#!].*", "", text))) else {}
+
+
+def _other_settings(
+    incar: Mapping[str, Any], outcar: Outcar, vasprun: VasprunStart, *, is_known: bool
+) -> str | None:
     """In which tag INCAR or vasprun.xml differ from what OUTCAR prints as used; None if in none."""
     noncollinear = incar.get("LNONCOLLINEAR") or incar.get("LSORBIT")
     used: dict[str, Any] = {
@@ -116,6 +126,8 @@ def _other_settings(incar: Mapping[str, Any], outcar: Outcar, vasprun: VasprunSt
         incar = {"ENCUT": incar["ENMAX"], **incar}
     if found := _other_tag(incar, used, "INCAR"):
         return found
+    if found := _other_printed(incar, outcar):
+        return found
     own = str(incar.get("PREC", "")).lower()
     if own and outcar.prec and own[0] != outcar.prec[0].lower():
         return f"PREC: {own} in INCAR, {outcar.prec} in OUTCAR"
@@ -125,7 +137,7 @@ def _other_settings(incar: Mapping[str, Any], outcar: Outcar, vasprun: VasprunSt
     repeated = _metagga(vasprun.incar.get("METAGGA", "")) if vasprun.incar else None
     repeated = repeated if outcar.metagga is None else _metagga(outcar.metagga)
     own = _metagga(incar.get("METAGGA", ""))
-    if incar and repeated is not None and own != repeated:
+    if is_known and repeated is not None and own != repeated:
         source = "vasprun.xml" if outcar.metagga is None else "OUTCAR"
         return f"METAGGA: {own or 'none'} in INCAR, {repeated or 'none'} in {source}"
     return None
@@ -149,14 +161,43 @@ def _other_tag(tags: Mapping[str, Any], used: Mapping[str, Any], name: str) -> s
     return None
 
 
+def _other_printed(incar: Mapping[str, Any], outcar: Outcar) -> str | None:
+    """First tag of INCAR that is not the one in OUTCAR's list of all settings."""
+    if incar.get("LDAU") is True and outcar.printed and not outcar.ldaul:
+        return "LDAU: on in INCAR, no DFT+U in OUTCAR"
+    for tag, n in zip(("NGXF", "NGYF", "NGZF"), outcar.grid or (), strict=False):
+        own = incar.get(tag)
+        # Numbers with other prime factors are changed by some builds.
+        if own != n and isinstance(own, int) and own > 0 and 210**9 % own == 0:
+            return f"{tag}: {own} in INCAR, {n} in OUTCAR"
+    for tag, printed in outcar.printed.items():
+        own = incar.get(tag)
+        if own is not None and not _is_printed_as(tag, own, printed):
+            return f"{tag}: {_shown(own)} in INCAR, {printed} in OUTCAR"
+    return None
+
+
+def _is_printed_as(tag: str, own: object, printed: str) -> bool:
+    """Whether OUTCAR prints a value of INCAR so."""
+    if tag == "GGA":
+        return str(own).upper()[:2] == printed.upper()
+    if printed in ("T", "F"):  # LREAL is also On and Auto
+        return (str(own).strip(".")[:1].upper() == "F") is (printed == "F")
+    with suppress(ValueError, TypeError):
+        return abs(float(str(own)) - float(printed)) <= _PRINTED_PRECISION
+    return True
+
+
 def _metagga(value: object) -> str:
     name = str(value).strip().upper()
     return "" if name in ("NONE", "--", "F", ".FALSE.", "FALSE") else name
 
 
-def _other_tags(incar: Mapping[str, Any], repeated: Mapping[str, str], name: str) -> str | None:
+def _other_tags(
+    incar: Mapping[str, Any] | None, repeated: Mapping[str, str], name: str
+) -> str | None:
     """First tag of INCAR that a file repeats differently, or repeats though it is not there."""
-    if not incar or not repeated:
+    if incar is None or not repeated:
         return None
     for tag in dict.fromkeys((*incar, *repeated)):
         own, text = incar.get(tag), repeated.get(tag)
@@ -270,8 +311,7 @@ def _other_points(given: KPointSet, outcar: Outcar, points: np.ndarray) -> str |
 
 def _read_ibzkpt(path: Path) -> np.ndarray:
     """Fractional coordinates of the points in an IBZKPT, shape (k, 3)."""
-    with open_text(path) as file:
-        lines = split_lines(file.read())
+    lines = split_lines(read_text(path))
     rows = lines[3 : 3 + int(lines[1])]
     return np.array([[float(word) for word in re.split(r"\s+", row.strip())[:3]] for row in rows])
 

@@ -245,8 +245,11 @@ class RunInputs:
 
     @cached_property
     def _potcar(self) -> Mapping[str, PawDataset]:
-        """PAW data set of each element, of the POTCAR."""
-        return datasets_by_element(self.read_potcar())
+        """PAW data set of each element of the run, of a POTCAR that may hold others."""
+        found = datasets_by_element(self.read_potcar())
+        if found and (missing := sorted(self.elements - set(found))):
+            raise PotcarError(f"POTCAR has no data set for {', '.join(missing)}")
+        return {symbol: dataset for symbol, dataset in found.items() if symbol in self.elements}
 
     @cached_property
     def datasets(self) -> Mapping[str, PawDataset]:
@@ -295,8 +298,9 @@ class RunInputs:
         ----------
         https://www.vasp.at/wiki/index.php/ENCUT
         """
-        if "ENCUT" in self.incar:
-            return float(self.incar["ENCUT"])
+        for tag in ("ENCUT", "ENMAX"):  # the second is its old name
+            if tag in self.incar:
+                return float(self.incar[tag])
         known: Iterable[PawDataset]
         try:
             known = self.datasets.values() if self.has_potcar else ()

@@ -13,13 +13,12 @@ from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree
 
 import numpy as np
 
 from mlcharge_flows.density.paw_dataset import PawDataset
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.io import UNREADABLE, open_bytes
+from mlcharge_flows.io import UNREADABLE
 from mlcharge_flows.scf.consistency import mismatch
 from mlcharge_flows.scf.run_files import RunFiles, RunFilesError
 from mlcharge_flows.training.origin import Origin, RunSettings
@@ -30,6 +29,7 @@ from mlcharge_flows.vasp.density_messages import INTEGRAL_TOLERANCE
 from mlcharge_flows.vasp.incar import read_incar
 from mlcharge_flows.vasp.outcar import read_outcar
 from mlcharge_flows.vasp.potcar import read_potcar
+from mlcharge_flows.vasp.vasprun import read_vasprun_start
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 GEOMETRY_TOLERANCE = 1e-4
 """Largest difference of lattice vectors and positions, angstrom: CHGCAR prints 6 decimals of
 fractional coordinates, OUTCAR 5 of angstrom."""
+_ZVAL_PRECISION = 0.006
+"""OUTCAR prints ZVAL with three decimals, and two in later versions."""
 FIRST_NON_SCF_ICHARG = 10
 """Values of ICHARG from which on the density is not updated."""
 
@@ -141,7 +143,7 @@ def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
 
     With a POTCAR, the sample is a difference from the superposition of its free atoms. Without one,
     the channels come from OUTCAR, and the density itself is packed. Energies, steps and settings
-    come from OUTCAR, METAGGA from INCAR or vasprun.xml, if they are there.
+    come from OUTCAR, METAGGA from INCAR or vasprun.xml if one is there.
 
     Parameters
     ----------
@@ -173,15 +175,17 @@ def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
         density = read_chgcar(chgcar)
         if is_prediction(density.comment):
             raise RunError(f"{chgcar}: is what the run began from, not its result (LCHARG = F)")
-        run = None if outcar is None else read_outcar(outcar)
         datasets = () if potcar is None else read_potcar(potcar)
-        if run is not None and (reason := _reason_to_refuse(density, run, datasets)):
+        if outcar is None:
+            raise RunError(f"{folder}: there is no OUTCAR{files.suffix}, which tells convergence")
+        run = read_outcar(outcar)
+        if reason := _other_run(density, run, datasets):
             raise RunError(f"{folder}: {reason}")
         paw = _paw_datasets(folder, datasets, run, density.crystal.symbols)
-        if run is not None and (difference := mismatch(files, run)):
+        if reason := _reason_to_refuse(run):
+            raise RunError(f"{folder}: {reason}")
+        if difference := mismatch(files, run):
             raise RunError(f"{folder}: files of different runs: {difference}")
-        if run is None:
-            return DensitySample.pack(density, paw, origin)
         sample = DensitySample.pack(
             density,
             paw,
@@ -198,20 +202,29 @@ def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
         raise
     except RunFilesError as error:
         raise RunError(str(error).removeprefix("unreadable: ")) from None
-    except (*UNREADABLE, ElementTree.ParseError) as error:
+    except UNREADABLE as error:
         text = one_line(error)
         raise RunError(text if str(folder) in text else f"{folder}: {text}") from None
 
 
-def _reason_to_refuse(density: Density, run: Outcar, datasets: Sequence[PawDataset]) -> str | None:
-    """Why a CHGCAR is not the converged density of the run of an OUTCAR; None if it is."""
+def _other_run(density: Density, run: Outcar, datasets: Sequence[PawDataset]) -> str | None:
+    """Why CHGCAR or POTCAR are not of the run of an OUTCAR; None if they are."""
+    if not run.titels and run.n_ions is None:
+        return "OUTCAR is empty or damaged: it names no data set and no ions"
     if datasets and tuple(dataset.titel for dataset in datasets) != run.titels:
         return (
             f"POTCAR holds {_listed(dataset.titel for dataset in datasets)}, OUTCAR "
             f"{_listed(run.titels)}: they are of different runs"
         )
-    if difference := _difference(density, run):
-        return f"CHGCAR and OUTCAR are of different runs: {difference}"
+    for dataset, channels, zval in zip(datasets, run.channels, run.zvals, strict=False):
+        if dataset.channels != channels or abs((dataset.zval or zval) - zval) > _ZVAL_PRECISION:
+            return f"POTCAR and OUTCAR are of different runs: channels or ZVAL of {dataset.titel}"
+    difference = _difference(density, run)
+    return f"CHGCAR and OUTCAR are of different runs: {difference}" if difference else None
+
+
+def _reason_to_refuse(run: Outcar) -> str | None:
+    """Why a run has no converged density; None if it has."""
     if run.icharg is not None and run.icharg >= FIRST_NON_SCF_ICHARG:
         return f"ICHARG = {run.icharg}: a non-self-consistent run, which computes no density"
     if run.elapsed is None:
@@ -252,16 +265,14 @@ def _close(values: np.ndarray, others: np.ndarray) -> bool:
 
 
 def _paw_datasets(
-    folder: Path, datasets: Sequence[PawDataset], run: Outcar | None, symbols: Sequence[str]
+    folder: Path, datasets: Sequence[PawDataset], run: Outcar, symbols: Sequence[str]
 ) -> dict[str, PawDataset]:
     """PAW data set of each element, from POTCAR or, without free atoms, from OUTCAR."""
-    if not datasets and run is not None:
+    if not datasets:
         datasets = [
             PawDataset(_symbol(titel), titel, None, channels)
             for titel, channels in zip(run.titels, run.channels, strict=True)
         ]
-    if not datasets:
-        raise RunError(f"{folder}: neither POTCAR nor OUTCAR tells the PAW data sets")
     found: dict[str, PawDataset] = {}
     for dataset in datasets:
         if (other := found.setdefault(dataset.symbol, dataset)).titel != dataset.titel:
@@ -286,11 +297,10 @@ def _metagga(files: RunFiles) -> str | None:
     if files.incar:
         return str(read_incar(files.incar).get("METAGGA", ""))
     if files.vasprun:
-        with open_bytes(files.vasprun) as file:
-            for _, element in ElementTree.iterparse(file):
-                if element.tag == "incar":
-                    tags = {entry.get("name"): entry.text or "" for entry in element}
-                    return tags.get("METAGGA", "")
+        try:
+            return read_vasprun_start(files.vasprun).incar.get("METAGGA", "")
+        except (*UNREADABLE, TypeError, IndexError) as error:
+            raise RunError(f"{files.vasprun}: is damaged ({one_line(error)})") from None
     return None
 
 

@@ -23,7 +23,7 @@ from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Density, Magnetization
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.io import UnreadableFileError, compression, read_bytes
-from mlcharge_flows.vasp.fortran import parse_floats, read_block
+from mlcharge_flows.vasp.fortran import parse_floats, parse_real, read_block
 
 if TYPE_CHECKING:
     import os
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _MAX_UNPACKED = 2**33
 """Most bytes of a compressed file, unpacked; a plain one is read in pieces, whatever its size."""
+
+_LONGEST_COUNT = 10
+"""Digits from which on a number is no count."""
 
 TITLE = b"augmentation occupancies"
 """Beginning of the line above the occupancies of an ion."""
@@ -206,10 +209,15 @@ def _parse_header_lines(file: BinaryIO) -> tuple[str, ...]:
 
 def _dimensions(line: bytes) -> tuple[int, int, int]:
     words = line.split()
-    if len(words) != 3 or not all(word.isdigit() and int(word) > 0 for word in words):
+    if len(words) != 3 or not all(_is_count(word) and int(word) > 0 for word in words):
         raise IncompleteGridError(f"expected three grid dimensions, found {_quoted(line)}")
     nx, ny, nz = (int(word) for word in words)
     return nx, ny, nz
+
+
+def _is_count(word: str | bytes) -> bool:
+    """Whether a word is a number of ions or points that Fortran's integers hold."""
+    return word.isdigit() and len(word) < _LONGEST_COUNT
 
 
 def _quoted(line: bytes) -> str:
@@ -333,13 +341,16 @@ def parse_header(lines: Sequence[str]) -> Crystal:
     if len(names) != len(counts):
         raise ValueError(f"line 6 names {len(names)} elements, line 7 counts {len(counts)}")
     symbols = [_element(name) for name in names]
-    scale = _numbers(lines, 1, 1)[0]
+    factors = _numbers(lines, 1, 3 if len(lines[1].split()) == 3 else 1)
     lattice = np.array([_numbers(lines, i, 3) for i in (2, 3, 4)])
     volume = abs(np.linalg.det(lattice))
-    if scale == 0.0 or volume == 0.0:
+    if 0.0 in factors or volume == 0.0:
         raise ValueError("the lattice has no volume")
-    # A negative factor gives the cell volume, as in a POSCAR.
-    lattice *= scale if scale > 0 else (-scale / volume) ** (1 / 3)
+    if len(factors) == 1 and factors[0] < 0.0:  # the volume of the cell, as in a POSCAR
+        factors = [(-factors[0] / volume) ** (1 / 3)]
+    if min(factors) < 0.0:
+        raise ValueError("line 2: three scaling factors must be positive")
+    lattice *= factors
     if not lines[7].strip().lower().startswith("d"):
         raise ValueError(f"line 8 is {lines[7].strip()!r}, expected 'Direct'")
     n_ions = sum(counts)
@@ -356,8 +367,10 @@ def _counts(lines: Sequence[str]) -> list[int]:
             "line 6 holds counts instead of element symbols (VASP 4): insert a line of symbols"
         )
     words = lines[6].split()
-    if not words or not all(word.isdigit() for word in words):
-        raise ValueError(f"line 7 is {lines[6].strip()!r}, expected the number of ions per element")
+    if not words or not all(map(_is_count, words)):
+        raise ValueError(
+            f"line 7 is {lines[6].strip()[:40]!r}, expected the number of ions per element"
+        )
     return [int(word) for word in words]
 
 
@@ -373,7 +386,7 @@ def _numbers(lines: Sequence[str], index: int, count: int) -> list[float]:
         raise ValueError(f"the header ends before line {index + 1}")
     words = lines[index].split()[:count]
     try:
-        values = [float(word) for word in words]
+        values = [parse_real(word) for word in words]
     except ValueError:
         values = []
     if len(values) != count or not np.all(np.isfinite(values)):

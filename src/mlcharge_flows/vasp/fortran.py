@@ -35,6 +35,8 @@ REAL = r"(?:[-+]?\d*\.\d*(?:[EeDd][-+]\d\d|[-+]\d\d\d)?|\*+|[-+]?(?:NaN|Inf(?:in
 """Pattern of a real in a column of a formatted line, where fields may touch."""
 
 _INTEGER = re.compile(r"[-+]?\d+", re.ASCII)
+_LONGEST_INTEGER = 20
+"""Digits, leading zeros included, of what is tried as an integer of 32 bits."""
 _WORD = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[EeDdQq][-+]?\d+|[-+]\d+)?", re.ASCII)
 _LOGICAL = re.compile(r"\.?([TtFf])[A-Za-z]*\.?")
 _EXPONENT_LETTERS = str.maketrans("DdQq", "EEEE")
@@ -178,6 +180,8 @@ def parse_integer(word: str) -> int:
     """
     if not _INTEGER.fullmatch(word):
         raise FortranNumberError("is not an integer")
+    if len(word) > _LONGEST_INTEGER or abs(int(word)) >= 2**31:
+        raise FortranNumberError("is too large for an integer")
     return int(word)
 
 

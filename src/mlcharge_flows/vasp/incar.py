@@ -291,12 +291,13 @@ def _precision(prec: str) -> tuple[int, int]:
 
 
 def _encut(incar: Mapping[str, Any]) -> float:
+    given = incar.get("ENCUT", incar.get("ENMAX"))  # its old name
+    if given is None:
+        raise FineGridError("ENCUT is missing: the FFT grids depend on it")
     try:
-        encut = float(incar["ENCUT"])
-    except KeyError:
-        raise FineGridError("ENCUT is missing: the FFT grids depend on it") from None
+        encut = float(given)
     except (TypeError, ValueError):
-        raise FineGridError(f"ENCUT = {incar['ENCUT']!r} is not a number") from None
+        raise FineGridError(f"ENCUT = {given!r} is not a number") from None
     if not encut > 0.0:
         raise FineGridError(f"ENCUT = {encut:g} is not positive")
     if encut > MAX_ENCUT:

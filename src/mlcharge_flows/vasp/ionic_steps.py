@@ -216,6 +216,11 @@ def read_ionic_steps(lines: Iterable[str], initial: Geometry) -> IonicSteps:
     -------
     IonicSteps
         Its first and last ionic step, and how it ended.
+
+    Raises
+    ------
+    ValueError
+        Steps follow the end of a run.
     """
     first = last = step = _StepReader(1)
     step.begin(1)
@@ -223,6 +228,8 @@ def read_ionic_steps(lines: Iterable[str], initial: Geometry) -> IonicSteps:
     accuracy_reached = False
     for line in lines:
         if match := ITERATION.match(line):
+            if elapsed is not None:
+                raise ValueError("holds the steps of several runs")
             if int(match[1]) != step.number:
                 step = _StepReader(int(match[1]))
             step.begin(int(match[2]))

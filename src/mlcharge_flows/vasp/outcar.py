@@ -74,6 +74,10 @@ _TAGS: dict[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
     "ldauj": (re.compile(r".*for each species LDAUJ\s*=\s*(.+)"), _reals),
 }
 """Settings that the header prints on a line of their own, and how they are read."""
+_PRINTED = re.compile(
+    r"^\s+(LNONCOLLINEAR|LSORBIT|LASPH|LREAL|LHFCALC|LDIPOL|IDIPOL|ISYM|NELECT|NUPDOWN)\s*="
+    r"\s*(\S+)\s+\S|^\s+ISMEAR\s*=.*?;\s*(SIGMA)\s*=\s*(\S+)|^\s+(GGA)\s*=\s*(\S+)\s+GGA type"
+)
 _POTCAR_LEXCH = re.compile(r"^\s*LEXCH\s*=\s*([A-Z\d]{2})\s*$")
 _START = re.compile(r"^\s*initial charge (?:density was supplied|from wavefunction)")
 # "magnetization density of overlapping atoms" is printed for a CHGCAR without spin, too.
@@ -121,6 +125,8 @@ class Outcar:
         First letters of PREC.
     incar
         INCAR as VASP 6 repeats it, tags in capitals; empty where it is not repeated.
+    printed
+        Values of further tags as the list of all settings prints them, by tag.
     kpoints_title
         First 40 characters of KPOINTS; None where VASP read none.
     kpoints
@@ -170,6 +176,7 @@ class Outcar:
     ismear: int | None = None
     prec: str | None = None
     incar: Mapping[str, str] = field(default_factory=dict)
+    printed: Mapping[str, str] = field(default_factory=dict)
     kpoints_title: str | None = None
     kpoints: np.ndarray | None = None
     gga: str | None = None
@@ -262,14 +269,18 @@ def read_outcar(path: str | Path) -> Outcar:
     Raises
     ------
     OutcarError
-        A data set announces another number of channels than it lists.
+        A data set announces another number of channels than it lists, or the file holds several
+        runs.
     OSError
         The file cannot be read.
     """
     with open_text(path) as lines:
         # takewhile drops the first Iteration line, which is step 1(1) in every run.
         header = _read_header(path, takewhile(lambda line: not ITERATION.match(line), lines))
-        steps = read_ionic_steps(lines, header.pop("geometry"))
+        try:
+            steps = read_ionic_steps(lines, header.pop("geometry"))
+        except ValueError as error:
+            raise OutcarError(f"{path}: {error}") from None
     return Outcar(
         first=steps.first,
         last=steps.last,
@@ -282,6 +293,7 @@ def read_outcar(path: str | Path) -> Outcar:
 
 def _read_header(path: str | Path, lines: Iterable[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    printed: dict[str, str] = {}
     datasets, echo, geometry, kpoints = _PawDatasets(path), _IncarEcho(), Geometry(), _KPoints()
     for line in lines:
         if any(block.read(line) for block in (echo, datasets, kpoints, geometry)):
@@ -293,6 +305,9 @@ def _read_header(path: str | Path, lines: Iterable[str]) -> dict[str, Any]:
         elif _SUPERPOSED.match(line):
             found["from_atoms"] = True
         elif "=" in line:
+            if match := _PRINTED.match(line):
+                tag, value = filter(None, match.groups())
+                printed.setdefault(tag, value)
             for name, (pattern, convert) in _TAGS.items():
                 if match := pattern.match(line):
                     found[name] = convert(match[1])
@@ -304,6 +319,7 @@ def _read_header(path: str | Path, lines: Iterable[str]) -> dict[str, Any]:
         "lexch": datasets.lexch,
         "metagga": echo.tag("METAGGA"),
         "incar": echo.tags,
+        "printed": printed,
         "kpoints_title": kpoints.title,
         "kpoints": np.array(kpoints.points) if kpoints.points else None,
         "geometry": geometry,

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from mlcharge_flows.io import open_bytes
+from mlcharge_flows.io import open_text
 from mlcharge_flows.vasp.fortran import parse_column
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def read_vasprun_start(path: str | Path) -> VasprunStart:
 def _elements(path: str | Path) -> Iterator[Element]:
     """Elements that are read, up to the end of the electronic steps; a cut file ends early."""
     in_step = False
-    with open_bytes(path) as file, suppress(ElementTree.ParseError):
+    with open_text(path, "latin-1") as file, suppress(ElementTree.ParseError):
         for event, element in ElementTree.iterparse(file, events=("start", "end")):
             if event == "start":
                 in_step = in_step or element.tag == "calculation"
