@@ -261,3 +261,33 @@ def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path, exporter):
         Settings.for_command("gpaw-vasp").activated(),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("command", "program", "gamma"),
+    [
+        ("srun vasp_std >vasp.out 2>err.log", "vasp_std", "srun vasp_gam"),
+        ("bash -lc 'module load vasp && srun vasp_std'", "bash", None),
+        ("singularity exec /img/vasp.sif /bin/std", "std", None),
+        ("docker run vasp:6.4 vasp_std", "vasp_std", "docker run vasp:6.4 vasp_gam"),
+        ("mpirun 'my codes/vasp_std'", "vasp_std", "mpirun 'my codes/vasp_gam'"),
+    ],
+)
+def test_the_executable_of_a_command_line(command, program, gamma):
+    settings = Settings(vasp_cmd=command)
+    assert settings.program == program
+    if gamma is not None:
+        assert settings.run_vasp_kwargs["vasp_gamma_cmd"] == gamma
+
+
+def test_a_script_between_quotes_stays_whole():
+    assert Settings(vasp_cmd="bash -c 'vasp_std > out'").run_vasp_kwargs == {
+        "vasp_cmd": "bash -c 'vasp_std > out'",
+        "vasp_gamma_cmd": "bash -c 'vasp_gam > out'",
+    }
+
+
+@pytest.mark.parametrize("command", ["srun vasp_std | tee log", "ulimit -s 9; vasp_std", "a && b"])
+def test_a_command_for_a_shell_is_refused(command):
+    with pytest.raises(SetupError, match="is for a shell: write a script"):
+        Settings(vasp_cmd=command).check()

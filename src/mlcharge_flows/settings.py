@@ -34,6 +34,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.io import UNREADABLE, open_bytes
+from mlcharge_flows.vasp_command import (
+    command_words,
+    executable_index,
+    gamma_words,
+    is_in_container,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
@@ -44,11 +50,6 @@ EMBEDDED = "gpaw-vasp"
 _DEFAULT = "vasp_std"
 _LIBRARY = "PMG_VASP_PSP_DIR"
 _LIBRARY_LAYOUT = 3  # of gpaw-vasp's exports: 2 added projectors and partial waves, 3 a SHA-256
-_LAUNCHERS = {
-    *("mpirun", "mpiexec", "mpiexec.hydra", "orterun", "srun", "aprun", "jsrun", "ibrun"),
-    *("env", "nice", "numactl", "singularity", "apptainer", "shifter", "podman-hpc"),
-}
-_REDIRECTION = re.compile(r"(?:^\d+|&)?[<>]+&?")
 
 
 class SetupError(MlchargeError, RuntimeError):
@@ -138,7 +139,8 @@ class Settings(BaseSettings):
     def program(self) -> str:
         """Name of the executable, without folder, launcher, options and redirections."""
         try:
-            word = _words(self.vasp_cmd)[_position(_words(self.vasp_cmd))]
+            words = command_words(self.vasp_cmd)
+            word = words[executable_index(words)]
         except (ValueError, IndexError):  # check() tells what is wrong
             return ""
         return Path(os.path.expandvars(word)).name
@@ -158,14 +160,10 @@ class Settings(BaseSettings):
         if "vasp_cmd" not in self.model_fields_set and not _environment_command():
             # vasp_gam, atomate2's default, cannot run what gpaw-vasp runs.
             return {"vasp_gamma_cmd": self.vasp_cmd} if self.embedded else {}
-        words = _words(self.vasp_cmd)
-        place = _position(words)
+        words = command_words(self.vasp_cmd)
         if self.embedded:
-            words[place] = _embedded_program()
-        name = Path(words[place]).name
-        gamma = words[place].removesuffix(name) + name.replace("std", "gam")
-        gamma_words = [*words[:place], gamma, *words[place + 1 :]]
-        return {"vasp_cmd": _joined(words), "vasp_gamma_cmd": _joined(gamma_words)}
+            words[executable_index(words)] = _embedded_program()
+        return {"vasp_cmd": _joined(words), "vasp_gamma_cmd": _joined(gamma_words(words))}
 
     @property
     def potcar_library(self) -> Path | None:
@@ -215,13 +213,14 @@ class Settings(BaseSettings):
             A program of the command does not exist, GPAW is missing, or there are no POTCARs.
         """
         try:
-            words = _words(self.vasp_cmd)
+            words = command_words(self.vasp_cmd)
         except ValueError as error:
             raise SetupError(f"VASP_CMD: {self.vasp_cmd!r} cannot be read ({error})") from None
         if not words:
             raise SetupError("VASP_CMD is empty: set it, or give --executable gpaw-vasp")
-        program = words[_position(words)]
-        for word in dict.fromkeys([words[0], program]):
+        program = words[executable_index(words)]
+        outside = [words[0], *([] if is_in_container(words) else [program])]
+        for word in dict.fromkeys(outside):
             if self.embedded and word == program:
                 word = _embedded_program()
             if shutil.which(os.path.expandvars(word)) is None:
@@ -310,29 +309,6 @@ def _environment_command() -> bool:
 
     configured = "VASP_CMD" in SETTINGS.model_fields_set or os.environ.get("ATOMATE2_VASP_CMD")
     return not configured and bool(os.environ.get("VASP_CMD"))
-
-
-def _words(command: str) -> list[str]:
-    """Split a command line and leave out its redirections."""
-    words: list[str] = []
-    remaining = iter(shlex.split(command))
-    for word in remaining:
-        before, *after = _REDIRECTION.split(word, maxsplit=1)
-        if before:
-            words.append(before)
-        if after == [""]:  # the next word is the file
-            next(remaining, None)
-    return words
-
-
-def _position(words: list[str]) -> int:
-    """Index of the executable among the words of a command."""
-    names = [Path(os.path.expandvars(word)).name for word in words]
-    programs = [n for n, name in enumerate(names) if name[:1] != "-" and "=" not in name]
-    called_vasp = [n for n in programs if "vasp" in names[n].lower()]
-    if called_vasp:
-        return called_vasp[-1]
-    return programs[-1] if programs and names[0] in _LAUNCHERS else 0
 
 
 def _joined(words: list[str]) -> str:

@@ -58,6 +58,10 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc] # PyYAML has no types
             A key stands twice.
         """
         seen = set()
+        if isinstance(node, yaml.MappingNode) and (n := _n_merged(node)) > MAX_YAML_VALUES:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"its keys merge {n:,} values", node.start_mark
+            )
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if key.tag == "tag:yaml.org,2002:merge":
                 continue
@@ -67,6 +71,22 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc] # PyYAML has no types
                 )
             seen.add(name)
         return super().construct_mapping(node, deep)
+
+
+def _n_merged(node: Any) -> int:
+    """Values of a mapping with those that it merges, which PyYAML copies one by one."""
+    sizes: dict[int, int] = {}
+
+    def size(node: Any) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = 1  # of a node that merges itself
+            merged = [v for k, v in node.value if k.tag == "tag:yaml.org,2002:merge"]
+            nodes = [n for v in merged for n in (v.value if v.id == "sequence" else [v])]
+            own = len(node.value) + sum(size(n) for n in nodes if n.id == "mapping")
+            sizes[id(node)] = own
+        return sizes[id(node)]
+
+    return size(node)
 
 
 def read_yaml(
@@ -107,6 +127,8 @@ def read_yaml(
         place = f"line {mark.line + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or error
         raise YamlError(f"{path}: {place}not YAML: {one_line(problem)}") from None
+    except ValueError as error:  # a date that is none, an integer of thousands of digits
+        raise YamlError(f"{path}: not YAML: {one_line(error)}") from None
     except RecursionError:
         raise YamlError(f"{path}: is nested too deeply") from None
     if _n_values(content, {}) > MAX_YAML_VALUES:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -10,7 +11,12 @@ from pymatgen.core import Lattice, Structure
 
 from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
 from mlcharge_flows.campaign import local, material_folder, worker
-from mlcharge_flows.campaign.local import finished_materials, run_locally, unreadable_results
+from mlcharge_flows.campaign.local import (
+    finished_materials,
+    read_results,
+    run_locally,
+    unreadable_results,
+)
 from mlcharge_flows.campaign.material_folder import MaterialFolder
 from mlcharge_flows.campaign.request import CampaignRequest
 from mlcharge_flows.campaign.worker import failed_comparison
@@ -110,6 +116,38 @@ def test_a_broken_result_is_counted_again_from_its_runs(finished, maker, monkeyp
     assert {path: path.read_bytes() for path in folder.glob("*/comparison.json")} == before
     assert (folder / "b" / "comparison.json.unreadable").exists()
     assert unreadable_results(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (r'"n_atoms": \d+', '"n_atoms": ' + "9" * 400, "n_atoms is 999"),
+        (r'"n_total": \d+', '"n_total": -5', "n_total is -5"),
+        (r'"energies": \[\]', '"energies": [-1.0]', "beside 1 energies"),
+        (r'"energy": \S+,', '"energy": NaN,', "an energy is not finite"),
+        (r'"n_total": \d+', '"n_total": 5, "n_total": 6', "a key stands twice"),
+        (r'"n_total": \d+', '"n_total": 10.5', "n_total: Input should be a valid integer"),
+    ],
+)
+def test_a_result_that_contradicts_itself_is_named(finished, old, new, reason):
+    _, folder = finished
+    path = folder / "b" / "comparison.json"
+    text, n = re.subn(old, new, path.read_text(), count=1)
+    assert n
+    path.write_text(text)
+    (line,) = unreadable_results(folder)
+    assert line.startswith(f"{path}: is half-written, or no result")
+    assert reason in line
+    assert [c.material_id for c in read_results(folder)] == ["a", "c"]
+
+
+def test_a_pipe_in_place_of_a_result_is_named(finished):
+    _, folder = finished
+    path = folder / "b" / "comparison.json"
+    path.unlink()
+    os.mkfifo(path)
+    (line,) = unreadable_results(folder)
+    assert "named pipe" in line
 
 
 def test_a_broken_result_without_its_runs_costs_that_material_alone(finished, maker):

@@ -128,10 +128,12 @@ def test_results_of_different_origin_are_not_mixed(maker):
     one = result("a", maker, version="vasp.6.4.3")
     assert mixed([one, result("b", maker, version="vasp.6.4.3")]) == []
     assert mixed([one, result("b", maker)]) == [], "results of version 0.1 do not tell"
-    assert mixed([one, result("b", maker, version="vasp.6.5.1")]) == ["2 different version"]
+    assert mixed([one, result("b", maker, version="vasp.6.5.1")]) == [
+        "2 different values of version"
+    ]
     other = result("b", maker, **{"POTCAR of He": "0badcafe"})
     same_element = result("c", maker, **{"POTCAR of He": "c0ffee"})
-    assert mixed([other, same_element]) == ["2 different POTCAR of He"]
+    assert mixed([other, same_element]) == ["2 different values of POTCAR of He"]
     learned = [result(name, maker, checkpoint=name) for name in "ab"]
     assert mixed(learned) == ["2 different checkpoints of 'superposition'"]
 
@@ -146,7 +148,7 @@ def write(folder, *results):
 @pytest.mark.parametrize(
     ("recorded", "text"),
     [
-        ({"version": "vasp.6.5.1"}, "2 different version"),
+        ({"version": "vasp.6.5.1"}, "2 different values of version"),
         ({"checkpoint": "sha"}, "2 different checkpoints of 'superposition'"),
     ],
     ids=["version", "checkpoint"],

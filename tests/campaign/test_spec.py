@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,7 @@ from mlcharge_flows.campaign.spec import (
 )
 from mlcharge_flows.errors import note_renamed
 from mlcharge_flows.sources import FromFile, InitialDensity, Superposition
-from mlcharge_flows.yaml_files import YamlError
+from mlcharge_flows.yaml_files import YamlError, read_yaml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,3 +122,25 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str) -> None:
     """Of two equal keys, the last one would count."""
     with pytest.raises(YamlError, match=r"SPEC\.yaml: line 4: .*'(arms|ENCUT)' stands twice"):
         read_spec(written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "a: &a {x: 1, y: 2}\n"
+            + "".join(
+                f"{k}: &{k} {{<<: [{', '.join([f'*{before}'] * 10)}]}}\n"
+                for before, k in zip("abcdefg", "bcdefgh", strict=True)
+            ),
+            "its keys merge",
+        ),
+        (f"limit: {'9' * 5000}\n", "not YAML: Exceeds the limit"),
+        ("name: 2026-13-45\n", "not YAML: month must be in 1..12"),
+    ],
+)
+def test_yaml_that_python_cannot_hold_is_refused_in_one_line(tmp_path, text, reason):
+    path = tmp_path / "SPEC.yaml"
+    path.write_text(text)
+    with pytest.raises(YamlError, match=re.escape(reason)):
+        read_yaml(path, CampaignSpec)

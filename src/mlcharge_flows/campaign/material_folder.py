@@ -14,13 +14,16 @@ import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 from pymatgen.core.structure import Structure
 
-from mlcharge_flows.io import atomic_write
+from mlcharge_flows.errors import one_line
+from mlcharge_flows.io import atomic_write, read_bytes
 from mlcharge_flows.scf.comparison import Comparison
+from mlcharge_flows.yaml_files import validation_problems
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -38,6 +41,14 @@ _OURS = re.compile(
     r"job_.*|flow\.log|\..*\.partial|request-\d+\.json|adding\.json|comparison\.json(\.unreadable)?"
 )
 """What lies in the folder of a material whose structure is missing, apart from links."""
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Values of a JSON object; of two with the same key, a reader would keep the last."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a key stands twice")
+    return values
 
 
 @dataclass(frozen=True)
@@ -77,8 +88,8 @@ class MaterialFolder:
             self._result()
         except OSError as error:
             return f"{self.path / RESULT}: cannot be read ({error.strerror or error})"
-        except ValueError:
-            return f"{self.path / RESULT}: is half-written, or no result"
+        except ValueError as error:
+            return f"{self.path / RESULT}: is half-written, or no result ({one_line(error)})"
         return None
 
     def has_broken_result(self) -> bool:
@@ -99,10 +110,19 @@ class MaterialFolder:
 
     def _result(self) -> Comparison | None:
         try:
-            text = (self.path / RESULT).read_text(encoding="utf-8")
+            content = read_bytes(self.path / RESULT)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return Comparison.model_validate_json(text)
+        try:
+            values = json.loads(content.decode("utf-8"), object_pairs_hook=_without_duplicates)
+            found = Comparison.model_validate(values)
+        except ValidationError as error:
+            raise ValueError("; ".join(validation_problems(error, Comparison)[:2])) from None
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+        if found.contradiction:
+            raise ValueError(found.contradiction)
+        return found
 
     def write_result(self, comparison: Comparison, structure: Structure) -> None:
         """Write the result atomically: a reader finds all of it or, until then, the one before.

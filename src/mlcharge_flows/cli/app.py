@@ -22,7 +22,7 @@ from mlcharge_flows.cli.predict import predict
 from mlcharge_flows.cli.report import report
 from mlcharge_flows.cli.terminal import VERBOSITY, exit_with_error
 from mlcharge_flows.cli.train import train
-from mlcharge_flows.errors import MlchargeError
+from mlcharge_flows.errors import MlchargeError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,6 +99,8 @@ def _one_line_errors() -> Iterator[None]:
         exit_with_error(*(error.problems or (error,)))
     except Exception as error:
         # Usage errors are of click's class, or of that of typer's copy of click.
+        if type(error).__module__.startswith("ruamel."):  # atomate2 reads it when it is imported
+            exit_with_error(f"~/.atomate2.yaml: is no YAML ({one_line(error)})")
         message, context = getattr(error, "format_message", None), getattr(error, "ctx", None)
         if message is None or type(error).__name__ == "NoArgsIsHelpError":
             raise

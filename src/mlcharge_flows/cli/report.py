@@ -40,6 +40,8 @@ def report(
     if not folder.is_dir():
         exit_with_error(f"{folder}: there is no such folder")
     comparisons = read_results(folder)
+    if not comparisons and (unreadable := unreadable_results(folder)):
+        exit_with_error(*unreadable)
     if not comparisons:
         exit_with_error(
             f"{folder}: no material is finished in it; is it the --out of mlcharge compare or "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import AliasChoices, BaseModel, Field
 
-from mlcharge_flows.errors import MlchargeError
+from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.scf.run import ScfRun  # noqa: TC001 - pydantic needs it at run time
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class MixedResultsError(MlchargeError, ValueError):
     """Results of unlike runs were to be averaged; the message tells in what they differ."""
 
+
+_MOST_ATOMS = 10_000_000
 
 REFERENCE = "default"
 """Arm that starts from the executable's own superposition of atomic densities (ICHARG = 2)."""
@@ -68,6 +70,16 @@ class Comparison(BaseModel):
     structure: str | None = Field(
         None, description="Hash of the structure; None in results of version 0.1."
     )
+
+    @property
+    def contradiction(self) -> str | None:
+        """In what the result contradicts itself, as no run does; None if in nothing."""
+        if not 1 <= self.n_atoms <= _MOST_ATOMS:
+            return f"n_atoms is {one_line(self.n_atoms, 40)}"
+        for name, run in self.arms.items():
+            if reason := run.contradiction:
+                return f"{name}: {reason}"
+        return None
 
     def energy_difference(self, arm: str, reference: str) -> float | None:
         """Energy of an arm relative to the reference.
@@ -138,7 +150,7 @@ def mixed(comparisons: Sequence[Comparison]) -> list[str]:
         for arm in comparison.arms:
             checkpoint = comparison.models.get(arm, "none")
             values.setdefault(f"checkpoints of {arm!r}", set()).add(checkpoint)
-    values |= execution_of(comparisons)
+    values |= {f"values of {key}": found for key, found in execution_of(comparisons).items()}
     return [f"{len(found)} different {key}" for key, found in values.items() if len(found) > 1]
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from math import isfinite
 from typing import Literal
 
 from pydantic import AliasChoices, BaseModel, Field
 
+from mlcharge_flows.errors import one_line
 from mlcharge_flows.vasp.chgcar_writer import echoed_comment, header_comment
 
 _OF_THE_MACHINE = re.compile(
@@ -180,6 +182,20 @@ class ScfRun(BaseModel):
             or self.provenance_issue
             or (None if self.n_total else "no electronic step")
         )
+
+    @property
+    def contradiction(self) -> str | None:
+        """In what the values contradict each other, as those of no run do; None if in nothing."""
+        energies = [energy for energy in (self.energy, *self.energies) if energy is not None]
+        if not all(map(isfinite, energies)):
+            return "an energy is not finite"
+        if self.failure is not None:
+            return None
+        if not self.n_total or self.n_total < 1:
+            return f"n_total is {self.n_total}, and there is no failure"
+        if len(self.energies) not in (0, self.n_total):
+            return f"n_total is {one_line(self.n_total, 20)} beside {len(self.energies)} energies"
+        return None
 
     @property
     def failed_by_machine(self) -> bool:
