@@ -294,9 +294,9 @@ def kill_fireworks(folder, rng, server, n_materials=2, n_kills=8, lost_after=2):
     from jobflow import SETTINGS
 
     from mlcharge_flows.campaign.documents import find_results
+    from mlcharge_flows.campaign.fireworks_spec import FireWorksSpec
     from mlcharge_flows.campaign.launchpad import submit
     from mlcharge_flows.campaign.recovery import recover, retry
-    from mlcharge_flows.campaign.spec import FireWorksSpec
 
     asked, maker, points = materials(n_materials), campaign_maker(), []
     launchpad, store = server.campaign()

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
 from mlcharge_flows.atomate2.jobs.comparison import compare, outcome
 from mlcharge_flows.campaign.documents import find_results, finish_times, labeled_flow
+from mlcharge_flows.campaign.fireworks_spec import FireWorksSpec
 from mlcharge_flows.campaign.launchpad import (
     LaunchPadError,
     campaign_state,
@@ -22,7 +23,6 @@ from mlcharge_flows.campaign.launchpad import (
     submit,
 )
 from mlcharge_flows.campaign.recovery import recover, retry
-from mlcharge_flows.campaign.spec import FireWorksSpec
 from mlcharge_flows.cli.app import app
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun

@@ -6,8 +6,8 @@ from pymatgen.core import Lattice, Structure
 from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
 from mlcharge_flows.atomate2.jobs.initial_density import InitialDensityMaker
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
+from mlcharge_flows.campaign.fireworks_spec import FireWorksSpec
 from mlcharge_flows.campaign.routing import role, route, route_fireworks, route_remote
-from mlcharge_flows.campaign.spec import FireWorksSpec
 from mlcharge_flows.sources import parse_arms
 
 HELIUM = Structure(Lattice.cubic(3.0), ["He"], [[0, 0, 0]])

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mlcharge_flows.campaign.fireworks_spec import FireWorksSpec
 from mlcharge_flows.campaign.spec import (
     CampaignSpec,
-    FireWorksSpec,
     SpecError,
     campaign_maker,
     read_spec,
@@ -144,3 +144,36 @@ def test_yaml_that_python_cannot_hold_is_refused_in_one_line(tmp_path, text, rea
     path.write_text(text)
     with pytest.raises(YamlError, match=re.escape(reason)):
         read_yaml(path, CampaignSpec)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("incar: {ENCUT: abc}", "ENCUT = abc is not a number"),
+        ("incar: {ENCUTT: 150}", "ENCUTT is no tag of INCAR"),
+        ("incar: {ENCUT: {a: 1}}", "ENCUT: values by element"),
+        ("incar: {MAGMOM: [.nan, 1]}", "MAGMOM: values by element"),
+        ('incar: {SYSTEM: "x\\nLSORBIT = .TRUE."}', "is not one line"),
+        ("kpoints: {foo: 1}", "foo is unknown; the settings are "),
+    ],
+)
+def test_tags_and_kpoints_are_checked_before_anything_runs(tmp_path, line, reason):
+    path = tmp_path / "SPEC.yaml"
+    path.write_text(f"name: a\nstructures: b\n{line}\n")
+    with pytest.raises(YamlError, match=re.escape(reason)):
+        read_yaml(path, CampaignSpec)
+
+
+def test_numbers_that_yaml_takes_for_text_are_read(tmp_path):
+    path = tmp_path / "SPEC.yaml"
+    path.write_text(
+        "name: a\nstructures: b\nincar: {EDIFF: 1e-6, LWAVE: false, MAGMOM: {Fe: 5}, LREAL: null,"
+        " LDAUU: {O: {Fe: 4.0}}}\n"
+    )
+    assert read_yaml(path, CampaignSpec).incar == {
+        "EDIFF": 1e-6,
+        "LWAVE": False,
+        "MAGMOM": {"Fe": 5},
+        "LREAL": None,
+        "LDAUU": {"O": {"Fe": 4.0}},
+    }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
 
     from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
-    from mlcharge_flows.campaign.spec import FireWorksSpec
+    from mlcharge_flows.campaign.fireworks_spec import FireWorksSpec
     from mlcharge_flows.structures import Material
 
 BATCH_SIZE = 20

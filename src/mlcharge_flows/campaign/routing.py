@@ -20,7 +20,7 @@ from mlcharge_flows.errors import MlchargeError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mlcharge_flows.campaign.spec import FireWorksSpec, Role
+    from mlcharge_flows.campaign.fireworks_spec import FireWorksSpec, Role
 
 Work = TypeVar("Work", Flow, Job)
 
@@ -105,7 +105,7 @@ def route_fireworks(work: Work, settings: FireWorksSpec) -> Work:
     Examples
     --------
     >>> from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
-    >>> from mlcharge_flows.campaign.spec import FireWorksSpec
+    >>> from mlcharge_flows.campaign.fireworks_spec import FireWorksSpec
     >>> from pymatgen.core import Lattice, Structure
     >>> flow = CompareDensitiesMaker().make(Structure(Lattice.cubic(3), ["He"], [[0, 0, 0]]))
     >>> flow = route_fireworks(flow, FireWorksSpec(categories={"run": "vasp"}))

@@ -6,91 +6,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     field_validator,
     model_validator,
 )
 
-from mlcharge_flows.errors import MlchargeError, note_renamed, one_line
+from mlcharge_flows.campaign.fireworks_spec import FireWorksSpec, Strict, renamed_key
+from mlcharge_flows.errors import MlchargeError, one_line
+from mlcharge_flows.gpaw_vasp.tags import is_known
 from mlcharge_flows.io import is_file
+from mlcharge_flows.vasp.incar_values import setting_value
 from mlcharge_flows.yaml_files import read_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
     from mlcharge_flows.sources import InitialDensity
 
 WorkflowName = Literal["compare", "static", "bands"]
-Role = Literal["density", "run", "other"]
-
-_CATEGORIES: dict[Role, str] = {"density": "gpu", "run": "cpu", "other": "cpu"}
-# What finishes a material has priority over what begins the next one.
-_PRIORITIES: dict[Role, int] = {"density": 20, "run": 10, "other": 30}
+# Those of pymatgen's input sets.
+_KPOINT_SETTINGS = {
+    *("added_kpoints", "explicit", "grid_density", "kpath_kwargs", "length", "line_density"),
+    *("reciprocal_density", "zero_weighted_line_density", "zero_weighted_reciprocal_density"),
+}
 
 
 class SpecError(MlchargeError, ValueError):
     """What a SPEC.yaml describes cannot be built; the message begins with the key."""
 
 
-class _Strict(BaseModel):
-    """Model that refuses unknown keys: a misspelled key is none that was left out."""
-
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
-
-
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _by_role(defaults: Mapping[Role, Any]) -> BeforeValidator:
-    """Validator of a mapping that names only the roles that differ from the defaults."""
-
-    def complete(given: Any) -> Any:
-        return {**defaults, **_renamed(given, "start", "density")} if _is_dict(given) else given
-
-    return BeforeValidator(complete)
-
-
-def _is_dict(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-def _renamed(given: dict[str, Any], old: str, new: str) -> dict[str, Any]:
-    """Keys of which one has another name than in the first release."""
-    if old not in given or new in given:
-        return given
-    note_renamed(f"{old}:", f"{new}:")
-    return {new if key == old else key: value for key, value in given.items()}
-
-
-class FireWorksSpec(_Strict):
-    """FireWorks categories and priorities of the jobs.
-
-    Jobs have three roles: ``density`` (prediction and writing of initial densities), ``run``
-    (VASP), ``other`` (counting, joining: moments each).
-    """
-
-    categories: Annotated[dict[Role, str], _by_role(_CATEGORIES)] = Field(
-        default_factory=lambda: dict(_CATEGORIES),
-        description="Category by role: a worker's my_fworker.yaml names those that it takes.",
-    )
-    priorities: Annotated[dict[Role, int], _by_role(_PRIORITIES)] = Field(
-        default_factory=lambda: dict(_PRIORITIES),
-        description="Priority by role; higher comes first.",
-    )
-    shared_files: bool = Field(
-        True,
-        description="Whether all workers see the same file system. If not, jobs that pass files to "
-        "each other stay with one worker, which needs one category for all.",
-    )
-
-
-class CampaignSpec(_Strict):
+class CampaignSpec(Strict):
     """A campaign: one small flow per material.
 
     Examples
@@ -165,7 +115,7 @@ class CampaignSpec(_Strict):
     @model_validator(mode="before")
     @classmethod
     def _old_keys(cls, given: Any) -> Any:
-        return _renamed(given, "start", "initial_density") if _is_dict(given) else given
+        return renamed_key(given, "start", "initial_density") if isinstance(given, dict) else given
 
     @field_validator("name")
     @classmethod
@@ -181,7 +131,17 @@ class CampaignSpec(_Strict):
             raise ValueError(f"INCAR tags are upper-case: write {lower_case[0].upper()}")
         if {"ICHARG", "ISTART"} & incar.keys():
             raise ValueError("ICHARG and ISTART follow from the initial density; leave them out")
-        return incar
+        if unknown := [tag for tag in incar if not is_known(tag)]:
+            raise ValueError(f"{one_line(unknown[0], 40)} is no tag of INCAR")
+        return {tag: setting_value(tag, value) for tag, value in incar.items()}
+
+    @field_validator("kpoints")
+    @classmethod
+    def _kpoint_settings(cls, kpoints: dict[str, Any]) -> dict[str, Any]:
+        if unknown := sorted(map(str, kpoints.keys() - _KPOINT_SETTINGS)):
+            known = ", ".join(sorted(_KPOINT_SETTINGS))
+            raise ValueError(f"{unknown[0]} is unknown; the settings are {known}")
+        return kpoints
 
     @property
     def folder(self) -> Path:

@@ -12,6 +12,7 @@ from mlcharge_flows.cli.dataset_build import build, pseudo_label, recall
 from mlcharge_flows.cli.dataset_files import DATASET, merge_files, open_dataset, write_and_describe
 from mlcharge_flows.cli.options import AsJson  # noqa: TC001 - typer needs it at run time
 from mlcharge_flows.cli.terminal import exit_with_error, make_console, print_left_out, require
+from mlcharge_flows.errors import one_line
 
 AllowMixed = Annotated[
     bool,
@@ -86,6 +87,8 @@ def pack(
     from mlcharge_flows.training.dataset import write_dataset
     from mlcharge_flows.training.finished_run import read_finished_runs
 
+    if not protocol.strip():
+        exit_with_error("--protocol is empty: name the settings of the runs, such as PBE-520")
     samples, problems = read_finished_runs(runs, protocol, split)
     if problems and not skip_bad:
         remedy = "nothing was packed: correct this, or leave it out with --skip-bad"
@@ -114,7 +117,7 @@ def info(
         typer.echo(json.dumps(facts, indent=1, default=str))
         return
     for name, value in facts.items():
-        typer.echo(f"{name:<24}{value}")
+        typer.echo(f"{name:<24}{one_line(value, 1000)}")
 
 
 @app.command()
@@ -137,4 +140,5 @@ def split(
         exit_with_error(f"--only {only}: {dataset} holds no such material; its splits are {known}")
     for name, part in splits.items():
         if wanted in (None, part):
-            typer.echo(name if only else f"{name}\t{part or '-'}")
+            shown = one_line(name)
+            typer.echo(shown if only else f"{shown}\t{one_line(part or '-')}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, field
 from itertools import groupby
+from math import prod, tau
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -31,6 +32,7 @@ from mlcharge_flows.vasp.kpoints import (
     from_spacing,
     read_kpoints,
 )
+from mlcharge_flows.vasp.plane_waves import HBAR2_OVER_2M
 from mlcharge_flows.vasp.poscar import PoscarFile, read_poscar
 from mlcharge_flows.vasp.potcar import TwoDatasetsError, datasets_by_element, read_potcar
 
@@ -164,6 +166,13 @@ def read_inputs(folder: Path) -> Inputs:
     datasets = _datasets(exports, poscar)
     wavecar, notices = wavecar_header(folder, incar)
     ionic = IonicSettings.from_incar(incar)
+    for tag, values in (("POMASS", ionic.pomass), ("LANGEVIN_GAMMA", ionic.langevin_gamma)):
+        if values and len(values) != len(poscar.species):
+            raise UnsupportedInputError(
+                f"INCAR: {tag} has {len(values)} values for {len(poscar.species)} species"
+            )
+    if ionic.dynamics and (folder / "ICONST").exists():
+        raise UnsupportedInputError("ICONST: constraints are not supported, remove the file")
     moments = initial_moments(incar, len(crystal))
     settings = IncarSettings.from_incar(
         {"ISIF": 0, "ISYM": 0} | dict(incar) if ionic.dynamics else incar,
@@ -290,6 +299,9 @@ def _datasets(datasets: Sequence[PawDataset], poscar: PoscarFile) -> tuple[PawDa
     return tuple(next(same) for _, same in groupby(datasets, key=lambda dataset: dataset.symbol))
 
 
+_MOST_POINTS = 512**3
+
+
 def _grids(crystal: Crystal, incar: Mapping[str, Any], settings: IncarSettings) -> FFTGrids:
     """VASP's FFT grids, refused where they are too coarse or too large."""
     try:
@@ -298,6 +310,17 @@ def _grids(crystal: Crystal, incar: Mapping[str, Any], settings: IncarSettings) 
         )
     except ValueError as error:
         raise UnsupportedInputError(f"INCAR: {error}") from error
+    smallest = 2 * np.linalg.norm(crystal.lattice, axis=1) * np.sqrt(settings.encut / HBAR2_OVER_2M)
+    if any(n < 0.99 * m / tau for n, m in zip(grids.coarse, smallest, strict=True)):
+        raise UnsupportedInputError(
+            f"INCAR: the grid NGX, NGY, NGZ = {grids.coarse} does not hold the plane waves of "
+            f"ENCUT = {settings.encut:g} eV; remove NGX, NGY and NGZ"
+        )
+    if prod(grids.fine) > _MOST_POINTS:
+        raise UnsupportedInputError(
+            f"INCAR: the fine grid has {' x '.join(map(str, grids.fine))} points, more than "
+            f"{_MOST_POINTS:,}; lower ENCUT or PREC"
+        )
     fine, coarse = (" ".join(map(str, grid)) for grid in (grids.fine, grids.coarse))
     if any(f < c for f, c in zip(grids.fine, grids.coarse, strict=True)):
         raise UnsupportedInputError(

@@ -162,6 +162,10 @@ class IonicSettings(BaseModel):
             "MDALGO = 3 needs LANGEVIN_GAMMA": (
                 moves and self.mdalgo == 3 and not any(self.langevin_gamma)
             ),
+            "LANGEVIN_GAMMA: frictions are not negative": (
+                moves and min(self.langevin_gamma, default=0.0) < 0.0
+            ),
+            "POMASS: masses are positive": min(self.pomass, default=1.0) <= 0.0,
             "MDALGO = 5 needs CSVR_PERIOD": (moves and self.mdalgo == 5 and not self.csvr_period),
             f"TEEND = {self.teend:g}: the temperature stays that of TEBEG, remove TEEND": (
                 moves and self.teend != self.tebeg and self.thermostat is not None

@@ -46,7 +46,7 @@ WITHOUT_MEANING: dict[str, frozenset[str]] = {
             DIMER_DIST FINDIFF HILLS_BIN HILLS_H HILLS_W HITOLER INCREM KBLOCK LANGEVIN_GAMMA_L
             LATTICE_CONSTRAINTS LBLUEOUT MINROT NFREE NHC_NCHAINS NHC_NRESPA NHC_NS NHC_PERIOD
             NPACO NSUBSYS NTEMPER OFIELD_A OFIELD_KAPPA OFIELD_Q6_FAR OFIELD_Q6_NEAR PMASS PSUBSYS
-            SCALEE SHAKEMAXITER SHAKETOL SPRING STEP_MAX STEP_SIZE TSUBSYS VALUE_MAX VALUE_MIN
+            SHAKEMAXITER SHAKETOL SPRING STEP_MAX STEP_SIZE TSUBSYS VALUE_MAX VALUE_MIN
             VCUTOFF""",
         "spin (LSORBIT, I_CONSTRAINED_M)": """
             ISPIND LAMBDA LMAGBLOCH LORBMOM LTRIPLET M_CONSTR QSPIRAL SAXIS VOSKOWN""",
@@ -145,6 +145,7 @@ REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "ISMEAR": (_not_in(-5, -1, 0, 1, 2), "only -5, -1, 0, 1 and 2 are supported"),
     "ISYM": (_not_in(-1, 0, 1, 2, 3), "only -1, 0, 1, 2 and 3 are known"),
     "LORBIT": (_not_in(0, 10, 11, 12, 13, 14), "only 0 and 10 to 14 are supported"),
+    "SCALEE": (_not_in(1, 1.0), "energies are not scaled, remove SCALEE"),
     "ENMAX": (lambda value: True, "the cutoff is set by ENCUT"),
     "ZVAL": (lambda value: True, "the POTCAR gives the valence, remove ZVAL"),
     "LMAXPAW": (_between(-1, 1), "on-site terms are complete, remove LMAXPAW"),

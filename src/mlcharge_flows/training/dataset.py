@@ -317,6 +317,7 @@ class _Common:
         self.file, self.allow_mixed = file, allow_mixed
         self.paw: dict[str, PawDataset] = {}
         self.settings = RunSettings()
+        self.first = ""
 
     def add(self, sample: DensitySample) -> None:
         """Check a sample before it is written, and write its PAW data sets."""
@@ -331,7 +332,7 @@ class _Common:
         conflict = self.settings.conflict(sample.settings)
         if conflict and not self.allow_mixed:
             raise DatasetError(
-                f"{sample.id} was made with {conflict}, as the others: samples of different "
+                f"{sample.id} was made with {conflict}, as {self.first} was: samples of different "
                 "settings do not merge; take them all the same with --allow-mixed"
             )
         for symbol, dataset in sample.paw.items():
@@ -340,6 +341,7 @@ class _Common:
                     f"{sample.id} was made with {dataset.titel}, the others with "
                     f"{self.paw[symbol].titel}: samples of different PAW data sets do not merge"
                 )
+        self.first = self.first or sample.id
         self.settings = self.settings.joined(sample.settings)
         for symbol in sample.paw.keys() - self.paw.keys():
             self.paw[symbol] = sample.paw[symbol]

@@ -46,7 +46,9 @@ FIRST_NON_SCF_ICHARG = 10
 """Values of ICHARG from which on the density is not updated."""
 
 
-_CHGCAR = re.compile(r"CHGCAR(?:\.relax\d+)?(?:\.(?:gz|bz2|xz|Z|zst|zip|7z|lz4))?").fullmatch
+_OUTPUT = re.compile(
+    r"(?:CHGCAR|OUTCAR)(?:\.relax\d+)?(?:\.(?:gz|bz2|xz|Z|zst|zip|7z|lz4))?"
+).fullmatch
 
 
 class RunError(MlchargeError, ValueError):
@@ -64,8 +66,8 @@ def find_runs(paths: Iterable[str | Path]) -> dict[str, Path]:
     Returns
     -------
     dict of str to Path
-        Folders with a CHGCAR, by the shortest end of the path that no other one has, its parts
-        joined by hyphens. A given folder without a CHGCAR below it is kept as it is.
+        Folders with a CHGCAR or an OUTCAR, by the shortest end of the path that no other one has,
+        its parts joined by hyphens. A given folder without one below it is kept as it is.
 
     Examples
     --------
@@ -79,7 +81,8 @@ def find_runs(paths: Iterable[str | Path]) -> dict[str, Path]:
     """
     folders: dict[Path, Path] = {}
     for path in map(Path, paths):
-        below = sorted(chgcar.parent for chgcar in path.rglob("CHGCAR*") if _CHGCAR(chgcar.name))
+        files = (file for name in ("CHGCAR*", "OUTCAR*") for file in path.rglob(name))
+        below = sorted({file.parent for file in files if _OUTPUT(file.name)})
         folders |= {folder.resolve(): folder for folder in below or [path]}
     named: dict[str, Path] = {}
     for full, folder in folders.items():

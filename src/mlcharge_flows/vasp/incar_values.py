@@ -8,7 +8,8 @@ VASP wiki, INCAR: text that does not fit the format ``tag = values`` is ignored.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from math import isfinite
+from typing import TYPE_CHECKING, Any
 
 from pymatgen.io.vasp.inputs import Incar
 
@@ -25,6 +26,8 @@ _TYPES: dict[str, str] = {
     **dict.fromkeys(("POMASS", "STM", "ZVAL"), "list"),
     **dict.fromkeys(("LCHARGH5", "LFOCKAE", "LH5", "LWAVEH5"), "bool"),
 }
+_BY_ELEMENT = ("MAGMOM", "LDAUL", "LDAUU", "LDAUJ")
+"""Tags that pymatgen's input sets take by element."""
 _AS_GIVEN = frozenset({"ML_MODE", "SYSTEM", "WANNIER90_WIN"})
 
 # Words that a line with a tag and without '=' may have as its value, beside pymatgen's table.
@@ -91,6 +94,61 @@ def tag_value(tag: str, text: str) -> bool | int | float | str | list[bool | int
         known = _first_that_reads(first, parse_integer, parse_real, _spelled_logical)
         return first.capitalize() if known is None else known
     return text.capitalize() or None
+
+
+def setting_value(tag: str, value: Any) -> Any:
+    """Check a tag that is set from outside of an INCAR, such as in a YAML file.
+
+    Parameters
+    ----------
+    tag
+        In capitals.
+    value
+        Number, logical, text, list, None, or a dict by element where pymatgen's sets take one.
+
+    Returns
+    -------
+    object
+        The value; of a text, what VASP reads in it: YAML takes 1e-6 for a text.
+
+    Raises
+    ------
+    FortranNumberError
+        The value is not of the type of the tag.
+
+    Examples
+    --------
+    >>> setting_value("EDIFF", "1e-6"), setting_value("MAGMOM", {"Fe": 5})
+    (1e-06, {'Fe': 5})
+    >>> setting_value("ENCUT", "high")
+    Traceback (most recent call last):
+    mlcharge_flows.vasp.fortran.FortranNumberError: ENCUT = high is not a number
+    """
+    if value is None:
+        return None
+    if tag in _BY_ELEMENT or isinstance(value, dict):
+        if tag not in _BY_ELEMENT or not _are_numbers(value):
+            raise FortranNumberError(
+                f"{tag}: values by element, such as {{Fe: 5}}, are those of "
+                f"{', '.join(_BY_ELEMENT)}, and numbers"
+            )
+        return value
+    if isinstance(value, str) and not value.isprintable():
+        raise FortranNumberError(f"{tag}: {one_line(value, 40)!r} is not one line")
+    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    try:
+        read = tag_value(tag, text.strip())
+    except FortranNumberError as error:
+        raise FortranNumberError(f"{tag} = {one_line(value, 40)} {error}") from None
+    return read if isinstance(value, str) and not isinstance(read, str) else value
+
+
+def _are_numbers(value: Any) -> bool:
+    """Whether a dict by element holds numbers, or dicts of them by anion as for LDAUU."""
+    return isinstance(value, dict) and all(
+        isfinite(own) if isinstance(own, int | float) else _are_numbers(own)
+        for own in value.values()
+    )
 
 
 def missing_in_free_text(line: str, given: Container[str]) -> str | None:
