@@ -48,7 +48,23 @@ def folder(tmp_path, potcars):
     return make
 
 
+MD = "NSW = 2\nIBRION = 0\nPOTIM = 1"
 CASES = {
+    "two masses": ({"incar": f"{MD}\nPOMASS = 1 2"}, "POMASS has 2 values for 1 species"),
+    "negative mass": ({"incar": f"{MD}\nPOMASS = -1"}, "POMASS: masses are positive"),
+    "negative friction": (
+        {"incar": f"{MD}\nMDALGO = 3\nLANGEVIN_GAMMA = -3"},
+        "LANGEVIN_GAMMA: frictions are not negative",
+    ),
+    "scaled energy": ({"incar": f"{MD}\nSCALEE = 0.5"}, "SCALEE"),
+    "grid coarser than the waves": (
+        {"incar": "NGX = 3\nNGY = 3\nNGZ = 3\nNGXF = 6\nNGYF = 6\nNGZF = 6"},
+        "does not hold the plane waves of",
+    ),
+    "grid of 640^3 points": (
+        {"incar": "NGXF = 640\nNGYF = 640\nNGZF = 640"},
+        "points, more than 134,217,728",
+    ),
     "number with a unit": ({"incar": "SIGMA = 0.2eV"}, "INCAR: SIGMA"),
     "number that is a word": ({"incar": "EDIFF = small"}, "INCAR: EDIFF"),
     "EDIFF 0": ({"incar": "EDIFF = 0"}, "EDIFF"),
@@ -253,3 +269,11 @@ def test_blocks_of_one_element_join(folder):
     assert inputs.n_electrons == 2 * inputs.datasets[0].zval
     with pytest.raises(UnsupportedInputError, match="POTCAR"):
         read_inputs(folder(poscar=text, potcar=("Mg",)))
+
+
+def test_constraints_of_dynamics_are_refused(folder):
+    made = folder(incar=MD)
+    read_inputs(made)
+    (made / "ICONST").write_text("LR 1 0\n")
+    with pytest.raises(UnsupportedInputError, match="ICONST: constraints are not supported"):
+        read_inputs(made)
