@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from mlcharge_flows.reports import figures
+from mlcharge_flows.reports import figures, image_files
 from mlcharge_flows.reports.image_files import steps_figure
+from mlcharge_flows.reports.palette import colors
+from mlcharge_flows.scf.electronic_structure import BandPath, ElectronicStructure
+from mlcharge_flows.scf.nonscf import FixedDensityErrors, NonSCFComparison
+from mlcharge_flows.scf.run import ScfRun
 from mlcharge_flows.scf.statistics import summarize
 
 
@@ -55,3 +60,56 @@ def test_figure_for_documents_is_drawn_for_any_campaign(campaign, tmp_path):
         path = tmp_path / f"{len(comparisons)}.png"
         steps_figure(comparisons, summarize(comparisons)).savefig(path)
         assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_arms_with_equal_counts_do_not_cover_each_other(campaign):
+    names = list(summarize(campaign).arms)
+    shift = figures.apart(campaign, names)
+    for comparison in campaign:
+        places = set()
+        for arm in names:
+            for _, steps in figures.counted_steps([comparison], arm):
+                places.add((steps, shift[comparison.material_id, arm]))
+        counted = sum(bool(figures.counted_steps([comparison], arm)) for arm in names)
+        assert len(places) == counted
+        assert max(abs(y) for _, y in places) < 0.5  # within its row
+
+
+@pytest.mark.parametrize("arms", [["default", "learned"], ["learned@orbital", "converged"]])
+def test_a_model_has_one_color_beside_any_other_arms(arms):
+    known = colors(["learned", "learned+orbitals", "learned/atomic", "default"])
+    assert len(set(known.values())) == 4
+    for name, color in colors(arms).items():
+        assert color == colors([name.replace("@orbital", "")])[name.replace("@orbital", "")]
+    assert colors(["learned+orbitals", *arms])["learned+orbitals"] == known["learned+orbitals"]
+
+
+def test_bands_have_a_panel_of_their_difference(monkeypatch):
+    distances = np.linspace(0, 1, 21)
+    levels = np.stack([-20 + 0 * distances, -2 + distances, 3 + distances, 9 + distances], 1)
+
+    def read_path(folder):
+        moved = levels + (0.01 if folder == "learned" else 0.0)
+        return BandPath([(distances, moved)], {0.0: "G", 1.0: "X"})
+
+    def read_mesh(folder):
+        weights = np.full(21, 1 / 21)
+        return ElectronicStructure(np.zeros((21, 3)), weights, levels, 4.0, 1.0)
+
+    monkeypatch.setattr(image_files, "read_band_path", read_path)
+    monkeypatch.setattr(image_files, "read_electronic_structure", read_mesh)
+    runs = {name: ScfRun(folder=name, n_total=9) for name in ("default", "learned")}
+    material = NonSCFComparison(
+        material_id="m",
+        formula="Si",
+        n_atoms=2,
+        protocol="p",
+        arms=runs,
+        band_paths=runs,
+        band_path_errors={"learned": FixedDensityErrors()},
+    )
+    bands, _, errors = image_files.bands_figure(material).axes
+    assert bands.get_ylim()[0] == pytest.approx(-20 - levels[:, 1].max() - 1)
+    drawn = [line for line in errors.lines if len(line.get_xdata()) == 21]
+    assert len(drawn) == 4  # two occupied bands, and two above
+    assert all(line.get_ydata() == pytest.approx(10.0) for line in drawn)

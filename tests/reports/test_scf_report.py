@@ -170,3 +170,24 @@ def test_a_failed_report_leaves_the_old_one(campaign, tmp_path, monkeypatch):
     assert error.value.filename == str(tmp_path / "materials.csv")
     assert page.read_text() == before
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_slowdown_is_not_called_fewer_steps(campaign, tmp_path):
+    for comparison in campaign:
+        run, default = comparison.arms["learned"], comparison.arms["default"]
+        if run.n_total:
+            run.n_total = default.n_total + 2
+    text = str(Text(write_report(campaign, tmp_path).read_text()))
+    assert re.search(r"learned \d+\.\d % more steps on average", text)
+
+
+def test_the_page_names_program_settings_and_models(campaign, tmp_path):
+    for comparison in campaign:
+        for arm, run in comparison.arms.items():
+            run.execution = {"version": "vasp.6.4.2"}
+            run.encut, run.functional, run.spin_polarized = 350.0, "GGA = PE", False
+            run.model = "orbital 0123abcd" if arm == "learned" else None
+    text = str(Text(write_report(campaign, tmp_path).read_text()))
+    facts = ("program: vasp.6.4.2", "ENCUT: 350 eV", "functional: GGA = PE", "spin: ISPIN = 1")
+    for fact in (*facts, "protocol: 9b1d", "model of learned: orbital 0123abcd"):
+        assert fact in text

@@ -65,3 +65,15 @@ def test_no_name_is_a_formula_in_a_csv(name):
     table = record_table(["material", "E"], [{"material": name, "E": -1.5}])
     (row,) = csv.DictReader(io.StringIO(to_csv(table)))
     assert row == {"material": f"'{name}", "E": "-1.5"}
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_intervals_are_not_broken_at_any_width(campaign, width):
+    summary = summarize(campaign)
+    text = io.StringIO()
+    Console(width=width, file=text).print(terminal_table(summary))
+    lines = text.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    for column in COLUMNS:
+        for arm in summary.arms.values():
+            assert any(column.cell(arm) in line for line in lines)

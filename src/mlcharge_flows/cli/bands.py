@@ -43,7 +43,7 @@ def bands(
     calibration: CalibrationFile = None,
     line_density: Annotated[
         float, typer.Option(min=0.5, help="K-points along the band path, per 1/angstrom.")
-    ] = 4,
+    ] = 20,
     executable: Executable = None,
     workers: Workers = 0,
     out: Annotated[Path, typer.Option(help="Folder of the runs and of the report.")] = Path(

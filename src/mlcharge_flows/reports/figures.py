@@ -140,15 +140,15 @@ def paired_dots(comparisons: Sequence[Comparison], summary: Summary) -> go.Figur
         hoverinfo="skip",
         showlegend=False,
     )
-    # Equal counts share a place: later arms are smaller, so that all of them stay visible.
-    for size, name in zip(_sizes(len(summary.arms)), summary.arms, strict=True):
+    shift = apart(order, list(summary.arms))
+    for name in summary.arms:
         counted = counted_steps(order, name)
         figure.add_scatter(
             x=[steps for _, steps in counted],
-            y=[place[comparison.material_id] for comparison, _ in counted],
+            y=[place[c.material_id] + shift[c.material_id, name] for c, _ in counted],
             name=name,
             mode="markers",
-            marker={"color": color[name], "size": size if labeled else size / 2},
+            marker={"color": color[name], "size": 9 if labeled else 5},
             text=[_label(comparison) for comparison, _ in counted],
             hovertemplate="%{text}: %{x} steps<extra>" + name + "</extra>",
         )
@@ -275,6 +275,32 @@ def counted_steps(comparisons: Sequence[Comparison], arm: str) -> list[tuple[Com
     return [(c, run.n_total) for c, run in runs if run and run.n_total and not run.exclusion_reason]
 
 
+def apart(comparisons: Sequence[Comparison], arms: Sequence[str]) -> dict[tuple[str, str], float]:
+    """Shift the dots of arms with equal counts, so that all of them stay visible.
+
+    Parameters
+    ----------
+    comparisons
+        One per material.
+    arms
+        Names, in the order of the legend.
+
+    Returns
+    -------
+    dict
+        Shift in rows, by material and arm; zero where no other arm has the same count.
+    """
+    groups: dict[tuple[str, int], list[str]] = {}
+    for arm in arms:
+        for comparison, steps in counted_steps(comparisons, arm):
+            groups.setdefault((comparison.material_id, steps), []).append(arm)
+    return {
+        (material, arm): 0.7 * (index / (len(equal) - 1) - 0.5) if len(equal) > 1 else 0.0
+        for (material, _), equal in groups.items()
+        for index, arm in enumerate(reversed(equal))
+    }
+
+
 def _figure(x: str, height: int) -> go.Figure:
     figure = go.Figure()
     figure.update_layout(
@@ -307,10 +333,6 @@ def _menu(order: Sequence[Comparison], owners: list[str], names: list[str]) -> d
             args = [{"visible": shown, "showlegend": shown}]
             buttons.append({"label": _label(comparison), "method": "update", "args": args})
     return {"buttons": buttons, "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"}
-
-
-def _sizes(n: int) -> list[float]:
-    return [13 - 5 * index / max(n - 1, 1) for index in range(n)]
 
 
 def _label(comparison: Comparison) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mlcharge_flows.reports.figures import MAX_LABELLED, by_reference, counted_steps
+from mlcharge_flows.reports.figures import MAX_LABELLED, apart, by_reference, counted_steps
 from mlcharge_flows.reports.palette import colors
 from mlcharge_flows.scf.comparison import REFERENCE
 from mlcharge_flows.scf.electronic_structure import (
@@ -19,6 +20,7 @@ from mlcharge_flows.scf.electronic_structure import (
     read_band_path,
     read_electronic_structure,
 )
+from mlcharge_flows.scf.nonscf import N_EMPTY_BANDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,12 +28,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from mlcharge_flows.scf.comparison import Comparison
-    from mlcharge_flows.scf.electronic_structure import BandPath
+    from mlcharge_flows.scf.electronic_structure import BandPath, ElectronicStructure
     from mlcharge_flows.scf.nonscf import NonSCFComparison
     from mlcharge_flows.scf.statistics import Summary
 
-BELOW, ABOVE = 10.0, 5.0
-"""Window of the bands below and above the gap, eV."""
+DEEPEST, ABOVE = 30.0, 5.0
+"""Window of the bands, eV: valence bands down to so much below the gap, and above it."""
 
 
 def steps_figure(comparisons: Sequence[Comparison], summary: Summary) -> Figure:
@@ -70,20 +72,19 @@ def steps_figure(comparisons: Sequence[Comparison], summary: Summary) -> Figure:
 
 def _draw_steps(axes: Axes, order: Sequence[Comparison], summary: Summary) -> None:
     color = colors(summary.arms)
-    n_arms = max(len(summary.arms) - 1, 1)
     place = {comparison.material_id: n for n, comparison in enumerate(order)}
     for comparison in order:
         counts = [n for arm in comparison.arms for _, n in counted_steps([comparison], arm)]
         if counts:
             ends = [min(counts), max(counts)]
             axes.plot(ends, [place[comparison.material_id]] * 2, color="0.8", zorder=1)
-    for index, arm in enumerate(summary.arms):
+    shift = apart(order, list(summary.arms))
+    for arm in summary.arms:
         counted = counted_steps(order, arm)
-        # Equal counts share a place: later arms are smaller, so that all stay visible.
         axes.scatter(
             [steps for _, steps in counted],
-            [place[comparison.material_id] for comparison, _ in counted],
-            s=70 - 45 * index / n_arms,
+            [place[c.material_id] + 0.8 * shift[c.material_id, arm] for c, _ in counted],
+            s=26,
             color=color[arm],
             label=arm,
             zorder=2,
@@ -148,32 +149,54 @@ def bands_figure(comparison: NonSCFComparison) -> Figure:
         )
     mesh = read_electronic_structure(comparison.arms[REFERENCE].folder)
     zero, top = mesh.highest_occupied, ABOVE + (mesh.gap or 0.0)
-    figure = Figure(figsize=(8.0, 4.4), layout="constrained")
-    bands, dos = figure.subplots(1, 2, width_ratios=(3, 1), sharey=True)
+    figure = Figure(figsize=(8.0, 6.0), layout="constrained")
+    grid = figure.add_gridspec(2, 2, width_ratios=(3, 1), height_ratios=(3, 1))
+    bands = figure.add_subplot(grid[0, 0])
+    dos = figure.add_subplot(grid[0, 1], sharey=bands)
+    errors = figure.add_subplot(grid[1, 0], sharex=bands)
     color = colors(arms)
+    reference = read_band_path(comparison.band_paths[REFERENCE].folder)
     for order, arm in enumerate(arms):
         style: dict[str, Any] = {"color": color[arm], "linewidth": 1.1, "zorder": 2}
         if arm == REFERENCE:
             style |= {"linewidth": 2.2, "zorder": 1}
         else:
             style["linestyle"] = ((order - 1) * 3, (4, 2))
-        _draw_bands(bands, read_band_path(comparison.band_paths[arm].folder), zero, arm, style)
+        path = reference
+        if arm != REFERENCE:
+            path = read_band_path(comparison.band_paths[arm].folder)
+            _draw_differences(errors, path, reference, mesh, color[arm])
+        _draw_bands(bands, path, zero, arm, style)
         if arm == REFERENCE or arm in comparison.errors:
             found = (
                 mesh if arm == REFERENCE else read_electronic_structure(comparison.arms[arm].folder)
             )
             if found.dos is not None and found.dos_energies is not None:
                 dos.plot(found.dos, found.dos_energies - zero, **style)
-    lowest = max(-BELOW, float(mesh.eigenvalues.min()) - zero - 1)
-    bands.set_ylim(lowest, top)
+    levels = np.concatenate([levels.ravel() for _, levels in reference.segments]) - zero
+    bands.set_ylim(float(levels[levels > -DEEPEST].min()) - 1, top)
     bands.set_ylabel("energy, eV")
     bands.set_title(f"{comparison.formula} ({comparison.material_id})", loc="left", fontsize=10)
+    bands.tick_params(labelbottom=False)
     dos.set_xlim(left=0)
     dos.set_xlabel("states per eV")
-    for axes in (bands, dos):
+    errors.set_ylabel("difference, meV")
+    for axes in (bands, dos, errors):
         axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     figure.legend(*bands.get_legend_handles_labels(), loc="outside upper right", ncols=3)
     return figure
+
+
+def _draw_differences(
+    axes: Axes, path: BandPath, reference: BandPath, mesh: ElectronicStructure, color: str
+) -> None:
+    """Draw what the compared bands differ from the reference's, without a shift, meV."""
+    n_bands = mesh.n_occupied + N_EMPTY_BANDS
+    for (distances, levels), (_, expected) in zip(path.segments, reference.segments, strict=False):
+        if levels.shape[0] == expected.shape[0]:
+            n = min(n_bands, levels.shape[1], expected.shape[1])
+            difference = 1000 * (levels[:, :n] - expected[:, :n])
+            axes.plot(distances, difference, color=color, linewidth=0.9)
 
 
 def _draw_bands(

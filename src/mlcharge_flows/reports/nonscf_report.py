@@ -9,9 +9,11 @@ from mlcharge_flows.io import atomic_path, atomic_write
 from mlcharge_flows.reports.image_files import bands_figure
 from mlcharge_flows.reports.page import render
 from mlcharge_flows.reports.palette import colors
+from mlcharge_flows.reports.scf_report import computed_with
 from mlcharge_flows.reports.table import (
     NOTHING,
     Column,
+    FittedTable,
     number,
     percent,
     record_table,
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
-    from rich.table import Table as RichTable
 
     from mlcharge_flows.scf.nonscf import FixedDensitySummary, NonSCFComparison, NonSCFSummary
 
@@ -140,7 +141,7 @@ def nonscf_summary_table(summary: NonSCFSummary) -> pd.DataFrame:
     return text_table(COLUMNS, summary.arms)
 
 
-def nonscf_terminal_table(summary: NonSCFSummary) -> RichTable:
+def nonscf_terminal_table(summary: NonSCFSummary) -> FittedTable:
     """Lay the statistics of runs at fixed density out for a terminal, one column per arm.
 
     Parameters
@@ -150,7 +151,7 @@ def nonscf_terminal_table(summary: NonSCFSummary) -> RichTable:
 
     Returns
     -------
-    rich.table.Table
+    FittedTable
         To be printed by a rich console.
     """
     title = f"Without self-consistency, {summary.n_materials} materials"
@@ -213,6 +214,7 @@ def write_nonscf_report(
         summary=summary,
         table=nonscf_summary_table(summary),
         columns=COLUMNS,
+        computed_with=computed_with(campaign),
         colors=colors(summary.arms),
         runs=runs,
         excluded=[

@@ -8,6 +8,7 @@ Gray marks what all else is compared with. Each color is readable on white and o
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _KNOWN = {
     "default": "#8a919e",
+    "atoms": "#8a919e",
     "superposition": "#56b4e9",
     "learned": "#d55e00",
     "converged": "#009e73",
@@ -25,6 +27,14 @@ _KNOWN = {
     "scdp": "#0072b2",
 }
 _OTHERS = ("#cc79a7", "#e69f00", "#0072b2", "#b5a900")
+_BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
+_SHADES = {
+    "+orbitals": (_BLACK, 0.45),
+    "/": (_WHITE, 0.5),
+    "+delay": (_WHITE, 0.3),
+    "+calibration": (_BLACK, 0.25),
+}
+"""What a part of the name of an arm mixes into the color of its density, and how much."""
 
 
 def colors(arms: Iterable[str]) -> dict[str, str]:
@@ -39,8 +49,9 @@ def colors(arms: Iterable[str]) -> dict[str, str]:
     -------
     dict
         Hexadecimal RGB by name. ``learned@MODEL`` has the color of the model, and ``learned`` that
-        of the default one. Other names have a color that follows from the name alone, except that
-        names which share a color take the next free one in the order given.
+        of the default one. Orbitals, other occupancies, a delay and a calibration are darker or
+        lighter shades of the color of the density. Other names have a color that follows from the
+        name alone, except that names which share a color take the next free one in the order given.
 
     Examples
     --------
@@ -48,11 +59,27 @@ def colors(arms: Iterable[str]) -> dict[str, str]:
     {'learned@superres': '#e69f00'}
     >>> colors(["default", "cheap"])
     {'default': '#8a919e', 'cheap': '#e69f00'}
+    >>> colors(["learned", "learned+orbitals"])
+    {'learned': '#d55e00', 'learned+orbitals': '#753400'}
     """
     found: dict[str, str] = {}
     for arm in arms:
+        density = re.split(r"[/+]", arm, maxsplit=1)[0]
         first = crc32(arm.encode()) % len(_OTHERS)
         wanted = [_OTHERS[(first + n) % len(_OTHERS)] for n in range(len(_OTHERS))]
         free = [color for color in wanted if color not in found.values()]
-        found[arm] = _KNOWN.get(arm.removeprefix("learned@")) or (free or wanted)[0]
+        if known := _KNOWN.get(density.removeprefix("learned@")):
+            found[arm] = _shade(known, arm.removeprefix(density))
+        else:
+            found[arm] = (free or wanted)[0]
     return found
+
+
+def _shade(color: str, parts: str) -> str:
+    """Color of a density, darker or lighter for what else the name of an arm has."""
+    channels = [int(color[place : place + 2], 16) for place in (1, 3, 5)]
+    for part, (other, fraction) in _SHADES.items():
+        if part in parts:
+            pairs = zip(channels, other, strict=True)
+            channels = [round(c + fraction * (o - c)) for c, o in pairs]
+    return "#" + "".join(f"{channel:02x}" for channel in channels)

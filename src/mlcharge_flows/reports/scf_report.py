@@ -15,6 +15,7 @@ from mlcharge_flows.reports.palette import colors
 from mlcharge_flows.reports.table import (
     NOTHING,
     Column,
+    FittedTable,
     interval,
     number,
     percent,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import pandas as pd
-    from rich.table import Table as RichTable
 
     from mlcharge_flows.scf.comparison import Comparison
     from mlcharge_flows.scf.run import ScfRun
@@ -121,8 +121,8 @@ COLUMNS: tuple[Column[ArmSummary], ...] = (
         lambda arm: percent(arm.median_cpu_saving),
     ),
     Column(
-        "max |dE|",
-        "largest energy difference to the reference, meV/atom",
+        "max |dE|, meV/atom",
+        "largest energy difference to the reference",
         lambda arm: number(arm.max_abs_dE_meV_per_atom, 3),
     ),
 )
@@ -187,7 +187,7 @@ def summary_note(summary: Summary) -> str | None:
     return f"Wall times are not shown: {summary.wall_time_issue}."
 
 
-def terminal_table(summary: Summary) -> RichTable:
+def terminal_table(summary: Summary) -> FittedTable:
     """Lay the statistics of a campaign out for a terminal, one column per arm.
 
     Parameters
@@ -197,8 +197,8 @@ def terminal_table(summary: Summary) -> RichTable:
 
     Returns
     -------
-    rich.table.Table
-        To be printed by a rich console; three arms fit 80 characters.
+    FittedTable
+        To be printed by a rich console; as many arms beside each other as fit its width.
     """
     title = f"Electronic steps against {summary.reference!r}, {summary.n_materials} materials"
     return to_rich(summary_table(summary).T, title, summary_note(summary))
@@ -277,6 +277,7 @@ def write_report(
         table=summary_table(summary),
         columns=COLUMNS,
         colors=colors(summary.arms),
+        computed_with=computed_with(campaign),
         runs=runs,
         excluded=[
             (comparison, arm, run)
@@ -292,6 +293,43 @@ def write_report(
     )
     atomic_write(folder / "report.html", page)
     return folder / "report.html"
+
+
+def computed_with(comparisons: Iterable[Comparison]) -> dict[str, str]:
+    """Program, settings and models of the runs that count.
+
+    Parameters
+    ----------
+    comparisons
+        One per material.
+
+    Returns
+    -------
+    dict of str to str
+        By what it is: program, ENCUT, functional, spin, protocol, and the model of each arm. What
+        results of earlier versions do not hold is left out.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for comparison in comparisons:
+        found.setdefault("protocol", {})[comparison.protocol] = None
+        for arm, run in comparison.arms.items():
+            if run.exclusion_reason is not None:
+                continue
+            facts = {
+                "program": run.execution.get("version") or run.execution.get("executable"),
+                "ENCUT": None if run.encut is None else f"{run.encut:g} eV",
+                "functional": run.functional,
+                "spin": None if run.spin_polarized is None else f"ISPIN = {1 + run.spin_polarized}",
+                f"model of {arm}": run.model,
+            }
+            if run.model is None and arm in comparison.models:
+                facts[f"model of {arm}"] = f"checkpoint {comparison.models[arm][:8]}"
+            for name, fact in facts.items():
+                if fact is not None:
+                    found.setdefault(name, {})[fact] = None
+    first = ("program", "ENCUT", "functional", "spin", "protocol")
+    order = [*(name for name in first if name in found), *(n for n in found if n not in first)]
+    return {name: ", ".join(found[name]) for name in order}
 
 
 def _row(comparison: Comparison, arm: str, reference: str) -> dict[str, object]:

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
+from rich.measure import Measurement
 from rich.table import Table
 
 from mlcharge_flows.errors import spreadsheet_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from rich.console import Console, ConsoleOptions, RenderResult
 
 T = TypeVar("T")
 
@@ -84,13 +87,60 @@ def to_markdown(table: pd.DataFrame) -> str:
     return str(escaped.to_markdown(disable_numparse=True, colalign=align))
 
 
-def to_rich(table: pd.DataFrame, title: str, caption: str | None = None) -> Table:
+@dataclass(frozen=True, eq=False)
+class FittedTable:
+    """Table for a terminal: columns that do not fit its width follow below.
+
+    Parameters
+    ----------
+    table
+        Cells of text; the index has the names of the rows.
+    title
+        Text above.
+    caption
+        Text below, if any.
+    """
+
+    table: pd.DataFrame
+    title: str
+    caption: str | None = None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        left, title = list(self.table.columns), self.title
+        while True:
+            n = len(left)
+            while n > 1 and self._width(left[:n], console, options) > options.max_width:
+                n -= 1
+            shown, left = left[:n], left[n:]
+            laid_out = self._laid_out(shown, fits=n > 1)
+            laid_out.title, title = title, ""
+            laid_out.caption = None if left else self.caption
+            yield laid_out
+            if not left:
+                return
+
+    def _width(self, heads: list[str], console: Console, options: ConsoleOptions) -> int:
+        unlimited = options.update(width=10**6)
+        return Measurement.get(console, unlimited, self._laid_out(heads, fits=True)).maximum
+
+    def _laid_out(self, heads: list[str], *, fits: bool) -> Table:
+        """Lay some columns out; their cells are not broken where they fit."""
+        laid_out = Table(caption_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        laid_out.add_column("")
+        for head in heads:
+            laid_out.add_column(head, justify="right", no_wrap=fits)
+        for name, *cells in self.table[heads].itertuples():
+            laid_out.add_row(name, *cells)
+        return laid_out
+
+
+def to_rich(table: pd.DataFrame, title: str, caption: str | None = None) -> FittedTable:
     """Lay a table of text out for a terminal.
 
     Parameters
     ----------
     table
-        As :func:`text_table` gives it; transposed, few items fit 80 characters.
+        As :func:`text_table` gives it, or transposed.
     title
         Text above.
     caption
@@ -98,18 +148,10 @@ def to_rich(table: pd.DataFrame, title: str, caption: str | None = None) -> Tabl
 
     Returns
     -------
-    rich.table.Table
+    FittedTable
         To be printed by a rich console.
     """
-    laid_out = Table(
-        title=title, caption=caption, caption_justify="left", box=SIMPLE_HEAD, pad_edge=False
-    )
-    laid_out.add_column("")
-    for head in table.columns:
-        laid_out.add_column(head, justify="right")
-    for name, *cells in table.itertuples():
-        laid_out.add_row(name, *cells)
-    return laid_out
+    return FittedTable(table, title, caption)
 
 
 def record_table(columns: Sequence[str], records: Iterable[Mapping[str, object]]) -> pd.DataFrame:

@@ -154,6 +154,21 @@ def _fill_steps(run: ScfRun, outcar: Outcar, oszicar: IonicStep | None) -> None:
     run.residuals = [_finite(value) for value in residuals]
     run.energy = _finite(energy)
     run.wall_time, run.cpu_time = outcar.elapsed, outcar.cpu_time
+    run.encut, run.functional = outcar.encut, _functional(outcar)
+    run.spin_polarized = None if outcar.ispin is None else outcar.ispin == 2
+
+
+def _functional(outcar: Outcar) -> str | None:
+    """Tags that choose the functional; without GGA that of the PAW data sets (LEXCH)."""
+    meta = str(outcar.metagga or "").strip("- ")
+    if meta and meta.upper() not in ("NONE", "F"):
+        return f"METAGGA = {meta}"
+    chosen = str(outcar.gga or "").strip("- ")
+    if chosen:
+        found: str | None = f"GGA = {chosen}"
+    else:
+        found = f"LEXCH = {outcar.lexch}" if outcar.lexch else None
+    return f"hybrid, {found}" if outcar.lhfcalc and found else found
 
 
 def _fill_provenance(run: ScfRun, outcar: Outcar, messages: DensityMessages | None) -> None:

@@ -115,6 +115,16 @@ class ScfRun(BaseModel):
     warnings: list[str] = Field(
         default_factory=list, description="Messages about a CHGCAR that was not, or badly, read."
     )
+    encut: float | None = Field(None, description="Cutoff of the plane waves, eV.")
+    functional: str | None = Field(
+        None, description="GGA and METAGGA tags, and hybrid, as OUTCAR prints them."
+    )
+    spin_polarized: bool | None = Field(None, description="Whether ISPIN = 2.")
+    model: str | None = Field(
+        None,
+        description="Name of the model that predicted the initial density, and the first digits of "
+        "the SHA-256 of its checkpoint.",
+    )
     execution: dict[str, str] = Field(
         default_factory=dict,
         description="What decides the numbers beside the settings: executable, its version, PAW "

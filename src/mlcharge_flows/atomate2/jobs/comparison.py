@@ -84,6 +84,8 @@ def count(run_dir: str | None) -> ScfRun:
     )
     run.failure = run.failure or unreadable
     run.preparation_cpu_time = given.preparation_cpu_time if given else None
+    if given and given.model:
+        run.model = f"{given.model} {(given.checkpoint or '')[:8]}".strip()
     run.augmentation_source = given.augmentation_source if given else None
     if provenance:
         run.execution |= provenance.execution

@@ -129,8 +129,8 @@ class BandPathSetGenerator(ComparisonSetGenerator, NonSCFSetGenerator):
     Parameters
     ----------
     line_density
-        K-points per unit of reciprocal length (1/angstrom with the factor 2 pi); atomate2's own 20
-        is for publication, and costs more than the self-consistent run of a small crystal.
+        K-points per unit of reciprocal length (1/angstrom with the factor 2 pi), as many as
+        atomate2 takes; they cost more than the self-consistent run of a small crystal.
 
     Examples
     --------
@@ -143,7 +143,7 @@ class BandPathSetGenerator(ComparisonSetGenerator, NonSCFSetGenerator):
     (11, 350.0, 0.1, 0, False)
     """
 
-    line_density: float = 4
+    line_density: float = 20
     auto_ispin: bool = False
 
     @property
