@@ -63,10 +63,8 @@ def train(
     and then [cyan]mlcharge train orbital.yaml[/cyan], and [cyan]mlcharge models add[/cyan] the
     checkpoint that it writes.
     """
-    require(
-        *("training needs", "models,train", "torch", "e3nn", "safetensors", "h5py"),
-        "lightning_fabric",
-    )
+    needed = ("torch", "e3nn", "lightning_fabric", "safetensors", "h5py")
+    require("training needs", "models,train", *needed)
     from mlcharge_flows.errors import MlchargeError
     from mlcharge_flows.training.config import TrainingError, read_config
     from mlcharge_flows.training.dataset import DensityDataset
