@@ -1,5 +1,9 @@
 """The embedded executable runs only where it is asked for: commands where nothing is configured."""
 
+import os
+import subprocess
+import sys
+
 import atomate2
 import pytest
 import typer
@@ -104,3 +108,19 @@ def test_a_vasp_on_the_path_is_what_atomate2_would_run(command, tmp_path, monkey
     assert (result.exit_code, result.stderr) == (2, "mlcharge: reached\n")
     assert "vasp_std" in result.stdout
     assert "gpaw-vasp" not in result.stdout
+
+
+def test_settings_of_atomate2_that_are_no_yaml_are_one_line(tmp_path):
+    """atomate2 reads them when it is imported, so in a process of its own."""
+    (tmp_path / ".atomate2.yaml").write_text("VASP_CMD: [unclosed\n")
+    code = "import sys; sys.argv[0] = 'mlcharge'; from mlcharge_flows.cli.app import main; main()"
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, "compare", "He.cif"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "HOME": str(tmp_path)},
+    )
+    assert ran.returncode == 2, ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert "~/.atomate2.yaml: is no YAML" in ran.stderr

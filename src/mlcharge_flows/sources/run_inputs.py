@@ -322,9 +322,7 @@ class RunInputs:
         ValueError
             The INCAR does not determine the grid.
         """
-        tags = dict(self.incar)
-        if "ENCUT" not in tags and self.encut is not None:
-            tags["ENCUT"] = self.encut
+        tags = self.incar if "ENCUT" in self.incar else {**self.incar, "ENCUT": self.encut}
         return fft_grids(self.crystal.lattice, tags).fine
 
     @cached_property
