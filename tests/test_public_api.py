@@ -57,3 +57,11 @@ def test_type_checkers_see_the_same_names():
 def test_another_name_is_refused():
     with pytest.raises(AttributeError, match="has no attribute 'Start'"):
         mlcharge_flows.Start  # noqa: B018
+
+
+def test_a_name_that_needs_an_extra_says_which(monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    monkeypatch.delitem(sys.modules, "mlcharge_flows.training.dataset", raising=False)
+    monkeypatch.delattr(mlcharge_flows, "DensityDataset", raising=False)
+    with pytest.raises(ModuleNotFoundError, match=r"needs h5py: pip install 'mlcharge-flows\[tra"):
+        mlcharge_flows.DensityDataset  # noqa: B018

@@ -121,13 +121,24 @@ _MODULES = {
     "write_report": "reports.scf_report",
 }
 
+_EXTRAS = {"h5py": "train"}
+"""Packages that public names need beside those of the installation without extras."""
+
 if not TYPE_CHECKING:
 
     def __getattr__(name):
         """Import a public name at its first use."""
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        try:
+            value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        except ModuleNotFoundError as error:
+            if error.name not in _EXTRAS:
+                raise
+            needs = f"pip install 'mlcharge-flows[{_EXTRAS[error.name]}]'"
+            raise ModuleNotFoundError(
+                f"{name} needs {error.name}: {needs}", name=error.name
+            ) from None
         globals()[name] = value
         return value
 
