@@ -65,7 +65,7 @@ def read_headers(dataset: DensityDataset, names: Iterable[str]) -> Iterator[Mate
     with whole(dataset.path), h5py.File(dataset.path) as file:
         for name in names:
             with whole(dataset.path, name):
-                at = dict(file["materials"][name].attrs)
+                at = file["materials"][name].attrs
                 nx, ny, nz = (int(n) for n in at["shape"])
                 symbols = tuple(str(symbol) for symbol in at["symbols"].split())
                 header = MaterialHeader(
