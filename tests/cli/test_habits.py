@@ -14,6 +14,8 @@ from mlcharge_flows.cli.app import app
 from mlcharge_flows.cli.options import chosen_static, default_arms
 from mlcharge_flows.cli.steps_watch import current_step
 from mlcharge_flows.errors import MlchargeError
+from mlcharge_flows.scf.comparison import Comparison
+from mlcharge_flows.scf.run import ScfRun
 
 CRYSTALS = Path(__file__).parents[2] / "test_files" / "crystals"
 
@@ -116,6 +118,33 @@ def test_a_catalog_that_is_none(text, catalog):
     (catalog / "models.json").write_text(text)
     output = mlcharge("models", "get", "far", "--url", catalog, status=2).output
     assert "models.json is no catalog of models" in output
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """Folder with one result."""
+    run = ScfRun(folder="", n_total=10, energy=-1.0, converged=True, started_from="atoms")
+    facts = {"material_id": "m", "formula": "He", "n_atoms": 1, "protocol": "p"}
+    comparison = Comparison(**facts, arms={"default": run})
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "comparison.json").write_text(comparison.model_dump_json())
+    return tmp_path
+
+
+def test_results_as_json_are_alone_on_standard_output(finished):
+    result = mlcharge("report", finished, "--json")
+    assert json.loads(result.stdout)["n_materials"] == 1
+    assert "Report: " in result.stderr
+    quiet = mlcharge("report", finished, "--json", "--quiet")
+    assert (quiet.stdout, quiet.stderr) == (result.stdout, "")
+    assert mlcharge("report", finished, "-q").output == ""
+
+
+def test_a_result_is_printed_in_short(finished):
+    text = (finished / "m" / "comparison.json").read_text()
+    printed = repr(Comparison.model_validate_json(text))
+    assert printed.startswith("Comparison(material_id='m', formula='He', n_atoms=1, protocol='p'")
+    assert "default=10" in printed
 
 
 def test_the_learned_arm_is_a_default_of_compare():

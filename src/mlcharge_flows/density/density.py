@@ -59,7 +59,7 @@ class Magnetization:
     moments: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Density:
     """A valence charge density and the augmentation occupancies that belong to it.
 
@@ -92,6 +92,15 @@ class Density:
     augmentation: tuple[np.ndarray, ...] | None = None
     magnetization: Magnetization | None = None
     comment: str = "unknown system"
+
+    def __repr__(self) -> str:
+        """Facts in one line; arrays are not printed."""
+        ions = " ".join(f"{symbol}{count}" for symbol, count in self.crystal.species)
+        grid = " x ".join(map(str, self.shape))
+        known = "no occupancies" if self.augmentation is None else "with occupancies"
+        spin = ", with magnetization" if self.magnetization is not None else ""
+        facts = f"{ions}, {self.n_electrons:.4f} electrons on {grid} points, {known}{spin}"
+        return f"<{type(self).__name__} {self.comment!r}: {facts}>"
 
     def __post_init__(self) -> None:
         if self.total.ndim != 3:

@@ -10,7 +10,7 @@ from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.scf.run import ScfRun  # noqa: TC001 - pydantic needs it at run time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 class MixedResultsError(MlchargeError, ValueError):
@@ -80,6 +80,15 @@ class Comparison(BaseModel):
             if reason := run.contradiction:
                 return f"{name}: {reason}"
         return None
+
+    def __repr_args__(self) -> Iterator[tuple[str, object]]:
+        """What `repr` and rich print: the steps of each arm, or why it does not count."""
+        yield "material_id", self.material_id
+        yield "formula", self.formula
+        yield "n_atoms", self.n_atoms
+        yield "protocol", self.protocol
+        for arm, run in self.arms.items():
+            yield arm, run.exclusion_reason or run.n_total
 
     def energy_difference(self, arm: str, reference: str) -> float | None:
         """Energy of an arm relative to the reference.

@@ -89,7 +89,7 @@ class NonCollinearError(MagnetizationError):
     """A non-collinear density: imaginary parts of occupancies, or more than two blocks."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ChgcarDensity(Density):
     """A density with the layout of the file it came from, so that rewriting does not change it.
 
