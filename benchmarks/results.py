@@ -2,6 +2,7 @@
 
     python benchmarks/results.py FOLDER [--figure steps.png [--draw learned,converged]]
     python benchmarks/results.py FOLDER --classes learned [--model orbital]
+    python benchmarks/results.py FOLDER --having learned+orbitals+delay=1
 
 FOLDER is that of ``mlcharge compare``. Printed are the summary, the steps of every material and
 what an initial density costs; with ``--classes``, what an arm saves by class of material instead.
@@ -62,8 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--draw", default="", metavar="ARM,ARM", help="arms in it; default: all")
     options.add_argument("--classes", metavar="ARM", help="what this arm saves, by class")
     options.add_argument("--model", default="orbital", help="name or file of its model")
+    options.add_argument("--having", metavar="ARM", help="only materials where this arm counts")
     given = options.parse_args(arguments)
     comparisons = read_results(given.folder)
+    if given.having:
+        comparisons = [c for c in comparisons if counts(c, given.having)]
     if given.classes:
         columns = [column for column in COLUMNS if column.head in SHOWN]
         heads = ["class", "materials", *(column.head for column in columns)]
@@ -86,6 +90,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.figure.parent.mkdir(parents=True, exist_ok=True)
         figure = steps_figure(drawn, summarize(drawn))
         figure.savefig(given.figure, dpi=150, bbox_inches="tight")
+
+
+def counts(comparison: Comparison, arm: str) -> bool:
+    """Whether a material has a run of an arm that counts."""
+    return arm in comparison.arms and comparison.arms[arm].exclusion_reason is None
 
 
 def class_rows(comparisons: list[Comparison], arm: str, model: str) -> Iterator[list[str]]:
