@@ -20,6 +20,7 @@ _OF_THE_MACHINE = re.compile(
     r"|command not found|unable to (launch|create|allocate|confirm)|node failure|time limit",
     re.IGNORECASE,
 )
+_MOST_STEPS = 1_000_000
 _MISSING_OUTPUT = re.compile(r"\[Errno 2\].*(vasprun|OUTCAR|OSZICAR|CHGCAR|CONTCAR|EIGENVAL)")
 _NO_DENSITY = "no initial density"
 
@@ -199,12 +200,8 @@ class ScfRun(BaseModel):
         energies = [energy for energy in (self.energy, *self.energies) if energy is not None]
         if not all(map(isfinite, energies)):
             return "an energy is not finite"
-        if self.failure is not None:
-            return None
-        if not self.n_total or self.n_total < 1:
-            return f"n_total is {self.n_total}, and there is no failure"
-        if len(self.energies) not in (0, self.n_total):
-            return f"n_total is {one_line(self.n_total, 20)} beside {len(self.energies)} energies"
+        if self.failure is None and not 1 <= (self.n_total or 0) <= _MOST_STEPS:
+            return f"n_total is {one_line(self.n_total, 40)}, and there is no failure"
         return None
 
     @property
