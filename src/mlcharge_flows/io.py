@@ -298,7 +298,8 @@ def read_bytes(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:
     """
     form = compression(path)
     with Path(path).open("rb") as file:
-        content = file.read(limit + 1)
+        # Of the size that is asked for, a reader reserves all.
+        content = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
     if form is not None and len(content) <= limit:
         content = _unpacked(content, form, limit)
     if len(content) > limit:

@@ -16,7 +16,7 @@ _SHELLS = {"bash", "sh", "dash", "ksh", "zsh"}
 _IMAGES = (".sif", ".simg", ".img")
 _QUOTED = re.compile(r"'[^']*'|\"(?:\\.|[^\"\\])*\"|\\.")
 _REDIRECTION = re.compile(r"(?:(?<=\s)\d+|(?<=\s)&|^\d+|^&)?[<>]+&?\s*\S*")
-_SHELL = re.compile(r"[|;&\n]")
+_SHELL = re.compile(r"[|;&`\n]|\$\(")
 
 
 def command_words(command: str) -> list[str]:
@@ -87,6 +87,7 @@ def executable_index(words: list[str]) -> int:
         n
         for n, name in enumerate(names)
         if not (name[:1] == "-" or "=" in name or name.endswith(_IMAGES) or _is_script(words, n))
+        and not (names[0] in _SHELLS and name.endswith(".sh"))
     ]
     called_vasp = [n for n in programs if "vasp" in names[n].lower()]
     if called_vasp:

@@ -128,7 +128,8 @@ def read_yaml(
         problem = getattr(error, "problem", None) or error
         raise YamlError(f"{path}: {place}not YAML: {one_line(problem)}") from None
     except ValueError as error:  # a date that is none, an integer of thousands of digits
-        raise YamlError(f"{path}: not YAML: {one_line(error)}") from None
+        text = "a number has too many digits" if "digits" in str(error) else one_line(error)
+        raise YamlError(f"{path}: not YAML: {text}") from None
     except RecursionError:
         raise YamlError(f"{path}: is nested too deeply") from None
     if _n_values(content, {}) > MAX_YAML_VALUES:

@@ -15,7 +15,7 @@ from pydantic import (
 
 from mlcharge_flows.campaign.fireworks_spec import FireWorksSpec, Strict, renamed_key
 from mlcharge_flows.errors import MlchargeError, one_line
-from mlcharge_flows.gpaw_vasp.tags import is_known
+from mlcharge_flows.gpaw_vasp.tags import is_known, meant_tag
 from mlcharge_flows.io import is_file
 from mlcharge_flows.vasp.incar_values import setting_value
 from mlcharge_flows.yaml_files import read_yaml
@@ -131,8 +131,9 @@ class CampaignSpec(Strict):
             raise ValueError(f"INCAR tags are upper-case: write {lower_case[0].upper()}")
         if {"ICHARG", "ISTART"} & incar.keys():
             raise ValueError("ICHARG and ISTART follow from the initial density; leave them out")
-        if unknown := [tag for tag in incar if not is_known(tag)]:
-            raise ValueError(f"{one_line(unknown[0], 40)} is no tag of INCAR")
+        for tag in incar:
+            if not is_known(tag) and (meant := meant_tag(tag)):
+                raise ValueError(f"{one_line(tag, 40)} is no tag of INCAR; is {meant} meant?")
         return {tag: setting_value(tag, value) for tag, value in incar.items()}
 
     @field_validator("kpoints")

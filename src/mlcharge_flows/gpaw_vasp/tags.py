@@ -14,6 +14,7 @@ VASP wiki, category INCAR tag.
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from mlcharge_flows.errors import one_line
@@ -249,6 +250,28 @@ def is_known(tag: str) -> bool:
         or tag in REFUSED
         or tag.startswith(WITHOUT_MEANING_BY_PREFIX)
     )
+
+
+def meant_tag(tag: str) -> str | None:
+    """Find the tag that a misspelled one may stand for.
+
+    Parameters
+    ----------
+    tag
+        In capitals, not a known one: patches of VASP have tags of their own.
+
+    Returns
+    -------
+    str or None
+        A known tag that differs by a letter or two; None if there is none.
+
+    Examples
+    --------
+    >>> meant_tag("ENCUTT"), meant_tag("ICHAIN")
+    ('ENCUT', None)
+    """
+    known = sorted({*_SILENT, *OUTPUT_FILES, *INEFFECTIVE, *REFUSED})
+    return next(iter(get_close_matches(tag, known, 1, 0.85)), None)
 
 
 def check_tags(incar: Mapping[str, Any]) -> list[str]:

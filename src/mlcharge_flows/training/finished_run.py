@@ -301,7 +301,10 @@ def _metagga(files: RunFiles) -> str | None:
         return str(read_incar(files.incar).get("METAGGA", ""))
     if files.vasprun:
         try:
-            return read_vasprun_start(files.vasprun).incar.get("METAGGA", "")
+            start = read_vasprun_start(files.vasprun)
+            if not start.has_incar:
+                raise ValueError("it has no INCAR")
+            return start.incar.get("METAGGA", "")
         except (*UNREADABLE, TypeError, IndexError) as error:
             raise RunError(f"{files.vasprun}: is damaged ({one_line(error)})") from None
     return None

@@ -195,7 +195,7 @@ def _repeated(word: str) -> list[bool | int | float]:
     counts = 1
     if match := _REPEATED.fullmatch(word):
         for count in match[1].split("*")[:-1]:
-            counts *= int(count)
+            counts *= parse_integer(count)
         word = match[2]
     if counts > _MAX_REPEATED:
         raise FortranNumberError("repeats a number too often")

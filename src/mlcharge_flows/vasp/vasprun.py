@@ -41,6 +41,8 @@ class VasprunStart:
         Fractional coordinates of the ions, shape (ions, 3).
     incar
         Tags of INCAR as text.
+    has_incar
+        Whether the file goes as far as these, which come first.
     parameters
         Tags that the run used, as text.
     kpoint_scheme
@@ -58,6 +60,7 @@ class VasprunStart:
     lattice: np.ndarray | None = None
     positions: np.ndarray | None = None
     incar: dict[str, str] = field(default_factory=dict)
+    has_incar: bool = False
     parameters: dict[str, str] = field(default_factory=dict)
     kpoint_scheme: str = ""
     divisions: tuple[int, ...] = ()
@@ -90,6 +93,7 @@ def read_vasprun_start(path: str | Path) -> VasprunStart:
         if element.tag in ("incar", "parameters"):
             # Of a tag that is there twice, such as NELM, the later one is of another algorithm.
             setattr(found, element.tag, {**_tags(element), **getattr(found, element.tag)})
+            found.has_incar = found.has_incar or element.tag == "incar"
         elif element.tag == "generation":
             found.kpoint_scheme = element.get("param", "")
             found.divisions = tuple(map(int, _words(element, "divisions")))
