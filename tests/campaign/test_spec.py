@@ -167,8 +167,8 @@ def test_tags_and_kpoints_are_checked_before_anything_runs(tmp_path, line, reaso
 def test_numbers_that_yaml_takes_for_text_are_read(tmp_path):
     path = tmp_path / "SPEC.yaml"
     path.write_text(
-        "name: a\nstructures: b\nincar: {EDIFF: 1e-6, LWAVE: false, MAGMOM: {Fe: 5}, LREAL: null, ICHAIN: 0,"
-        " LDAUU: {O: {Fe: 4.0}}}\n"
+        "name: a\nstructures: b\nincar: {EDIFF: 1e-6, LWAVE: false, MAGMOM: {Fe: 5}, LREAL: null,"
+        " ICHAIN: 0, LDAUU: {O: {Fe: 4.0}}}\n"
     )
     assert read_yaml(path, CampaignSpec).incar == {
         "EDIFF": 1e-6,

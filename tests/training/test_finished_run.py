@@ -233,6 +233,11 @@ def test_a_file_that_is_empty_or_doubled_is_named(run, name, file, times, messag
 def test_an_incar_without_tags_sets_no_functional(run):
     folder = run("lih_scan", "CHGCAR", "OUTCAR", "vasprun.xml").folder
     assert read(folder).settings.metagga == "R2SCAN"
+    (folder / "vasprun.xml").rename(folder / "whole")
+    (folder / "vasprun.xml").write_bytes((folder / "whole").read_bytes()[:300])
+    with pytest.raises(RunError, match=r"vasprun\.xml: is damaged \(it has no INCAR\)"):
+        read(folder)
+    (folder / "whole").rename(folder / "vasprun.xml")
     (folder / "INCAR").write_text("# nothing\n")
     with pytest.raises(RunError, match=r"METAGGA: none in INCAR, R2SCAN in vasprun\.xml"):
         read(folder)
