@@ -154,6 +154,9 @@ def test_yaml_that_python_cannot_hold_is_refused_in_one_line(tmp_path, text, rea
         ("incar: {ENCUT: {a: 1}}", "ENCUT: values by element"),
         ("incar: {MAGMOM: [.nan, 1]}", "MAGMOM: values by element"),
         ('incar: {SYSTEM: "x\\nLSORBIT = .TRUE."}', "is not one line"),
+        ("kpoints: {reciprocal_density: 1.0e+15}", "is not between 0 and 1e7"),
+        ("kpoints: {length: -5}", "length = -5 is not between 0 and 1e7"),
+        ("kpoints: {line_density: [1]}", "line_density = [1] is not between 0 and 1e7"),
         ("kpoints: {foo: 1}", "foo is unknown; the settings are "),
     ],
 )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.sources import InitialDensity
 
 WorkflowName = Literal["compare", "static", "bands"]
+_LARGEST_DENSITY = 1e7
 # Those of pymatgen's input sets.
 _KPOINT_SETTINGS = {
     *("added_kpoints", "explicit", "grid_density", "kpath_kwargs", "length", "line_density"),
@@ -142,6 +143,11 @@ class CampaignSpec(Strict):
         if unknown := sorted(map(str, kpoints.keys() - _KPOINT_SETTINGS)):
             known = ", ".join(sorted(_KPOINT_SETTINGS))
             raise ValueError(f"{unknown[0]} is unknown; the settings are {known}")
+        for name, value in kpoints.items():
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            is_density = name == "length" or name.endswith("_density")
+            if is_density and not (is_number and 0 < value <= _LARGEST_DENSITY):
+                raise ValueError(f"{name} = {one_line(value, 40)} is not between 0 and 1e7")
         return kpoints
 
     @property
