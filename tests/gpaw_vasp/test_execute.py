@@ -202,7 +202,7 @@ def test_another_lattice_keeps_the_electrons_of_the_file(run_folder):
     [
         ({"NBANDS": 4000}, "plane waves"),
         ({"ENCUT": 5.0}, "plane waves"),
-        ({"NGX": 4, "NGY": 4, "NGZ": 4}, "GPAW refuses"),
+        ({"NGX": 4, "NGY": 4, "NGZ": 4}, "does not hold the plane waves"),
     ],
 )
 def test_what_gpaw_cannot_set_up_is_refused_in_one_line(tags, reason, run_folder):

@@ -163,7 +163,7 @@ def learning_rate_factor(warm_up: int, total: int) -> Callable[[int], float]:
     --------
     >>> factor = learning_rate_factor(1, 4)
     >>> [round(factor(step), 3) for step in range(5)]
-    [0.501, 0.855, 0.501, 0.147, 0.001]
+    [0.5, 0.855, 0.501, 0.147, 0.001]
     """
 
     def factor(step: int) -> float:
