@@ -313,8 +313,8 @@ def _grids(crystal: Crystal, incar: Mapping[str, Any], settings: IncarSettings) 
     smallest = 2 * np.linalg.norm(crystal.lattice, axis=1) * np.sqrt(settings.encut / HBAR2_OVER_2M)
     if any(n < 0.99 * m / tau for n, m in zip(grids.coarse, smallest, strict=True)):
         raise UnsupportedInputError(
-            f"INCAR: the grid NGX, NGY, NGZ = {' '.join(map(str, grids.coarse))} does not hold the plane waves of "
-            f"ENCUT = {settings.encut:g} eV; remove NGX, NGY and NGZ"
+            f"INCAR: the grid NGX, NGY, NGZ = {' '.join(map(str, grids.coarse))} does not hold "
+            f"the plane waves of ENCUT = {settings.encut:g} eV; remove NGX, NGY and NGZ"
         )
     if prod(grids.fine) > _MOST_POINTS:
         raise UnsupportedInputError(
