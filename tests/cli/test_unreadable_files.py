@@ -39,6 +39,8 @@ POSCAR = "x\n4.12\n1 0 0\n0 1 0\n0 0 1\nCs Cl\n1 1\nDirect\n0 0 0\n.5 .5 .5\n"
 def test_what_is_no_readable_file_is_named(vasp_samples, tmp_path, monkeypatch, words, kind):
     pytest.importorskip("h5py", reason="needs the train extra")
     pytest.importorskip("torch", reason="needs the models extra")
+    if words[0] in ("compare", "bands") or words[:2] == ("dataset", "build"):
+        pytest.importorskip("gpaw", reason="the executable is looked for first")
     monkeypatch.chdir(tmp_path)
     Path("POSCAR").write_text(POSCAR)
     shutil.copy(vasp_samples / "li_nospin" / "CHGCAR.gz", "CHGCAR")
