@@ -45,17 +45,19 @@ def inspect(
         mlcharge inspect CHGCAR --poscar POSCAR --incar INCAR --potcar POTCAR
     """
     from mlcharge_flows.vasp.density_messages import chgcar_acceptance
+    from mlcharge_flows.vasp.incar import read_incar
 
     check_file(chgcar)
     if poscar is None and (incar or potcar):
         exit_with_error(
             "--incar and --potcar need --poscar too: grid and channels depend on the cell"
         )
-    acceptance = chgcar_acceptance(chgcar, **_run_inputs(poscar, incar, potcar))
+    tags = None if incar is None else _read(incar, read_incar)
+    acceptance = chgcar_acceptance(chgcar, **_run_inputs(poscar, tags, potcar, incar))
     facts = _facts(acceptance.density) if acceptance.density is not None else []
     facts += [("note", warning) for warning in acceptance.warnings]
     facts += [("VASP would say", message) for message in acceptance.messages]
-    unread = _unread_reason(incar)
+    unread = None if tags is None else _unread_reason(tags)
     if unread is not None:
         density = f"atoms or orbitals ({unread}): VASP does not open the file"
     elif acceptance.other_ions:
@@ -76,23 +78,21 @@ def inspect(
         raise typer.Exit(1)
 
 
-def _unread_reason(incar: Path | None) -> str | None:
-    """Why a run with an INCAR does not read any CHGCAR; None if it does, or without one."""
-    from mlcharge_flows.vasp.incar import read_incar
-
-    if incar is None:
-        return None
-    icharg = _read(incar, read_incar).get("ICHARG")
+def _unread_reason(tags: dict[str, Any]) -> str | None:
+    """Why a run with these tags does not read any CHGCAR; None if it does."""
+    icharg = tags.get("ICHARG")
     if icharg is None:
         return "ICHARG is not set, 1 is needed"
     return None if icharg in (1, 11) else f"ICHARG = {icharg}"
 
 
-def _run_inputs(poscar: Path | None, incar: Path | None, potcar: Path | None) -> dict[str, Any]:
+def _run_inputs(
+    poscar: Path | None, tags: dict[str, Any] | None, potcar: Path | None, incar: Path | None
+) -> dict[str, Any]:
     """Arguments of the acceptance that the given files determine."""
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.paw_dataset import n_electrons
-    from mlcharge_flows.vasp.incar import fft_grids, read_incar
+    from mlcharge_flows.vasp.incar import cutoff, fft_grids
     from mlcharge_flows.vasp.poscar import read_poscar
     from mlcharge_flows.vasp.potcar import read_potcar
 
@@ -102,17 +102,15 @@ def _run_inputs(poscar: Path | None, incar: Path | None, potcar: Path | None) ->
     read = _read(poscar, read_poscar)
     crystal = Crystal.from_structure(read.structure)
     known["crystal"] = crystal
-    tags: dict[str, Any] = _read(incar, read_incar) if incar else {}
     datasets = _datasets_of_ions(_read(potcar, read_potcar), read, potcar) if potcar else []
-    if incar:
+    if incar is not None and tags is not None:
         known["spin_polarized"] = tags.get("ISPIN", 1) == 2
-        # Without ENCUT, VASP takes the largest ENMAX of the POTCAR.
-        largest = max((dataset.enmax or 0.0 for dataset in datasets), default=0.0)
-        with_encut = tags if "ENMAX" in tags or not largest else {"ENCUT": largest, **tags}
+        encut = cutoff(tags, (dataset.enmax for dataset in datasets))
+        with_encut = {**tags, "ENCUT": encut}
         known["shape"] = _read(incar, lambda _: fft_grids(crystal.lattice, with_encut).fine)
     if potcar:
         known["channels"] = [dataset.channels for dataset in datasets]
-        known["n_electrons"] = float(tags.get("NELECT", n_electrons(datasets)))
+        known["n_electrons"] = float((tags or {}).get("NELECT", n_electrons(datasets)))
     return known
 
 

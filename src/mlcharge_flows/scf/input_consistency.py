@@ -18,7 +18,7 @@ from mlcharge_flows.errors import one_line
 from mlcharge_flows.io import UNREADABLE
 from mlcharge_flows.scf.run_files import read_titels
 from mlcharge_flows.vasp.fortran import FortranNumberError
-from mlcharge_flows.vasp.incar import parse_incar
+from mlcharge_flows.vasp.incar import read_incar
 from mlcharge_flows.vasp.incar_values import tag_value
 from mlcharge_flows.vasp.input_text import read_text, split_lines
 from mlcharge_flows.vasp.irreducible_kpoints import irreducible_kpoints
@@ -69,7 +69,7 @@ def other_inputs(files: RunFiles, outcar: Outcar, vasprun: VasprunStart) -> str 
     str or None
         ``what: values in the files``; None if they are, as far as the files tell.
     """
-    incar = if_readable(_read_incar, files.incar)
+    incar = if_readable(read_incar, files.incar)
     return (
         _other_settings(incar or {}, outcar, vasprun, is_known=incar is not None)
         or _other_tags(incar, vasprun.incar, "vasprun.xml")
@@ -97,12 +97,6 @@ def if_readable(read: Callable[[Path], T], path: Path | None) -> T | None:
     with suppress(*UNREADABLE, TypeError, IndexError):
         return None if path is None else read(path)
     return None
-
-
-def _read_incar(path: Path) -> dict[str, Any]:
-    """Tags of an INCAR; none of an empty one, with which VASP takes all its defaults."""
-    text = read_text(path)
-    return parse_incar(text) if any(map(str.strip, re.sub("[#!].*", "", text))) else {}
 
 
 def _other_settings(

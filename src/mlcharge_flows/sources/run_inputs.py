@@ -19,7 +19,7 @@ from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.paw_dataset import PawDataset, n_electrons
 from mlcharge_flows.settings import Settings, SetupError
 from mlcharge_flows.sources.potcar_library import datasets_of_library, datasets_of_text
-from mlcharge_flows.vasp.incar import fft_grids
+from mlcharge_flows.vasp.incar import cutoff, fft_grids
 from mlcharge_flows.vasp.irreducible_kpoints import IrreducibleKPoints, irreducible_kpoints
 from mlcharge_flows.vasp.kpoints import from_file, from_spacing
 from mlcharge_flows.vasp.potcar import (
@@ -298,15 +298,14 @@ class RunInputs:
         ----------
         https://www.vasp.at/wiki/index.php/ENCUT
         """
-        for tag in ("ENCUT", "ENMAX"):  # the second is its old name
-            if tag in self.incar:
-                return float(self.incar[tag])
+        if (given := cutoff(self.incar)) is not None:
+            return given
         known: Iterable[PawDataset]
         try:
             known = self.datasets.values() if self.has_potcar else ()
         except TwoDatasetsError:
             known = self.read_potcar()
-        return max((d.enmax for d in known if d.enmax is not None), default=None)
+        return cutoff({}, (dataset.enmax for dataset in known))
 
     @cached_property
     def grid(self) -> tuple[int, int, int]:

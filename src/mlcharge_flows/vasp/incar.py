@@ -37,7 +37,7 @@ from mlcharge_flows.vasp.input_text import BYTE_ORDER_MARK, CONTROL, read_text, 
 from mlcharge_flows.vasp.plane_waves import BOHR, RYDBERG
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 _STATEMENT = re.compile(r'([^=;\n"]*)=[ \t]*(?:"([^"]*)"|([^;\n]*))|[^=;\n]+')
@@ -236,6 +236,37 @@ def fft_grids(lattice: np.ndarray, incar: Mapping[str, Any]) -> FFTGrids:
             f"grids of {own} and {other} points are too large, lower ENCUT or NGX, .., NGZF"
         )
     return grids
+
+
+def cutoff(incar: Mapping[str, Any], recommended: Iterable[float | None] = ()) -> float | None:
+    """Plane-wave cutoff of a run.
+
+    Parameters
+    ----------
+    incar
+        Tags of its INCAR.
+    recommended
+        ENMAX of its data sets, eV; None where one is not known.
+
+    Returns
+    -------
+    float or None
+        ENCUT, or ENMAX, its old name, in eV; else the largest ENMAX of the data sets; None if
+        nothing is known.
+
+    References
+    ----------
+    https://www.vasp.at/wiki/index.php/ENCUT
+
+    Examples
+    --------
+    >>> cutoff({"ENCUT": 520}, [400.0]), cutoff({}, [400.0, 270.0, None]), cutoff({})
+    (520.0, 400.0, None)
+    """
+    given = incar.get("ENCUT", incar.get("ENMAX"))
+    if given is not None:
+        return float(given)
+    return max((enmax for enmax in recommended if enmax is not None), default=None)
 
 
 def smooth_even(at_least: int) -> int:
