@@ -6,10 +6,12 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Event
 
 import pytest
 from typer.testing import CliRunner
 
+from mlcharge_flows.cli import steps_watch
 from mlcharge_flows.cli.app import app
 from mlcharge_flows.cli.options import chosen_static, default_arms
 from mlcharge_flows.cli.steps_watch import current_step
@@ -198,6 +200,16 @@ def test_a_dry_run_runs_nothing(tmp_path):
     assert "first: 2 materials of 1 to 2 ions, 0 of them finished" in output
     assert "Dry run: 2 materials would be run in" in output
     assert not (tmp_path / "out").exists()
+
+
+def test_only_materials_that_may_run_are_looked_at(tmp_path, monkeypatch):
+    """A campaign of thousands on a file system of a cluster."""
+    looked, shown = [], Event()
+    monkeypatch.setattr(steps_watch, "_INTERVAL", 0.01)
+    monkeypatch.setattr(steps_watch, "current_step", lambda folder, since: looked.append(folder))
+    with steps_watch.watched(tmp_path, lambda: ["a", "b"], lambda text: shown.set()):
+        assert shown.wait(10)
+    assert set(looked) == {tmp_path / "a", tmp_path / "b"}
 
 
 def test_the_current_step_of_a_material(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -224,20 +224,27 @@ def run_materials(
         materials = [material for material in materials if material.id not in conflicts]
         if not materials:
             exit_with_error("no material is left")
-    finished = len(finished_materials(materials, maker, out, retry_failed=retry_failed))
+    finished = finished_materials(materials, maker, out, retry_failed=retry_failed)
     if finished:
-        console.print(f"{finished} of {len(materials)} materials are finished already")
+        console.print(f"{len(finished)} of {len(materials)} materials are finished already")
     print_left_out(console, unreadable_results(out), "counted or run again")
     # The end of a batch job is handled like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        names = [material.id for material in materials]
-        with (
-            _progress(console, len(materials) - finished) as (begin, advance, show),
-            watched(out, names, show),
-        ):
+        # They begin in this order, so that those that run are the first of them.
+        pending = dict.fromkeys(m.id for m in materials if m.id not in finished)
+        n_workers = prepared.workers
+
+        def advance(comparison: Comparison) -> None:
+            pending.pop(comparison.material_id, None)
+            count(comparison)
+
+        with ExitStack() as shown:
+            begin, count, show = shown.enter_context(_progress(console, len(pending)))
+            if console.is_terminal:
+                shown.enter_context(watched(out, lambda: list(pending)[:n_workers], show))
             return run_locally(
-                materials, maker, out, prepared.workers, advance, begin, retry_failed=retry_failed
+                materials, maker, out, n_workers, advance, begin, retry_failed=retry_failed
             )
     except OSError as error:  # a full disk, for one
         exit_with_error(

@@ -52,15 +52,17 @@ def current_step(folder: Path, since: float = 0.0) -> str | None:
 
 
 @contextmanager
-def watched(folder: Path, materials: Sequence[str], show: Callable[[str], None]) -> Iterator[None]:
+def watched(
+    folder: Path, running: Callable[[], Sequence[str]], show: Callable[[str], None]
+) -> Iterator[None]:
     """Show the current steps every two seconds, from a thread of its own.
 
     Parameters
     ----------
     folder
         Campaign folder.
-    materials
-        Identifiers of the materials that run.
+    running
+        Gives the identifiers of the materials that may run at present: their files are looked at.
     show
         Called with one line of text.
 
@@ -73,7 +75,7 @@ def watched(folder: Path, materials: Sequence[str], show: Callable[[str], None])
 
     def look() -> None:
         while not ended.wait(_INTERVAL):
-            steps = ((name, current_step(folder / name, since)) for name in materials)
+            steps = ((name, current_step(folder / name, since)) for name in running())
             now = [f"{name}: {step}" for name, step in steps if step]
             more = f" and {len(now) - _MAX_SHOWN} more" if len(now) > _MAX_SHOWN else ""
             show("; ".join(now[:_MAX_SHOWN]) + more)
