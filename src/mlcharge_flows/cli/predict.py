@@ -37,7 +37,7 @@ ORBITALS_DOCUMENT = "initial_orbitals.json"
 
 WITHOUT_POTCAR = (
     "VASP drops these files, and begins from free atoms, if its PAW data sets have other "
-    "projectors than the model's, as VASP's own have for the shipped models: give --potcar with "
+    "projectors than the model's, as VASP's own have for the shipped model: give --potcar with "
     "the data sets of the runs, for which a model either was made or refuses to predict"
 )
 """What cannot be promised without the POTCAR of the runs."""
@@ -306,7 +306,7 @@ def _notes(
     if asked := [f"{tag} = {tags[tag]}" for tag in _OTHER_PHYSICS if _is_other(tag, tags)]:
         notes.append(
             f"INCAR asks for {', '.join(asked)}: the density is one of the functional that the "
-            "model has learned (PE without DFT+U in the shipped models)"
+            "model has learned (PE without DFT+U in the shipped model)"
         )
     notes += _notes_on_potcar(ordered, potcar)
     if potcar is None:
@@ -323,7 +323,7 @@ _OTHER_PHYSICS = ("GGA", "LHFCALC", "LDAU", "IVDW", "NUPDOWN")
 
 
 def _is_other(tag: str, tags: dict[str, Any]) -> bool:
-    """Whether a tag asks for a functional, or a constraint, that shipped models do not know."""
+    """Whether a tag asks for a functional or constraint unknown to the shipped model."""
     return tags.get(tag) not in (None, False, 0, -1, "Pe", "PE")
 
 

@@ -1,4 +1,4 @@
-"""Models by name: those shipped with the package, and those that a user has added."""
+"""Models by name: the one shipped with the package, and those that a user has added."""
 
 from __future__ import annotations
 
