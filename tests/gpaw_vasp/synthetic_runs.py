@@ -138,7 +138,10 @@ def magnetic() -> Run:
         projections=np.concatenate([spin * run.projections for spin in spins]),
         projected_dos=np.concatenate([spin * run.projected_dos for spin in spins]),
         site_moments=np.array([[0.125, 0.25, 1.425], [-0.1, -0.5, 0.0]]),
-        steps=tuple(replace(step, magnetization=1.2 + step.number / 100) for step in run.steps),
+        steps=tuple(
+            replace(step, magnetization=1.2 + step.number / 100, density_moment=1.3)
+            for step in run.steps
+        ),
     )
 
 

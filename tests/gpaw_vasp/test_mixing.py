@@ -115,6 +115,10 @@ def test_the_magnetization_has_its_own_preconditioner(run_folder):
         for g in [(0, 0, 0), (1, 0, 0), (2, 3, -1), (4, 4, 4)]:
             length = np.linalg.norm(np.array(g) @ reciprocal)
             fraction = amix * max(length**2 / (length**2 + BMIX**2), AMIN)
+            if part and g == (0, 0, 0):  # as the shortest other G, which is (1, 1, 1) here
+                shortest = np.linalg.norm([1, 1, 1] @ reciprocal) ** 2
+                fraction = amix * shortest / (shortest + BMIX**2)
+                assert fraction > 5 * amix * AMIN
             assert step[g] == pytest.approx(fraction * residual[g], abs=1e-9)
     assert mixer.weights[1].max() == mixer.weights[1][0, 0, 0] == 1
 
@@ -148,6 +152,12 @@ def outcar(path):
     return gzip.decompress(path.read_bytes()).decode()
 
 
+def outcar_lattice(text):
+    """Lattice vectors of the first geometry, in angstrom."""
+    rows = text[text.index("direct lattice vectors") :].splitlines()[1:4]
+    return np.array([[float(x) for x in row.split()[:3]] for row in rows])
+
+
 @pytest.mark.parametrize(
     "name", ["si2_aiida", "si_static_icharg0", "si_g0w0_static", "lih"], ids=lambda name: name
 )
@@ -156,9 +166,7 @@ def test_the_mesh_is_as_large_as_in_real_runs(vasp_samples, name):
     mesh = re.search(r"mesh for mixing.*\n\s+NGX =\s*(\d+)\s+NGY =\s*(\d+)\s+NGZ =\s*(\d+)", text)
     fine = re.search(r"\(NGX  =\s*(\d+)\s+NGY  =\s*(\d+)\s+NGZ  =\s*(\d+)\)", text)
     encut = float(re.search(r"ENCUT  =\s*(\S+) eV", text).group(1))
-    rows = text[text.index("direct lattice vectors") :].splitlines()[1:4]
-    cell = [[float(x) for x in row.split()[:3]] for row in rows]
-    grid = UGDesc.from_cell_and_grid_spacing(np.array(cell) / Bohr, 1.0).new(
+    grid = UGDesc.from_cell_and_grid_spacing(outcar_lattice(text) / Bohr, 1.0).new(
         size=[int(n) for n in fine.groups()]
     )
     inside = mixing_mesh(grid, encut)
@@ -184,6 +192,28 @@ def test_the_residuals_are_those_of_the_real_run(vasp_samples):
     text = outcar(vasp_samples / "si_static_icharg0/OUTCAR.gz")
     pairs = re.findall(r"rms\(total\) = (\S+)\s+rms\(broyden\)= (\S+)", text)[:4]
     assert [(float(total), float(mixed)) for total, mixed in pairs] == REAL_RESIDUALS
+
+
+@pytest.mark.parametrize(
+    ("path", "steps", "output"),
+    [("si_relax_pair/OUTCAR.relax1.gz", 5, 0.0), ("no_spin_relax/OUTCAR.gz", 5, 1.0)],
+    ids=["Si2", "NO"],
+)
+def test_the_total_moment_is_mixed_as_in_real_runs(vasp_samples, path, steps, output):
+    """It takes the fraction of the shortest G: silicon's orbitals have no moment, those of NO one.
+
+    The number behind the electrons is the moment of the density after mixing: it stays at that of
+    MAGMOM in steps of fixed density, and in the last step, which does not mix.
+    """
+    text = outcar(vasp_samples / path)
+    moments = [float(m) for m in re.findall(r"number of electron .*magnetization\s+(\S+)", text)]
+    assert set(moments[:steps]) == {moments[0]}
+    lattice = outcar_lattice(text)
+    indices = np.array([g for g in np.ndindex(3, 3, 3) if any(g)]) - 1
+    lengths = np.linalg.norm(indices @ (2 * np.pi * np.linalg.inv(lattice).T), axis=1)
+    shortest = lengths[lengths > 0].min(keepdims=True)
+    (fraction,) = kerker_preconditioner(shortest, 1.6, BMIX, AMIN)
+    assert moments[steps] == pytest.approx(moments[0] + fraction * (output - moments[0]), abs=1e-6)
 
 
 def test_the_number_of_electrons_stays(salt):

@@ -189,7 +189,7 @@ def test_files_of_two_spins(tmp_path: Path) -> None:
     np.testing.assert_allclose(second[:, 2::2], run.projected_dos[1, 1].T, rtol=1e-3, atol=1e-10)
     outcar = Outcar(tmp_path / "OUTCAR")
     assert outcar.spin
-    assert outcar.total_mag == pytest.approx(run.steps[-1].magnetization)
+    assert outcar.total_mag == pytest.approx(run.steps[-1].density_moment)
     assert [site["d"] for site in outcar.magnetization] == pytest.approx([1.425, 0.0])
     assert Oszicar(tmp_path / "OSZICAR").ionic_steps[0]["mag"] == pytest.approx(1.28)
 

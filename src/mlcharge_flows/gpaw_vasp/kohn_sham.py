@@ -183,6 +183,11 @@ class KohnSham:
         moment = float(self.orbitals.kpt_comm.sum_scalar(float(up_less_down)))
         return moment if self.n_spins == 2 else 0.0
 
+    def _density_moment(self) -> float | None:
+        if self.inputs.moments is None:
+            return None
+        return float(self.density.calculate_magnetic_moments()[0][2])
+
     def merge_equal_spins(self) -> None:
         """Continue with one spin channel after the first geometry, if that cannot matter."""
         if self.n_spins == 1 or self.inputs.settings.nupdown > 0:
@@ -281,6 +286,7 @@ class KohnSham:
                 charge_residual=charge_residual,
                 seconds=time.perf_counter() - begin,
                 magnetization=self.total_moment(),
+                density_moment=self._density_moment(),
             )
             if self.converged:
                 return

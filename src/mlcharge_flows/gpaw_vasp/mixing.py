@@ -16,7 +16,8 @@ linearly, with a fixed fraction that does not depend on AMIX. Mesh and fraction 
 OUTCARs (docs/decisions/0006-mixing.md). GPAW's own mixers have one factor for all G vectors.
 
 A magnetization is mixed together with the charge density: its residual is preconditioned by
-AMIX_MAG and BMIX_MAG, G = 0 included, and its metric is 1 everywhere on the mesh.
+AMIX_MAG and BMIX_MAG, where G = 0, the total moment, takes the fraction of the shortest other G.
+Its metric is 1 everywhere on the mesh.
 
 References
 ----------
@@ -201,6 +202,8 @@ class KerkerPulayMixer(BaseMixer):
             kerker_preconditioner(lengths, kerker.amix, kerker.bmix, kerker.amin)
             for kerker in kerkers
         ]
+        for fractions in self.preconditioners[1:]:
+            fractions[lengths == 0] = fractions[lengths > 0].min()
         self.weights = [metric_weights(np.where(self.mesh, lengths, 0.0)), self.mesh.astype(float)]
 
     def _initialize_history_(self) -> None:

@@ -263,7 +263,7 @@ def _initial_density(run: Run) -> Iterator[str]:
 
 
 def _electrons(run: Run, step: ElectronicStep) -> str:
-    moment = "" if step.magnetization is None else f" {step.magnetization:15.7f}"
+    moment = "" if step.density_moment is None else f" {step.density_moment:15.7f}"
     return f" number of electron  {run.electrons:14.7f} magnetization{moment}"
 
 

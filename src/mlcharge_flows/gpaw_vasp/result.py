@@ -73,6 +73,8 @@ class ElectronicStep:
         Wall time of the step.
     magnetization
         Total moment of the occupied orbitals, in Bohr magnetons; None with ISPIN = 1.
+    density_moment
+        Total moment of the density after mixing, in Bohr magnetons; None with ISPIN = 1.
     """
 
     number: int
@@ -86,6 +88,7 @@ class ElectronicStep:
     charge_residual: float | None
     seconds: float
     magnetization: float | None = None
+    density_moment: float | None = None
 
 
 @dataclass(frozen=True)
