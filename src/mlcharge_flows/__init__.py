@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.settings import Settings
     from mlcharge_flows.sources import (
         AtomicOrbitals,
+        Carried,
         Converged,
         ElementMean,
         Fallback,
@@ -53,6 +54,7 @@ __version__ = version("mlcharge-flows")
 
 __all__ = [
     "AtomicOrbitals",
+    "Carried",
     "CompareDensitiesMaker",
     "CompareNonSCFMaker",
     "Comparison",
@@ -88,6 +90,7 @@ __all__ = [
 
 _MODULES = {
     "AtomicOrbitals": "sources",
+    "Carried": "sources",
     "CompareDensitiesMaker": "atomate2.flows.compare",
     "CompareNonSCFMaker": "atomate2.flows.nonscf",
     "Comparison": "scf.comparison",

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from mlcharge_flows.density.grid import frequencies, regrid
+from mlcharge_flows.density.grid import frequencies, regrid, to_other_cell
 
 
 def band_limited(shape, highest, rng):
@@ -69,3 +69,54 @@ def test_frequencies_follow_the_fft():
 def test_bad_shapes_are_refused(shape):
     with pytest.raises(ValueError, match="cannot regrid"):
         regrid(np.zeros((4, 4, 4)), shape)
+
+
+def by_waves(values, points):
+    """A periodic function at points of shape (n, 3), as the sum of its waves: slow and obvious."""
+    found = np.zeros(len(points))
+    components = np.fft.fftn(values) / values.size
+    sides = [range(-(n // 2), n // 2 + 1) for n in values.shape]
+    for h in itertools.product(*sides):
+        weight = np.prod(np.where(2 * np.abs(h) == values.shape, 0.5, 1.0))
+        found += weight * (components[h] * np.exp(2j * np.pi * points @ np.array(h))).real
+    return found
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        np.eye(3, dtype=int),
+        np.diag([2, 1, 3]),
+        np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]),
+        np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1]]),
+        np.array([[1, 0, 2], [0, -1, 0], [0, 0, 1]]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("shape", [(5, 3, 4), (4, 4, 6)])
+def test_another_cell_is_the_sum_of_the_same_waves(cells, shape):
+    values = np.random.default_rng(5).standard_normal(shape)
+    target = tuple(int(n) for n in np.abs(cells).sum(axis=1) * 9)  # holds all frequencies
+    moved = to_other_cell(values, target, cells, translation=(0.1, 0.2, 0.7))
+    points = np.stack(np.meshgrid(*[np.arange(n) / n for n in target], indexing="ij"), axis=-1)
+    points = (points.reshape(-1, 3) - [0.1, 0.2, 0.7]) @ cells
+    np.testing.assert_allclose(moved.ravel(), by_waves(values, points), atol=1e-12)
+    assert moved.mean() == pytest.approx(values.mean(), abs=1e-14)
+
+
+def test_the_same_cell_is_regridded_and_a_grid_vector_rolls_the_grid():
+    values = np.random.default_rng(6).standard_normal((4, 5, 6))
+    same = to_other_cell(values, (4, 5, 6), np.eye(3, dtype=int))
+    np.testing.assert_array_equal(same, values)
+    for shape in [(8, 5, 7), (3, 3, 3)]:
+        fine = to_other_cell(values, shape, np.eye(3, dtype=int), (1.0, 0.0, 0.0))
+        np.testing.assert_allclose(fine, regrid(values, shape), atol=1e-12)
+    rolled = to_other_cell(values, (4, 5, 6), np.eye(3, dtype=int), (1 / 4, 2 / 5, -3 / 6))
+    np.testing.assert_allclose(rolled, np.roll(values, (1, 2, -3), (0, 1, 2)), atol=1e-12)
+
+
+def test_a_cell_without_volume_is_refused():
+    with pytest.raises(ValueError, match="no volume"):
+        to_other_cell(np.ones((2, 2, 2)), (2, 2, 2), np.diag([1, 1, 0]))
+    with pytest.raises(ValueError, match="cannot express"):
+        to_other_cell(np.ones((2, 2, 2)), (2, 0, 2), np.eye(3, dtype=int))

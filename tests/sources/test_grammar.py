@@ -7,6 +7,7 @@ import pytest
 from mlcharge_flows.errors import note, note_renamed
 from mlcharge_flows.sources import (
     AtomicOrbitals,
+    Carried,
     Converged,
     ElementMean,
     FromFile,
@@ -47,6 +48,11 @@ from mlcharge_flows.sources import (
         ("/runs/learned/CHGCAR.gz", FromFile("/runs/learned/CHGCAR.gz"), None),
         ("file@/runs/1/CHGCAR/atomic", FromFile("/runs/1/CHGCAR"), Superposition()),
         ("learned/file@/runs/learned/CHGCAR", Learned(), FromFile("/runs/learned/CHGCAR")),
+        ("carried", Carried(), None),
+        ("carried@/runs/1", Carried("/runs/1"), None),
+        ("carried@/runs/learned/same", Carried("/runs/learned"), None),
+        ("carried@/runs/1/atomic", Carried("/runs/1"), Superposition()),
+        ("learned/carried@/runs/1", Learned(), Carried("/runs/1")),
         ("learned/runs/CHGCAR", Learned(), "runs/CHGCAR"),
         ("/models/x.safetensors", Learned("/models/x.safetensors"), None),
         ("learned@/models/x.safetensors/atomic", Learned("/models/x.safetensors"), Superposition()),

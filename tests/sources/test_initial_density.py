@@ -13,6 +13,7 @@ from mlcharge_flows.atomate2.jobs.initial_density import InitialDensityMaker
 from mlcharge_flows.atomate2.jobs.run import RunFromDensityMaker
 from mlcharge_flows.atomate2.powerups import start_from_predicted_density
 from mlcharge_flows.sources import (
+    Carried,
     Converged,
     ElementMean,
     Evaluated,
@@ -33,6 +34,7 @@ DENSITIES = [
     InitialDensity(Converged(), Superposition()),
     InitialDensity(FromFile("/runs/CHGCAR"), Learned("other")),
     InitialDensity(Learned("other"), ElementMean()),
+    InitialDensity(Carried("/runs/1")),
     InitialDensity(Fallback((Learned(), Superposition())), Converged()),
 ]
 

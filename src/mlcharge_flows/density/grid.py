@@ -117,6 +117,82 @@ def _regrid_axis(values: np.ndarray, n_new: int, axis: int) -> np.ndarray:
     return regridded
 
 
+def to_other_cell(
+    values: np.ndarray,
+    shape: Sequence[int],
+    cells: np.ndarray,
+    translation: Sequence[float] | np.ndarray = (0.0, 0.0, 0.0),
+) -> np.ndarray:
+    """Express a real periodic function in another cell of its lattice, and translate it.
+
+    The component of frequency h of the old cell is that of frequency N h of the new one, whose
+    lattice vectors are the rows of N A. The mean is kept. At the Nyquist frequency of an even grid,
+    n/2 and -n/2 have half of the component each, as in :func:`regrid`.
+
+    Parameters
+    ----------
+    values
+        Real function at the points i/n of the old cell, shape (nx, ny, nz), any unit.
+    shape
+        Points along each vector of the new cell.
+    cells
+        N, lattice vectors of the new cell in those of the old one as rows, integers, shape (3, 3).
+    translation
+        In fractional coordinates of the new cell.
+
+    Returns
+    -------
+    numpy.ndarray
+        Function at the points of the new cell, f(N^T (s - t)) for fractional coordinates s.
+
+    Raises
+    ------
+    ValueError
+        The shape has not three axes with points, or the new cell has no volume.
+
+    Examples
+    --------
+    >>> wave = np.cos(2 * np.pi * np.arange(4) / 4).reshape(4, 1, 1)
+    >>> twice = to_other_cell(wave, (8, 1, 1), np.diag([2, 1, 1]), (0.125, 0.0, 0.0))
+    >>> (twice.ravel().round(12) + 0.0).tolist()
+    [0.0, 1.0, 0.0, -1.0, 0.0, 1.0, 0.0, -1.0]
+    """
+    values, cells = np.asarray(values, dtype=float), np.asarray(cells)
+    nx, ny, nz = shape = tuple(int(n) for n in shape)
+    if values.ndim != len(shape) or min(shape) < 1:
+        raise ValueError(f"cannot express {values.shape} on {shape}")
+    if round(float(np.linalg.det(cells))) == 0:
+        raise ValueError("the new cell has no volume")
+    translation = np.asarray(translation, dtype=float)
+    if np.array_equal(cells, np.eye(3)) and not translation.any():
+        return regrid(values, shape)
+    spectrum = np.zeros((nx, ny, nz // 2 + 1), dtype=complex)
+    components = fft.fftn(values) / values.size
+    h_x, h_y, h_z = (_both_nyquists(n) for n in values.shape)
+    hy, hz = (axis.ravel() for axis in np.meshgrid(h_y, h_z, indexing="ij"))
+    weights = _halved(hy, values.shape[1]) * _halved(hz, values.shape[2])
+    for hx in h_x:  # a plane at a time, lest memory holds all frequencies at once
+        k = cells @ np.stack([np.full(hy.shape, hx), hy, hz])
+        column = k[2] % nz
+        kept = np.all(2 * np.abs(k) <= np.array(shape)[:, None], axis=0) & (column <= nz // 2)
+        phases = np.exp(-2j * np.pi * (translation @ k[:, kept]))
+        some = components[hx, hy[kept], hz[kept]] * weights[kept] * phases
+        place = (k[0, kept] % nx, k[1, kept] % ny, column[kept])
+        np.add.at(spectrum, place, some * _halved(hx, values.shape[0]))
+    moved: np.ndarray = fft.irfftn(spectrum * (nx * ny * nz), s=shape)
+    return moved
+
+
+def _both_nyquists(n: int) -> np.ndarray:
+    """Frequencies of an n-point grid, for even n with both n/2 and -n/2."""
+    return np.arange(-(n // 2), n // 2 + 1)
+
+
+def _halved(frequency: np.ndarray, n: int) -> np.ndarray:
+    """Weight of a component: one half at the two Nyquist frequencies of an even grid."""
+    return np.where(2 * np.abs(frequency) == n, 0.5, 1.0)
+
+
 @dataclass(frozen=True, eq=False)
 class CrystalSymmetry:
     """Operations that map a crystal onto itself: x goes to rotation @ x + translation.

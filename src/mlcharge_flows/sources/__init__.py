@@ -4,12 +4,14 @@ An :class:`InitialDensity` takes the density from one :class:`Source` and the au
 occupancies from the same or another one. It is evaluated for the :class:`RunInputs` of a run and
 written as the CHGCAR of the run. With :class:`AtomicOrbitals` or :class:`FromWavecar` the run
 begins with initial orbitals, too, in a WAVECAR. Sources: :class:`Superposition`,
-:class:`Converged`, :class:`FromFile`, :class:`Learned`, :class:`ElementMean`, :class:`Same` and
-:class:`Fallback`; :func:`parse_initial_density` and :func:`parse_arms` read them in words.
+:class:`Converged`, :class:`FromFile`, :class:`Carried`, :class:`Learned`, :class:`ElementMean`,
+:class:`Same` and :class:`Fallback`; :func:`parse_initial_density` and :func:`parse_arms` read them
+in words.
 """
 
 from mlcharge_flows.sources.arms import calibrated_arms, load_arms, parse_arms
 from mlcharge_flows.sources.atomic_orbitals import AtomicOrbitals
+from mlcharge_flows.sources.carried import Carried
 from mlcharge_flows.sources.fallback import Fallback
 from mlcharge_flows.sources.from_file import Converged, FromFile
 from mlcharge_flows.sources.grammar import parse_initial_density
@@ -23,6 +25,7 @@ from mlcharge_flows.sources.source import Evaluated, Same, Source, SourceError, 
 
 __all__ = [
     "AtomicOrbitals",
+    "Carried",
     "Converged",
     "ElementMean",
     "Evaluated",

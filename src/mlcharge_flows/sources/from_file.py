@@ -10,13 +10,15 @@ import numpy as np
 
 from mlcharge_flows.density.augmentation import miscounted_occupancies
 from mlcharge_flows.density.grid import regrid
-from mlcharge_flows.io import plain_or_compressed
 from mlcharge_flows.scf.count import count_run
+from mlcharge_flows.scf.run_files import RunFiles
 from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar
 from mlcharge_flows.sources.source import Evaluated, Source, SourceError
 from mlcharge_flows.vasp.chgcar import ChgcarError, OccupancyError, read_chgcar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.density import Density
     from mlcharge_flows.sources.run_inputs import RunInputs
@@ -144,15 +146,38 @@ class Converged(Source):
         folder = inputs.reference_run
         if folder is None:
             raise SourceError("no earlier run to take the converged density from")
-        if not folder.is_dir():
-            raise SourceError(f"{folder}: the earlier run is gone, and its density with it")
-        run = count_run(folder)
-        if run.failure or not run.converged:
-            raise SourceError(f"{folder}: {run.failure or 'not converged'}")
-        chgcar = plain_or_compressed(folder / "CHGCAR")
-        if is_initial_chgcar(chgcar):
-            raise SourceError(f"{chgcar}: is what the run began from, not its result (LCHARG = F)")
+        chgcar = converged_chgcar(folder)
         return read_for_run(chgcar, inputs, on_grid_of_run=given is None)
+
+
+def converged_chgcar(folder: Path) -> Path:
+    """Find the CHGCAR to which a finished run converged.
+
+    Parameters
+    ----------
+    folder
+        Folder of the run.
+
+    Returns
+    -------
+    Path
+        The file, plain or compressed, which need not exist. Of custodian's double relaxation that
+        of the last run.
+
+    Raises
+    ------
+    SourceError
+        The folder is gone, the run failed or did not converge, or the CHGCAR is what it began from.
+    """
+    if not folder.is_dir():
+        raise SourceError(f"{folder}: the earlier run is gone, and its density with it")
+    run = count_run(folder)
+    if run.failure or not run.converged:
+        raise SourceError(f"{folder}: {run.failure or 'not converged'}")
+    chgcar = RunFiles.find(folder, last=True).chgcar or folder / "CHGCAR"
+    if is_initial_chgcar(chgcar):
+        raise SourceError(f"{chgcar}: is what the run began from, not its result (LCHARG = F)")
+    return chgcar
 
 
 def read_for_run(path: Path, inputs: RunInputs, on_grid_of_run: bool = True) -> Evaluated:
@@ -178,19 +203,10 @@ def read_for_run(path: Path, inputs: RunInputs, on_grid_of_run: bool = True) -> 
     SourceError
         The file cannot be read, or is of another structure or number of electrons.
     """
-    issue: str | None = None
-    density: Density
-    try:
-        density = read_chgcar(path)
-    except OccupancyError as error:
-        density, issue = error.density, str(error)
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except ChgcarError as error:
-        raise SourceError(str(error)) from None
+    density, issue = read_density(path)
     if difference := validate_chgcar(density, inputs):
         raise SourceError(f"{path}: {difference}")
-    if issue is None and (defect := _augmentation_defect(density, inputs)):
+    if issue is None and (defect := augmentation_defect(density.augmentation, inputs)):
         issue = f"{path}: {defect}"
     if issue is not None:
         density = replace(density, augmentation=None)
@@ -201,6 +217,36 @@ def read_for_run(path: Path, inputs: RunInputs, on_grid_of_run: bool = True) -> 
         density, adapted = regrid_to_run(density, inputs)
         warnings = tuple(f"{path}: {line}" for line in adapted)
     return Evaluated(density, warnings, augmentation_issue=issue)
+
+
+def read_density(path: Path) -> tuple[Density, str | None]:
+    """Read a CHGCAR, without its augmentation occupancies where these alone are damaged.
+
+    Parameters
+    ----------
+    path
+        The file, plain or compressed.
+
+    Returns
+    -------
+    density : Density
+        Of the crystal in the header of the file.
+    issue : str or None
+        What is wrong with the occupancies; None if nothing is.
+
+    Raises
+    ------
+    SourceError
+        The file cannot be read.
+    """
+    try:
+        return read_chgcar(path), None
+    except OccupancyError as error:
+        return error.density, str(error)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except ChgcarError as error:
+        raise SourceError(str(error)) from None
 
 
 def validate_chgcar(density: Density, inputs: RunInputs) -> str | None:
@@ -292,11 +338,24 @@ def regrid_to_run(density: Density, inputs: RunInputs) -> tuple[Density, tuple[s
     return density.scaled_to(inputs.n_electrons), tuple(changes)
 
 
-def _augmentation_defect(density: Density, inputs: RunInputs) -> str | None:
-    """What is wrong with the augmentation occupancies of a file; None if they fit the run."""
-    if density.augmentation is None:
+def augmentation_defect(augmentation: Sequence[np.ndarray] | None, inputs: RunInputs) -> str | None:
+    """What is wrong with the augmentation occupancies of a file.
+
+    Parameters
+    ----------
+    augmentation
+        Occupancies of each ion of the run, in electrons, or None.
+    inputs
+        Inputs of the run.
+
+    Returns
+    -------
+    str or None
+        None if there are occupancies, of the number that the PAW data sets of the run need.
+    """
+    if augmentation is None:
         return "has no augmentation occupancies, VASP would drop it; choose atomic ones instead"
-    if wrong := miscounted_occupancies(density.augmentation, inputs.channels):
+    if wrong := miscounted_occupancies(augmentation, inputs.channels):
         ion, n, expected = wrong
         return (
             f"ion {ion} has {n} occupancies, its PAW data set needs {expected}; "

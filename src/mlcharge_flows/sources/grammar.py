@@ -24,6 +24,7 @@ from mlcharge_flows.models.checkpoint import SUFFIX
 from mlcharge_flows.models.registry import DEFAULT
 from mlcharge_flows.scf.comparison import REFERENCE
 from mlcharge_flows.sources.atomic_orbitals import AtomicOrbitals
+from mlcharge_flows.sources.carried import Carried
 from mlcharge_flows.sources.from_file import Converged, FromFile
 from mlcharge_flows.sources.initial_density import CALIBRATION, InitialDensity
 from mlcharge_flows.sources.learned import ElementMean, Learned, known_models
@@ -35,6 +36,7 @@ SOURCES: dict[str, type[Source]] = {
     "superposition": Superposition,
     "atomic": Superposition,
     "converged": Converged,
+    "carried": Carried,
     "learned": Learned,
     "element-mean": ElementMean,
     "file": FromFile,
@@ -132,7 +134,7 @@ def _in_folder(part: str, folder: Path) -> str:
     """Word of a source with its path, if it has one, in a folder; names of models are none."""
     word, at, argument = part.partition("@")
     if word in SOURCES:
-        is_path = word == FromFile.word or is_file(folder / argument)
+        is_path = word in (FromFile.word, Carried.word) or is_file(folder / argument)
         return f"{word}{at}{folder / argument}" if argument and is_path else part
     is_path = is_file(folder / part) or Path(part).name.startswith("CHGCAR")
     return str(folder / part) if part and is_path and part not in OLD_WORDS else part
@@ -185,6 +187,6 @@ def _source(text: str, model: str, whole: str) -> Source:
     raise SourceError(
         f"{text!r}{where} is no source of densities; write DENSITY or DENSITY/AUGMENTATION of "
         f"superposition (or atomic), converged, learned[@MODEL], element-mean[@MODEL], "
-        f"file@CHGCAR, same, then +calibration@FILE, +orbitals[@WAVECAR] and +delay=N; known "
-        f"models: {models}"
+        f"file@CHGCAR, carried[@RUN], same, then +calibration@FILE, +orbitals[@WAVECAR] and "
+        f"+delay=N; known models: {models}"
     )

@@ -70,6 +70,11 @@ class InitialDensityDocument(BaseModel):
     paw: dict[str, str] | None = Field(
         None, description="TITEL of the PAW data set of each element that the density is for."
     )
+    reference_run: str | None = Field(
+        None,
+        description="Folder of the finished run of almost the same crystal whose density was "
+        "carried over; None without one.",
+    )
     preparation_time: float = Field(
         0.0,
         description="Wall time to make and write the initial density, s.",

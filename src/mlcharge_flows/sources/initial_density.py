@@ -270,6 +270,7 @@ class InitialDensity(MSONable):
                 "augmentation_source": taken.augmentation_source,
                 "model": taken.model_name,
                 "checkpoint": taken.checkpoint,
+                "reference_run": evaluated.reference_run,
                 "preparation_time": perf_counter() - loaded,
                 "preparation_cpu_time": process_time() - cpu_before,
                 "loading_time": loaded - began if self.uses_model else None,

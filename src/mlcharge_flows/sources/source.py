@@ -45,6 +45,8 @@ class Evaluated:
     augmentation_from
         The source that gave the occupancies, where they are not the density's and the one that was
         evaluated only chose it.
+    reference_run
+        Folder of the finished run whose density was carried over to this one; None without one.
     """
 
     density: Density
@@ -53,6 +55,7 @@ class Evaluated:
     augmentation_issue: str | None = None
     source: Source | None = None
     augmentation_from: Source | None = None
+    reference_run: str | None = None
 
 
 class Source(ABC, MSONable):
