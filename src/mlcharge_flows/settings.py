@@ -70,6 +70,9 @@ class Settings(BaseSettings):
         Folder of the models that the user has added.
     models_url
         Web address, or folder, of the catalog that ``mlcharge models get`` fetches from.
+    model_potcars
+        Folder with POTCARs of the PAW data sets that models were trained with, whose partial waves
+        carry occupancies over to other data sets.
     max_wavecar_size
         Largest WAVECAR of initial orbitals that is written, in GB.
 
@@ -92,6 +95,7 @@ class Settings(BaseSettings):
     )
     models: Path = Field(default_factory=lambda known: known["cache"] / "models")
     models_url: str = ""
+    model_potcars: Path | None = None
     max_wavecar_size: float = Field(4.0, ge=0.0)
 
     @classmethod
@@ -176,6 +180,29 @@ class Settings(BaseSettings):
         if not self.embedded:
             return own
         return own if own is not None and _is_export(own) else self._embedded_library
+
+    @property
+    def dataset_folders(self) -> list[Path]:
+        """Folders in which the PAW data sets of models are looked for, those that exist."""
+        folders = (self.model_potcars, self._embedded_library, self.potcar_library)
+        return [path for path in dict.fromkeys(folders) if path is not None and path.is_dir()]
+
+    def exported_library(self) -> Path:
+        """Export the PAW data sets of GPAW to the cache, unless they are there.
+
+        Returns
+        -------
+        Path
+            The POTCAR library of the embedded executable.
+
+        Raises
+        ------
+        SetupError
+            GPAW cannot be used, or the library cannot be written.
+        """
+        library = self._embedded_library
+        _fill(library)
+        return library
 
     @property
     def exported_potcars(self) -> bool:

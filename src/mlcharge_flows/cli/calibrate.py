@@ -109,14 +109,13 @@ def calibrate(
 
 
 def _folders(potcars: list[Path] | None) -> list[Path]:
-    """Folders of POTCARs: those given, and the libraries of this package and of pymatgen."""
+    """Folders of POTCARs: those given, and those of the settings."""
     from mlcharge_flows.settings import Settings
 
     for folder in potcars or []:
         if not folder.is_dir():
             exit_with_error(f"--potcars {folder}: there is no such folder")
-    library = Settings().potcar_library
-    return [*(potcars or []), *([library] if library and library.is_dir() else [])]
+    return [*(potcars or []), *Settings().dataset_folders]
 
 
 def _datasets(potcar: Path) -> dict[str, PawDataset]:

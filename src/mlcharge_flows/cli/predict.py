@@ -38,7 +38,7 @@ ORBITALS_DOCUMENT = "initial_orbitals.json"
 WITHOUT_POTCAR = (
     "VASP drops these files, and begins from free atoms, if its PAW data sets have other "
     "projectors than the model's, as VASP's own have for the shipped model: give --potcar with "
-    "the data sets of the runs, for which a model either was made or refuses to predict"
+    "the data sets of the runs, for which a model predicts or refuses to"
 )
 """What cannot be promised without the POTCAR of the runs."""
 
@@ -54,7 +54,7 @@ def predict(
     prec: Annotated[str | None, typer.Option(help="PREC of the runs, without --incar.")] = None,
     potcar: Annotated[
         Path | None,
-        typer.Option(help="POTCAR of the runs: refuse other PAW data than the model's."),
+        typer.Option(help="POTCAR of the runs: free atoms and PAW data sets."),
     ] = None,
     orbitals: Annotated[
         bool,

@@ -275,7 +275,8 @@ class Domain:
                 f"{', '.join(sorted(self.paw))}"
             )
         for symbol, dataset in (paw or {}).items():
-            self._check_dataset(symbol, dataset)
+            if refusal := self.dataset_refusal(symbol, dataset):
+                raise OutOfDomainError(refusal)
         self._check_charge(crystal, n_electrons)
         if violation := self.geometry.violation(crystal, shape):
             raise OutOfDomainError(
@@ -307,9 +308,23 @@ class Domain:
             f"{encut:g} eV: expect it to save less"
         )
 
-    def _check_dataset(self, symbol: str, dataset: PawDataset) -> None:
-        """Raise if a PAW data set is another one than that of the training."""
+    def dataset_refusal(self, symbol: str, dataset: PawDataset) -> str | None:
+        """Say in what a PAW data set differs from that of the training.
+
+        Parameters
+        ----------
+        symbol
+            Element that the model knows.
+        dataset
+            PAW data set of the run.
+
+        Returns
+        -------
+        str or None
+            One line; None if both are the same, free atoms compared where both are known.
+        """
         known = self.paw[symbol]
+        before = f"the model {self.model} was trained with other PAW data for {symbol}"
         for name, trained, given in (
             ("TITEL", known.titel, dataset.titel),
             ("ZVAL", known.zval, dataset.zval),
@@ -317,17 +332,13 @@ class Domain:
             ("fingerprint", known.free_atom_sha256 or dataset.fingerprint, dataset.fingerprint),
         ):
             if trained != given:
-                raise self._other_dataset(symbol, f"{name} is {trained}, the run's is {given}")
+                return f"{before} ({self.paw_family}): {name} is {trained}, the run's is {given}"
         if part := known.free_atom_difference(dataset):
-            raise self._other_dataset(
-                symbol, f"the {part} of its free atom differs, under the same TITEL"
+            return (
+                f"{before} ({self.paw_family}): the {part} of its free atom differs, under the "
+                "same TITEL"
             )
-
-    def _other_dataset(self, symbol: str, difference: str) -> OutOfDomainError:
-        return OutOfDomainError(
-            f"the model {self.model} was trained with other PAW data for {symbol} "
-            f"({self.paw_family}): {difference}"
-        )
+        return None
 
     def _check_charge(self, crystal: Crystal, given: float | None) -> None:
         if given is None:

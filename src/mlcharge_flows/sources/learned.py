@@ -16,6 +16,7 @@ from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.registry import DEFAULT, LoadedModel, Registry
 from mlcharge_flows.settings import Settings
 from mlcharge_flows.sources.calibrated import calibration_of, predict_calibrated
+from mlcharge_flows.sources.other_datasets import predict_on_other_datasets, refusals
 from mlcharge_flows.sources.source import Evaluated, Source, SourceError, Superposition, joined
 from mlcharge_flows.vasp.potcar import PotcarError
 
@@ -163,6 +164,13 @@ class _OfModel(Source):
         except ModelError as error:
             raise SourceError(str(error)) from None
 
+    @staticmethod
+    def _has_other_datasets(loaded: LoadedModel, inputs: RunInputs) -> bool:
+        """Whether the POTCAR of a run has other PAW data sets than the model, for its elements."""
+        if not inputs.elements <= loaded.card.paw.keys() or not inputs.has_potcar:
+            return False
+        return bool(refusals(loaded, inputs.datasets))
+
     def _checked(self, loaded: LoadedModel, inputs: RunInputs) -> tuple[RunInputs, tuple[str, ...]]:
         """Compare a run with what the model knows.
 
@@ -254,8 +262,9 @@ class Learned(_OfModel):
         Raises
         ------
         SourceError
-            The model cannot be loaded, or refuses the run: unknown elements or PAW data sets, a
-            charged cell, distances outside of its training, a grid that is too coarse.
+            The model cannot be loaded, or refuses the run: unknown elements, PAW data sets to which
+            its occupancies cannot be carried over, a charged cell, distances outside of its
+            training, a grid that is too coarse.
         """
         loaded = self._load()
         model = loaded.model
@@ -264,11 +273,15 @@ class Learned(_OfModel):
                 calibration = calibration_of(self.calibration, loaded)
                 density, warnings = predict_calibrated(loaded, calibration, inputs)
                 return Evaluated(density, warnings)
+            if self._has_other_datasets(loaded, inputs):
+                density, warnings = predict_on_other_datasets(loaded, inputs)
+                issue = _no_augmentation(loaded) if density.augmentation is None else None
+                return Evaluated(density, warnings, augmentation_issue=issue)
             inputs, warnings = self._checked(loaded, inputs)
             if given is not None and not given.is_superposition and model.completes_densities:
                 return Evaluated(model.complete(given.density, inputs.datasets), warnings)
             density = predict_on_atoms(model, inputs.crystal, inputs.grid, inputs.datasets)
-        except ModelError as error:
+        except (ModelError, PotcarError) as error:
             raise SourceError(str(error)) from None
         issue = _no_augmentation(loaded) if density.augmentation is None else None
         return Evaluated(density, warnings, augmentation_issue=issue)

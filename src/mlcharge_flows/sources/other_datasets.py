@@ -1,0 +1,163 @@
+r"""Predictions for runs whose PAW data sets are not those of the model, without a calibration.
+
+The superposition of the run's own free atoms, plus the change of density and occupancies that the
+model predicts. Occupancies of the model's data set A are expressed in the run's, B, by the partial
+waves of both, :math:`\Delta D^B = T \, \Delta D^A \, T^t`. Channels that A does not have stay those
+of the free atom. Both data sets need the same valence, functional and free atom: the occupancies of
+the free atom of A, carried over by the same T, are to be those of the free atom of B.
+
+See Also
+--------
+mlcharge_flows.density.partial_wave_transfer : T, and its reference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from importlib.util import find_spec
+from math import pi, sqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlcharge_flows.density.partial_wave_transfer import carry_occupancies, transfer_matrix
+from mlcharge_flows.models.calibration import spherical
+from mlcharge_flows.models.deformation import deformed_superposition
+from mlcharge_flows.models.domain import OutOfDomainError
+from mlcharge_flows.settings import Settings, SetupError
+from mlcharge_flows.vasp.potcar import PotcarSearch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from mlcharge_flows.density.density import Density
+    from mlcharge_flows.density.paw_dataset import PawDataset
+    from mlcharge_flows.models.registry import LoadedModel
+    from mlcharge_flows.sources.run_inputs import RunInputs
+
+MAX_ATOM_DIFFERENCE = 0.1
+"""Electrons of a channel by which the carried free atom may differ: 0.02 at most between the data
+sets of GPAW and generated ones, one if the atoms are of different configurations."""
+CALIBRATE = "calibrate with a few finished runs (mlcharge calibrate)"
+
+
+def refusals(loaded: LoadedModel, datasets: Mapping[str, PawDataset]) -> dict[str, str]:
+    """Elements of a run whose PAW data sets are not those of a model.
+
+    Parameters
+    ----------
+    loaded
+        The model.
+    datasets
+        PAW data set of each element of the run.
+
+    Returns
+    -------
+    dict of str to str
+        What differs, by element; empty if nothing does.
+    """
+    domain = loaded.domain
+    found = {s: domain.dataset_refusal(s, datasets[s]) for s in sorted(datasets)}
+    return {symbol: refusal for symbol, refusal in found.items() if refusal}
+
+
+def predict_on_other_datasets(
+    loaded: LoadedModel, inputs: RunInputs
+) -> tuple[Density, tuple[str, ...]]:
+    """Predict the converged density of a run with other PAW data sets than the model's.
+
+    Parameters
+    ----------
+    loaded
+        The model; it knows all elements of the run.
+    inputs
+        Inputs of the run, with its POTCAR.
+
+    Returns
+    -------
+    density : Density
+        With augmentation occupancies of the run's PAW data sets, if the model predicts any.
+    warnings : tuple of str
+        Which occupancies were carried over.
+
+    Raises
+    ------
+    OutOfDomainError
+        The occupancies of an element cannot be carried over, or the run is outside of the
+        applicability domain for another reason.
+    ModelError
+        The output of the network is no density.
+    PotcarError
+        The POTCAR is broken.
+    """
+    card, crystal = loaded.card, inputs.crystal
+    paw = {symbol: inputs.datasets[symbol] for symbol in sorted(inputs.elements)}
+    transfers = {}
+    for symbol, refusal in refusals(loaded, paw).items():
+        try:
+            transfers[symbol] = _transfer(card.paw[symbol], paw[symbol])
+        except LookupError as error:
+            raise OutOfDomainError(f"{refusal}; {error.args[0]}") from None
+    domain = replace(loaded.domain, paw=paw)
+    domain.check(crystal, inputs.grid, inputs.n_electrons)
+    density = deformed_superposition(
+        loaded.model.deformation(crystal, inputs.grid), card.paw, paw, transfers
+    )
+    carried = (
+        f"the PAW data sets of {', '.join(transfers)} are not those of the model {card.name}: its "
+        "change of the occupancies is carried over by the partial waves, expect it to save less "
+        f"until you {CALIBRATE}"
+    )
+    cutoff = domain.encut_warning(inputs.encut)
+    return density, (carried, *([cutoff] if cutoff else ()))
+
+
+def _transfer(known: PawDataset, given: PawDataset) -> np.ndarray:
+    """T from a model's data set to that of a run; LookupError with the reason if there is none."""
+    if known.zval != given.zval:
+        raise LookupError(f"data sets of another valence need a calibration: {CALIBRATE}")
+    if given.partial_waves is None or given.atomic_occupancies is None:
+        raise LookupError(f"the run's has no partial waves to carry occupancies over: {CALIBRATE}")
+    own = _whole(known, known.fingerprint or "")
+    if own.lexch != given.lexch:
+        raise LookupError(f"it is of another functional ({own.lexch} and {given.lexch})")
+    transfer = transfer_matrix(own, given)
+    free = carry_occupancies(_atom(own), own.channels, given.channels, transfer)
+    apart = np.abs(free - given.atomic_occupancies)[spherical(given.channels)].max()
+    if apart * sqrt(4 * pi) > MAX_ATOM_DIFFERENCE:
+        raise LookupError(f"their free atoms are in different configurations: {CALIBRATE}")
+    return transfer
+
+
+def _atom(dataset: PawDataset) -> np.ndarray:
+    assert dataset.atomic_occupancies is not None  # of a POTCAR
+    return dataset.atomic_occupancies
+
+
+@lru_cache(maxsize=128)
+def _whole(dataset: PawDataset, fingerprint: str) -> PawDataset:
+    """Data set of a model with its partial waves; the fingerprint tells equal TITELs apart."""
+    if dataset.partial_waves is not None:
+        return dataset
+    settings = Settings()
+    for folder in settings.dataset_folders:
+        if found := _search(folder).find(dataset):
+            return found
+    if find_spec("gpaw") is not None and "GPAW" in dataset.titel:
+        try:
+            if found := _search(settings.exported_library()).find(dataset):
+                return found
+        except SetupError:
+            pass
+    raise LookupError(
+        "the model's data set is not at hand to carry occupancies over: name the folder of its "
+        "POTCARs in MLCHARGE_MODEL_POTCARS (for shipped models one that 'gpaw-vasp potcar FOLDER' "
+        f"writes), or {CALIBRATE}"
+    )
+
+
+@lru_cache(maxsize=8)
+def _search(folder: Path) -> PotcarSearch:
+    return PotcarSearch([folder])
