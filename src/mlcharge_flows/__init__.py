@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.scf.statistics import summarize
     from mlcharge_flows.settings import Settings
     from mlcharge_flows.sources import (
+        Anchored,
         AtomicOrbitals,
         Carried,
         Converged,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 __version__ = version("mlcharge-flows")
 
 __all__ = [
+    "Anchored",
     "AtomicOrbitals",
     "Carried",
     "CompareDensitiesMaker",
@@ -89,6 +91,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Anchored": "sources",
     "AtomicOrbitals": "sources",
     "Carried": "sources",
     "CompareDensitiesMaker": "atomate2.flows.compare",

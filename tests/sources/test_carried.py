@@ -12,8 +12,19 @@ from mlcharge_flows.density.augmentation import rotate
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Density, Magnetization, superpose
 from mlcharge_flows.density.grid import to_other_cell
+from mlcharge_flows.models.domain import GeometryBounds
+from mlcharge_flows.models.registry import Registry
 from mlcharge_flows.scf.run import ScfRun
-from mlcharge_flows.sources import Carried, InitialDensity, RunInputs, SourceError, Superposition
+from mlcharge_flows.sources import (
+    Anchored,
+    Carried,
+    Fallback,
+    InitialDensity,
+    Learned,
+    RunInputs,
+    SourceError,
+    Superposition,
+)
 from mlcharge_flows.sources.carried import carry
 from mlcharge_flows.sources.crystal_match import MatchError
 from mlcharge_flows.testing.crystals import random_crystal, random_rotation, rotated
@@ -350,3 +361,56 @@ def test_positions_of_the_run_are_those_of_the_file(folder, reference, inputs_of
     assert inputs.crystal.displacements(written.positions).max() < 1e-5
     expected = Poscar(inputs.structure).structure.lattice.matrix
     np.testing.assert_allclose(written.lattice, expected, atol=1e-6)
+
+
+def test_an_anchored_density_has_what_the_model_gets_wrong_in_both(
+    folder, reference, inputs_of, atoms, tiny, tmp_path, rng
+):
+    """Where the density is the model's own everywhere, the anchored one is as exact."""
+    crystal = displaced(reference.crystal, rng)
+    path = tmp_path / "models" / "tiny.safetensors"
+    tiny.write(path, atoms, [reference.crystal, crystal], name="tiny")
+    model = Registry(tmp_path / "models").load(str(path)).model
+    read = read_chgcar(folder / "CHGCAR")
+    predicted = model.predict(read.crystal, SHAPE)
+    rest = 0.02 * np.ones(len(read.augmentation[0]))
+    own = replace(
+        predicted,
+        augmentation=tuple(values + rest for values in predicted.augmentation),
+        magnetization=None,
+    )
+    write_chgcar(folder / "CHGCAR", own)
+    document = InitialDensity(Anchored(str(folder), str(path))).write(inputs_of(crystal), tmp_path)
+    assert (document.density_source, document.model) == ("anchored", "tiny")
+    assert len(document.checkpoint) == 64
+    expected = model.predict(crystal, SHAPE)
+    found = read_chgcar(tmp_path / "CHGCAR")
+    np.testing.assert_allclose(found.total, expected.total, rtol=1e-5, atol=1e-6)
+    for one, other in zip(found.augmentation, expected.augmentation, strict=True):
+        np.testing.assert_allclose(one, other + rest, atol=1e-6)
+
+
+def test_anchored_by_the_superposition_is_carried(folder, inputs_of, reference, monkeypatch, rng):
+    inputs = inputs_of(displaced(reference.crystal, rng, 0.01))
+    carried = Carried(str(folder)).evaluate(inputs).density
+    monkeypatch.setattr(Learned, "evaluate", lambda self, *args: Superposition().evaluate(*args))
+    assert_same(Anchored(str(folder)).evaluate(inputs).density, carried, Tolerance(0.0, 0.0))
+
+
+def test_a_model_that_refuses_one_of_both_crystals(
+    folder, inputs_of, reference, atoms, tiny, tmp_path, rng
+):
+    inputs = inputs_of(displaced(reference.crystal, rng, 0.01))
+    path = tmp_path / "models" / "tiny.safetensors"
+    far = GeometryBounds.of([reference.crystal], [SHAPE]).model_copy(
+        update={"volume": (100.0, 120.0)}
+    )
+    tiny.write(path, atoms, [reference.crystal], name="tiny", geometry=far)
+    with pytest.raises(SourceError, match=f"^{folder}: .*outside what the model") as error:
+        Anchored(str(folder), str(path)).evaluate(inputs)
+    assert "\n" not in str(error.value)
+    chain = Fallback((Anchored(str(folder), str(path)), Carried(str(folder))))
+    document = InitialDensity(chain).write(inputs, tmp_path)
+    assert (document.density_source, document.model) == ("carried", None)
+    assert document.reference_run == str(folder)
+    assert "outside what the model" in document.warnings[0]

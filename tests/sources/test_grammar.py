@@ -6,6 +6,7 @@ import pytest
 
 from mlcharge_flows.errors import note, note_renamed
 from mlcharge_flows.sources import (
+    Anchored,
     AtomicOrbitals,
     Carried,
     Converged,
@@ -52,6 +53,13 @@ from mlcharge_flows.sources import (
         ("carried@/runs/1", Carried("/runs/1"), None),
         ("carried@/runs/learned/same", Carried("/runs/learned"), None),
         ("carried@/runs/1/atomic", Carried("/runs/1"), Superposition()),
+        ("anchored", Anchored(), None),
+        ("anchored@/runs/1", Anchored("/runs/1"), None),
+        ("anchored@/runs/1@other", Anchored("/runs/1", "other"), None),
+        ("anchored@@other", Anchored("", "other"), None),
+        ("anchored@/a@b/c@/m/x.safetensors", Anchored("/a@b/c", "/m/x.safetensors"), None),
+        ("anchored@/a@b/c@orbital", Anchored("/a@b/c"), None),
+        ("anchored@/runs/1/atomic", Anchored("/runs/1"), Superposition()),
         ("learned/carried@/runs/1", Learned(), Carried("/runs/1")),
         ("learned/runs/CHGCAR", Learned(), "runs/CHGCAR"),
         ("/models/x.safetensors", Learned("/models/x.safetensors"), None),
@@ -82,6 +90,15 @@ def test_models_by_their_names_alone(trained):
         Converged(), Learned("second")
     )
     assert parse_initial_density("converged", "first", "second") == InitialDensity(Converged())
+
+
+def test_the_model_of_an_anchored_density_is_that_of_the_others(tmp_path):
+    found = parse_initial_density("anchored@run", "second", folder=tmp_path)
+    assert found == InitialDensity(Anchored(str(tmp_path / "run"), "second"))
+    found = parse_initial_density("anchored@/r@first+calibration@/c.json", "second")
+    assert found.density == Anchored("/r", "first", "/c.json")
+    assert parse_initial_density(str(found)) == found
+    assert parse_initial_density("carried@run", folder=tmp_path).density.run == f"{tmp_path}/run"
 
 
 @pytest.mark.parametrize(

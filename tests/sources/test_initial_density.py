@@ -13,6 +13,7 @@ from mlcharge_flows.atomate2.jobs.initial_density import InitialDensityMaker
 from mlcharge_flows.atomate2.jobs.run import RunFromDensityMaker
 from mlcharge_flows.atomate2.powerups import start_from_predicted_density
 from mlcharge_flows.sources import (
+    Anchored,
     Carried,
     Converged,
     ElementMean,
@@ -35,6 +36,7 @@ DENSITIES = [
     InitialDensity(FromFile("/runs/CHGCAR"), Learned("other")),
     InitialDensity(Learned("other"), ElementMean()),
     InitialDensity(Carried("/runs/1")),
+    InitialDensity(Anchored("/runs/1", "other")),
     InitialDensity(Fallback((Learned(), Superposition())), Converged()),
 ]
 

@@ -4,11 +4,12 @@ An :class:`InitialDensity` takes the density from one :class:`Source` and the au
 occupancies from the same or another one. It is evaluated for the :class:`RunInputs` of a run and
 written as the CHGCAR of the run. With :class:`AtomicOrbitals` or :class:`FromWavecar` the run
 begins with initial orbitals, too, in a WAVECAR. Sources: :class:`Superposition`,
-:class:`Converged`, :class:`FromFile`, :class:`Carried`, :class:`Learned`, :class:`ElementMean`,
-:class:`Same` and :class:`Fallback`; :func:`parse_initial_density` and :func:`parse_arms` read them
-in words.
+:class:`Converged`, :class:`FromFile`, :class:`Carried`, :class:`Anchored`, :class:`Learned`,
+:class:`ElementMean`, :class:`Same` and :class:`Fallback`; :func:`parse_initial_density` and
+:func:`parse_arms` read them in words.
 """
 
+from mlcharge_flows.sources.anchored import Anchored
 from mlcharge_flows.sources.arms import calibrated_arms, load_arms, parse_arms
 from mlcharge_flows.sources.atomic_orbitals import AtomicOrbitals
 from mlcharge_flows.sources.carried import Carried
@@ -24,6 +25,7 @@ from mlcharge_flows.sources.run_inputs import RunInputs
 from mlcharge_flows.sources.source import Evaluated, Same, Source, SourceError, Superposition
 
 __all__ = [
+    "Anchored",
     "AtomicOrbitals",
     "Carried",
     "Converged",

@@ -23,6 +23,7 @@ from mlcharge_flows.io import is_file
 from mlcharge_flows.models.checkpoint import SUFFIX
 from mlcharge_flows.models.registry import DEFAULT
 from mlcharge_flows.scf.comparison import REFERENCE
+from mlcharge_flows.sources.anchored import Anchored
 from mlcharge_flows.sources.atomic_orbitals import AtomicOrbitals
 from mlcharge_flows.sources.carried import Carried
 from mlcharge_flows.sources.from_file import Converged, FromFile
@@ -37,6 +38,7 @@ SOURCES: dict[str, type[Source]] = {
     "atomic": Superposition,
     "converged": Converged,
     "carried": Carried,
+    "anchored": Anchored,
     "learned": Learned,
     "element-mean": ElementMean,
     "file": FromFile,
@@ -134,7 +136,7 @@ def _in_folder(part: str, folder: Path) -> str:
     """Word of a source with its path, if it has one, in a folder; names of models are none."""
     word, at, argument = part.partition("@")
     if word in SOURCES:
-        is_path = word in (FromFile.word, Carried.word) or is_file(folder / argument)
+        is_path = issubclass(SOURCES[word], FromFile | Carried) or is_file(folder / argument)
         return f"{word}{at}{folder / argument}" if argument and is_path else part
     is_path = is_file(folder / part) or Path(part).name.startswith("CHGCAR")
     return str(folder / part) if part and is_path and part not in OLD_WORDS else part
@@ -177,6 +179,8 @@ def _source(text: str, model: str, whole: str) -> Source:
     if (kind := SOURCES.get(word)) is not None:
         if issubclass(kind, Learned | ElementMean):
             argument = argument or model
+        elif kind is Anchored and "@" not in argument:
+            argument += f"@{model}"
         return kind.from_argument(argument)
     if text in known_models().paths() or text.endswith(SUFFIX):
         return Learned.from_argument(text)
@@ -187,6 +191,6 @@ def _source(text: str, model: str, whole: str) -> Source:
     raise SourceError(
         f"{text!r}{where} is no source of densities; write DENSITY or DENSITY/AUGMENTATION of "
         f"superposition (or atomic), converged, learned[@MODEL], element-mean[@MODEL], "
-        f"file@CHGCAR, carried[@RUN], same, then +calibration@FILE, +orbitals[@WAVECAR] and "
-        f"+delay=N; known models: {models}"
+        f"file@CHGCAR, carried[@RUN], anchored[@RUN[@MODEL]], same, then +calibration@FILE, "
+        f"+orbitals[@WAVECAR] and +delay=N; known models: {models}"
     )
