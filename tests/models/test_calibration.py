@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the models extra")
 
-from mlcharge_flows.density.augmentation import n_occupancies, rotate
+from mlcharge_flows.density.augmentation import n_occupancies, rotate, spherical
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import Density, superpose
 from mlcharge_flows.models.calibration import (
@@ -13,7 +13,6 @@ from mlcharge_flows.models.calibration import (
     CalibrationError,
     ElementCalibration,
     read_calibration,
-    spherical,
     write_calibration,
 )
 from mlcharge_flows.models.deformation import deformed_superposition

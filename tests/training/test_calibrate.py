@@ -7,9 +7,10 @@ import pytest
 pytest.importorskip("torch", reason="needs the models extra")
 pytest.importorskip("h5py", reason="needs the train extra")
 
+from mlcharge_flows.density.augmentation import spherical
 from mlcharge_flows.density.density import Density, superpose
 from mlcharge_flows.density.neutral_form_factor import NeutralSines
-from mlcharge_flows.models.calibration import CalibrationError, spherical
+from mlcharge_flows.models.calibration import CalibrationError
 from mlcharge_flows.models.deformation import deformed_superposition
 from mlcharge_flows.models.registry import Registry
 from mlcharge_flows.testing.crystals import random_crystal

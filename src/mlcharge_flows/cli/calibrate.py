@@ -59,7 +59,9 @@ def calibrate(
     occupancies, in closed form; one run per element gives nearly everything, and up to three are
     worth it. Elements that the model does not know need three. What is not significant is left
     out. Printed, and stored, is the error in runs that were left out of the fit, as a fraction of
-    the superposition's.
+    the superposition's. Folders of runs with ISPIN = 2 also give the magnetization of their
+    elements: a spin density per Bohr magneton, and the sizes of the moments, to which MAGMOM gives
+    order and signs.
 
     Then give the file as --calibration to predict, compare and bands, as calibration in a SPEC.yaml
     or to start_from_predicted_density.
@@ -139,6 +141,15 @@ def _show(console: Console, calibration: Calibration) -> None:
             left = (_percent(mine.density_left), _percent(mine.occupancies_left))
             hashed = mine.fingerprint[:8]
             table.add_row(symbol, mine.titel, hashed, str(mine.n_runs), *left, kept)
+        console.print(table)
+    if calibration.magnetization:
+        title = "magnetization per moment; error left in runs without it, of MAGMOM superposed"
+        heads = ("hash", "runs", "moments", "density", "occupancies")
+        table = _table(title, "PAW data set", *heads)
+        for symbol, its in calibration.magnetization.items():
+            size = f"{its.moment:.2f} ± {its.moment_spread:.2f}"
+            left = (_percent(its.density_left), _percent(its.occupancies_left))
+            table.add_row(symbol, its.titel, its.fingerprint[:8], str(its.n_runs), size, *left)
         console.print(table)
     if calibration.runs:
         title = "error left in each run, without its formula in the fit"

@@ -177,4 +177,7 @@ def _spin(density: Density) -> str:
     if density.magnetization is None:
         return "none"
     moment = float(density.magnetization.grid.mean() * density.crystal.volume)
-    return f"total moment {moment:.4f} Bohr magnetons"
+    known = density.magnetization.moments
+    listed = " ".join(f"{value:g}" for value in known.round(3)[:_MAX_IONS_SHOWN])
+    more = f" and {len(known) - _MAX_IONS_SHOWN} more" if len(known) > _MAX_IONS_SHOWN else ""
+    return f"total moment {moment:.4f} Bohr magnetons; of the ions {listed}{more}"

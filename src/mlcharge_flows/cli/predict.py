@@ -181,7 +181,9 @@ def _in_blocks(structure: Structure, order: list[str]) -> Structure:
     return structure.get_sorted_structure(key=lambda site: rank.get(site.specie.symbol, len(rank)))
 
 
-def _notes_on_structures(materials: list[Material], ordered: dict[str, Structure]) -> list[str]:
+def _notes_on_structures(
+    materials: list[Material], ordered: dict[str, Structure], is_spin_polarized: bool
+) -> list[str]:
     """Line about structures whose ions were put in another order, and about those with moments."""
     notes = []
     reordered = [m.id for m in materials if list(m.structure) != list(ordered[m.id])]
@@ -192,7 +194,7 @@ def _notes_on_structures(materials: list[Material], ordered: dict[str, Structure
             "other POSCAR fits"
         )
     magnetic = [m.id for m in materials if _has_moments(m.structure)]
-    if magnetic:
+    if magnetic and not is_spin_polarized:
         notes.append(
             f"the moments of {_listed(magnetic)} are not in the files, which hold no "
             "magnetization: with ISPIN = 2, VASP superposes the moments of MAGMOM"
@@ -299,10 +301,6 @@ def _notes(
         notes.append(f"{reason}; workflows leave such runs their own density")
     if tags.get("ICHARG") not in (None, 1, 11):
         notes.append(f"runs with ICHARG = {tags['ICHARG']} do not read CHGCAR: set ICHARG = 1")
-    if tags.get("ISPIN") == 2:
-        notes.append(
-            "the files hold no magnetization: with ISPIN = 2, VASP superposes the moments of MAGMOM"
-        )
     if asked := [f"{tag} = {tags[tag]}" for tag in _OTHER_PHYSICS if _is_other(tag, tags)]:
         notes.append(
             f"INCAR asks for {', '.join(asked)}: the density is one of the functional that the "
@@ -316,7 +314,7 @@ def _notes(
             "runs with ISTART = 1 and ICHARG = 1 begin from these files; leave NELMDL out (0 then) "
             "or set -1: VASP's five steps at fixed density are for random orbitals"
         )
-    return notes + _notes_on_structures(materials, ordered)
+    return notes + _notes_on_structures(materials, ordered, tags.get("ISPIN") == 2)
 
 
 _OTHER_PHYSICS = ("GGA", "LHFCALC", "LDAU", "IVDW", "NUPDOWN")

@@ -161,6 +161,22 @@ def labels(channels: Sequence[int]) -> list[tuple[int, int, int, int]]:
     return [(a, b, L, M) for a, b, L, _ in blocks(channels) for M in range(-L, L + 1)]
 
 
+def spherical(channels: Sequence[int]) -> np.ndarray:
+    """Indices of the L = 0 occupancies in the array of an ion.
+
+    Parameters
+    ----------
+    channels
+        l of each projector channel.
+
+    Returns
+    -------
+    numpy.ndarray
+        One per pair of channels of equal l.
+    """
+    return np.array([b.offset for b in blocks(channels) if b.L == 0], dtype=int)
+
+
 def from_matrix(matrix: np.ndarray, channels: Sequence[int]) -> np.ndarray:
     """Augmentation occupancies of an atomic density matrix.
 

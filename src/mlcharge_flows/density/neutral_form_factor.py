@@ -64,9 +64,15 @@ class NeutralSines:
     @cached_property
     def _neutral(self) -> np.ndarray:
         """Orthonormal combinations without charge, shape (size, size + 1)."""
-        signs = np.where(np.arange(1, self.size + 2) % 2, 1.0, -1.0)
-        rows: np.ndarray = np.linalg.svd((signs / self._wave_numbers)[None])[2][1:]
+        rows: np.ndarray = np.linalg.svd(self._charges[None])[2][1:]
         return rows
+
+    @cached_property
+    def _charges(self) -> np.ndarray:
+        """Charge of each sine over the square root of 2 pi R, shape (size + 1,)."""
+        signs = np.where(np.arange(1, self.size + 2) % 2, 1.0, -1.0)
+        charges: np.ndarray = signs / self._wave_numbers
+        return charges
 
     def __call__(self, q: np.ndarray) -> np.ndarray:
         """Form factors of all functions.
@@ -81,11 +87,32 @@ class NeutralSines:
         numpy.ndarray
             Electrons, shape (size, n); zero at q = 0, and beyond :attr:`q_max`.
         """
+        values: np.ndarray = self._neutral @ self._sines(q) * ((q > 0.0) & (q <= self.q_max))
+        return values
+
+    def charged(self, q: np.ndarray) -> np.ndarray:
+        """Form factor of one electron that is orthogonal to all functions.
+
+        Parameters
+        ----------
+        q
+            Wave numbers in 1/angstrom, shape (n,).
+
+        Returns
+        -------
+        numpy.ndarray
+            Electrons, shape (n,); 1 at q = 0, and 0 beyond :attr:`q_max`.
+        """
+        charges = np.sqrt(2 * pi * self.radius) * self._charges
+        values: np.ndarray = charges @ self._sines(q) / (charges @ charges)
+        return np.where(q > 0.0, values, 1.0) * (q <= self.q_max)
+
+    def _sines(self, q: np.ndarray) -> np.ndarray:
+        """Form factors of the sines, shape (size + 1, n), at q > 0."""
         k, at = self._wave_numbers[:, None], np.maximum(q, 1e-9)
         x, y = (self.radius / pi * wave for wave in (k - at, k + at))
-        waves = np.sqrt(pi * self.radius / 2) / at * (np.sinc(x) - np.sinc(y))
-        values: np.ndarray = self._neutral @ waves * ((q > 0.0) & (q <= self.q_max))
-        return values
+        sines: np.ndarray = np.sqrt(pi * self.radius / 2) / at * (np.sinc(x) - np.sinc(y))
+        return sines
 
     def form_factor(self, coefficients: Sequence[float]) -> Callable[[np.ndarray], np.ndarray]:
         """Form factor of a combination of the functions.
@@ -107,10 +134,32 @@ class NeutralSines:
         """
         if len(coefficients) != self.size:
             raise ValueError(f"{len(coefficients)} coefficients of {self.size} functions")
-        mesh = np.linspace(0.0, self.q_max, _MESH_POINTS)
-        spline = CubicSpline(mesh, np.asarray(coefficients) @ self(mesh))
+        return splined(self, coefficients, self.q_max)
 
-        def at(q: np.ndarray) -> np.ndarray:
-            return np.where(q <= self.q_max, spline(np.minimum(q, self.q_max)), 0.0)
 
-        return at
+def splined(
+    functions: Callable[[np.ndarray], np.ndarray], coefficients: Sequence[float], q_max: float
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Spline of a combination of form factors.
+
+    Parameters
+    ----------
+    functions
+        Takes wave numbers in 1/angstrom, shape (n,), and gives one row per function.
+    coefficients
+        One per function.
+    q_max
+        Wave number beyond which the combination is zero, 1/angstrom.
+
+    Returns
+    -------
+    callable
+        Takes wave numbers in 1/angstrom, any shape.
+    """
+    mesh = np.linspace(0.0, q_max, _MESH_POINTS)
+    spline = CubicSpline(mesh, np.asarray(coefficients) @ functions(mesh))
+
+    def at(q: np.ndarray) -> np.ndarray:
+        return np.where(q <= q_max, spline(np.minimum(q, q_max)), 0.0)
+
+    return at

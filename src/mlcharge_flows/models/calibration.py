@@ -2,7 +2,8 @@
 
 For each element, it holds a spherical change of the form factor without charge and constants of the
 L = 0 augmentation occupancies, which are added to a prediction, and the expansion of the partial
-waves of the model's data set in those of the runs. One JSON file; nothing of a POTCAR is in it.
+waves of the model's data set in those of the runs; of spin-polarized runs, what a magnetization is
+predicted from. One JSON file; nothing of a POTCAR is in it.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mlcharge_flows.density.augmentation import blocks
+from mlcharge_flows.density.augmentation import spherical
 from mlcharge_flows.density.density import Density, sum_of_form_factors
+from mlcharge_flows.density.magnetization import SpinSines
 from mlcharge_flows.density.neutral_form_factor import NeutralSines
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.io import atomic_write, file_sha256
 from mlcharge_flows.models.domain import OutOfDomainError
+from mlcharge_flows.models.magnetization import ElementMagnetization  # noqa: TC001 - a field
 from mlcharge_flows.models.model import ModelError
 
 if TYPE_CHECKING:
@@ -117,6 +120,9 @@ class Calibration(BaseModel):
         description="On the superposition of atoms, for crystals with elements that the model does "
         "not know; empty if it knows all.",
     )
+    magnetization: dict[str, ElementMagnetization] = Field(
+        default_factory=dict, description="Of elements in spin-polarized runs."
+    )
     runs: tuple[RunErrors, ...] = Field((), description="Error of each run.")
     version: str = Field(description="Version of mlcharge_flows that wrote it.")
 
@@ -124,6 +130,11 @@ class Calibration(BaseModel):
     def basis(self) -> NeutralSines:
         """Functions of the form factors."""
         return NeutralSines(self.radius, self.q_max)
+
+    @cached_property
+    def spin_basis(self) -> SpinSines:
+        """Functions of the spin form factors."""
+        return SpinSines(self.radius, self.q_max)
 
     def part_for(self, symbols: Iterable[str]) -> Part:
         """Constants that a crystal needs.
@@ -245,22 +256,6 @@ class Calibration(BaseModel):
             for symbol, mine in self.elements.items()
             if mine.transfer is not None
         }
-
-
-def spherical(channels: Iterable[int]) -> np.ndarray:
-    """Indices of the L = 0 occupancies in the array of an ion.
-
-    Parameters
-    ----------
-    channels
-        l of each projector channel.
-
-    Returns
-    -------
-    numpy.ndarray
-        One per pair of channels of equal l.
-    """
-    return np.array([b.offset for b in blocks(tuple(channels)) if b.L == 0], dtype=int)
 
 
 def _with_constants(values: np.ndarray, mine: ElementCalibration) -> np.ndarray:

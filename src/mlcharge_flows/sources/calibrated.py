@@ -14,8 +14,10 @@ from mlcharge_flows.models.calibration import (
     read_calibration,
 )
 from mlcharge_flows.models.deformation import deformed_superposition
+from mlcharge_flows.models.magnetization import predict_magnetization
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.settings import SetupError
+from mlcharge_flows.sources.magmom import magmom_of
 from mlcharge_flows.vasp.potcar import PotcarError
 
 if TYPE_CHECKING:
@@ -67,6 +69,8 @@ def predict_calibrated(
 ) -> tuple[Density, tuple[str, ...]]:
     """Predict the converged density of a run: its own atoms, deformation and constants.
 
+    With ISPIN = 2 and a calibration from spin-polarized runs, it has a magnetization.
+
     Parameters
     ----------
     loaded
@@ -110,7 +114,18 @@ def predict_calibrated(
         )
     else:
         density = superpose(crystal, paw, inputs.grid, comment=f"{card.name}, constants alone")
-    return calibration.correct(density, part), tuple(_warnings(loaded, calibration, inputs))
+    density, warnings = calibration.correct(density, part), _warnings(loaded, calibration, inputs)
+    if calibration.magnetization and (magmom := magmom_of(inputs)) is not None:
+        magnetization, lines = predict_magnetization(
+            crystal,
+            magmom,
+            calibration.magnetization,
+            paw,
+            inputs.grid,
+            calibration.spin_basis,
+        )
+        density, warnings = replace(density, magnetization=magnetization), [*warnings, *lines]
+    return density, tuple(warnings)
 
 
 def _warnings(loaded: LoadedModel, calibration: Calibration, inputs: RunInputs) -> list[str]:

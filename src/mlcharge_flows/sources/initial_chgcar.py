@@ -11,6 +11,7 @@ from pydantic import AliasChoices, BaseModel, Field
 from mlcharge_flows.density.augmentation import miscounted_occupancies
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.io import UNREADABLE, file_sha256, open_text
+from mlcharge_flows.sources.magmom import superposed_moments_warning
 from mlcharge_flows.sources.source import SourceError
 from mlcharge_flows.vasp.chgcar_writer import (
     COMMENT_LENGTH,
@@ -175,6 +176,9 @@ def write_initial_chgcar(
     density = evaluated.density
     _check(density, inputs)
     density = replace(density, comment=comment_token(label, density))
+    warnings = list(evaluated.warnings)
+    if (line := superposed_moments_warning(density, inputs)) is not None:
+        warnings.append(line)
     path = folder.absolute() / "CHGCAR"
     write_chgcar(path, density)
     return InitialDensityDocument(
@@ -186,7 +190,7 @@ def write_initial_chgcar(
         n_electrons=density.n_electrons,
         has_magnetization=density.magnetization is not None,
         paw={symbol: inputs.datasets[symbol].titel for symbol in sorted(inputs.elements)},
-        warnings=list(evaluated.warnings),
+        warnings=warnings,
     )
 
 
@@ -309,8 +313,11 @@ def _check(density: Density, inputs: RunInputs) -> None:
     SourceError
         With the reason.
     """
-    occupancies = density.augmentation
-    if not all(np.isfinite(values).all() for values in (density.total, *(occupancies or ()))):
+    occupancies, magnetization = density.augmentation, density.magnetization
+    arrays = [density.total, *(occupancies or ())]
+    if magnetization is not None:
+        arrays += [magnetization.grid, *(magnetization.augmentation or ())]
+    if not all(np.isfinite(values).all() for values in arrays):
         raise SourceError("the density holds values that are not finite")
     if density.shape != inputs.grid:
         raise SourceError(f"the density is on grid {density.shape}, VASP's is {inputs.grid}")

@@ -74,7 +74,8 @@ class Archive:
     def _readers(self) -> Iterator[tuple[str, Callable[[], DensitySample]]]:
         for name, folder in self._folders.items():
             origin = Origin(name, "archive", str(folder))
-            yield str(folder), partial(read_finished_run, folder, origin)
+            read = partial(read_finished_run, folder, origin, with_magnetization=True)
+            yield str(folder), read
         for dataset in self._datasets:
             for name in dataset.ids:
                 yield f"{dataset.path}: {name}", partial(dataset.__getitem__, name)

@@ -10,7 +10,9 @@ import numpy as np
 from pymatgen.core import Composition
 
 from mlcharge_flows import __version__
+from mlcharge_flows.density.augmentation import spherical
 from mlcharge_flows.density.density import superpose
+from mlcharge_flows.density.magnetization import SpinSines
 from mlcharge_flows.density.neutral_form_factor import NeutralSines
 from mlcharge_flows.density.partial_wave_transfer import transfer_matrix
 from mlcharge_flows.models.calibration import (
@@ -18,12 +20,12 @@ from mlcharge_flows.models.calibration import (
     CalibrationError,
     ElementCalibration,
     RunErrors,
-    spherical,
 )
 from mlcharge_flows.models.deformation import deformed_superposition
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.training.calibration_fit import fit_constants, leave_one_out
 from mlcharge_flows.training.calibration_run import CalibrationRun, Constants
+from mlcharge_flows.training.magnetization_fit import MagneticRun, fit_magnetization, like
 from mlcharge_flows.vasp.incar import fft_grids
 from mlcharge_flows.vasp.potcar import PotcarSearch
 
@@ -43,6 +45,7 @@ class _Prepared:
 
     with_model: CalibrationRun | None
     alone: CalibrationRun
+    magnetic: MagneticRun | None
     settings: tuple[float | None, str | None, str]
     prec: str | None
     paw: Mapping[str, PawDataset]
@@ -70,6 +73,7 @@ class Calibrator:
 
     def __init__(self, loaded: LoadedModel, potcars: PotcarSearch | None = None) -> None:
         self.loaded, self.potcars, self.basis = loaded, potcars or PotcarSearch([]), NeutralSines()
+        self.spin_basis = SpinSines(self.basis.radius, self.basis.q_max)
         self.problems: list[str] = []
         self.notes: dict[str, None] = {}
         self._runs: list[_Prepared] = []
@@ -117,9 +121,13 @@ class Calibrator:
         alone = CalibrationRun.of(
             sample.id, formula, superposition, superposition, converged, channels, self.basis
         )
-        settings = sample.settings
+        settings, magnetic = sample.settings, None
         key = (sample.encut, settings.functional, settings.summary)
-        return _Prepared(with_model, alone, key, _prec(sample), paw, sample.origin.source)
+        if sample.magnetization is not None:
+            magnetic = MagneticRun.of(
+                sample.id, formula, key[:2], crystal, sample.magnetization, paw, self.spin_basis
+            )
+        return _Prepared(with_model, alone, magnetic, key, _prec(sample), paw, sample.origin.source)
 
     def transfer(self, symbol: str, dataset: PawDataset) -> np.ndarray | None:
         """Expansion of the partial waves of the model's data set in those of a run.
@@ -202,6 +210,10 @@ class Calibrator:
             q_max=self.basis.q_max,
             elements=elements,
             alone=alone,
+            magnetization=fit_magnetization(
+                like([run.magnetic for run in self._runs], runs[0].settings[:2], paw),
+                self.spin_basis,
+            ),
             runs=tuple(errors),
             version=__version__,
         )
@@ -220,7 +232,11 @@ class Calibrator:
         for run in self._runs:
             name = run.source or run.alone.name
             if run.settings != kind:
-                self.problems.append(f"{name}: has other settings ({_told(run.settings)})")
+                line = f"{name}: has other settings ({_told(run.settings)})"
+                if run.magnetic and kind and run.settings[:2] == kind[:2]:
+                    self.notes[f"{line}, only its magnetization is taken"] = None
+                else:
+                    self.problems.append(line)
                 continue
             other = [
                 dataset.titel

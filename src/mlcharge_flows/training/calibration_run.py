@@ -20,16 +20,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import fft
 
-from mlcharge_flows.density.grid import half_frequencies
+from mlcharge_flows.density.augmentation import spherical
 from mlcharge_flows.density.nonuniform_fft import structure_factor
-from mlcharge_flows.models.calibration import spherical
+from mlcharge_flows.training.half_spectrum import GVectors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.density import Density
     from mlcharge_flows.density.neutral_form_factor import NeutralSines
 
@@ -84,6 +82,48 @@ class NormalEquations:
                     sums[key] = sums[key] + value if key in sums else value
             total.n_runs += part.n_runs
         return total
+
+    @classmethod
+    def of_density(
+        cls,
+        residual: np.ndarray,
+        structure: Mapping[str, np.ndarray],
+        g_vectors: GVectors,
+        n_ions: int,
+        basis: Callable[[np.ndarray], np.ndarray],
+    ) -> NormalEquations:
+        """Equations of the form factors in one run.
+
+        Parameters
+        ----------
+        residual
+            What the form factors are to give, electrons, shape (n,).
+        structure
+            Structure factor of each element, shape (n,).
+        g_vectors
+            G vectors of both, shape (n,).
+        n_ions
+            Ions of the cell.
+        basis
+            Functions of the form factors: takes wave numbers in 1/angstrom, shape (n,), and gives
+            one row per function.
+
+        Returns
+        -------
+        NormalEquations
+            Without occupancies and norms.
+        """
+        lengths, place = np.unique(g_vectors.q.round(6), return_inverse=True)
+        weight = g_vectors.multiplicity / (g_vectors.volume * n_ions)
+        summed = partial(_summed, place, len(lengths), weight)
+        table = basis(lengths)
+        equations = cls(n_runs=Counter(dict.fromkeys(structure, 1)))
+        for one, factor in structure.items():
+            equations.rhs[one] = table @ summed((factor.conj() * residual).real)
+            for other, its in structure.items():
+                products = summed((factor.conj() * its).real)
+                equations.gram[one, other] = (table * products) @ table.T
+        return equations
 
     def solve(self, ridge: float = RIDGE) -> dict[str, Constants]:
         """Constants of all elements.
@@ -226,28 +266,21 @@ class CalibrationRun:
         """
         crystal, n = converged.crystal, len(converged.crystal)
         counts = Counter(crystal.symbols)
-        waves = _Waves.of(crystal, converged.shape)
+        waves = GVectors.of(crystal, converged.shape)
         residual = waves.coefficients(converged.total - predicted.total)
         error = waves.coefficients(converged.total - superposition.total)
         weight = waves.multiplicity / (crystal.volume * n)
         within = waves.q <= basis.q_max
-        lengths, place = np.unique(waves.q[within].round(6), return_inverse=True)
-        table = basis(lengths)
         structure = {
             symbol: structure_factor(
                 crystal.positions[np.equal(crystal.symbols, symbol)], converged.shape
             ).ravel()[waves.indices[within]]
             for symbol in counts
         }
-        equations = NormalEquations(n_runs=Counter(dict.fromkeys(counts, 1)))
-
-        summed = partial(_summed, place, len(lengths), weight[within])
-
-        for one, factor in structure.items():
-            equations.rhs[one] = table @ summed((factor.conj() * residual[within]).real)
-            for other, its in structure.items():
-                products = summed((factor.conj() * its).real)
-                equations.gram[one, other] = (table * products) @ table.T
+        equations = NormalEquations.of_density(
+            residual[within], structure, waves.where(within), n, basis
+        )
+        for one in counts:
             equations.norm[one] = equations.gram[one, one] * n / counts[one]
         pairs = (converged.augmentation or (), predicted.augmentation or ())
         occupancies = tuple(a - b for a, b in zip(*pairs, strict=True))
@@ -314,44 +347,3 @@ class CalibrationRun:
 def _summed(place: np.ndarray, n: int, weight: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Weighted sum over the G vectors of equal length."""
     return np.bincount(place, weight * values, n)
-
-
-@dataclass(frozen=True, eq=False)
-class _Waves:
-    """G vectors of a grid without G = 0 and the Nyquist frequencies, half of the space.
-
-    Parameters
-    ----------
-    indices
-        Of the kept components in the flat half spectrum, shape (n,).
-    miller
-        Miller indices, shape (n, 3).
-    q
-        Lengths in 1/angstrom, shape (n,).
-    multiplicity
-        2 where the other half holds the conjugate, shape (n,).
-    volume
-        Of the cell in angstrom^3.
-    """
-
-    indices: np.ndarray
-    miller: np.ndarray
-    q: np.ndarray
-    multiplicity: np.ndarray
-    volume: float
-
-    @classmethod
-    def of(cls, crystal: Crystal, shape: tuple[int, int, int]) -> _Waves:
-        miller = np.stack(np.meshgrid(*half_frequencies(shape), indexing="ij"), -1).reshape(-1, 3)
-        size = np.asarray(shape)
-        kept = np.any(miller != 0, axis=1)
-        kept &= np.all((2 * np.abs(miller) != size) | (size % 2 == 1), axis=1)
-        miller = miller[kept]
-        q = np.linalg.norm(miller @ crystal.reciprocal, axis=1)
-        multiplicity = np.where(miller[:, 2] == 0, 1.0, 2.0)
-        return cls(np.flatnonzero(kept), miller, q, multiplicity, crystal.volume)
-
-    def coefficients(self, grid: np.ndarray) -> np.ndarray:
-        """Fourier coefficients of a density, electrons."""
-        spectrum: np.ndarray = fft.rfftn(grid).ravel()[self.indices]
-        return spectrum * (self.volume / grid.size)

@@ -141,7 +141,9 @@ def _is_duplicate(one: DensitySample, other: DensitySample) -> bool:
     return _close(a.lattice, b.lattice) and _close(apart @ a.lattice, np.zeros(3))
 
 
-def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
+def read_finished_run(
+    folder: str | Path, origin: Origin, with_magnetization: bool = False
+) -> DensitySample:
     """Pack the CHGCAR of a run with its POTCAR and OUTCAR, plain or gzipped.
 
     With a POTCAR, the sample is a difference from the superposition of its free atoms. Without one,
@@ -154,6 +156,8 @@ def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
         Run folder.
     origin
         Identity of the sample.
+    with_magnetization
+        Whether the converged magnetization of a spin-polarized run is kept, which is not packed.
 
     Returns
     -------
@@ -200,7 +204,8 @@ def read_finished_run(folder: str | Path, origin: Origin) -> DensitySample:
         )
         symbols = [_symbol(titel) for titel in run.titels]
         settings = RunSettings.of(run, symbols, _metagga(files), _valence(run))
-        return replace(sample, settings=settings)
+        magnetization = density.magnetization if with_magnetization else None
+        return replace(sample, settings=settings, magnetization=magnetization)
     except RunError:
         raise
     except RunFilesError as error:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlcharge_flows.density.crystal import Crystal
+    from mlcharge_flows.density.density import Magnetization
     from mlcharge_flows.density.paw_dataset import PawDataset
 
 TOLERANCE = 1e-3
@@ -64,6 +65,9 @@ class DensitySample:
         The same of the augmentation occupancies, ion after ion.
     settings
         Settings of the run that the density depends on, as far as they are known.
+    magnetization
+        Converged magnetization, with the MAGMOM of the run; None if it was not kept. Data sets do
+        not hold it.
     """
 
     origin: Origin
@@ -78,6 +82,7 @@ class DensitySample:
     packed_total: Quantized
     packed_augmentation: Quantized
     settings: RunSettings = field(default_factory=RunSettings)
+    magnetization: Magnetization | None = None
 
     @classmethod
     def pack(

@@ -1,0 +1,239 @@
+"""Magnetization of a run: order and signs from MAGMOM, magnitudes and shapes of finished runs.
+
+For each element, finished spin-polarized runs give a spherical spin density per unit moment (form
+factor and L = 0 augmentation occupancies) and the distribution of the sizes of its moments. MAGMOM
+gives each moment its sign. Its size is the mean of the element, where
+
+- at least two runs have the element, and the standard deviation of the sizes is at most a quarter
+  of the mean, or 0.2 Bohr magnetons;
+- MAGMOM does not ask for another state: it is not lower by more than one Bohr magneton (a lower
+  spin state), nor more than three times the mean plus one (a higher one).
+
+Otherwise it is that of MAGMOM. An ion whose moment in MAGMOM is not zero does not begin at zero.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from mlcharge_flows.density.augmentation import n_occupancies, spherical
+from mlcharge_flows.density.magnetization import SpinDensity, SpinSines, superpose_moments
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mlcharge_flows.density.crystal import Crystal
+    from mlcharge_flows.density.density import Magnetization
+    from mlcharge_flows.density.paw_dataset import PawDataset
+
+MIN_RUNS = 2
+"""Runs of an element from which the mean size of its moments is taken."""
+MAX_RELATIVE_SPREAD = 0.25
+"""Largest standard deviation of the sizes of moments, over their mean."""
+MAX_SPREAD = 0.2
+"""Standard deviation that is small whatever the mean is, Bohr magnetons."""
+LOWER_STATE = 1.0
+"""MAGMOM below the mean by more than this asks for a lower spin state, Bohr magnetons."""
+HIGHER_STATE = 3.0
+"""MAGMOM above this multiple of the mean, plus :data:`LOWER_STATE`, asks for a higher state."""
+SMALLEST_MOMENT = 0.1
+"""Moment with which an ion begins at least, unless MAGMOM is smaller, Bohr magnetons."""
+
+
+class ElementMagnetization(BaseModel):
+    """Spin density per unit moment of the ions of an element, and the sizes of their moments.
+
+    Errors are fractions of those of the magnetization that VASP superposes for MAGMOM: root mean
+    square on the grid, mean absolute of the occupancies.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    titel: str = Field(description="TITEL of the PAW data set of the runs.")
+    fingerprint: str = Field(description="SHA-256 of its valence, channels and free atom.")
+    channels: tuple[int, ...] = Field(description="l of each of its projector channels.")
+    n_runs: int = Field(ge=1, description="Spin-polarized runs with the element.")
+    n_ions: int = Field(ge=1, description="Ions of the element in them.")
+    moment: float = Field(ge=0, description="Mean size of their moments, Bohr magnetons.")
+    moment_spread: float = Field(ge=0, description="Its standard deviation, Bohr magnetons.")
+    form_factor: tuple[float, ...] | None = Field(
+        None,
+        description="Coefficients of the neutral sines, to be added to the ball of unit moment; "
+        "None if the runs have no moment of the element.",
+    )
+    occupancies: tuple[float, ...] | None = Field(
+        None, description="Each L = 0 block of up minus down, electrons per Bohr magneton."
+    )
+    density_left: float | None = Field(
+        None, description="Leave-one-out error on the grid; None without other runs."
+    )
+    occupancies_left: float | None = Field(
+        None, description="Leave-one-out error of the occupancies; None without other runs."
+    )
+
+    @model_validator(mode="after")
+    def _has_all_blocks(self) -> Self:
+        if (self.form_factor is None) != (self.occupancies is None):
+            raise ValueError("a form factor and occupancies belong together")
+        if self.occupancies is not None and len(self.occupancies) != len(spherical(self.channels)):
+            raise ValueError("the number of occupancies is not that of the L = 0 blocks")
+        return self
+
+    def is_of(self, dataset: PawDataset) -> bool:
+        """Whether the runs had a PAW data set.
+
+        Parameters
+        ----------
+        dataset
+            Of the element.
+
+        Returns
+        -------
+        bool
+            True if TITEL, channels and, where it is known, the free atom are the same.
+        """
+        same = (self.titel, self.channels) == (dataset.titel, dataset.channels)
+        return same and (not dataset.has_free_atom or dataset.fingerprint == self.fingerprint)
+
+    def spin_density(self, basis: SpinSines) -> SpinDensity | None:
+        """Spin density of an ion with a moment of one Bohr magneton.
+
+        Parameters
+        ----------
+        basis
+            Functions of the form factors.
+
+        Returns
+        -------
+        SpinDensity or None
+            None if the runs have no moment of the element.
+        """
+        if self.form_factor is None or self.occupancies is None:
+            return None
+        occupancies = np.zeros(n_occupancies(self.channels))
+        occupancies[spherical(self.channels)] = self.occupancies
+        return SpinDensity(basis.form_factor(self.form_factor), occupancies)
+
+    def size_issue(self, moment: float) -> str | None:
+        """Why the size of a moment is that of MAGMOM.
+
+        Parameters
+        ----------
+        moment
+            Moment in MAGMOM, Bohr magnetons.
+
+        Returns
+        -------
+        str or None
+            None if it is the mean of the runs.
+
+        Examples
+        --------
+        >>> facts = {"titel": "Fe", "fingerprint": "", "channels": (2,), "n_runs": 3, "n_ions": 4}
+        >>> iron = ElementMagnetization(**facts, moment=2.3, moment_spread=0.2)
+        >>> iron.size_issue(5.0), iron.size_issue(-2.0)
+        (None, None)
+        >>> iron.size_issue(0.6)
+        'MAGMOM asks for a lower spin state than that of the runs (2.3)'
+        """
+        if self.n_runs < MIN_RUNS:
+            return "there is one run"
+        mean, spread = self.moment, self.moment_spread
+        if spread > max(MAX_SPREAD, MAX_RELATIVE_SPREAD * mean):
+            return f"those of the runs differ ({mean:.1f} with spread {spread:.1f})"
+        if abs(moment) < mean - LOWER_STATE:
+            return f"MAGMOM asks for a lower spin state than that of the runs ({mean:.1f})"
+        if abs(moment) > HIGHER_STATE * mean + LOWER_STATE:
+            return f"MAGMOM asks for a higher spin state than that of the runs ({mean:.1f})"
+        return None
+
+
+def site_moments(
+    symbols: Sequence[str], magmom: np.ndarray, known: Mapping[str, ElementMagnetization]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Moments with which the ions begin.
+
+    Parameters
+    ----------
+    symbols
+        Element of each ion.
+    magmom
+        MAGMOM: moment of each ion in Bohr magnetons, shape (ions,).
+    known
+        Sizes of the moments of elements.
+
+    Returns
+    -------
+    moments : numpy.ndarray
+        Bohr magnetons, shape (ions,); of the sign of MAGMOM, zero where it is zero.
+    warnings : tuple of str
+        A line for each element whose moments have the size of MAGMOM, with the reason.
+    """
+    moments, warnings = np.array(magmom, dtype=float), dict[str, None]()
+    for ion, symbol in enumerate(symbols):
+        given = float(moments[ion])
+        if given == 0.0 or symbol not in known:
+            continue
+        if (issue := known[symbol].size_issue(given)) is not None:
+            warnings[f"the moments of {symbol} have the size of MAGMOM: {issue}"] = None
+        else:
+            size = max(known[symbol].moment, min(abs(given), SMALLEST_MOMENT))
+            moments[ion] = np.copysign(size, given)
+    return moments, tuple(warnings)
+
+
+def predict_magnetization(
+    crystal: Crystal,
+    magmom: np.ndarray,
+    known: Mapping[str, ElementMagnetization],
+    datasets: Mapping[str, PawDataset],
+    shape: tuple[int, int, int],
+    basis: SpinSines,
+) -> tuple[Magnetization | None, tuple[str, ...]]:
+    """Predict the converged magnetization of a run.
+
+    Ions of elements without a known spin density have the one that VASP superposes.
+
+    Parameters
+    ----------
+    crystal
+        The ions.
+    magmom
+        MAGMOM: moment of each ion in Bohr magnetons, shape (ions,).
+    known
+        Of finished runs, by element.
+    datasets
+        PAW data set of each element of the run, with its free atom.
+    shape
+        The fine grid (NGXF, NGYF, NGZF).
+    basis
+        Functions of the form factors.
+
+    Returns
+    -------
+    magnetization : Magnetization or None
+        None if MAGMOM is zero everywhere, or no element with a moment in it is known.
+    warnings : tuple of str
+        Elements whose moments have the size of MAGMOM, or whose spin density is not known.
+    """
+    magnetic = {symbol for symbol, m in zip(crystal.symbols, magmom, strict=True) if m != 0.0}
+    fitting = {s: one for s, one in known.items() if s in magnetic and one.is_of(datasets[s])}
+    missing = ", ".join(sorted(magnetic - fitting.keys()))
+    if not fitting:
+        line = f"the calibration has no magnetization of {missing}"
+        return None, (line,) if magnetic else ()
+    spins = {}
+    for symbol in magnetic:
+        own = fitting[symbol].spin_density(basis) if symbol in fitting else None
+        spins[symbol] = own or SpinDensity.of_free_atom(datasets[symbol])
+    for symbol in set(crystal.symbols) - magnetic:
+        none = np.zeros(n_occupancies(datasets[symbol].channels))
+        spins[symbol] = SpinDensity(np.zeros_like, none)
+    moments, warnings = site_moments(crystal.symbols, magmom, fitting)
+    if missing:
+        line = f"the calibration has no magnetization of {missing}: their atoms have that of MAGMOM"
+        warnings = (*warnings, line)
+    return superpose_moments(crystal, moments, spins, shape), warnings

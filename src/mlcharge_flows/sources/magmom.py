@@ -1,0 +1,69 @@
+"""MAGMOM of a run, and what a run without a magnetization in its CHGCAR does with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from mlcharge_flows.density.density import Density
+    from mlcharge_flows.sources.run_inputs import RunInputs
+
+
+def magmom_of(inputs: RunInputs) -> np.ndarray | None:
+    """Moment of each ion with which a collinear spin-polarized run begins.
+
+    Parameters
+    ----------
+    inputs
+        Inputs of the run.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        Bohr magnetons, shape (ions,): MAGMOM; without the tag the moments of the structure, or
+        VASP's default, 1. None without spin, and where there is not one number for each ion.
+
+    References
+    ----------
+    https://www.vasp.at/wiki/index.php/MAGMOM
+    """
+    tags, n = inputs.incar, len(inputs.crystal)
+    if tags.get("ISPIN", 1) != 2 or tags.get("LNONCOLLINEAR") or tags.get("LSORBIT"):
+        return None
+    given = tags.get("MAGMOM")
+    if given is None:
+        sites = inputs.structure.site_properties.get("magmom", [None] * n)
+        known = any(moment is not None for moment in sites)
+        given = [moment or 0.0 for moment in sites] if known else np.ones(n)
+    try:
+        moments = np.asarray(given, dtype=float).reshape(-1)
+    except (TypeError, ValueError):
+        return None
+    return moments if len(moments) == n and np.isfinite(moments).all() else None
+
+
+def superposed_moments_warning(density: Density, inputs: RunInputs) -> str | None:
+    """What VASP does where a CHGCAR has no magnetization for a run with moments.
+
+    Parameters
+    ----------
+    density
+        What the CHGCAR holds.
+    inputs
+        Inputs of the run.
+
+    Returns
+    -------
+    str or None
+        One line; None if the density has a magnetization, or the run no moments.
+    """
+    magmom, tags = magmom_of(inputs), inputs.incar
+    if density.magnetization is not None:
+        return None
+    if magmom is None and tags.get("ISPIN", 1) == 2 and "MAGMOM" in tags:
+        return f"MAGMOM is not one number for each of the {len(inputs.crystal)} ions"
+    if magmom is None or not magmom.any():
+        return None
+    return "the file holds no magnetization: with ISPIN = 2, VASP superposes the moments of MAGMOM"

@@ -1,0 +1,326 @@
+r"""Fit of spherical spin densities per unit moment to finished spin-polarized runs.
+
+The moment of an ion in a run is, up to a factor per element, what a sphere of one angstrom around
+it holds,
+
+.. math::
+    \mu_i = \frac{4 \pi}{V} \sum_{\mathbf G} m(\mathbf G) e^{i \mathbf G \cdot \mathbf R_i}
+        \frac{\sin G r - G r \cos G r}{G^3} .
+
+With it, the spin form factor of an element is a linear least-squares fit, as that of the density
+(:mod:`mlcharge_flows.training.calibration_run`) with the structure factor
+:math:`\sum_i \mu_i e^{-i \mathbf G \cdot \mathbf R_i}`. Its value at G = 0 is the factor: it scales
+the moments of an element so that they sum to the total moment. Occupancies per unit moment are
+least-squares, too. Every error is the one of leaving out all runs of a formula.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import pi
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlcharge_flows.density.augmentation import spherical
+from mlcharge_flows.density.magnetization import SpinDensity, superpose_moments
+from mlcharge_flows.models.magnetization import ElementMagnetization, predict_magnetization
+from mlcharge_flows.training.calibration_run import NormalEquations
+from mlcharge_flows.training.half_spectrum import GVectors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from mlcharge_flows.density.crystal import Crystal
+    from mlcharge_flows.density.density import Magnetization
+    from mlcharge_flows.density.magnetization import SpinSines
+    from mlcharge_flows.density.paw_dataset import PawDataset
+
+RADIUS = 1.0
+"""Of the sphere around an ion whose moment is taken, angstrom."""
+RIDGE = 1e-6
+"""Of the spin form factors, relative to the diagonal of the normal equations."""
+LEAST_MOMENT = 0.1
+"""Root mean square moment of an element below which its spin density is not fitted, Bohr magnetons.
+"""
+FACTORS = (0.5, 2.0)
+"""Bounds of the moment of an ion over that of its sphere; a fit beyond them is not used."""
+
+
+@dataclass(frozen=True, eq=False)
+class MagneticRun:
+    """What one spin-polarized run contributes to a fit, and what is needed for its errors.
+
+    Parameters
+    ----------
+    name
+        Folder of the run.
+    formula
+        Reduced formula; runs of one formula are left out together.
+    settings
+        Cutoff in eV and functional, which runs of one fit share.
+    crystal
+        The ions.
+    magmom
+        MAGMOM of the run, Bohr magnetons, shape (ions,).
+    datasets
+        PAW data set of each element, with its free atom.
+    shape
+        The fine grid (NGXF, NGYF, NGZF).
+    g_vectors
+        Of the grid, with G = 0.
+    coefficients
+        Of the converged magnetization, electrons, shape (n,).
+    occupancies
+        Of the converged magnetization, electrons, one array per ion.
+    in_spheres
+        Moment in the sphere of each ion, Bohr magnetons, shape (ions,).
+    equations
+        Of this run alone.
+    """
+
+    name: str
+    formula: str
+    settings: tuple[float | None, str | None]
+    crystal: Crystal
+    magmom: np.ndarray
+    datasets: Mapping[str, PawDataset]
+    shape: tuple[int, int, int]
+    g_vectors: GVectors
+    coefficients: np.ndarray
+    occupancies: tuple[np.ndarray, ...]
+    in_spheres: np.ndarray
+    equations: NormalEquations
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        formula: str,
+        settings: tuple[float | None, str | None],
+        crystal: Crystal,
+        magnetization: Magnetization,
+        datasets: Mapping[str, PawDataset],
+        basis: SpinSines,
+    ) -> MagneticRun | None:
+        """Take the converged magnetization of a run.
+
+        Parameters
+        ----------
+        name
+            Folder of the run.
+        formula
+            Reduced formula.
+        settings
+            Cutoff in eV and functional.
+        crystal
+            The ions.
+        magnetization
+            Converged, with the MAGMOM of the run.
+        datasets
+            PAW data set of each element, with its free atom.
+        basis
+            Functions of the form factors.
+
+        Returns
+        -------
+        MagneticRun or None
+            None if MAGMOM was zero everywhere, or there are no occupancies.
+        """
+        if magnetization.augmentation is None or not magnetization.moments.any():
+            return None
+        nx, ny, nz = magnetization.grid.shape
+        g_vectors = GVectors.of(crystal, (nx, ny, nz), zero=True)
+        within = g_vectors.q <= basis.q_max
+        coefficients = g_vectors.coefficients(magnetization.grid)
+        phases = np.exp(-2j * pi * g_vectors.miller @ crystal.positions.T)
+        in_spheres = _in_spheres(coefficients, phases, g_vectors)
+        structure = {
+            symbol: (phases[within] * in_spheres) @ np.equal(crystal.symbols, symbol)
+            for symbol in dict.fromkeys(crystal.symbols)
+        }
+        equations = NormalEquations.of_density(
+            coefficients[within], structure, g_vectors.where(within), len(crystal), basis
+        )
+        for symbol in structure:
+            ions = np.flatnonzero(np.equal(crystal.symbols, symbol))
+            blocks = spherical(datasets[symbol].channels)
+            values = np.array([magnetization.augmentation[ion][blocks] for ion in ions])
+            equations.occupancies[symbol] = in_spheres[ions] @ values / len(ions)
+        return cls(
+            name,
+            formula,
+            settings,
+            crystal,
+            np.array(magnetization.moments, dtype=float),
+            datasets,
+            (nx, ny, nz),
+            g_vectors,
+            coefficients,
+            tuple(magnetization.augmentation),
+            in_spheres,
+            equations,
+        )
+
+    def sizes(self, symbol: str) -> np.ndarray:
+        """Sizes of the moments of an element.
+
+        Parameters
+        ----------
+        symbol
+            Element.
+
+        Returns
+        -------
+        numpy.ndarray
+            Bohr magnetons, in the spheres of its ions.
+        """
+        sizes: np.ndarray = np.abs(self.in_spheres[np.equal(self.crystal.symbols, symbol)])
+        return sizes
+
+    def left(
+        self, known: Mapping[str, ElementMagnetization], basis: SpinSines
+    ) -> tuple[float, float] | None:
+        """Errors of the magnetization that is predicted for the MAGMOM of the run.
+
+        Parameters
+        ----------
+        known
+            Of other runs, by element.
+        basis
+            Functions of the form factors.
+
+        Returns
+        -------
+        density, occupancies : float
+            Root mean square on the grid and mean absolute of the occupancies, as fractions of those
+            of the magnetization that VASP superposes; None if nothing is predicted.
+        """
+        predicted, _ = predict_magnetization(
+            self.crystal, self.magmom, known, self.datasets, self.shape, basis
+        )
+        if predicted is None:
+            return None
+        atoms = {s: SpinDensity.of_free_atom(dataset) for s, dataset in self.datasets.items()}
+        before = self._errors(superpose_moments(self.crystal, self.magmom, atoms, self.shape))
+        mine = self._errors(predicted)
+        return mine[0] / before[0], mine[1] / before[1]
+
+    def _errors(self, other: Magnetization) -> tuple[float, float]:
+        difference = np.abs(self.g_vectors.coefficients(other.grid) - self.coefficients)
+        pairs = zip(other.augmentation or (), self.occupancies, strict=True)
+        return (
+            float(np.sqrt(self.g_vectors.multiplicity @ difference**2)),
+            float(sum(np.abs(a - b).sum() for a, b in pairs)),
+        )
+
+
+def _in_spheres(coefficients: np.ndarray, phases: np.ndarray, g_vectors: GVectors) -> np.ndarray:
+    """Integral of a density over the spheres around the ions, shape (ions,)."""
+    x = np.maximum(RADIUS * g_vectors.q, 1e-3)
+    ball = 4 * pi * RADIUS**3 * (np.sin(x) - x * np.cos(x)) / x**3
+    values: np.ndarray = (g_vectors.multiplicity * ball * coefficients) @ phases.conj()
+    moments: np.ndarray = values.real / g_vectors.volume
+    return moments
+
+
+def like(
+    runs: Iterable[MagneticRun | None],
+    settings: tuple[float | None, str | None],
+    paw: Mapping[str, PawDataset],
+) -> list[MagneticRun]:
+    """Choose the runs that can be fitted together.
+
+    DFT+U may differ: it changes moments, which their spread shows, rather than their shape.
+
+    Parameters
+    ----------
+    runs
+        Spin-polarized runs, and None for others.
+    settings
+        Cutoff in eV and functional.
+    paw
+        PAW data sets; of an element that is not among them, that of the first run is taken.
+
+    Returns
+    -------
+    list of MagneticRun
+        Of these settings and data sets.
+    """
+    taken, found = dict(paw), []
+    for run in runs:
+        if run is not None and run.settings == settings:
+            pairs = [(taken.setdefault(s, dataset), dataset) for s, dataset in run.datasets.items()]
+            if all(one.fingerprint == other.fingerprint for one, other in pairs):
+                found.append(run)
+    return found
+
+
+def fit_magnetization(
+    runs: Sequence[MagneticRun], basis: SpinSines
+) -> dict[str, ElementMagnetization]:
+    """Fit the spin densities of all elements, with leave-one-out errors.
+
+    Parameters
+    ----------
+    runs
+        Spin-polarized runs with the same PAW data set of each element.
+    basis
+        Functions of the form factors.
+
+    Returns
+    -------
+    dict of str to ElementMagnetization
+        By element; empty without runs.
+    """
+    fit = _fit(runs, basis)
+    errors: dict[str, list[tuple[float, float]]] = {}
+    for formula in dict.fromkeys(run.formula for run in runs):
+        others = _fit([run for run in runs if run.formula != formula], basis)
+        for run in (run for run in runs if run.formula == formula):
+            if (left := run.left(others, basis)) is not None:
+                for symbol in others.keys() & set(run.crystal.symbols):
+                    errors.setdefault(symbol, []).append(left)
+    return {
+        symbol: mine.model_copy(
+            update=dict(
+                zip(
+                    ("density_left", "occupancies_left"),
+                    np.mean(errors[symbol], axis=0).tolist() if symbol in errors else (None, None),
+                    strict=True,
+                )
+            )
+        )
+        for symbol, mine in sorted(fit.items())
+    }
+
+
+def _fit(runs: Sequence[MagneticRun], basis: SpinSines) -> dict[str, ElementMagnetization]:
+    """Spin densities and sizes of moments, without errors."""
+    total = NormalEquations.sum(run.equations for run in runs)
+    constants = total.solve(RIDGE)
+    found = {}
+    for symbol, mine in constants.items():
+        own = [run for run in runs if symbol in run.equations.rhs]
+        sizes = [run.sizes(symbol) for run in own]
+        square = float(np.mean([np.mean(size**2) for size in sizes]))
+        factor, shape, occupancies = float(mine.form_factor[0]), None, None
+        if square >= LEAST_MOMENT**2 and FACTORS[0] <= factor <= FACTORS[1]:
+            shape = tuple((mine.form_factor[1:] / factor).tolist())
+            occupancies = tuple((mine.occupancies / (factor * square)).tolist())
+        else:
+            factor = 1.0
+        mean = factor * float(np.mean([np.mean(size) for size in sizes]))
+        dataset = own[0].datasets[symbol]
+        found[symbol] = ElementMagnetization(
+            titel=dataset.titel,
+            fingerprint=dataset.fingerprint or "",
+            channels=dataset.channels,
+            n_runs=len(own),
+            n_ions=sum(map(len, sizes)),
+            moment=mean,
+            moment_spread=max(factor**2 * square - mean**2, 0.0) ** 0.5,
+            form_factor=shape,
+            occupancies=occupancies,
+        )
+    return found

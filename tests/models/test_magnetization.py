@@ -1,0 +1,168 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs the models extra")
+
+from mlcharge_flows.density.augmentation import spherical
+from mlcharge_flows.density.crystal import Crystal
+from mlcharge_flows.density.density import superpose
+from mlcharge_flows.density.magnetization import SpinDensity, SpinSines, superpose_moments
+from mlcharge_flows.models.magnetization import (
+    ElementMagnetization,
+    predict_magnetization,
+    site_moments,
+)
+from mlcharge_flows.testing import tiny_model
+from mlcharge_flows.testing.crystals import random_crystal, random_rotation, rotated
+from mlcharge_flows.testing.laws import ROUNDING
+from mlcharge_flows.vasp.chgcar import read_chgcar
+from mlcharge_flows.vasp.chgcar_writer import write_chgcar
+
+ATOMS = {"Mg": tiny_model.atom("Mg", 2.0), "O": tiny_model.atom("O", 6.0)}
+SHAPE = (20, 21, 22)
+BASIS = SpinSines()
+SYMBOLS = ("Mg", "Mg", "O", "O")
+MAGMOM = np.array([2.0, -2.0, 0.6, 0.0])
+
+
+def element(symbol, **changes):
+    known = ATOMS[symbol]
+    facts = {
+        "titel": known.titel,
+        "fingerprint": known.fingerprint,
+        "channels": known.channels,
+        "n_runs": 3,
+        "n_ions": 4,
+        "moment": 1.7,
+        "moment_spread": 0.1,
+        "form_factor": tuple(np.random.default_rng(ord(symbol[0])).standard_normal(20)),
+        "occupancies": tuple(0.1 * np.arange(1, len(spherical(known.channels)) + 1)),
+    }
+    return ElementMagnetization(**(facts | changes))
+
+
+KNOWN = {"Mg": element("Mg"), "O": element("O", moment=0.3)}
+
+
+@pytest.fixture
+def crystal():
+    return random_crystal(np.random.default_rng(1), SYMBOLS)
+
+
+def predicted(crystal, magmom=MAGMOM, known=KNOWN, shape=SHAPE):
+    found, _ = predict_magnetization(crystal, magmom, known, ATOMS, shape, BASIS)
+    return found
+
+
+def test_reversing_all_moments_reverses_the_magnetization_exactly(crystal):
+    one, other = predicted(crystal), predicted(crystal, -MAGMOM)
+    assert np.array_equal(one.grid, -other.grid)
+    assert np.array_equal(one.moments, -other.moments)
+    for a, b in zip(one.augmentation, other.augmentation, strict=True):
+        assert np.array_equal(a, -b)
+    assert np.abs(one.grid).max() > 0.01
+
+
+def test_a_magnetization_moves_and_turns_with_the_crystal(crystal):
+    one = predicted(crystal, shape=(20, 20, 20))
+    moved = replace(crystal, positions=crystal.positions + 1 / 20)
+    ROUNDING.assert_close(
+        predicted(moved, shape=(20, 20, 20)).grid, np.roll(one.grid, 1, (0, 1, 2))
+    )
+    turned = predicted(rotated(crystal, random_rotation(np.random.default_rng(2))))
+    assert turned.grid == pytest.approx(predicted(crystal).grid, abs=1e-8)
+    # Spherical occupancies do not turn.
+    for a, b in zip(turned.augmentation, one.augmentation, strict=True):
+        ROUNDING.assert_close(a, b)
+
+
+def test_a_magnetization_follows_a_permutation_of_the_ions(crystal):
+    order = [2, 0, 3, 1]
+    symbols = tuple(crystal.symbols[i] for i in order)
+    permuted = Crystal(crystal.lattice, symbols, crystal.positions[order])
+    one, other = predicted(crystal), predicted(permuted, MAGMOM[order])
+    ROUNDING.assert_close(other.grid, one.grid)
+    for ion, place in enumerate(order):
+        assert np.array_equal(other.augmentation[ion], one.augmentation[place])
+
+
+def test_it_integrates_to_the_moments_and_an_antiferromagnet_to_zero(crystal):
+    found = predicted(crystal)
+    assert found.grid.mean() * crystal.volume == pytest.approx(found.moments.sum(), abs=1e-9)
+    assert found.moments.tolist() == [1.7, -1.7, 0.3, 0.0]
+    order = predicted(crystal, np.array([5.0, -5.0, 0.0, 0.0]))
+    assert order.grid.mean() * crystal.volume == pytest.approx(0.0, abs=1e-12)
+    assert not order.augmentation[2].any()
+
+
+def test_a_magnetization_is_read_as_it_was_written(crystal, tmp_path):
+    crystal = replace(crystal, lattice=crystal.lattice.round(6))  # what the file holds
+    density = replace(superpose(crystal, ATOMS, SHAPE), magnetization=predicted(crystal))
+    write_chgcar(tmp_path / "CHGCAR", density)
+    read = read_chgcar(tmp_path / "CHGCAR").magnetization
+    assert read.grid == pytest.approx(density.magnetization.grid, abs=1e-9)
+    assert read.moments == pytest.approx(density.magnetization.moments)
+    for a, b in zip(read.augmentation, density.magnetization.augmentation, strict=True):
+        assert a == pytest.approx(b, abs=1e-7)
+
+
+def test_unit_moments_of_free_atoms_are_what_vasp_superposes(crystal):
+    one = Crystal(crystal.lattice, ("Mg",), crystal.positions[:1])
+    spins = {"Mg": SpinDensity.of_free_atom(ATOMS["Mg"])}
+    found = superpose_moments(one, np.array([-3.0]), spins, SHAPE)
+    atom = superpose(one, ATOMS, SHAPE)
+    ROUNDING.assert_close(found.grid, -1.5 * atom.total)
+    ROUNDING.assert_close(found.augmentation[0], -1.5 * atom.augmentation[0])
+    with pytest.raises(ValueError, match="no atomic density for Mg"):
+        SpinDensity.of_free_atom(replace(ATOMS["Mg"], form_factor=None, atomic_occupancies=None))
+
+
+@pytest.mark.parametrize(
+    ("changes", "magmom", "expected", "reason"),
+    [
+        ({}, 5.0, 1.7, None),
+        ({}, -0.8, -1.7, None),
+        ({}, 0.0, 0.0, None),
+        ({}, 0.6, 0.6, "lower spin state"),
+        ({}, -7.0, -7.0, "higher spin state"),
+        ({"n_runs": 1}, 5.0, 5.0, "there is one run"),
+        ({"moment_spread": 0.6}, 5.0, 5.0, "those of the runs differ"),
+        ({"moment": 0.0, "moment_spread": 0.0}, -0.6, -0.1, None),
+        ({"moment": 0.0, "moment_spread": 0.0}, 0.05, 0.05, None),
+        ({"moment": 0.0, "moment_spread": 0.0}, 3.0, 3.0, "higher spin state"),
+    ],
+)
+def test_magmom_stands_where_the_runs_do_not_tell(changes, magmom, expected, reason):
+    moments, warnings = site_moments(("Mg",), np.array([magmom]), {"Mg": element("Mg", **changes)})
+    assert moments.tolist() == [expected]
+    assert (warnings == ()) if reason is None else (reason in warnings[0])
+
+
+def test_unknown_elements_are_superposed_as_vasp_does(crystal):
+    known = {"Mg": KNOWN["Mg"]}
+    found, warnings = predict_magnetization(crystal, MAGMOM, known, ATOMS, SHAPE, BASIS)
+    atom = SpinDensity.of_free_atom(ATOMS["O"])
+    ROUNDING.assert_close(found.augmentation[2], 0.6 * atom.occupancies)
+    assert warnings == (
+        "the calibration has no magnetization of O: their atoms have that of MAGMOM",
+    )
+    other = {"Mg": element("Mg", titel="PAW_PBE Mg_pv")}
+    assert predict_magnetization(crystal, MAGMOM, other, ATOMS, SHAPE, BASIS) == (
+        None,
+        ("the calibration has no magnetization of Mg, O",),
+    )
+    assert predict_magnetization(crystal, 0 * MAGMOM, KNOWN, ATOMS, SHAPE, BASIS) == (None, ())
+
+
+def test_a_form_factor_and_occupancies_belong_together():
+    with pytest.raises(ValueError, match="belong together"):
+        element("Mg", occupancies=None)
+    with pytest.raises(ValueError, match="number of occupancies"):
+        element("Mg", occupancies=(0.1,))
+
+
+def test_a_basis_of_another_size_is_refused():
+    with pytest.raises(ValueError, match="3 coefficients of 20 functions"):
+        BASIS.form_factor([0.0] * 3)

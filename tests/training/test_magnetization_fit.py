@@ -1,0 +1,116 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs the models extra")
+
+from mlcharge_flows.density.augmentation import n_occupancies, spherical
+from mlcharge_flows.density.magnetization import SpinDensity, SpinSines, superpose_moments
+from mlcharge_flows.testing import tiny_model
+from mlcharge_flows.testing.crystals import random_crystal
+from mlcharge_flows.training.magnetization_fit import RADIUS, MagneticRun, fit_magnetization, like
+
+ATOMS = {"Mg": tiny_model.atom("Mg", 2.0), "O": tiny_model.atom("O", 6.0)}
+SHAPE = (30, 31, 32)
+BASIS = SpinSines(radius=1.5, q_max=12.0)
+FORMULAS = (("Mg", "O"), ("Mg", "O", "O"), ("Mg", "Mg", "O"), ("Mg",))
+SETTINGS = (350.0, "PE")
+
+
+def gaussian(width):
+    return lambda q: np.exp(-0.5 * (width * q) ** 2)
+
+
+def spins():
+    """Spin density of each element, within a sphere for the most part."""
+    rng, found = np.random.default_rng(0), {}
+    for (symbol, atom), width in zip(ATOMS.items(), (0.3, 0.36), strict=True):
+        occupancies = np.zeros(n_occupancies(atom.channels))
+        blocks = spherical(atom.channels)
+        occupancies[blocks] = rng.standard_normal(len(blocks))
+        found[symbol] = SpinDensity(gaussian(width), occupancies)
+    return found
+
+
+def moments_of(symbols, sign=1.0):
+    """Moments of both signs: magnesium about 2, oxygen 0.5."""
+    sizes = {"Mg": 2.0, "O": 0.5}
+    return np.array([sign * (-1) ** i * sizes[s] for i, s in enumerate(symbols)])
+
+
+def run(number, known, size=1.0, settings=SETTINGS):
+    symbols = FORMULAS[number % len(FORMULAS)]
+    crystal = random_crystal(np.random.default_rng(number), symbols)
+    moments = moments_of(symbols)
+    converged = superpose_moments(crystal, size * moments, known, SHAPE)
+    converged = replace(converged, moments=1.5 * moments)  # MAGMOM, not the result
+    formula = "".join(symbols)
+    return MagneticRun.of(str(number), formula, settings, crystal, converged, ATOMS, BASIS)
+
+
+def test_the_moment_of_a_sphere_is_the_integral_over_the_grid():
+    known = spins()
+    one = run(1, known)
+    density = superpose_moments(one.crystal, moments_of(one.crystal.symbols), known, (72, 72, 72))
+    points = np.stack(np.meshgrid(*(np.arange(72) / 72,) * 3, indexing="ij"), -1)
+    for ion, place in enumerate(one.crystal.positions):
+        apart = points - place
+        distance = np.linalg.norm((apart - apart.round()) @ one.crystal.lattice, axis=-1)
+        inside = density.grid[distance < RADIUS].sum() * one.crystal.volume / 72**3
+        assert one.in_spheres[ion] == pytest.approx(inside, abs=0.03)
+
+
+def test_synthetic_spin_densities_are_recovered():
+    known = spins()
+    runs = [run(number, known) for number in range(8)]
+    fit = fit_magnetization(runs, BASIS)
+    q = np.linspace(0.0, 10.0, 50)
+    for symbol, size in (("Mg", 2.0), ("O", 0.5)):
+        mine = fit[symbol]
+        found = mine.spin_density(BASIS)
+        assert found.form_factor(q) == pytest.approx(known[symbol].form_factor(q), abs=0.05)
+        assert found.form_factor(np.zeros(1)) == pytest.approx(1.0)
+        assert found.occupancies == pytest.approx(known[symbol].occupancies, abs=0.1)
+        assert mine.moment == pytest.approx(size, rel=0.1)
+        assert mine.moment_spread < 0.2 * size
+        assert mine.n_runs == sum(symbol in r.crystal.symbols for r in runs)
+        assert mine.density_left < 0.3
+
+
+def test_errors_are_those_of_runs_of_other_formulas():
+    known = spins()
+    runs = [run(number, known) for number in range(4)]
+    fit = fit_magnetization(runs, BASIS)
+    others = fit_magnetization([one for one in runs if one.formula != "Mg"], BASIS)
+    left = [
+        one.left(fit_magnetization([o for o in runs if o is not one], BASIS), BASIS) for one in runs
+    ]
+    assert fit["Mg"].density_left == pytest.approx(np.mean([errors[0] for errors in left]))
+    assert runs[3].left(others, BASIS) == pytest.approx(left[3])
+    assert fit_magnetization([], BASIS) == {}
+    alone = fit_magnetization(runs[:1], BASIS)
+    assert alone["Mg"].density_left is None
+
+
+def test_elements_without_moments_have_sizes_only():
+    known = spins()
+    symbols = ("Mg", "O")
+    crystal = random_crystal(np.random.default_rng(0), symbols)
+    converged = superpose_moments(crystal, np.array([2.0, 0.0]), known, SHAPE)
+    one = MagneticRun.of("0", "MgO", SETTINGS, crystal, converged, ATOMS, BASIS)
+    fit = fit_magnetization([replace(one, in_spheres=np.array([2.0, 0.0]))], BASIS)
+    assert fit["O"].form_factor is None
+    assert fit["O"].spin_density(BASIS) is None
+    assert fit["O"].moment == pytest.approx(0.0)
+    assert fit["Mg"].form_factor is not None
+    zero = replace(converged, moments=np.zeros(2))
+    assert MagneticRun.of("0", "MgO", SETTINGS, crystal, zero, ATOMS, BASIS) is None
+
+
+def test_runs_of_other_settings_or_data_sets_are_left_out():
+    known = spins()
+    one, other = run(0, known), run(1, known, settings=(520.0, "PE"))
+    assert like([one, None, other], SETTINGS, ATOMS) == [one]
+    foreign = {**ATOMS, "O": tiny_model.atom("O", 6.0, step=0.05)}
+    assert like([one, replace(one, datasets=foreign)], SETTINGS, {}) == [one]
