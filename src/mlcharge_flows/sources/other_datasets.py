@@ -3,8 +3,9 @@ r"""Predictions for runs whose PAW data sets are not those of the model, without
 The superposition of the run's own free atoms, plus the change of density and occupancies that the
 model predicts. Occupancies of the model's data set A are expressed in the run's, B, by the partial
 waves of both, :math:`\Delta D^B = T \, \Delta D^A \, T^t`. Channels that A does not have stay those
-of the free atom. Both data sets need the same valence, functional and free atom: the occupancies of
-the free atom of A, carried over by the same T, are to be those of the free atom of B.
+of the free atom. Both data sets need the same functional and free atom: the occupancies of the free
+atom of A, carried over by the same T, are to be those of the free atom of B, up to filled shells
+that only one of them counts as valence.
 
 See Also
 --------
@@ -19,10 +20,8 @@ from importlib.util import find_spec
 from math import pi, sqrt
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from mlcharge_flows.density.augmentation import blocks
 from mlcharge_flows.density.partial_wave_transfer import carry_occupancies, transfer_matrix
-from mlcharge_flows.models.calibration import spherical
 from mlcharge_flows.models.deformation import deformed_superposition
 from mlcharge_flows.models.domain import OutOfDomainError
 from mlcharge_flows.settings import Settings, SetupError
@@ -31,6 +30,8 @@ from mlcharge_flows.vasp.potcar import PotcarSearch
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    import numpy as np
 
     from mlcharge_flows.density.density import Density
     from mlcharge_flows.density.paw_dataset import PawDataset
@@ -116,24 +117,36 @@ def predict_on_other_datasets(
 
 def _transfer(known: PawDataset, given: PawDataset) -> np.ndarray:
     """T from a model's data set to that of a run; LookupError with the reason if there is none."""
-    if known.zval != given.zval:
-        raise LookupError(f"data sets of another valence need a calibration: {CALIBRATE}")
     if given.partial_waves is None or given.atomic_occupancies is None:
         raise LookupError(f"the run's has no partial waves to carry occupancies over: {CALIBRATE}")
     own = _whole(known, known.fingerprint or "")
     if own.lexch != given.lexch:
         raise LookupError(f"it is of another functional ({own.lexch} and {given.lexch})")
     transfer = transfer_matrix(own, given)
-    free = carry_occupancies(_atom(own), own.channels, given.channels, transfer)
-    apart = np.abs(free - given.atomic_occupancies)[spherical(given.channels)].max()
-    if apart * sqrt(4 * pi) > MAX_ATOM_DIFFERENCE:
-        raise LookupError(f"their free atoms are in different configurations: {CALIBRATE}")
+    if not _is_same_atom(own, given, transfer):
+        raise LookupError(
+            f"their free atoms differ in more than filled shells of the core: {CALIBRATE}"
+        )
     return transfer
 
 
-def _atom(dataset: PawDataset) -> np.ndarray:
-    assert dataset.atomic_occupancies is not None  # of a POTCAR
-    return dataset.atomic_occupancies
+def _is_same_atom(own: PawDataset, given: PawDataset, transfer: np.ndarray) -> bool:
+    """Whether the carried free atom is that of the run, up to filled shells in one of the cores."""
+    assert own.atomic_occupancies is not None  # both are of POTCARs
+    assert given.atomic_occupancies is not None
+    free = carry_occupancies(own.atomic_occupancies, own.channels, given.channels, transfer)
+    more = sqrt(4 * pi) * (given.atomic_occupancies - free)
+    n_added = 0
+    for block in blocks(given.channels):
+        shell = 2 * (2 * given.channels[block.a] + 1) if block.a == block.b else 0
+        electrons = more[block.offset]
+        if block.L == 0 and abs(electrons) > MAX_ATOM_DIFFERENCE:
+            if not shell or abs(electrons - shell) > MAX_ATOM_DIFFERENCE:
+                return False
+            n_added += shell
+    left_out = [n for a, n in own.electrons_by_channel.items() if not transfer[:, a].any()]
+    n_expected = (own.zval or 0.0) + n_added - sum(left_out)
+    return abs(n_expected - (given.zval or 0.0)) <= MAX_ATOM_DIFFERENCE
 
 
 @lru_cache(maxsize=128)
