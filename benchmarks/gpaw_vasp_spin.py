@@ -2,9 +2,11 @@
 
     python benchmarks/gpaw_vasp_spin.py [Fe NiO ..]
     python benchmarks/gpaw_vasp_spin.py --speed [Fe NiO ..]
+    python benchmarks/gpaw_vasp_spin.py --unpolarized Si MgO
 
 Each crystal runs from atoms, from its own CHGCAR, from the total density of it with MAGMOM, with a
-fixed density (ICHARG = 11), and in GPAW itself. ``--speed`` compares the processor time of steps.
+fixed density (ICHARG = 11), and in GPAW itself. ``--speed`` compares the processor time of steps,
+``--unpolarized`` the energies of ISPIN = 2 and 1.
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ HEADS = [
     "ICHARG=11, occupied eigenvalues (meV)",
 ]
 SPEED_HEADS = ["", "step, CPU time (s)", "ISPIN = 1 (s)", "ratio"]
+UNPOLARIZED_HEADS = ["", "steps", "ISPIN = 1", "energy minus ISPIN = 1 (meV/atom)"]
 
 
 @dataclass(frozen=True)
@@ -118,14 +121,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("names", nargs="*", metavar="CRYSTAL", help="default: all")
     options.add_argument("--encut", type=float, default=350.0, help="eV, default 350")
     options.add_argument("--speed", action="store_true", help="compare the time of steps")
-    options.add_argument("--coarse", action="store_true", help="Gamma point only")
+    options.add_argument("--unpolarized", action="store_true", help="compare with ISPIN = 1")
+    options.add_argument("--nbands", type=int, help="default: that of each run")
+    options.add_argument("--mesh", type=int, help="k-points along each axis; default: of the table")
     given = options.parse_args(arguments)
     chosen = {name: CRYSTALS[name] for name in given.names or CRYSTALS}
-    if given.coarse:
-        chosen = {name: replace(crystal, mesh=(1, 1, 1)) for name, crystal in chosen.items()}
-    compare = speed if given.speed else row
-    rows = (compare(name, crystal, given.encut) for name, crystal in chosen.items())
-    print_table(SPEED_HEADS if given.speed else HEADS, rows)
+    if given.mesh:
+        chosen = {name: replace(c, mesh=(given.mesh,) * 3) for name, c in chosen.items()}
+    if given.nbands:
+        tags = {"NBANDS": given.nbands}
+        chosen = {name: replace(c, tags=c.tags | tags) for name, c in chosen.items()}
+    compare, heads = (
+        (speed, SPEED_HEADS)
+        if given.speed
+        else (unpolarized, UNPOLARIZED_HEADS)
+        if given.unpolarized
+        else (row, HEADS)
+    )
+    print_table(heads, (compare(name, crystal, given.encut) for name, crystal in chosen.items()))
 
 
 def row(name: str, crystal: Crystal, encut: float) -> list[str]:
@@ -177,6 +190,16 @@ def speed(name: str, crystal: Crystal, encut: float) -> list[str]:
         min(step(ISPIN=1, NBANDS=bands), step(ISPIN=1, NBANDS=bands)),
     )
     return [name, f"{polarized:.3f}", f"{plain:.3f}", f"{polarized / plain:.2f}"]
+
+
+def unpolarized(name: str, crystal: Crystal, encut: float) -> list[str]:
+    """Steps and energy of a crystal without moments, with ISPIN = 2 and 1."""
+    with tempfile.TemporaryDirectory() as parent:
+        _, two = compute(Path(parent), crystal, encut, 2)
+        _, one = compute(Path(parent), replace(crystal, tags=crystal.tags | {"ISPIN": 1}), encut, 2)
+    change = two.steps[-1].energy_zero - one.steps[-1].energy_zero
+    shown = f"{1e3 * change / len(crystal.structure):+.4f}"
+    return [name, str(len(two.steps)), str(len(one.steps)), shown]
 
 
 def read_bands(crystal: Crystal, encut: float) -> int:

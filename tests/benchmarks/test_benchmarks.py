@@ -171,14 +171,16 @@ def test_gpaw_vasp_makers(run):
 @pytest.mark.slow
 def test_gpaw_vasp_spin(run):
     pytest.importorskip("gpaw", reason="needs the gpaw extra")
-    (row,) = run("gpaw_vasp_spin", "Fe", "--encut", 200, "--coarse")[1:]
+    (row,) = run("gpaw_vasp_spin", "Fe", "--encut", 200, "--mesh", 1)[1:]
     atoms, own, _ = (int(steps) for steps in row[3:6])
     assert own <= atoms
     assert abs(float(row[6])) < 1
     moment, of_gpaw = (float(word.strip("()")) for word in row[7].split())
     assert moment == pytest.approx(of_gpaw, abs=0.01)
-    (step,) = run("gpaw_vasp_spin", "Fe", "--speed", "--encut", 200, "--coarse")[1:]
+    (step,) = run("gpaw_vasp_spin", "Fe", "--speed", "--encut", 200, "--mesh", 1)[1:]
     assert 1 < float(step[-1]) < 4
+    (energy,) = run("gpaw_vasp_spin", "Si", "--unpolarized", "--encut", 200, "--mesh", 1)[1:]
+    assert abs(float(energy[-1])) < 0.1
 
 
 @pytest.mark.gpaw
