@@ -305,4 +305,6 @@ def test_an_archive_is_read_from_data_sets_each_crystal_once(sample, tmp_path):
     found = [one.id for one in archive if one is not None]
     assert (len(archive), found) == (4, ["a", "b"])
     assert len(archive.problems) == 2
-    assert "two.h5: c: the same crystal with the same settings again" in archive.problems[0]
+    assert archive.problems[0] == (
+        f"{tmp_path}/two.h5: c: is the same crystal as {tmp_path}/one.h5: a"
+    )

@@ -43,9 +43,9 @@ def calibrate(
     potcars: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Folder with POTCARs of the model's PAW data sets (and of the runs', for data "
-            "sets of packed runs): occupancies are carried over by the partial waves of both. May "
-            "be given several times; the POTCAR library is searched, too."
+            help="Folder with POTCARs of the model's PAW data sets (and of the runs', where they "
+            "have none or are packed): occupancies are carried over by the partial waves of both. "
+            "May be given several times; the POTCAR library is searched, too."
         ),
     ] = None,
     potcar: Annotated[
@@ -92,7 +92,7 @@ def calibrate(
         missing = [path for path in archive or [] if not path.exists()]
         if missing:
             exit_with_error(f"{missing[0]}: there is no such folder or data set")
-        runs, calibrator = Archive(archive or []), Calibrator(loaded, library)
+        runs, calibrator = Archive(archive or [], library), Calibrator(loaded, library)
         with Progress(*bar_columns(), console=console, transient=True) as progress:
             for sample in progress.track(runs, total=len(runs), description="runs"):
                 if sample is not None:

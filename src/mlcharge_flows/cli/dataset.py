@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from mlcharge_flows.cli.dataset_build import build, pseudo_label, recall
-from mlcharge_flows.cli.dataset_files import DATASET, merge_files, open_dataset, write_and_describe
+from mlcharge_flows.cli.dataset_files import DATASET, merge_files, open_dataset
 from mlcharge_flows.cli.options import AsJson  # noqa: TC001 - typer needs it at run time
-from mlcharge_flows.cli.terminal import exit_with_error, make_console, print_left_out, require
+from mlcharge_flows.cli.terminal import exit_with_error, require
 from mlcharge_flows.errors import one_line
 
 AllowMixed = Annotated[
@@ -60,13 +60,27 @@ def merge(
 @app.command()
 def pack(
     runs: Annotated[
-        list[Path], typer.Argument(help="Folders of finished runs, and folders of such folders.")
-    ],
+        list[Path] | None,
+        typer.Argument(help="Folders of finished runs, and folders of such folders."),
+    ] = None,
     protocol: Annotated[
         str, typer.Option(help="Your name for their settings; another name does not merge.")
-    ],
+    ] = "",
     out: Annotated[Path, typer.Option(help="File to write.")] = Path(DATASET),
     split: Annotated[str, typer.Option(help="What they are for: train, validation.")] = "",
+    potcars: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Library of POTCARs, for runs with a POTCAR.spec or none: data sets are found by "
+            "the TITEL in OUTCAR and what POTCAR.spec says. May be given several times."
+        ),
+    ] = None,
+    job_store: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of a jobflow JobStore (jobflow.yaml): the folders of its VASP jobs."
+        ),
+    ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Continue without runs that cannot be used.")
     ] = False,
@@ -74,30 +88,43 @@ def pack(
 ) -> None:
     """Pack finished runs of VASP; identifiers are the ends of their paths that differ.
 
-    Folders are searched to any depth. The same crystal with the same settings is packed once. With
-    a POTCAR beside its CHGCAR, a run is packed as its difference from the free atoms, which the
-    file then contains, too: mind the license of the POTCAR. Without one, channels come from OUTCAR,
-    and the density itself is packed. CHGCAR must be the converged density of the run of OUTCAR; of
-    files with .relax1 and .relax2, the last are taken. METAGGA is read from INCAR or vasprun.xml.
+    Folders are searched to any depth; files are plain, .gz, .bz2 or .xz. The same crystal with the
+    same settings is packed once. With a POTCAR beside its CHGCAR, or in the library of --potcars, a
+    run is packed as its difference from the free atoms, which the file then contains, too: mind the
+    license of the POTCAR. Without one, channels come from OUTCAR, and the density itself is packed.
+    CHGCAR must be the converged density of the run of OUTCAR; of files with .relax1 and .relax2,
+    the last are taken. METAGGA is read from INCAR or vasprun.xml.
 
-    [bold]Example[/bold]
+    Runs are read one at a time. After an interruption, or an error, the same command goes on where
+    it stopped.
+
+    [bold]Examples[/bold]
 
         mlcharge dataset pack runs --protocol PBE-520 --out vasp.h5
+
+        mlcharge dataset pack archive --protocol PBE-520 --potcars ~/POT_GGA_PAW_PBE_54 --skip-bad
+
+        mlcharge dataset pack --job-store jobflow.yaml --protocol PBE-520 --skip-bad
     """
-    from mlcharge_flows.training.dataset import write_dataset
-    from mlcharge_flows.training.finished_run import read_finished_runs
+    from mlcharge_flows.cli.dataset_files import pack_archive
 
     if not protocol.strip():
         exit_with_error("--protocol is empty: name the settings of the runs, such as PBE-520")
-    samples, problems = read_finished_runs(runs, protocol, split)
-    if problems and not skip_bad:
-        remedy = "nothing was packed: correct this, or leave it out with --skip-bad"
-        exit_with_error(*problems, remedy)
-    left_out = problems if skip_bad else None
-    write_and_describe(
-        out, lambda: write_dataset(out, samples, allow_mixed=allow_mixed, left_out=left_out)
+    if not runs and job_store is None:
+        exit_with_error("give folders of runs, or a --job-store")
+    for folder in potcars or []:
+        if not folder.is_dir():
+            exit_with_error(f"--potcars {folder}: there is no such folder")
+    pack_archive(
+        runs or [],
+        out,
+        protocol,
+        split,
+        potcars or [],
+        job_store,
+        skip_bad=skip_bad,
+        allow_mixed=allow_mixed,
     )
-    print_left_out(make_console(as_json=True), problems)
 
 
 @app.command()

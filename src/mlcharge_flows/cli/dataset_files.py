@@ -6,9 +6,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mlcharge_flows.cli.terminal import exit_with_error, make_console, print_left_out, written
+from mlcharge_flows.cli.terminal import (
+    bar_columns,
+    exit_with_error,
+    make_console,
+    print_left_out,
+    written,
+)
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
@@ -64,6 +71,81 @@ def merge_files(
     if unknown := [name for name in without if name not in names]:
         exit_with_error(f"--without {unknown[0]}: no data set holds this material; remove it")
     write_and_describe(out, lambda: merge_datasets(files, out, without, allow_mixed=allow_mixed))
+
+
+def pack_archive(
+    runs: Sequence[Path],
+    out: Path,
+    protocol: str,
+    split: str,
+    potcars: Sequence[Path],
+    job_store: Path | None,
+    *,
+    skip_bad: bool,
+    allow_mixed: bool,
+) -> None:
+    """Pack an archive and print the size of the data set, or exit with the reasons why not.
+
+    Parameters
+    ----------
+    runs
+        Folders of runs.
+    out
+        File to write.
+    protocol
+        Name of the settings of all runs.
+    split
+        Split of the samples.
+    potcars
+        Folders of POTCARs, for runs without one.
+    job_store
+        File of a jobflow JobStore whose jobs are packed, too.
+    skip_bad
+        Whether to continue without runs that cannot be used.
+    allow_mixed
+        Whether runs may differ in functional, DFT+U, spin polarization, charge and LMAXMIX.
+    """
+    from rich.progress import Progress
+
+    from mlcharge_flows.training.archive import Archive, count_reasons
+    from mlcharge_flows.training.packing import Packing
+    from mlcharge_flows.vasp.potcar import PotcarSearch
+
+    console = make_console(as_json=True)
+    folders = list(runs)
+    if job_store is not None:
+        from mlcharge_flows.training.job_store import run_folders
+
+        folders += run_folders(job_store)
+    library = PotcarSearch(potcars) if potcars else None
+    archive = Archive(folders, library, protocol=protocol, split=split, with_magnetization=False)
+    packing = Packing(archive, out, protocol=protocol, split=split, potcars=str(list(potcars)))
+    with Progress(*bar_columns(), console=console, transient=True) as progress:
+        for _ in progress.track(packing.run(), total=len(archive), description="runs"):
+            pass
+    if packing.n_known:
+        console.print(f"{packing.n_known} of {len(archive)} runs had been read before")
+    problems = packing.problems
+    if problems and not skip_bad:
+        remedy = "nothing was packed: correct this, or leave it out with --skip-bad"
+        if len(problems) == len(archive):
+            packing.remove_parts()
+        exit_with_error(*problems, *_counts(count_reasons(problems), len(archive)), remedy)
+    left_out = problems if skip_bad else None
+    try:
+        write_and_describe(out, lambda: packing.write(allow_mixed=allow_mixed, left_out=left_out))
+    finally:
+        print_left_out(console, problems)
+        for line in _counts(count_reasons(problems), len(archive)):
+            console.print(line, markup=False, soft_wrap=True)
+
+
+def _counts(reasons: Counter[str], n_runs: int) -> list[str]:
+    """Line with the number of runs that were left out, by reason."""
+    if reasons.total() < 2:  # the one line says it
+        return []
+    listed = ", ".join(f"{n}: {reason}" for reason, n in reasons.most_common())
+    return [f"{reasons.total()} of {n_runs} runs cannot be used ({listed})"]
 
 
 def write_and_describe(out: Path, write: Callable[[], DensityDataset]) -> None:

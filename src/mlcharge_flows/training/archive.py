@@ -2,21 +2,90 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.training.dataset import DensityDataset
-from mlcharge_flows.training.finished_run import find_runs, read_finished_run
+from mlcharge_flows.training.finished_run import read_finished_run
 from mlcharge_flows.training.origin import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from mlcharge_flows.training.sample import DensitySample
+    from mlcharge_flows.vasp.potcar import PotcarSearch
+
+_OUTPUT = re.compile(
+    r"(?:CHGCAR|OUTCAR)(?:\.relax\d+)?(?:\.(?:gz|bz2|xz|Z|zst|zip|7z|lz4))?"
+).fullmatch
+_DETAIL = re.compile(r" \(.*|[:;,] .*| as \S*/.*")
+
+
+def find_runs(paths: Iterable[str | Path]) -> dict[str, Path]:
+    """Find run folders, and name them by their paths.
+
+    Parameters
+    ----------
+    paths
+        Run folders, and folders of them to any depth.
+
+    Returns
+    -------
+    dict of str to Path
+        Folders with a CHGCAR or an OUTCAR, by the shortest end of the path that no other one has,
+        its parts joined by hyphens. A given folder without one below it is kept as it is.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as root:
+    ...     for run in ("Si/relax", "Si/static", "Ge/static"):
+    ...         Path(root, run).mkdir(parents=True)
+    ...         Path(root, run, "CHGCAR.gz").touch()
+    ...     sorted(find_runs([root]))
+    ['Ge-static', 'Si-static', 'relax']
+    """
+    folders: dict[Path, Path] = {}
+    for path in map(Path, paths):
+        below = sorted(
+            Path(folder) for folder, _, files in os.walk(path) if any(map(_OUTPUT, files))
+        )
+        folders |= {folder.resolve(): folder for folder in below or [path]}
+    ends = Counter(full.parts[-n:] for full in folders for n in range(1, len(full.parts) + 1))
+    named: dict[str, Path] = {}
+    for full, folder in folders.items():
+        for n in range(1, len(full.parts) + 1):
+            name = "-".join(full.parts[-n:])
+            if ends[full.parts[-n:]] == 1 and name not in named:
+                break
+        named[name] = folder
+    return named
+
+
+@dataclass(frozen=True)
+class ArchivedRun:
+    """A run of an archive that is not read yet.
+
+    Parameters
+    ----------
+    name
+        Identifier of its sample.
+    source
+        Folder, or data set and identifier in it.
+    read
+        Reads it; raises :class:`~mlcharge_flows.errors.MlchargeError` if it cannot be used.
+    """
+
+    name: str
+    source: str
+    read: Callable[[], DensitySample]
 
 
 class Archive:
@@ -26,6 +95,14 @@ class Archive:
     ----------
     paths
         Folders of runs, to any depth, and files of packed runs.
+    library
+        POTCARs for runs that have none.
+    protocol
+        Name of the settings of runs in folders.
+    split
+        Split of runs in folders.
+    with_magnetization
+        Whether the magnetization of spin-polarized runs in folders is kept, which is not packed.
 
     Attributes
     ----------
@@ -39,10 +116,20 @@ class Archive:
         A file is no data set.
     """
 
-    def __init__(self, paths: Iterable[str | Path]) -> None:
+    def __init__(
+        self,
+        paths: Iterable[str | Path],
+        library: PotcarSearch | None = None,
+        *,
+        protocol: str = "archive",
+        split: str = "",
+        with_magnetization: bool = True,
+    ) -> None:
         given = [Path(path) for path in paths]
-        self._datasets = [DensityDataset(path) for path in given if not path.is_dir()]
-        self._folders = find_runs(path for path in given if path.is_dir())
+        self._datasets = [DensityDataset(path) for path in given if path.is_file()]
+        self._folders = find_runs(path for path in given if not path.is_file())
+        self._library, self._protocol, self._split = library, protocol, split
+        self._with_magnetization = with_magnetization
         self.problems: list[str] = []
 
     def __len__(self) -> int:
@@ -56,35 +143,87 @@ class Archive:
         DensitySample or None
             None where a run cannot be used.
         """
-        seen: set[object] = set()
-        for source, read in self._readers():
+        seen: dict[str, str] = {}
+        for run in self.runs():
             try:
-                sample = read()
+                sample = run.read()
             except MlchargeError as error:
                 self.problems.append(str(error))
                 yield None
                 continue
-            if (identity := _identity(sample)) in seen:
-                self.problems.append(f"{source}: the same crystal with the same settings again")
+            if first := seen.get(key := identity(sample)):
+                self.problems.append(f"{run.source}: is the same crystal as {first}")
                 yield None
                 continue
-            seen.add(identity)
+            seen[key] = run.source
             yield sample
 
-    def _readers(self) -> Iterator[tuple[str, Callable[[], DensitySample]]]:
+    def runs(self) -> Iterator[ArchivedRun]:
+        """List the runs without reading them.
+
+        Yields
+        ------
+        ArchivedRun
+            Folders in the order of their paths, then those of data sets.
+        """
         for name, folder in self._folders.items():
-            origin = Origin(name, "archive", str(folder))
-            read = partial(read_finished_run, folder, origin, with_magnetization=True)
-            yield str(folder), read
+            origin = Origin(name, self._protocol, str(folder), self._split)
+            read = partial(
+                read_finished_run,
+                folder,
+                origin,
+                self._library,
+                with_magnetization=self._with_magnetization,
+            )
+            yield ArchivedRun(name, str(folder), read)
         for dataset in self._datasets:
             for name in dataset.ids:
-                yield f"{dataset.path}: {name}", partial(dataset.__getitem__, name)
+                read_sample = partial(dataset.__getitem__, name)
+                yield ArchivedRun(name, f"{dataset.path}: {name}", read_sample)
 
 
-def _identity(sample: DensitySample) -> object:
-    """Equal for runs of one crystal with the same settings and PAW data sets."""
+def identity(sample: DensitySample) -> str:
+    """Hash that is the same for runs of one crystal with the same settings and PAW data sets.
+
+    Parameters
+    ----------
+    sample
+        A run.
+
+    Returns
+    -------
+    str
+        SHA-256, hexadecimal; of rounded lattice (1e-4 angstrom) and fractional coordinates (1e-5).
+    """
     crystal = sample.crystal
-    cell = (*crystal.lattice.ravel(), *(crystal.positions % 1.0).ravel())
-    datasets = tuple(dataset.fingerprint for dataset in sample.paw.values())
-    settings = sample.settings.model_dump_json()
-    return crystal.symbols, np.round(cell, 3).tobytes(), sample.encut, settings, datasets
+    digest = sha256()
+    for values in (crystal.lattice.round(4), crystal.positions.round(5) % 1.0):
+        digest.update((values + 0.0).tobytes())  # no negative zeros
+    datasets = [(d.titel, d.fingerprint) for d in sample.paw.values()]
+    facts = (crystal.symbols, sample.encut, sample.settings.model_dump_json(), datasets)
+    digest.update(repr(facts).encode())
+    return digest.hexdigest()
+
+
+def count_reasons(problems: Iterable[str]) -> Counter[str]:
+    """Count the problems of runs by their reason.
+
+    Parameters
+    ----------
+    problems
+        A line each, which begins with a path.
+
+    Returns
+    -------
+    Counter
+        Reasons without paths and details.
+
+    Examples
+    --------
+    >>> count_reasons(
+    ...     ["a/b: there is no CHGCAR", "c: there is no CHGCAR", "d: ICHARG = 11: a band run"]
+    ... ).most_common()
+    [('there is no CHGCAR', 2), ('ICHARG = 11', 1)]
+    """
+    reasons = (problem.partition(": ")[2] or problem for problem in problems)
+    return Counter(_DETAIL.sub("", reason).strip() for reason in reasons)

@@ -19,6 +19,7 @@ other names: ``record`` for the atomic occupancies, ``waves``, ``occupancies`` a
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 FORMAT = "mlcharge data set"
 VERSION = 2
+_OPEN_DATASETS = 16  # of a merge, whose PAW data sets are in memory
 _VERSION_1_ATTRIBUTES = {
     "start_error": "baseline_nmae",
     "waves_step": "coefficients_step",
@@ -199,8 +201,10 @@ def merge_datasets(
     without: Container[str] = (),
     *,
     allow_mixed: bool = False,
+    left_out: list[str] | None = None,
+    by_name: bool = True,
 ) -> DensityDataset:
-    """Merge data sets, sorted by identifier; the order of the sources does not matter.
+    """Merge data sets; one of them is in memory at a time.
 
     Parameters
     ----------
@@ -213,6 +217,12 @@ def merge_datasets(
         Identifiers to leave out.
     allow_mixed
         Whether runs may differ in functional, DFT+U, spin polarization, charge and LMAXMIX.
+    left_out
+        Given, samples that do not belong to those before them are left out, and a line for each
+        is appended.
+    by_name
+        Whether samples are compared in the order of their identifiers, so that the order of the
+        sources does not matter, or in that of the sources.
 
     Returns
     -------
@@ -227,23 +237,30 @@ def merge_datasets(
     OSError
         The file cannot be written.
     """
-    chosen: dict[str, DensityDataset] = {}
-    for dataset in map(DensityDataset, dict.fromkeys(map(str, sources))):
-        for name in dataset.ids:
+    opened = lru_cache(maxsize=_OPEN_DATASETS)(DensityDataset)
+    chosen: dict[str, str] = {}
+    for source in dict.fromkeys(map(str, sources)):
+        for name in opened(source).ids:
             if name in without:
                 continue
             if name in chosen:
-                chosen[name] = _choose(chosen[name], dataset, name)
+                chosen[name] = str(_choose(opened(chosen[name]), opened(source), name).path)
             else:
-                chosen[name] = dataset
+                chosen[name] = source
     with _new_file(path) as file:
         common = _Common(file, allow_mixed=allow_mixed)
-        for name in sorted(chosen):
-            dataset = chosen[name]
-            common.add(dataset[name])
-            with whole(dataset.path, name), h5py.File(dataset.path) as source:
+        for name in sorted(chosen) if by_name else chosen:
+            dataset = opened(chosen[name])
+            try:
+                common.add(dataset[name])
+            except DatasetError as error:
+                if left_out is None:
+                    raise
+                left_out.append(str(error))
+                continue
+            with whole(dataset.path, name), h5py.File(dataset.path) as source_file:
                 # Copied compressed: compression takes longer than everything else.
-                source.copy(source["materials"][name], file["materials"])
+                source_file.copy(source_file["materials"][name], file["materials"])
             _rename_version_1(file["materials"][name])
     return DensityDataset(path)
 
@@ -329,7 +346,7 @@ class _Common:
             )
         if sample.id in self.file["materials"]:
             raise DatasetError(f"{sample.id} occurs twice")
-        conflict = self.settings.conflict(sample.settings)
+        conflict = self.settings.conflict(sample.settings) if self.first else None
         if conflict and not self.allow_mixed:
             raise DatasetError(
                 f"{sample.id} was made with {conflict}, as {self.first} was: samples of different "

@@ -8,7 +8,6 @@ run is packed.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
@@ -21,7 +20,8 @@ from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.io import UNREADABLE
 from mlcharge_flows.scf.consistency import mismatch
 from mlcharge_flows.scf.run_files import RunFiles, RunFilesError
-from mlcharge_flows.training.origin import Origin, RunSettings
+from mlcharge_flows.training.library_datasets import datasets_of_library
+from mlcharge_flows.training.origin import RunSettings
 from mlcharge_flows.training.sample import DensitySample
 from mlcharge_flows.vasp.chgcar import read_chgcar
 from mlcharge_flows.vasp.chgcar_writer import is_prediction
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from mlcharge_flows.density.density import Density
+    from mlcharge_flows.training.origin import Origin
     from mlcharge_flows.vasp.outcar import Outcar
+    from mlcharge_flows.vasp.potcar import PotcarSearch
 
 GEOMETRY_TOLERANCE = 1e-4
 """Largest difference of lattice vectors and positions, angstrom: CHGCAR prints 6 decimals of
@@ -46,109 +48,23 @@ FIRST_NON_SCF_ICHARG = 10
 """Values of ICHARG from which on the density is not updated."""
 
 
-_OUTPUT = re.compile(
-    r"(?:CHGCAR|OUTCAR)(?:\.relax\d+)?(?:\.(?:gz|bz2|xz|Z|zst|zip|7z|lz4))?"
-).fullmatch
-
-
 class RunError(MlchargeError, ValueError):
     """A run that cannot be packed; one line that names its folder and the reason."""
 
 
-def find_runs(paths: Iterable[str | Path]) -> dict[str, Path]:
-    """Find run folders, and name them by their paths.
-
-    Parameters
-    ----------
-    paths
-        Run folders, and folders of them to any depth.
-
-    Returns
-    -------
-    dict of str to Path
-        Folders with a CHGCAR or an OUTCAR, by the shortest end of the path that no other one has,
-        its parts joined by hyphens. A given folder without one below it is kept as it is.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as root:
-    ...     for run in ("Si/relax", "Si/static", "Ge/static"):
-    ...         Path(root, run).mkdir(parents=True)
-    ...         Path(root, run, "CHGCAR.gz").touch()
-    ...     sorted(find_runs([root]))
-    ['Ge-static', 'Si-static', 'relax']
-    """
-    folders: dict[Path, Path] = {}
-    for path in map(Path, paths):
-        files = (file for name in ("CHGCAR*", "OUTCAR*") for file in path.rglob(name))
-        below = sorted({file.parent for file in files if _OUTPUT(file.name)})
-        folders |= {folder.resolve(): folder for folder in below or [path]}
-    named: dict[str, Path] = {}
-    for full, folder in folders.items():
-        for n in range(1, len(full.parts) + 1):
-            name = "-".join(full.parts[-n:])
-            is_shared = any(full is not o and o.parts[-n:] == full.parts[-n:] for o in folders)
-            if not is_shared and name not in named:
-                break
-        named[name] = folder
-    return named
-
-
-def read_finished_runs(
-    paths: Iterable[str | Path], protocol: str, split: str = ""
-) -> tuple[list[DensitySample], list[str]]:
-    """Pack the runs in folders, each crystal once for the same settings.
-
-    Parameters
-    ----------
-    paths
-        Run folders, and folders of them to any depth.
-    protocol
-        Name of the settings of all runs.
-    split
-        Split of the samples.
-
-    Returns
-    -------
-    samples : list of DensitySample
-        The packed densities, named by :func:`find_runs`.
-    problems : list of str
-        A line for each run that cannot be packed, or is a duplicate.
-    """
-    samples: list[DensitySample] = []
-    problems: list[str] = []
-    for name, folder in find_runs(paths).items():
-        try:
-            sample = read_finished_run(folder, Origin(name, protocol, str(folder), split))
-        except RunError as error:
-            problems.append(str(error))
-            continue
-        same = next((other for other in samples if _is_duplicate(sample, other)), None)
-        if same is None:
-            samples.append(sample)
-        else:
-            problems.append(f"{folder}: is the same crystal as {same.origin.source}")
-    return samples, problems
-
-
-def _is_duplicate(one: DensitySample, other: DensitySample) -> bool:
-    a, b = one.crystal, other.crystal
-    if a.symbols != b.symbols or one.settings != other.settings or one.encut != other.encut:
-        return False
-    apart = a.positions - b.positions
-    apart -= np.rint(apart)
-    return _close(a.lattice, b.lattice) and _close(apart @ a.lattice, np.zeros(3))
-
-
 def read_finished_run(
-    folder: str | Path, origin: Origin, with_magnetization: bool = False
+    folder: str | Path,
+    origin: Origin,
+    library: PotcarSearch | None = None,
+    *,
+    with_magnetization: bool = False,
 ) -> DensitySample:
-    """Pack the CHGCAR of a run with its POTCAR and OUTCAR, plain or gzipped.
+    """Pack the CHGCAR of a run with its POTCAR and OUTCAR, plain or compressed.
 
     With a POTCAR, the sample is a difference from the superposition of its free atoms. Without one,
-    the channels come from OUTCAR, and the density itself is packed. Energies, steps and settings
-    come from OUTCAR, METAGGA from INCAR or vasprun.xml if one is there.
+    its data sets are those of a library or, without that, the channels come from OUTCAR, and the
+    density itself is packed. Energies, steps and settings come from OUTCAR, METAGGA from INCAR or
+    vasprun.xml if one is there.
 
     Parameters
     ----------
@@ -156,6 +72,8 @@ def read_finished_run(
         Run folder.
     origin
         Identity of the sample.
+    library
+        POTCARs for runs that have none, found by TITEL and what POTCAR.spec says.
     with_magnetization
         Whether the converged magnetization of a spin-polarized run is kept, which is not packed.
 
@@ -168,7 +86,7 @@ def read_finished_run(
     ------
     RunError
         Files are missing, broken, or of different runs; the run is not self-consistent, or did not
-        converge.
+        converge; the library lacks a data set, or has several of its TITEL.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -186,6 +104,8 @@ def read_finished_run(
         if outcar is None:
             raise RunError(f"{folder}: there is no OUTCAR{files.suffix}, which tells convergence")
         run = read_outcar(outcar)
+        if potcar is None and library is not None:
+            datasets = datasets_of_library(folder, files.suffix, run.titels, library)
         if reason := _other_run(density, run, datasets):
             raise RunError(f"{folder}: {reason}")
         paw = _paw_datasets(folder, datasets, run, density.crystal.symbols)

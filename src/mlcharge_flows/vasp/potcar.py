@@ -126,6 +126,7 @@ class PotcarSearch:
 
     def __init__(self, folders: Iterable[str | os.PathLike[str]]) -> None:
         self._folders = [Path(folder) for folder in folders]
+        self._read: dict[str, dict[Path, PawDataset]] = {}
 
     @cached_property
     def _files(self) -> dict[str, list[Path]]:
@@ -141,6 +142,33 @@ class PotcarSearch:
                 found.setdefault(titel, []).append(path)
         return found
 
+    def of_titel(self, titel: str) -> dict[Path, PawDataset]:
+        """Find all data sets of a TITEL, each file read once.
+
+        Parameters
+        ----------
+        titel
+            TITEL.
+
+        Returns
+        -------
+        dict of Path to PawDataset
+            By file; files that cannot be read are left out.
+        """
+        titel = " ".join(titel.split())
+        if titel not in self._read:
+            found = {}
+            for path in self._files.get(titel, []):
+                try:
+                    datasets = read_potcar(path)
+                except (PotcarError, OSError):
+                    continue
+                for dataset in datasets:
+                    if " ".join(dataset.titel.split()) == titel:
+                        found[path] = dataset
+            self._read[titel] = found
+        return self._read[titel]
+
     def find(self, dataset: PawDataset) -> PawDataset | None:
         """Find the whole of a data set of which some is known.
 
@@ -154,15 +182,10 @@ class PotcarSearch:
         PawDataset or None
             The one of the same TITEL, valence, channels and free atom; None if no folder has it.
         """
-        for path in self._files.get(" ".join(dataset.titel.split()), []):
-            try:
-                read = read_potcar(path)
-            except (PotcarError, OSError):
-                continue
-            for found in read:
-                is_same = found.fingerprint == dataset.fingerprint
-                if is_same or (dataset.has_free_atom and found.matches(dataset)):
-                    return found
+        for found in self.of_titel(dataset.titel).values():
+            is_same = found.fingerprint == dataset.fingerprint
+            if is_same or (dataset.has_free_atom and found.matches(dataset)):
+                return found
         return None
 
 
