@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.atomate2.flows.nonscf import CompareNonSCFMaker
     from mlcharge_flows.atomate2.jobs.initial_density import InitialDensityMaker
     from mlcharge_flows.atomate2.jobs.run import RunFromDensityMaker
+    from mlcharge_flows.atomate2.neighbors import start_from_neighbors
     from mlcharge_flows.atomate2.powerups import start_from_predicted_density
     from mlcharge_flows.atomate2.schemas import RunProvenance
     from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         FromWavecar,
         InitialDensity,
         Learned,
+        Nearest,
         Superposition,
         parse_arms,
         parse_initial_density,
@@ -72,6 +74,7 @@ __all__ = [
     "InitialDensityMaker",
     "Learned",
     "MlchargeError",
+    "Nearest",
     "PawDataset",
     "RunFromDensityMaker",
     "RunProvenance",
@@ -82,6 +85,7 @@ __all__ = [
     "read_chgcar",
     "read_results",
     "read_structures",
+    "start_from_neighbors",
     "start_from_predicted_density",
     "summarize",
     "summarize_nonscf",
@@ -109,6 +113,7 @@ _MODULES = {
     "InitialDensityMaker": "atomate2.jobs.initial_density",
     "Learned": "sources",
     "MlchargeError": "errors",
+    "Nearest": "sources",
     "PawDataset": "density.paw_dataset",
     "RunFromDensityMaker": "atomate2.jobs.run",
     "RunProvenance": "atomate2.schemas",
@@ -119,6 +124,7 @@ _MODULES = {
     "read_chgcar": "vasp.chgcar",
     "read_results": "campaign.local",
     "read_structures": "structures",
+    "start_from_neighbors": "atomate2.neighbors",
     "start_from_predicted_density": "atomate2.powerups",
     "summarize": "scf.statistics",
     "summarize_nonscf": "scf.nonscf",

@@ -169,6 +169,20 @@ def test_gpaw_vasp_makers(run):
 
 @pytest.mark.gpaw
 @pytest.mark.slow
+def test_neighbors(run, tmp_path):
+    pytest.importorskip("gpaw", reason="needs the gpaw extra")
+    settings = ["--incar", '{"ENCUT": 200, "EDIFF": 1e-4}', "--kpoints", '{"grid_density": 500}']
+    given = ["--flows", "Eos", "--rows", tmp_path, *settings]
+    atoms, carried = run("neighbors", "--densities", "atoms,carried", *given)[1:]
+    assert (atoms[:3], atoms[6]) == (["Eos", "atoms", "5"], "0.0 %")
+    assert carried[4] == "superposition carried carried carried carried"
+    assert int(carried[5]) < int(atoms[5])
+    assert carried[7].startswith("B0 = ")
+    assert run("neighbors", "--table", "--densities", "carried", *given)[1][5] == carried[5]
+
+
+@pytest.mark.gpaw
+@pytest.mark.slow
 def test_gpaw_vasp_spin(run):
     pytest.importorskip("gpaw", reason="needs the gpaw extra")
     (row,) = run("gpaw_vasp_spin", "Fe", "--encut", 200, "--mesh", 1)[1:]

@@ -25,6 +25,8 @@ from mlcharge_flows.sources.learned import Learned
 from mlcharge_flows.sources.source import Source, Superposition
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlcharge_flows.atomate2.jobs.run import OnDensityError
 
 Work = TypeVar("Work", Flow, Job, Maker)
@@ -117,27 +119,19 @@ def start_from_predicted_density(
             "an initial density that another job writes needs a Job or Flow: call make() first"
         )
 
-    def wrapped(maker: Maker) -> Any:
+    def wrapped(maker: Maker) -> Maker:
         bare = _each(maker, _unwrapped, name_filter, RunFromDensityMaker)
 
         def wrap(found: Maker) -> Maker:
             return _wrap(found, initial, on_density_error, explicit_kpoints)
 
-        return _each(bare, wrap, name_filter, class_filter)
-
-    if isinstance(work, Maker):
-        changed: Work = wrapped(work)
+        changed: Maker = _each(bare, wrap, name_filter, class_filter)
         return changed
-    work = deepcopy(work)
-    for job, flow in _jobs(work):
-        if job.maker is not None:
-            job.function = getattr(wrapped(job.maker), job.function.__name__)
-        job.function_args = tuple(
-            wrapped(a) if isinstance(a, Maker) else a for a in job.function_args
-        )
-        for key, value in job.function_kwargs.items():
-            if isinstance(value, Maker):
-                job.function_kwargs[key] = wrapped(value)
+
+    work = change_makers(work, wrapped)
+    if isinstance(work, Maker):
+        return work
+    for job, flow in jobs_of(work):
         if not isinstance(job.maker, RunFromDensityMaker):
             continue
         if initial is None:
@@ -149,6 +143,38 @@ def start_from_predicted_density(
             if flow.order is JobOrder.LINEAR:
                 raise ValueError(f"{flow.name}: no job can be put into a flow of linear order")
             flow.add_jobs(before)
+    return work
+
+
+def change_makers(work: Work, change: Callable[[Maker], Maker]) -> Work:
+    """Change the Makers of a Maker, Job or Flow, those that jobs are handed included.
+
+    Parameters
+    ----------
+    work
+        What to change; it is copied.
+    change
+        Makes the changed copy of a Maker.
+
+    Returns
+    -------
+    Maker, Job or Flow
+        As given.
+    """
+    if isinstance(work, Maker):
+        changed: Any = change(work)
+        made: Work = changed
+        return made
+    work = deepcopy(work)
+    for job, _ in jobs_of(work):
+        if job.maker is not None:
+            job.function = getattr(change(job.maker), job.function.__name__)
+        job.function_args = tuple(
+            change(a) if isinstance(a, Maker) else a for a in job.function_args
+        )
+        for key, value in job.function_kwargs.items():
+            if isinstance(value, Maker):
+                job.function_kwargs[key] = change(value)
     return work
 
 
@@ -233,11 +259,24 @@ def _wrap(
     )
 
 
-def _jobs(work: Flow | Job, flow: Flow | None = None) -> list[tuple[Job, Flow | None]]:
-    """All jobs, each with the flow that it stands in."""
+def jobs_of(work: Flow | Job, flow: Flow | None = None) -> list[tuple[Job, Flow | None]]:
+    """List the jobs of a Job or Flow, to any depth.
+
+    Parameters
+    ----------
+    work
+        The Job or Flow.
+    flow
+        The flow that it stands in.
+
+    Returns
+    -------
+    list of tuple
+        Each job with the flow that it stands in, if there is one.
+    """
     if isinstance(work, Job):
         return [(work, flow)]
-    return [found for inner in work.jobs for found in _jobs(inner, work)]
+    return [found for inner in work.jobs for found in jobs_of(inner, work)]
 
 
 def _upstream_job(job: Job, run: RunFromDensityMaker) -> Job | None:

@@ -5,8 +5,8 @@ occupancies from the same or another one. It is evaluated for the :class:`RunInp
 written as the CHGCAR of the run. With :class:`AtomicOrbitals` or :class:`FromWavecar` the run
 begins with initial orbitals, too, in a WAVECAR. Sources: :class:`Superposition`,
 :class:`Converged`, :class:`FromFile`, :class:`Carried`, :class:`Anchored`, :class:`Learned`,
-:class:`ElementMean`, :class:`Same` and :class:`Fallback`; :func:`parse_initial_density` and
-:func:`parse_arms` read them in words.
+:class:`ElementMean`, :class:`Same`, :class:`Fallback` and :class:`Nearest`;
+:func:`parse_initial_density` and :func:`parse_arms` read them in words.
 """
 
 from mlcharge_flows.sources.anchored import Anchored
@@ -20,6 +20,7 @@ from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument, write_
 from mlcharge_flows.sources.initial_density import InitialDensity
 from mlcharge_flows.sources.initial_wavecar import InitialOrbitalsDocument
 from mlcharge_flows.sources.learned import ElementMean, Learned, known_models
+from mlcharge_flows.sources.nearest import Nearest
 from mlcharge_flows.sources.orbitals import FromWavecar, OrbitalSource
 from mlcharge_flows.sources.run_inputs import RunInputs
 from mlcharge_flows.sources.source import Evaluated, Same, Source, SourceError, Superposition
@@ -38,6 +39,7 @@ __all__ = [
     "InitialDensityDocument",
     "InitialOrbitalsDocument",
     "Learned",
+    "Nearest",
     "OrbitalSource",
     "RunInputs",
     "Same",
