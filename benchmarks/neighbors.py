@@ -66,7 +66,7 @@ INCAR: dict[str, Any] = {
     "LREAL": False,
     **dict.fromkeys(("KSPACING", "LAECHG", "LASPH", "LELF", "LMIXTAU", "LORBIT", "MAGMOM")),
 }
-KPOINTS = {"reciprocal_density": 60}
+KPOINTS = {"reciprocal_density": 24}
 
 HEADS = [
     "flow",
@@ -137,7 +137,7 @@ def made_flow(name: str) -> Flow:
         return eos.make(aluminum)
     elastic = ElasticMaker(
         bulk_relax_maker=TightRelaxMaker(),
-        generate_elastic_deformations_kwargs={"strain_magnitudes": [-0.01, 0.01]},
+        generate_elastic_deformations_kwargs={"strain_magnitudes": [0.01]},
     )
     return elastic.make(silicon)
 

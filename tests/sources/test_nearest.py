@@ -1,6 +1,8 @@
 """Of the finished runs that there are, the nearest is taken, and the document tells why."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,6 +95,17 @@ def test_a_run_that_failed_leaves_its_place_to_the_next(crystal, finished, docum
     document = document_of(Nearest((failed, next_one), model=None))
     assert document.reference_run == next_one
     assert f"{failed}: killed" in document.warnings
+
+
+def test_runs_that_have_not_ended_are_in_nobodys_way(crystal, finished, document_of, tmp_path):
+    for name in "abcd":
+        running = Path(finished(crystal, name))
+        document = document_of(Nearest((), model=None))
+        shutil.copy(document.path, running / "CHGCAR")
+    near = finished(moved(crystal, 0.1), "near")
+    document = document_of(Nearest((str(tmp_path / "archive"),), model=None))
+    assert document.reference_run == near
+    assert document.warnings[0].endswith("the nearest of 1 finished runs")
 
 
 def test_without_a_run_that_corresponds_atoms_are_left(crystal, finished, document_of, tmp_path):

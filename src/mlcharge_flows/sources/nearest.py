@@ -17,6 +17,7 @@ from mlcharge_flows.sources.anchored import Anchored
 from mlcharge_flows.sources.carried import Carried
 from mlcharge_flows.sources.crystal_match import CrystalMatch, MatchError
 from mlcharge_flows.sources.fallback import Fallback
+from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar
 from mlcharge_flows.sources.learned import Learned
 from mlcharge_flows.sources.source import Evaluated, Source, Superposition
 
@@ -171,8 +172,8 @@ class Nearest(Source):
                 reasons.append(f"{path}: holds no CHGCAR")
             for chgcar in chgcars:
                 folder = str(chgcar.parent)
-                if folder in found:
-                    continue
+                if folder in found or is_initial_chgcar(chgcar):
+                    continue  # of a run that has not ended, or left no density
                 try:
                     distance = _distance(read_ions(chgcar), inputs.crystal)
                 except (MatchError, ValueError, OSError) as error:
