@@ -110,3 +110,16 @@ def trained(tiny, atoms, inputs, tmp_path):
         return str(tiny.write(path, atoms, [inputs.crystal], name=name, **changes))
 
     return trained
+
+
+@pytest.fixture
+def silicon_library(tmp_path):
+    """A library with one data set, of the TITEL of the sample ``si2_aiida``; numbers invented."""
+    import gzip
+
+    from synthetic_potcar import potcar
+
+    folder = tmp_path / "potcars" / "POT_GGA_PAW_PBE"
+    folder.mkdir(parents=True)
+    (folder / "POTCAR.Si.gz").write_bytes(gzip.compress(potcar().encode()))
+    return folder.parent

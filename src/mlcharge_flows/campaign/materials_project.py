@@ -166,7 +166,7 @@ def fetch(
         wanted = {tasks[name]: name for name in names if name in tasks}
         left_out["no task is known"] += len(names) - len(wanted)
         found = rester.materials.tasks.search(task_ids=list(wanted), fields=_FIELDS)
-        documents = {str(document["task_id"]): document for document in map(_plain, found)}
+        documents = {str(document["task_id"]): document for document in map(as_plain, found)}
         for task, name in wanted.items():
             document = documents.get(task)
             reason = "the task is not served" if document is None else unusable(document)
@@ -253,8 +253,19 @@ def _outcar(document: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _plain(document: Any) -> dict[str, Any]:
-    """Document as plain data, whichever form the client gives it in."""
+def as_plain(document: Any) -> dict[str, Any]:
+    """Turn a document into plain data, whichever form the client gives it in.
+
+    Parameters
+    ----------
+    document
+        Document of the client: a model of emmet, or a mapping.
+
+    Returns
+    -------
+    dict
+        Of numbers, texts, lists and dictionaries.
+    """
     if hasattr(document, "model_dump"):
         plain: dict[str, Any] = document.model_dump(mode="json")
     else:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mlcharge_flows.cli.dataset_build import build, pseudo_label, recall
+from mlcharge_flows.cli.dataset_fetch import fetch_mp
 from mlcharge_flows.cli.dataset_files import DATASET, merge_files, open_dataset
 from mlcharge_flows.cli.options import AsJson  # noqa: TC001 - typer needs it at run time
 from mlcharge_flows.cli.terminal import exit_with_error, require
@@ -25,6 +26,7 @@ AllowMixed = Annotated[
 app = typer.Typer(name="dataset", no_args_is_help=True)
 app.command()(build)
 app.command()(pseudo_label)
+app.command("fetch-mp")(fetch_mp)
 app.command("recall", hidden=True)(recall)
 
 

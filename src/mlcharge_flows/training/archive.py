@@ -15,6 +15,7 @@ from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.training.dataset import DensityDataset
 from mlcharge_flows.training.finished_run import read_finished_run
 from mlcharge_flows.training.origin import Origin
+from mlcharge_flows.training.public_density import TASK, read_public_density
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -168,6 +169,11 @@ class Archive:
         """
         for name, folder in self._folders.items():
             origin = Origin(name, self._protocol, str(folder), self._split)
+            if (folder / TASK).is_file() and not any(folder.glob("OUTCAR*")):
+                yield ArchivedRun(
+                    name, str(folder), partial(read_public_density, folder, origin, self._library)
+                )
+                continue
             read = partial(
                 read_finished_run,
                 folder,

@@ -58,6 +58,30 @@ def datasets_of_library(
     return tuple(_one(titel, specs.get(_words(titel), {}), library) for titel in titels)
 
 
+def find_datasets(specs: Sequence[dict[str, Any]], library: PotcarSearch) -> list[PawDataset]:
+    """Find the PAW data sets of specifications, as pymatgen and Materials Project write them.
+
+    Parameters
+    ----------
+    specs
+        ``titel``, and ``hash`` or ``summary_stats`` where they are known.
+    library
+        POTCARs.
+
+    Returns
+    -------
+    list of PawDataset
+        In the same order.
+
+    Raises
+    ------
+    LibraryError
+        The library does not have a data set, or several of its TITEL, of which the specification
+        does not name one.
+    """
+    return [_one(str(spec.get("titel")), spec, library) for spec in specs]
+
+
 def _one(titel: str, spec: dict[str, Any], library: PotcarSearch) -> PawDataset:
     candidates = library.of_titel(titel)
     if not candidates:

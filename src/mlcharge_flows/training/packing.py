@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from mlcharge_flows.training.archive import Archive, ArchivedRun
 
-_READ = ("CHGCAR", "OUTCAR", "POTCAR", "INCAR", "vasprun", "OSZICAR", "POSCAR")
+_READ = ("CHGCAR", "OUTCAR", "POTCAR", "INCAR", "vasprun", "OSZICAR", "POSCAR", "task.json")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Packing:
         The runs.
     out
         Data set to write.
-    request
+    **request
         What the samples depend on beside the runs; parts of another request are dropped.
 
     Attributes
