@@ -35,10 +35,14 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.sources.run_inputs import RunInputs
 
-_LEAST_RANDOM = 2
-_RANDOM_PART = 8
-"""One of so many bands is random, if electrons do not need it: solvers keep the symmetry of what
-they begin with."""
+_LEAST_MIXED = 2
+_MIXED_PART = 8
+"""One of so many bands has a random part, if electrons do not need it: solvers keep the symmetry of
+what they begin with."""
+
+_RANDOM_AMPLITUDE = 0.3
+"""Of the random part beside the state of norm 1: an entirely random band ends a short run far from
+its energy."""
 
 _reference: Callable[[PawDataset], PawAtom] = lru_cache(paw_atom)
 
@@ -113,8 +117,8 @@ class AtomicOrbitals(OrbitalSource):
         n_bands = _n_bands(inputs, radial, is_enlarged=hamiltonian is not None)
         header = replace(header, n_bands=n_bands)
 
-        n_random = max(_LEAST_RANDOM, n_bands // _RANDOM_PART)
-        n_states = min(n_bands, max(n_bands - n_random, ceil(inputs.n_electrons / 2)))
+        n_mixed = max(_LEAST_MIXED, n_bands // _MIXED_PART)
+        n_pure = min(n_bands, max(n_bands - n_mixed, ceil(inputs.n_electrons / 2)))
 
         def orbitals() -> Iterator[KPointOrbitals]:
             energies = np.zeros(n_bands)
@@ -124,10 +128,12 @@ class AtomicOrbitals(OrbitalSource):
                 if hamiltonian is None:
                     found = independent(bloch_sums(crystal, radial, waves + point))[:n_bands]
                 else:
-                    _, found = hamiltonian.states(radial, waves, point, n_states)
+                    _, found = hamiltonian.states(radial, waves, point, n_bands)
                 if header.half:
                     found = half_sphere(found, waves, header.half)
-                yield KPointOrbitals(point, energies, occupations, _completed(found, n_bands))
+                first = n_bands if hamiltonian is None else n_pure
+                found = _with_random_part(found, first, n_bands)
+                yield KPointOrbitals(point, energies, occupations, found)
 
         document = write_initial_wavecar(folder, header, kpoints.points, orbitals(), self.word)
         document.diagonalized, document.hamiltonian_failure = hamiltonian is not None, failure
@@ -201,19 +207,33 @@ def _n_bands(
     return min(n_orbitals, int(inputs.incar.get("NBANDS", wanted)))
 
 
-def _completed(sums: np.ndarray, n_bands: int) -> np.ndarray:
-    """Orbitals with random ones in place of those that depend on others at this k-point.
+def _with_random_part(states: np.ndarray, first: int, n_bands: int) -> np.ndarray:
+    """Mix random orbitals into the last states, and add random ones where states are missing.
+
+    Parameters
+    ----------
+    states
+        Coefficients of norm 1, shape (at most `n_bands`, plane waves).
+    first
+        First state with a random part.
+    n_bands
+        Number of orbitals that are wanted.
 
     Returns
     -------
     numpy.ndarray
-        Shape (bands, plane waves).
+        Of norm 1, shape (bands, plane waves).
     """
-    rng = np.random.default_rng(len(sums))
-    shape = (n_bands - len(sums), sums.shape[1])
+    first = min(first, len(states))
+    rng = np.random.default_rng(n_bands)
+    shape = (n_bands - first, states.shape[1])
     random = rng.normal(size=shape) + 1j * rng.normal(size=shape)
     random[:, 0] = random[:, 0].real  # G = 0, for orbitals that are real at Gamma
     # Weights as of the atomic orbitals: smooth ones, with low kinetic energy.
-    random *= np.linalg.norm(sums, axis=0)
-    norms = np.linalg.norm(random, axis=1, keepdims=True)
-    return np.concatenate([sums, random / np.where(norms, norms, 1.0)])
+    random *= np.linalg.norm(states, axis=0)
+    random /= np.maximum(np.linalg.norm(random, axis=1, keepdims=True), np.finfo(float).tiny)
+    mixed = random[: len(states) - first]
+    mixed *= _RANDOM_AMPLITUDE
+    mixed += states[first:]
+    mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
+    return np.concatenate([states[:first], random])
