@@ -55,7 +55,7 @@ def test_every_benchmark_is_tested_and_says_how_it_is_run():
     for path in scripts:
         assert f"python benchmarks/{path.name}" in path.read_text(encoding="utf-8")
         assert f'"{path.stem}"' in tests
-    assert len(scripts) == 15
+    assert len(scripts) == 16
 
 
 def test_commands_of_the_documents_name_scripts_that_are_there():
