@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the models extra")
 
-from mlcharge_flows.density.augmentation import spherical
+from mlcharge_flows.density.augmentation import blocks, rotate, spherical
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.density import superpose
 from mlcharge_flows.density.magnetization import SpinDensity, SpinSines, superpose_moments
@@ -23,6 +23,7 @@ from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 ATOMS = {"Mg": tiny_model.atom("Mg", 2.0), "O": tiny_model.atom("O", 6.0)}
 SHAPE = (20, 21, 22)
 BASIS = SpinSines()
+N_OTHERS = sum(block.L > 0 for block in blocks((0, 0, 1, 1)))
 SYMBOLS = ("Mg", "Mg", "O", "O")
 MAGMOM = np.array([2.0, -2.0, 0.6, 0.0])
 
@@ -39,6 +40,7 @@ def element(symbol, **changes):
         "moment_spread": 0.1,
         "form_factor": tuple(np.random.default_rng(ord(symbol[0])).standard_normal(20)),
         "occupancies": tuple(0.1 * np.arange(1, len(spherical(known.channels)) + 1)),
+        "anisotropy": tuple(-1.0 + 0.1 * np.arange(N_OTHERS)),
     }
     return ElementMagnetization(**(facts | changes))
 
@@ -51,9 +53,17 @@ def crystal():
     return random_crystal(np.random.default_rng(1), SYMBOLS)
 
 
+def density_of(crystal, shape=SHAPE):
+    """A density whose occupancies are not spherical."""
+    free = superpose(crystal, ATOMS, shape)
+    rng = np.random.default_rng(7)
+    other = tuple(values + 0.1 * rng.standard_normal(len(values)) for values in free.augmentation)
+    return replace(free, augmentation=other)
+
+
 def predicted(crystal, magmom=MAGMOM, known=KNOWN, shape=SHAPE):
-    found, _ = predict_magnetization(crystal, magmom, known, ATOMS, shape, BASIS)
-    return found
+    density = density_of(crystal, shape)
+    return predict_magnetization(density, magmom, known, ATOMS, BASIS)[0]
 
 
 def test_reversing_all_moments_reverses_the_magnetization_exactly(crystal):
@@ -71,18 +81,33 @@ def test_a_magnetization_moves_and_turns_with_the_crystal(crystal):
     ROUNDING.assert_close(
         predicted(moved, shape=(20, 20, 20)).grid, np.roll(one.grid, 1, (0, 1, 2))
     )
-    turned = predicted(rotated(crystal, random_rotation(np.random.default_rng(2))))
-    assert turned.grid == pytest.approx(predicted(crystal).grid, abs=1e-8)
-    # Spherical occupancies do not turn.
-    for a, b in zip(turned.augmentation, one.augmentation, strict=True):
-        ROUNDING.assert_close(a, b)
+    rotation = random_rotation(np.random.default_rng(2))
+    channels = [ATOMS[symbol].channels for symbol in crystal.symbols]
+    density = density_of(crystal)
+    turned = replace(
+        density,
+        crystal=rotated(crystal, rotation),
+        augmentation=tuple(
+            rotate(values, own, rotation)
+            for values, own in zip(density.augmentation, channels, strict=True)
+        ),
+    )
+    found, _ = predict_magnetization(turned, MAGMOM, KNOWN, ATOMS, BASIS)
+    assert found.grid == pytest.approx(predicted(crystal).grid, abs=1e-8)
+    for a, b, own in zip(found.augmentation, one.augmentation, channels, strict=True):
+        assert a == pytest.approx(rotate(b, own, rotation), abs=1e-9)
 
 
 def test_a_magnetization_follows_a_permutation_of_the_ions(crystal):
     order = [2, 0, 3, 1]
     symbols = tuple(crystal.symbols[i] for i in order)
     permuted = Crystal(crystal.lattice, symbols, crystal.positions[order])
-    one, other = predicted(crystal), predicted(permuted, MAGMOM[order])
+    density = density_of(crystal)
+    other = replace(
+        density, crystal=permuted, augmentation=tuple(density.augmentation[i] for i in order)
+    )
+    one = predicted(crystal)
+    other, _ = predict_magnetization(other, MAGMOM[order], KNOWN, ATOMS, BASIS)
     ROUNDING.assert_close(other.grid, one.grid)
     for ion, place in enumerate(order):
         assert np.array_equal(other.augmentation[ion], one.augmentation[place])
@@ -95,6 +120,19 @@ def test_it_integrates_to_the_moments_and_an_antiferromagnet_to_zero(crystal):
     order = predicted(crystal, np.array([5.0, -5.0, 0.0, 0.0]))
     assert order.grid.mean() * crystal.volume == pytest.approx(0.0, abs=1e-12)
     assert not order.augmentation[2].any()
+
+
+def test_occupancies_of_higher_degree_are_those_of_the_density(crystal):
+    """In proportion to the moment below the mean of the runs, and no more above it."""
+    density = density_of(crystal)
+    mine = KNOWN["Mg"]
+    whole = mine.anisotropic(2.0, density.augmentation[0])
+    assert np.array_equal(mine.anisotropic(-2.0, density.augmentation[0]), -whole)
+    assert mine.anisotropic(0.85, density.augmentation[0]) == pytest.approx(whole / 2)
+    assert not whole[spherical(mine.channels)].any()
+    first = next(block for block in blocks(mine.channels) if block.L > 0)
+    place = slice(first.offset, first.offset + 2 * first.L + 1)
+    assert whole[place] == pytest.approx(-density.augmentation[0][place])
 
 
 def test_a_magnetization_is_read_as_it_was_written(crystal, tmp_path):
@@ -142,18 +180,19 @@ def test_magmom_stands_where_the_runs_do_not_tell(changes, magmom, expected, rea
 
 def test_unknown_elements_are_superposed_as_vasp_does(crystal):
     known = {"Mg": KNOWN["Mg"]}
-    found, warnings = predict_magnetization(crystal, MAGMOM, known, ATOMS, SHAPE, BASIS)
+    density = density_of(crystal)
+    found, warnings = predict_magnetization(density, MAGMOM, known, ATOMS, BASIS)
     atom = SpinDensity.of_free_atom(ATOMS["O"])
     ROUNDING.assert_close(found.augmentation[2], 0.6 * atom.occupancies)
     assert warnings == (
         "the calibration has no magnetization of O: their atoms have that of MAGMOM",
     )
     other = {"Mg": element("Mg", titel="PAW_PBE Mg_pv")}
-    assert predict_magnetization(crystal, MAGMOM, other, ATOMS, SHAPE, BASIS) == (
+    assert predict_magnetization(density, MAGMOM, other, ATOMS, BASIS) == (
         None,
         ("the calibration has no magnetization of Mg, O",),
     )
-    assert predict_magnetization(crystal, 0 * MAGMOM, KNOWN, ATOMS, SHAPE, BASIS) == (None, ())
+    assert predict_magnetization(density, 0 * MAGMOM, KNOWN, ATOMS, BASIS) == (None, ())
 
 
 def test_a_form_factor_and_occupancies_belong_together():
@@ -161,6 +200,8 @@ def test_a_form_factor_and_occupancies_belong_together():
         element("Mg", occupancies=None)
     with pytest.raises(ValueError, match="number of occupancies"):
         element("Mg", occupancies=(0.1,))
+    with pytest.raises(ValueError, match="number of ratios"):
+        element("Mg", anisotropy=(0.1,))
 
 
 def test_a_basis_of_another_size_is_refused():

@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip("torch", reason="needs the models extra")
 
 from mlcharge_flows.density.augmentation import n_occupancies, spherical
+from mlcharge_flows.density.density import superpose
 from mlcharge_flows.density.magnetization import SpinDensity, SpinSines, superpose_moments
 from mlcharge_flows.testing import tiny_model
 from mlcharge_flows.testing.crystals import random_crystal
@@ -16,6 +17,7 @@ SHAPE = (30, 31, 32)
 BASIS = SpinSines(radius=1.5, q_max=12.0)
 FORMULAS = (("Mg", "O"), ("Mg", "O", "O"), ("Mg", "Mg", "O"), ("Mg",))
 SETTINGS = (350.0, "PE")
+RATIO = {"Mg": 0.9, "O": -1.2}
 
 
 def gaussian(width):
@@ -45,8 +47,28 @@ def run(number, known, size=1.0, settings=SETTINGS):
     moments = moments_of(symbols)
     converged = superpose_moments(crystal, size * moments, known, SHAPE)
     converged = replace(converged, moments=1.5 * moments)  # MAGMOM, not the result
+    density, converged = anisotropic(superpose(crystal, ATOMS, SHAPE), converged, moments)
     formula = "".join(symbols)
-    return MagneticRun.of(str(number), formula, settings, crystal, converged, ATOMS, BASIS)
+    return MagneticRun.of(str(number), formula, settings, density, converged, ATOMS, BASIS)
+
+
+def anisotropic(density, magnetization, moments):
+    """Add occupancies of L > 0 to a density, and their reverse to its magnetization."""
+    rng, totals, own = np.random.default_rng(3), [], []
+    for symbol, total, spin, moment in zip(
+        density.crystal.symbols,
+        density.augmentation,
+        magnetization.augmentation,
+        moments,
+        strict=True,
+    ):
+        change = 0.1 * rng.standard_normal(len(total))
+        change[spherical(ATOMS[symbol].channels)] = 0.0
+        totals.append(total + change)
+        own.append(spin - RATIO[symbol] * np.sign(moment) * change)
+    return replace(density, augmentation=tuple(totals)), replace(
+        magnetization, augmentation=tuple(own)
+    )
 
 
 def test_the_moment_of_a_sphere_is_the_integral_over_the_grid():
@@ -76,6 +98,7 @@ def test_synthetic_spin_densities_are_recovered():
         assert mine.moment_spread < 0.2 * size
         assert mine.n_runs == sum(symbol in r.crystal.symbols for r in runs)
         assert mine.density_left < 0.3
+        assert np.array(mine.anisotropy) == pytest.approx(-RATIO[symbol], rel=0.05)
 
 
 def test_errors_are_those_of_runs_of_other_formulas():
@@ -98,14 +121,15 @@ def test_elements_without_moments_have_sizes_only():
     symbols = ("Mg", "O")
     crystal = random_crystal(np.random.default_rng(0), symbols)
     converged = superpose_moments(crystal, np.array([2.0, 0.0]), known, SHAPE)
-    one = MagneticRun.of("0", "MgO", SETTINGS, crystal, converged, ATOMS, BASIS)
+    density = superpose(crystal, ATOMS, SHAPE)
+    one = MagneticRun.of("0", "MgO", SETTINGS, density, converged, ATOMS, BASIS)
     fit = fit_magnetization([replace(one, in_spheres=np.array([2.0, 0.0]))], BASIS)
     assert fit["O"].form_factor is None
     assert fit["O"].spin_density(BASIS) is None
     assert fit["O"].moment == pytest.approx(0.0)
     assert fit["Mg"].form_factor is not None
     zero = replace(converged, moments=np.zeros(2))
-    assert MagneticRun.of("0", "MgO", SETTINGS, crystal, zero, ATOMS, BASIS) is None
+    assert MagneticRun.of("0", "MgO", SETTINGS, density, zero, ATOMS, BASIS) is None
 
 
 def test_runs_of_other_settings_or_data_sets_are_left_out():

@@ -1,8 +1,17 @@
-"""Magnetization of a run: order and signs from MAGMOM, magnitudes and shapes of finished runs.
+r"""Magnetization of a run: order and signs from MAGMOM, magnitudes and shapes of finished runs.
 
 For each element, finished spin-polarized runs give a spherical spin density per unit moment (form
-factor and L = 0 augmentation occupancies) and the distribution of the sizes of its moments. MAGMOM
-gives each moment its sign. Its size is the mean of the element, where
+factor and L = 0 augmentation occupancies) and the distribution of the sizes of its moments. The
+occupancies of L > 0 are those of the total density, times a number per pair of channels,
+
+.. math::
+    \rho^{ab}_{LM}(\uparrow - \downarrow) = \operatorname{sign}(m) \,
+        \kappa^{ab}_L \, \rho^{ab}_{LM} .
+
+By Hund's first rule :math:`\kappa` is -1 in a shell more than half full, whose majority states are
+all occupied, and 1 in one that is less than half full, whose minority states are all empty.
+
+MAGMOM gives each moment its sign. Its size is the mean of the element, where
 
 - at least two runs have the element, and the standard deviation of the sizes is at most a quarter
   of the mean, or 0.2 Bohr magnetons;
@@ -14,19 +23,19 @@ Otherwise it is that of MAGMOM. An ion whose moment in MAGMOM is not zero does n
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mlcharge_flows.density.augmentation import n_occupancies, spherical
+from mlcharge_flows.density.augmentation import blocks, n_occupancies, spherical
 from mlcharge_flows.density.magnetization import SpinDensity, SpinSines, superpose_moments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mlcharge_flows.density.crystal import Crystal
-    from mlcharge_flows.density.density import Magnetization
+    from mlcharge_flows.density.density import Density, Magnetization
     from mlcharge_flows.density.paw_dataset import PawDataset
 
 MIN_RUNS = 2
@@ -67,6 +76,9 @@ class ElementMagnetization(BaseModel):
     occupancies: tuple[float, ...] | None = Field(
         None, description="Each L = 0 block of up minus down, electrons per Bohr magneton."
     )
+    anisotropy: tuple[float, ...] | None = Field(
+        None, description="Ratio of up minus down to total of each block of L > 0."
+    )
     density_left: float | None = Field(
         None, description="Leave-one-out error on the grid; None without other runs."
     )
@@ -80,6 +92,9 @@ class ElementMagnetization(BaseModel):
             raise ValueError("a form factor and occupancies belong together")
         if self.occupancies is not None and len(self.occupancies) != len(spherical(self.channels)):
             raise ValueError("the number of occupancies is not that of the L = 0 blocks")
+        n_others = len(blocks(self.channels)) - len(spherical(self.channels))
+        if self.anisotropy is not None and len(self.anisotropy) != n_others:
+            raise ValueError("the number of ratios is not that of the blocks of L > 0")
         return self
 
     def is_of(self, dataset: PawDataset) -> bool:
@@ -116,6 +131,31 @@ class ElementMagnetization(BaseModel):
         occupancies = np.zeros(n_occupancies(self.channels))
         occupancies[spherical(self.channels)] = self.occupancies
         return SpinDensity(basis.form_factor(self.form_factor), occupancies)
+
+    def anisotropic(self, moment: float, total: np.ndarray) -> np.ndarray:
+        """Occupancies of L > 0 of up minus down, from those of the total density.
+
+        Parameters
+        ----------
+        moment
+            Moment of the ion, Bohr magnetons; below the mean of the runs they are smaller in
+            proportion.
+        total
+            Augmentation occupancies of the ion, electrons.
+
+        Returns
+        -------
+        numpy.ndarray
+            Electrons, zero for L = 0.
+        """
+        found = np.zeros_like(total)
+        if self.anisotropy is not None and self.moment > 0.0:
+            others = [block for block in blocks(self.channels) if block.L > 0]
+            size = np.copysign(min(1.0, abs(moment) / self.moment), moment)
+            for block, ratio in zip(others, self.anisotropy, strict=True):
+                place = slice(block.offset, block.offset + 2 * block.L + 1)
+                found[place] = size * ratio * total[place]
+        return found
 
     def size_issue(self, moment: float) -> str | None:
         """Why the size of a moment is that of MAGMOM.
@@ -186,11 +226,10 @@ def site_moments(
 
 
 def predict_magnetization(
-    crystal: Crystal,
+    density: Density,
     magmom: np.ndarray,
     known: Mapping[str, ElementMagnetization],
     datasets: Mapping[str, PawDataset],
-    shape: tuple[int, int, int],
     basis: SpinSines,
 ) -> tuple[Magnetization | None, tuple[str, ...]]:
     """Predict the converged magnetization of a run.
@@ -199,16 +238,14 @@ def predict_magnetization(
 
     Parameters
     ----------
-    crystal
-        The ions.
+    density
+        Total density of the run, with augmentation occupancies.
     magmom
         MAGMOM: moment of each ion in Bohr magnetons, shape (ions,).
     known
         Of finished runs, by element.
     datasets
         PAW data set of each element of the run, with its free atom.
-    shape
-        The fine grid (NGXF, NGYF, NGZF).
     basis
         Functions of the form factors.
 
@@ -219,6 +256,7 @@ def predict_magnetization(
     warnings : tuple of str
         Elements whose moments have the size of MAGMOM, or whose spin density is not known.
     """
+    crystal = density.crystal
     magnetic = {symbol for symbol, m in zip(crystal.symbols, magmom, strict=True) if m != 0.0}
     fitting = {s: one for s, one in known.items() if s in magnetic and one.is_of(datasets[s])}
     missing = ", ".join(sorted(magnetic - fitting.keys()))
@@ -236,4 +274,13 @@ def predict_magnetization(
     if missing:
         line = f"the calibration has no magnetization of {missing}: their atoms have that of MAGMOM"
         warnings = (*warnings, line)
-    return superpose_moments(crystal, moments, spins, shape), warnings
+    found = superpose_moments(crystal, moments, spins, density.shape)
+    if density.augmentation is None or found.augmentation is None:
+        return found, warnings
+    augmentation = tuple(
+        values + fitting[symbol].anisotropic(moment, total) if symbol in fitting else values
+        for symbol, values, moment, total in zip(
+            crystal.symbols, found.augmentation, moments, density.augmentation, strict=True
+        )
+    )
+    return replace(found, augmentation=augmentation), warnings

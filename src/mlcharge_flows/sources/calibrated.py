@@ -117,12 +117,7 @@ def predict_calibrated(
     density, warnings = calibration.correct(density, part), _warnings(loaded, calibration, inputs)
     if calibration.magnetization and (magmom := magmom_of(inputs)) is not None:
         magnetization, lines = predict_magnetization(
-            crystal,
-            magmom,
-            calibration.magnetization,
-            paw,
-            inputs.grid,
-            calibration.spin_basis,
+            density, magmom, calibration.magnetization, paw, calibration.spin_basis
         )
         density, warnings = replace(density, magnetization=magnetization), [*warnings, *lines]
     return density, tuple(warnings)

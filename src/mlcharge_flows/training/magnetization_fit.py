@@ -10,19 +10,20 @@ it holds,
 With it, the spin form factor of an element is a linear least-squares fit, as that of the density
 (:mod:`mlcharge_flows.training.calibration_run`) with the structure factor
 :math:`\sum_i \mu_i e^{-i \mathbf G \cdot \mathbf R_i}`. Its value at G = 0 is the factor: it scales
-the moments of an element so that they sum to the total moment. Occupancies per unit moment are
-least-squares, too. Every error is the one of leaving out all runs of a formula.
+the moments of an element so that they sum to the total moment. Occupancies per unit moment, and
+the ratios of those of L > 0 to the occupancies of the total density, are least-squares, too. Every
+error is the one of leaving out all runs of a formula.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import pi
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlcharge_flows.density.augmentation import spherical
+from mlcharge_flows.density.augmentation import blocks, spherical
 from mlcharge_flows.density.magnetization import SpinDensity, superpose_moments
 from mlcharge_flows.models.magnetization import ElementMagnetization, predict_magnetization
 from mlcharge_flows.training.calibration_run import NormalEquations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from mlcharge_flows.density.crystal import Crystal
-    from mlcharge_flows.density.density import Magnetization
+    from mlcharge_flows.density.density import Density, Magnetization
     from mlcharge_flows.density.magnetization import SpinSines
     from mlcharge_flows.density.paw_dataset import PawDataset
 
@@ -43,6 +44,8 @@ RIDGE = 1e-6
 LEAST_MOMENT = 0.1
 """Root mean square moment of an element below which its spin density is not fitted, Bohr magnetons.
 """
+LEAST_ANISOTROPY = 0.005
+"""Occupancies of L > 0 below this, in electrons, tell no ratio."""
 FACTORS = (0.5, 2.0)
 """Bounds of the moment of an ion over that of its sphere; a fit beyond them is not used."""
 
@@ -59,14 +62,12 @@ class MagneticRun:
         Reduced formula; runs of one formula are left out together.
     settings
         Cutoff in eV and functional, which runs of one fit share.
-    crystal
-        The ions.
+    total
+        Converged total density with occupancies; its grid is only a shape.
     magmom
         MAGMOM of the run, Bohr magnetons, shape (ions,).
     datasets
         PAW data set of each element, with its free atom.
-    shape
-        The fine grid (NGXF, NGYF, NGZF).
     g_vectors
         Of the grid, with G = 0.
     coefficients
@@ -77,20 +78,24 @@ class MagneticRun:
         Moment in the sphere of each ion, Bohr magnetons, shape (ions,).
     equations
         Of this run alone.
+    anisotropy
+        Products of the occupancies of each block of L > 0 of an element: of the total density with
+        themselves, and with those of up minus down times the sign of the moment; means over its
+        ions, shape (2, blocks).
     """
 
     name: str
     formula: str
     settings: tuple[float | None, str | None]
-    crystal: Crystal
+    total: Density
     magmom: np.ndarray
     datasets: Mapping[str, PawDataset]
-    shape: tuple[int, int, int]
     g_vectors: GVectors
     coefficients: np.ndarray
     occupancies: tuple[np.ndarray, ...]
     in_spheres: np.ndarray
     equations: NormalEquations
+    anisotropy: Mapping[str, np.ndarray]
 
     @classmethod
     def of(
@@ -98,7 +103,7 @@ class MagneticRun:
         name: str,
         formula: str,
         settings: tuple[float | None, str | None],
-        crystal: Crystal,
+        total: Density,
         magnetization: Magnetization,
         datasets: Mapping[str, PawDataset],
         basis: SpinSines,
@@ -113,8 +118,8 @@ class MagneticRun:
             Reduced formula.
         settings
             Cutoff in eV and functional.
-        crystal
-            The ions.
+        total
+            Converged total density.
         magnetization
             Converged, with the MAGMOM of the run.
         datasets
@@ -127,10 +132,10 @@ class MagneticRun:
         MagneticRun or None
             None if MAGMOM was zero everywhere, or there are no occupancies.
         """
-        if magnetization.augmentation is None or not magnetization.moments.any():
+        own, occupancies, crystal = magnetization.augmentation, total.augmentation, total.crystal
+        if own is None or occupancies is None or not magnetization.moments.any():
             return None
-        nx, ny, nz = magnetization.grid.shape
-        g_vectors = GVectors.of(crystal, (nx, ny, nz), zero=True)
+        g_vectors = GVectors.of(crystal, total.shape, zero=True)
         within = g_vectors.q <= basis.q_max
         coefficients = g_vectors.coefficients(magnetization.grid)
         phases = np.exp(-2j * pi * g_vectors.miller @ crystal.positions.T)
@@ -142,25 +147,36 @@ class MagneticRun:
         equations = NormalEquations.of_density(
             coefficients[within], structure, g_vectors.where(within), len(crystal), basis
         )
+        anisotropy = {}
         for symbol in structure:
             ions = np.flatnonzero(np.equal(crystal.symbols, symbol))
-            blocks = spherical(datasets[symbol].channels)
-            values = np.array([magnetization.augmentation[ion][blocks] for ion in ions])
+            channels = datasets[symbol].channels
+            values = np.array([own[ion][spherical(channels)] for ion in ions])
             equations.occupancies[symbol] = in_spheres[ions] @ values / len(ions)
+            sums = [
+                _products(occupancies[ion], np.sign(in_spheres[ion]) * own[ion], channels)
+                for ion in ions
+            ]
+            anisotropy[symbol] = np.mean(sums, axis=0)
         return cls(
             name,
             formula,
             settings,
-            crystal,
+            replace(total, total=np.broadcast_to(0.0, total.shape)),
             np.array(magnetization.moments, dtype=float),
             datasets,
-            (nx, ny, nz),
             g_vectors,
             coefficients,
-            tuple(magnetization.augmentation),
+            own,
             in_spheres,
             equations,
+            anisotropy,
         )
+
+    @property
+    def crystal(self) -> Crystal:
+        """The ions."""
+        return self.total.crystal
 
     def sizes(self, symbol: str) -> np.ndarray:
         """Sizes of the moments of an element.
@@ -196,13 +212,11 @@ class MagneticRun:
             Root mean square on the grid and mean absolute of the occupancies, as fractions of those
             of the magnetization that VASP superposes; None if nothing is predicted.
         """
-        predicted, _ = predict_magnetization(
-            self.crystal, self.magmom, known, self.datasets, self.shape, basis
-        )
+        predicted, _ = predict_magnetization(self.total, self.magmom, known, self.datasets, basis)
         if predicted is None:
             return None
         atoms = {s: SpinDensity.of_free_atom(dataset) for s, dataset in self.datasets.items()}
-        before = self._errors(superpose_moments(self.crystal, self.magmom, atoms, self.shape))
+        before = self._errors(superpose_moments(self.crystal, self.magmom, atoms, self.total.shape))
         mine = self._errors(predicted)
         return mine[0] / before[0], mine[1] / before[1]
 
@@ -222,6 +236,16 @@ def _in_spheres(coefficients: np.ndarray, phases: np.ndarray, g_vectors: GVector
     values: np.ndarray = (g_vectors.multiplicity * ball * coefficients) @ phases.conj()
     moments: np.ndarray = values.real / g_vectors.volume
     return moments
+
+
+def _products(total: np.ndarray, own: np.ndarray, channels: Sequence[int]) -> np.ndarray:
+    """Products of the occupancies of the blocks of L > 0, shape (2, blocks)."""
+    places = [
+        slice(block.offset, block.offset + 2 * block.L + 1)
+        for block in blocks(channels)
+        if block.L > 0
+    ]
+    return np.array([[total[place] @ other[place] for place in places] for other in (total, own)])
 
 
 def like(
@@ -304,10 +328,12 @@ def _fit(runs: Sequence[MagneticRun], basis: SpinSines) -> dict[str, ElementMagn
         own = [run for run in runs if symbol in run.equations.rhs]
         sizes = [run.sizes(symbol) for run in own]
         square = float(np.mean([np.mean(size**2) for size in sizes]))
-        factor, shape, occupancies = float(mine.form_factor[0]), None, None
+        factor, shape, occupancies, ratios = float(mine.form_factor[0]), None, None, None
         if square >= LEAST_MOMENT**2 and FACTORS[0] <= factor <= FACTORS[1]:
             shape = tuple((mine.form_factor[1:] / factor).tolist())
             occupancies = tuple((mine.occupancies / (factor * square)).tolist())
+            squares, products = np.mean([run.anisotropy[symbol] for run in own], axis=0)
+            ratios = tuple((products / (squares + LEAST_ANISOTROPY**2)).tolist())
         else:
             factor = 1.0
         mean = factor * float(np.mean([np.mean(size) for size in sizes]))
@@ -322,5 +348,6 @@ def _fit(runs: Sequence[MagneticRun], basis: SpinSines) -> dict[str, ElementMagn
             moment_spread=max(factor**2 * square - mean**2, 0.0) ** 0.5,
             form_factor=shape,
             occupancies=occupancies,
+            anisotropy=ratios,
         )
     return found
