@@ -326,6 +326,16 @@ def test_our_own_reader_understands_the_outcar(
     assert (read.elapsed, read.cpu_time) == (run.seconds, 11.5)
 
 
+def test_the_outcar_has_the_hubbard_corrections(tmp_path: Path) -> None:
+    run = silicon()
+    tags = {"LDAU": True, "LDAUL": [1], "LDAUU": [2.5], "LDAUJ": 0}
+    write_outputs(tmp_path, replace(run, incar={**run.incar, **tags}))
+    read = read_outcar(tmp_path / "OUTCAR")
+    assert (read.ldaul, read.ldauu, read.ldauj) == ((1,), (2.5,), (0.0,))
+    write_outputs(tmp_path, run)
+    assert read_outcar(tmp_path / "OUTCAR").ldaul == ()
+
+
 def test_outcar_charges_are_the_projected_electrons(tmp_path: Path) -> None:
     run = silicon()
     write_outputs(tmp_path, run)

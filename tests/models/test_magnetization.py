@@ -11,6 +11,7 @@ from mlcharge_flows.density.density import superpose
 from mlcharge_flows.density.magnetization import SpinDensity, SpinSines, superpose_moments
 from mlcharge_flows.models.magnetization import (
     ElementMagnetization,
+    Moments,
     predict_magnetization,
     site_moments,
 )
@@ -28,16 +29,17 @@ SYMBOLS = ("Mg", "Mg", "O", "O")
 MAGMOM = np.array([2.0, -2.0, 0.6, 0.0])
 
 
-def element(symbol, **changes):
+def sizes(mean=1.7, spread=0.1, n_runs=3, elements=()):
+    return Moments(elements=elements, n_runs=n_runs, mean=mean, spread=spread)
+
+
+def element(symbol, *moments, **changes):
     known = ATOMS[symbol]
     facts = {
         "titel": known.titel,
         "fingerprint": known.fingerprint,
         "channels": known.channels,
-        "n_runs": 3,
-        "n_ions": 4,
-        "moment": 1.7,
-        "moment_spread": 0.1,
+        "moments": moments or (sizes(),),
         "form_factor": tuple(np.random.default_rng(ord(symbol[0])).standard_normal(20)),
         "occupancies": tuple(0.1 * np.arange(1, len(spherical(known.channels)) + 1)),
         "anisotropy": tuple(-1.0 + 0.1 * np.arange(N_OTHERS)),
@@ -45,7 +47,7 @@ def element(symbol, **changes):
     return ElementMagnetization(**(facts | changes))
 
 
-KNOWN = {"Mg": element("Mg"), "O": element("O", moment=0.3)}
+KNOWN = {"Mg": element("Mg"), "O": element("O", sizes(0.3))}
 
 
 @pytest.fixture
@@ -165,17 +167,36 @@ def test_unit_moments_of_free_atoms_are_what_vasp_superposes(crystal):
         ({}, 0.0, 0.0, None),
         ({}, 0.6, 0.6, "lower spin state"),
         ({}, -7.0, -7.0, "higher spin state"),
-        ({"n_runs": 1}, 5.0, 5.0, "there is one run"),
-        ({"moment_spread": 0.6}, 5.0, 5.0, "those of the runs differ"),
-        ({"moment": 0.0, "moment_spread": 0.0}, -0.6, -0.1, None),
-        ({"moment": 0.0, "moment_spread": 0.0}, 0.05, 0.05, None),
-        ({"moment": 0.0, "moment_spread": 0.0}, 3.0, 3.0, "higher spin state"),
+        ({"n_runs": 1}, 5.0, 5.0, "there is one run, of other elements"),
+        ({"n_runs": 1, "elements": ("Mg",)}, 5.0, 1.7, None),
+        ({"spread": 0.6}, 5.0, 5.0, "those of the runs differ"),
+        ({"mean": 0.0, "spread": 0.0}, -0.6, -0.1, None),
+        ({"mean": 0.0, "spread": 0.0}, 0.05, 0.05, None),
+        ({"mean": 0.0, "spread": 0.0}, 3.0, 3.0, "higher spin state"),
     ],
 )
 def test_magmom_stands_where_the_runs_do_not_tell(changes, magmom, expected, reason):
-    moments, warnings = site_moments(("Mg",), np.array([magmom]), {"Mg": element("Mg", **changes)})
+    known = {"Mg": element("Mg", sizes(**changes))}
+    moments, warnings = site_moments(("Mg",), np.array([magmom]), known)
     assert moments.tolist() == [expected]
     assert (warnings == ()) if reason is None else (reason in warnings[0])
+
+
+def test_sizes_are_those_of_runs_of_similar_elements():
+    known = element(
+        "Mg",
+        sizes(1.0, 0.0, 1, ("Mg",)),
+        sizes(2.0, 0.0, 1, ("Mg", "O")),
+        sizes(3.0, 0.0, 2, ("Mg", "S")),
+        sizes(5.0, 0.0, 1, ("Mg", "O", "S")),
+    )
+    assert known.moments_for(["O", "Mg"]).mean == 2.0
+    assert known.moments_for(["Mg", "S", "Mg"]).mean == 3.0
+    one_of_three = known.moments_for(["Mg", "N"])
+    assert (one_of_three.mean, one_of_three.n_runs) == pytest.approx((9 / 4, 4))
+    assert one_of_three.elements == ()
+    assert known.all_moments.mean == pytest.approx(14 / 5)
+    assert known.all_moments.spread == pytest.approx(np.std([1, 2, 3, 3, 5]))
 
 
 def test_unknown_elements_are_superposed_as_vasp_does(crystal):

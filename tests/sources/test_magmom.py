@@ -122,7 +122,7 @@ def test_runs_of_other_settings_give_their_magnetization(model, sample):
     calibrator.add(sample(1.03))
     found = calibrator.fit()
     assert found.elements["Mg"].n_runs == 2
-    assert found.magnetization["Mg"].n_runs == 2
+    assert found.magnetization["Mg"].all_moments.n_runs == 2
     assert calibrator.problems == []
     assert sum("only its magnetization is taken" in note for note in calibrator.notes) == 2
 

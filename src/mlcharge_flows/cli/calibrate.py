@@ -147,9 +147,10 @@ def _show(console: Console, calibration: Calibration) -> None:
         heads = ("hash", "runs", "moments", "density", "occupancies")
         table = _table(title, "PAW data set", *heads)
         for symbol, its in calibration.magnetization.items():
-            size = f"{its.moment:.2f} ± {its.moment_spread:.2f}"
+            moments = its.all_moments
+            size = f"{moments.mean:.2f} ± {moments.spread:.2f}"
             left = (_percent(its.density_left), _percent(its.occupancies_left))
-            table.add_row(symbol, its.titel, its.fingerprint[:8], str(its.n_runs), size, *left)
+            table.add_row(symbol, its.titel, its.fingerprint[:8], str(moments.n_runs), size, *left)
         console.print(table)
     if calibration.runs:
         title = "error left in each run, without its formula in the fit"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlcharge_flows.gpaw_vasp.hubbard import DEFAULTS
 from mlcharge_flows.gpaw_vasp.parameters import grouped_parameters
 from mlcharge_flows.gpaw_vasp.result import EV_PER_A3_IN_KB, FORMAT_VERSION, program
 from mlcharge_flows.gpaw_vasp.site_tables import site_tables
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 ACCURACY_REACHED = " reached required accuracy - stopping structural energy minimisation"
 """VASP's words for a relaxation that met EDIFFG."""
 
+_HUBBARD_LINES = (("LDAUL", "angular momentum", 0), ("LDAUU", "U (eV)", 1), ("LDAUJ", "J (eV)", 1))
 _RULE = "\n\n" + "-" * 104 + "\n\n"
 
 
@@ -219,6 +221,16 @@ def _parameters(run: Run) -> Iterator[str]:
     yield " Exchange correlation treatment:"
     yield f"   GGA     ={tag['GGA']:>6s}    GGA type"
     yield f"   LHFCALC ={_logical(tag['LHFCALC']):>6s}    Hartree Fock"
+    yield from _hubbard(run)
+
+
+def _hubbard(run: Run) -> Iterator[str]:
+    if run.incar.get("LDAU"):
+        yield " LDA+U is selected, type is set to LDAUTYPE =  2"
+        for name, what, digits in _HUBBARD_LINES:
+            values = np.atleast_1d(run.incar.get(name, [DEFAULTS[name]] * len(run.datasets)))
+            row = "".join(f"{value:6.{digits}f}" for value in values)
+            yield f"   {what:<17s}for each species {name} ={row}"
 
 
 def _cell(run: Run, crystal: Crystal) -> Iterator[str]:

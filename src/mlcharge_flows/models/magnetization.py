@@ -11,10 +11,11 @@ occupancies of L > 0 are those of the total density, times a number per pair of 
 By Hund's first rule :math:`\kappa` is -1 in a shell more than half full, whose majority states are
 all occupied, and 1 in one that is less than half full, whose minority states are all empty.
 
-MAGMOM gives each moment its sign. Its size is the mean of the element, where
+MAGMOM gives each moment its sign. Its size is the mean of the element in the runs whose elements
+are most like those of the crystal (the ratio of common to all elements; at least two runs, or one
+of the same elements), where
 
-- at least two runs have the element, and the standard deviation of the sizes is at most a quarter
-  of the mean, or 0.2 Bohr magnetons;
+- the standard deviation of these sizes is at most a quarter of the mean, or 0.2 Bohr magnetons;
 - MAGMOM does not ask for another state: it is not lower by more than one Bohr magneton (a lower
   spin state), nor more than three times the mean plus one (a higher one).
 
@@ -33,7 +34,7 @@ from mlcharge_flows.density.augmentation import blocks, n_occupancies, spherical
 from mlcharge_flows.density.magnetization import SpinDensity, SpinSines, superpose_moments
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from mlcharge_flows.density.density import Density, Magnetization
     from mlcharge_flows.density.paw_dataset import PawDataset
@@ -52,6 +53,44 @@ SMALLEST_MOMENT = 0.1
 """Moment with which an ion begins at least, unless MAGMOM is smaller, Bohr magnetons."""
 
 
+class Moments(BaseModel):
+    """Sizes of the moments of an element in runs of the same elements, in Bohr magnetons."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    elements: tuple[str, ...] = Field(description="Elements of the runs; empty: of any.")
+    n_runs: int = Field(ge=1, description="Number of runs.")
+    mean: float = Field(ge=0, description="Mean over the runs of the mean over ions.")
+    spread: float = Field(ge=0, description="Standard deviation.")
+
+    @classmethod
+    def joined(cls, parts: Sequence[Moments]) -> Moments:
+        """Moments of several groups of runs together.
+
+        Parameters
+        ----------
+        parts
+            At least one group.
+
+        Returns
+        -------
+        Moments
+            Of all runs.
+
+        Examples
+        --------
+        >>> one, other = (Moments(elements=(), n_runs=1, mean=m, spread=0.0) for m in (1.0, 3.0))
+        >>> Moments.joined([one, other])
+        Moments(elements=(), n_runs=2, mean=2.0, spread=1.0)
+        """
+        weights = np.array([part.n_runs for part in parts])
+        mean = np.average([part.mean for part in parts], weights=weights)
+        square = np.average([part.mean**2 + part.spread**2 for part in parts], weights=weights)
+        same = parts[0].elements if len(parts) == 1 else ()
+        spread = float(max(square - mean**2, 0.0)) ** 0.5
+        return cls(elements=same, n_runs=int(weights.sum()), mean=float(mean), spread=spread)
+
+
 class ElementMagnetization(BaseModel):
     """Spin density per unit moment of the ions of an element, and the sizes of their moments.
 
@@ -64,10 +103,9 @@ class ElementMagnetization(BaseModel):
     titel: str = Field(description="TITEL of the PAW data set of the runs.")
     fingerprint: str = Field(description="SHA-256 of its valence, channels and free atom.")
     channels: tuple[int, ...] = Field(description="l of each of its projector channels.")
-    n_runs: int = Field(ge=1, description="Spin-polarized runs with the element.")
-    n_ions: int = Field(ge=1, description="Ions of the element in them.")
-    moment: float = Field(ge=0, description="Mean size of their moments, Bohr magnetons.")
-    moment_spread: float = Field(ge=0, description="Its standard deviation, Bohr magnetons.")
+    moments: tuple[Moments, ...] = Field(
+        min_length=1, description="Sizes of its moments, for each set of elements of the runs."
+    )
     form_factor: tuple[float, ...] | None = Field(
         None,
         description="Coefficients of the neutral sines, to be added to the ball of unit moment; "
@@ -85,6 +123,37 @@ class ElementMagnetization(BaseModel):
     occupancies_left: float | None = Field(
         None, description="Leave-one-out error of the occupancies; None without other runs."
     )
+
+    @property
+    def all_moments(self) -> Moments:
+        """Sizes of the moments in all runs."""
+        return Moments.joined(self.moments)
+
+    def moments_for(self, elements: Iterable[str]) -> Moments:
+        """Sizes of the moments in the runs whose elements are most like those of a crystal.
+
+        Parameters
+        ----------
+        elements
+            Elements of the crystal.
+
+        Returns
+        -------
+        Moments
+            Of the most similar runs, of at least :data:`MIN_RUNS` unless these have the same
+            elements, or there are no more.
+        """
+        own = set(elements)
+        groups: dict[float, list[Moments]] = {}
+        for part in self.moments:
+            both, either = own.intersection(part.elements), own.union(part.elements)
+            groups.setdefault(len(both) / len(either), []).append(part)
+        taken: list[Moments] = []
+        for likeness in sorted(groups, reverse=True):
+            taken += groups[likeness]
+            if likeness == 1.0 or sum(part.n_runs for part in taken) >= MIN_RUNS:
+                break
+        return Moments.joined(taken)
 
     @model_validator(mode="after")
     def _has_all_blocks(self) -> Self:
@@ -148,47 +217,51 @@ class ElementMagnetization(BaseModel):
         numpy.ndarray
             Electrons, zero for L = 0.
         """
-        found = np.zeros_like(total)
-        if self.anisotropy is not None and self.moment > 0.0:
+        found, mean = np.zeros_like(total), self.all_moments.mean
+        if self.anisotropy is not None and mean > 0.0:
             others = [block for block in blocks(self.channels) if block.L > 0]
-            size = np.copysign(min(1.0, abs(moment) / self.moment), moment)
+            size = np.copysign(min(1.0, abs(moment) / mean), moment)
             for block, ratio in zip(others, self.anisotropy, strict=True):
                 place = slice(block.offset, block.offset + 2 * block.L + 1)
                 found[place] = size * ratio * total[place]
         return found
 
-    def size_issue(self, moment: float) -> str | None:
-        """Why the size of a moment is that of MAGMOM.
 
-        Parameters
-        ----------
-        moment
-            Moment in MAGMOM, Bohr magnetons.
+def size_issue(given: float, moments: Moments, elements: Iterable[str]) -> str | None:
+    """Why the size of a moment is that of MAGMOM.
 
-        Returns
-        -------
-        str or None
-            None if it is the mean of the runs.
+    Parameters
+    ----------
+    given
+        Moment in MAGMOM, Bohr magnetons.
+    moments
+        Of the runs that are most like the crystal.
+    elements
+        Elements of the crystal.
 
-        Examples
-        --------
-        >>> facts = {"titel": "Fe", "fingerprint": "", "channels": (2,), "n_runs": 3, "n_ions": 4}
-        >>> iron = ElementMagnetization(**facts, moment=2.3, moment_spread=0.2)
-        >>> iron.size_issue(5.0), iron.size_issue(-2.0)
-        (None, None)
-        >>> iron.size_issue(0.6)
-        'MAGMOM asks for a lower spin state than that of the runs (2.3)'
-        """
-        if self.n_runs < MIN_RUNS:
-            return "there is one run"
-        mean, spread = self.moment, self.moment_spread
-        if spread > max(MAX_SPREAD, MAX_RELATIVE_SPREAD * mean):
-            return f"those of the runs differ ({mean:.1f} with spread {spread:.1f})"
-        if abs(moment) < mean - LOWER_STATE:
-            return f"MAGMOM asks for a lower spin state than that of the runs ({mean:.1f})"
-        if abs(moment) > HIGHER_STATE * mean + LOWER_STATE:
-            return f"MAGMOM asks for a higher spin state than that of the runs ({mean:.1f})"
-        return None
+    Returns
+    -------
+    str or None
+        None if it is the mean of the runs.
+
+    Examples
+    --------
+    >>> iron = Moments(elements=(), n_runs=3, mean=2.3, spread=0.2)
+    >>> size_issue(5.0, iron, ["Fe"]), size_issue(-2.0, iron, ["Fe"])
+    (None, None)
+    >>> size_issue(0.6, iron, ["Fe"])
+    'MAGMOM asks for a lower spin state than that of the runs (2.3)'
+    """
+    mean, spread = moments.mean, moments.spread
+    if moments.n_runs < MIN_RUNS and set(moments.elements) != set(elements):
+        return "there is one run, of other elements"
+    if spread > max(MAX_SPREAD, MAX_RELATIVE_SPREAD * mean):
+        return f"those of the runs differ ({mean:.1f} with spread {spread:.1f})"
+    if abs(given) < mean - LOWER_STATE:
+        return f"MAGMOM asks for a lower spin state than that of the runs ({mean:.1f})"
+    if abs(given) > HIGHER_STATE * mean + LOWER_STATE:
+        return f"MAGMOM asks for a higher spin state than that of the runs ({mean:.1f})"
+    return None
 
 
 def site_moments(
@@ -217,10 +290,11 @@ def site_moments(
         given = float(moments[ion])
         if given == 0.0 or symbol not in known:
             continue
-        if (issue := known[symbol].size_issue(given)) is not None:
+        typical = known[symbol].moments_for(symbols)
+        if (issue := size_issue(given, typical, symbols)) is not None:
             warnings[f"the moments of {symbol} have the size of MAGMOM: {issue}"] = None
         else:
-            size = max(known[symbol].moment, min(abs(given), SMALLEST_MOMENT))
+            size = max(typical.mean, min(abs(given), SMALLEST_MOMENT))
             moments[ion] = np.copysign(size, given)
     return moments, tuple(warnings)
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from mlcharge_flows.density.augmentation import blocks, spherical
 from mlcharge_flows.density.magnetization import SpinDensity, superpose_moments
-from mlcharge_flows.models.magnetization import ElementMagnetization, predict_magnetization
+from mlcharge_flows.models.magnetization import ElementMagnetization, Moments, predict_magnetization
 from mlcharge_flows.training.calibration_run import NormalEquations
 from mlcharge_flows.training.half_spectrum import GVectors
 
@@ -326,8 +326,7 @@ def _fit(runs: Sequence[MagneticRun], basis: SpinSines) -> dict[str, ElementMagn
     found = {}
     for symbol, mine in constants.items():
         own = [run for run in runs if symbol in run.equations.rhs]
-        sizes = [run.sizes(symbol) for run in own]
-        square = float(np.mean([np.mean(size**2) for size in sizes]))
+        square = float(np.mean([np.mean(run.sizes(symbol) ** 2) for run in own]))
         factor, shape, occupancies, ratios = float(mine.form_factor[0]), None, None, None
         if square >= LEAST_MOMENT**2 and FACTORS[0] <= factor <= FACTORS[1]:
             shape = tuple((mine.form_factor[1:] / factor).tolist())
@@ -336,16 +335,21 @@ def _fit(runs: Sequence[MagneticRun], basis: SpinSines) -> dict[str, ElementMagn
             ratios = tuple((products / (squares + LEAST_ANISOTROPY**2)).tolist())
         else:
             factor = 1.0
-        mean = factor * float(np.mean([np.mean(size) for size in sizes]))
+        groups: dict[tuple[str, ...], list[Moments]] = {}
+        for run in own:
+            elements, sizes = tuple(sorted(run.datasets)), factor * run.sizes(symbol)
+            mean, spread = float(np.mean(sizes)), float(np.std(sizes))
+            one = Moments(elements=elements, n_runs=1, mean=mean, spread=spread)
+            groups.setdefault(elements, []).append(one)
         dataset = own[0].datasets[symbol]
         found[symbol] = ElementMagnetization(
             titel=dataset.titel,
             fingerprint=dataset.fingerprint or "",
             channels=dataset.channels,
-            n_runs=len(own),
-            n_ions=sum(map(len, sizes)),
-            moment=mean,
-            moment_spread=max(factor**2 * square - mean**2, 0.0) ** 0.5,
+            moments=tuple(
+                Moments.joined(group).model_copy(update={"elements": elements})
+                for elements, group in sorted(groups.items())
+            ),
             form_factor=shape,
             occupancies=occupancies,
             anisotropy=ratios,
