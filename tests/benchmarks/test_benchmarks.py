@@ -199,6 +199,18 @@ def test_gpaw_vasp_spin(run):
 
 @pytest.mark.gpaw
 @pytest.mark.slow
+def test_magnetization(run, tmp_path):
+    pytest.importorskip("gpaw", reason="needs the gpaw extra")
+    fit = ["--fit", "Fe-compressed", "Fe-expanded", "--encut", 200, "--mesh", 1]
+    _, (symbol, n_runs, *_), _, row = run("magnetization", tmp_path, "Fe", *fit)
+    assert (symbol, n_runs) == ("Fe", "2")
+    default, total, fitted, without, own = row[2:7]
+    assert int(own) <= min(int(total), int(fitted)) <= int(default)
+    assert without == "-"
+
+
+@pytest.mark.gpaw
+@pytest.mark.slow
 def test_results(run, compared, tmp_path):
     rows = run("results", compared, "--figure", tmp_path / "figures" / "steps.png")
     assert any(row[0].startswith("Si (") for row in rows)

@@ -29,8 +29,9 @@ SYMBOLS = ("Mg", "Mg", "O", "O")
 MAGMOM = np.array([2.0, -2.0, 0.6, 0.0])
 
 
-def sizes(mean=1.7, spread=0.1, n_runs=3, elements=()):
-    return Moments(elements=elements, n_runs=n_runs, mean=mean, spread=spread)
+def sizes(mean=1.7, spread=0.1, n_runs=3, elements=(), n_systems=3):
+    given = {"n_runs": n_runs, "n_systems": n_systems, "mean": mean, "spread": spread}
+    return Moments(elements=elements, **given)
 
 
 def element(symbol, *moments, **changes):
@@ -167,8 +168,8 @@ def test_unit_moments_of_free_atoms_are_what_vasp_superposes(crystal):
         ({}, 0.0, 0.0, None),
         ({}, 0.6, 0.6, "lower spin state"),
         ({}, -7.0, -7.0, "higher spin state"),
-        ({"n_runs": 1}, 5.0, 5.0, "there is one run, of other elements"),
-        ({"n_runs": 1, "elements": ("Mg",)}, 5.0, 1.7, None),
+        ({"n_systems": 2}, 5.0, 5.0, "too few runs of similar crystals"),
+        ({"n_systems": 1, "elements": ("Mg",)}, 5.0, 1.7, None),
         ({"spread": 0.6}, 5.0, 5.0, "those of the runs differ"),
         ({"mean": 0.0, "spread": 0.0}, -0.6, -0.1, None),
         ({"mean": 0.0, "spread": 0.0}, 0.05, 0.05, None),
@@ -185,16 +186,16 @@ def test_magmom_stands_where_the_runs_do_not_tell(changes, magmom, expected, rea
 def test_sizes_are_those_of_runs_of_similar_elements():
     known = element(
         "Mg",
-        sizes(1.0, 0.0, 1, ("Mg",)),
-        sizes(2.0, 0.0, 1, ("Mg", "O")),
-        sizes(3.0, 0.0, 2, ("Mg", "S")),
-        sizes(5.0, 0.0, 1, ("Mg", "O", "S")),
+        sizes(1.0, 0.0, 1, ("Mg",), 1),
+        sizes(2.0, 0.0, 1, ("Mg", "O"), 1),
+        sizes(3.0, 0.0, 2, ("Mg", "S"), 1),
+        sizes(5.0, 0.0, 1, ("Mg", "O", "S"), 1),
     )
     assert known.moments_for(["O", "Mg"]).mean == 2.0
     assert known.moments_for(["Mg", "S", "Mg"]).mean == 3.0
-    one_of_three = known.moments_for(["Mg", "N"])
-    assert (one_of_three.mean, one_of_three.n_runs) == pytest.approx((9 / 4, 4))
-    assert one_of_three.elements == ()
+    similar = known.moments_for(["Mg", "N"])
+    assert (similar.mean, similar.n_runs, similar.n_systems) == pytest.approx((9 / 4, 4, 3))
+    assert similar.elements == ()
     assert known.all_moments.mean == pytest.approx(14 / 5)
     assert known.all_moments.spread == pytest.approx(np.std([1, 2, 3, 3, 5]))
 

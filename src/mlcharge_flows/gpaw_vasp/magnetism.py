@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlcharge_flows.density.augmentation import rotate
-from mlcharge_flows.density.crystal import Crystal
-from mlcharge_flows.density.density import Magnetization, superpose
+from mlcharge_flows.density.density import Magnetization
 from mlcharge_flows.density.grid import SYMPREC, CrystalSymmetry, GridSymmetry
+from mlcharge_flows.density.magnetization import SpinDensity, superpose_moments
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.density import Density
     from mlcharge_flows.density.paw_dataset import PawDataset
 
@@ -121,24 +122,9 @@ def atomic_magnetization(
     ----------
     VASP wiki, MAGMOM.
     """
-    per_electron = np.array(
-        [
-            moment / (datasets[symbol].zval or 1.0)
-            for symbol, moment in zip(crystal.symbols, moments, strict=True)
-        ]
-    )
-    grid = np.zeros(tuple(shape))
-    for weight in np.unique(per_electron[per_electron != 0]):
-        ions = np.flatnonzero(per_electron == weight)
-        same = Crystal(
-            crystal.lattice, tuple(crystal.symbols[i] for i in ions), crystal.positions[ions]
-        )
-        grid += weight * superpose(same, datasets, shape).total
-    occupancies = tuple(
-        weight * np.asarray(datasets[symbol].atomic_occupancies)
-        for symbol, weight in zip(crystal.symbols, per_electron, strict=True)
-    )
-    return Magnetization(grid, occupancies, np.array(moments, dtype=float))
+    symbols = dict.fromkeys(crystal.symbols)
+    spins = {symbol: SpinDensity.of_free_atom(datasets[symbol]) for symbol in symbols}
+    return superpose_moments(crystal, moments, spins, shape)
 
 
 def has_moments(density: Density) -> bool:
@@ -157,6 +143,7 @@ def has_moments(density: Density) -> bool:
 
     Examples
     --------
+    >>> from mlcharge_flows.density.crystal import Crystal
     >>> from mlcharge_flows.density.density import Density
     >>> cell = Crystal(3 * np.eye(3), ("H",), np.zeros((1, 3)))
     >>> zero = Magnetization(np.zeros((2, 2, 2)), (np.zeros(1),), np.zeros(1))

@@ -11,9 +11,9 @@ occupancies of L > 0 are those of the total density, times a number per pair of 
 By Hund's first rule :math:`\kappa` is -1 in a shell more than half full, whose majority states are
 all occupied, and 1 in one that is less than half full, whose minority states are all empty.
 
-MAGMOM gives each moment its sign. Its size is the mean of the element in the runs whose elements
-are most like those of the crystal (the ratio of common to all elements; at least two runs, or one
-of the same elements), where
+MAGMOM gives each moment its sign. Its size is the mean of the element in the runs of the same
+elements as the crystal; without any, in those whose elements are most like the crystal's (the ratio
+of common to all elements), of at least three sets of elements; where
 
 - the standard deviation of these sizes is at most a quarter of the mean, or 0.2 Bohr magnetons;
 - MAGMOM does not ask for another state: it is not lower by more than one Bohr magneton (a lower
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.density import Density, Magnetization
     from mlcharge_flows.density.paw_dataset import PawDataset
 
-MIN_RUNS = 2
-"""Runs of an element from which the mean size of its moments is taken."""
+MIN_SYSTEMS = 3
+"""Sets of elements whose runs tell the size of the moments in a crystal of other elements."""
 MAX_RELATIVE_SPREAD = 0.25
 """Largest standard deviation of the sizes of moments, over their mean."""
 MAX_SPREAD = 0.2
@@ -60,6 +60,7 @@ class Moments(BaseModel):
 
     elements: tuple[str, ...] = Field(description="Elements of the runs; empty: of any.")
     n_runs: int = Field(ge=1, description="Number of runs.")
+    n_systems: int = Field(1, ge=1, description="Number of sets of elements among them.")
     mean: float = Field(ge=0, description="Mean over the runs of the mean over ions.")
     spread: float = Field(ge=0, description="Standard deviation.")
 
@@ -81,14 +82,18 @@ class Moments(BaseModel):
         --------
         >>> one, other = (Moments(elements=(), n_runs=1, mean=m, spread=0.0) for m in (1.0, 3.0))
         >>> Moments.joined([one, other])
-        Moments(elements=(), n_runs=2, mean=2.0, spread=1.0)
+        Moments(elements=(), n_runs=2, n_systems=2, mean=2.0, spread=1.0)
         """
         weights = np.array([part.n_runs for part in parts])
         mean = np.average([part.mean for part in parts], weights=weights)
         square = np.average([part.mean**2 + part.spread**2 for part in parts], weights=weights)
-        same = parts[0].elements if len(parts) == 1 else ()
-        spread = float(max(square - mean**2, 0.0)) ** 0.5
-        return cls(elements=same, n_runs=int(weights.sum()), mean=float(mean), spread=spread)
+        return cls(
+            elements=parts[0].elements if len({part.elements for part in parts}) == 1 else (),
+            n_runs=int(weights.sum()),
+            n_systems=sum(part.n_systems for part in parts),
+            mean=float(mean),
+            spread=float(max(square - mean**2, 0.0)) ** 0.5,
+        )
 
 
 class ElementMagnetization(BaseModel):
@@ -140,8 +145,8 @@ class ElementMagnetization(BaseModel):
         Returns
         -------
         Moments
-            Of the most similar runs, of at least :data:`MIN_RUNS` unless these have the same
-            elements, or there are no more.
+            Of the runs of the same elements; without any, of the most similar ones, of at least
+            :data:`MIN_SYSTEMS` sets of elements if there are as many.
         """
         own = set(elements)
         groups: dict[float, list[Moments]] = {}
@@ -151,7 +156,7 @@ class ElementMagnetization(BaseModel):
         taken: list[Moments] = []
         for likeness in sorted(groups, reverse=True):
             taken += groups[likeness]
-            if likeness == 1.0 or sum(part.n_runs for part in taken) >= MIN_RUNS:
+            if likeness == 1.0 or len(taken) >= MIN_SYSTEMS:
                 break
         return Moments.joined(taken)
 
@@ -246,15 +251,15 @@ def size_issue(given: float, moments: Moments, elements: Iterable[str]) -> str |
 
     Examples
     --------
-    >>> iron = Moments(elements=(), n_runs=3, mean=2.3, spread=0.2)
+    >>> iron = Moments(elements=("Fe",), n_runs=3, mean=2.3, spread=0.2)
     >>> size_issue(5.0, iron, ["Fe"]), size_issue(-2.0, iron, ["Fe"])
     (None, None)
     >>> size_issue(0.6, iron, ["Fe"])
     'MAGMOM asks for a lower spin state than that of the runs (2.3)'
     """
     mean, spread = moments.mean, moments.spread
-    if moments.n_runs < MIN_RUNS and set(moments.elements) != set(elements):
-        return "there is one run, of other elements"
+    if moments.n_systems < MIN_SYSTEMS and set(moments.elements) != set(elements):
+        return "there are too few runs of similar crystals"
     if spread > max(MAX_SPREAD, MAX_RELATIVE_SPREAD * mean):
         return f"those of the runs differ ({mean:.1f} with spread {spread:.1f})"
     if abs(given) < mean - LOWER_STATE:

@@ -347,8 +347,8 @@ def _fit(runs: Sequence[MagneticRun], basis: SpinSines) -> dict[str, ElementMagn
             fingerprint=dataset.fingerprint or "",
             channels=dataset.channels,
             moments=tuple(
-                Moments.joined(group).model_copy(update={"elements": elements})
-                for elements, group in sorted(groups.items())
+                Moments.joined(group).model_copy(update={"n_systems": 1})
+                for _, group in sorted(groups.items())
             ),
             form_factor=shape,
             occupancies=occupancies,
