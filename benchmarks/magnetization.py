@@ -4,8 +4,8 @@
 
 FOLDER/fit gets the runs of the fit, strained crystals and other compounds; they are those of
 ``mlcharge calibrate FOLDER/fit``. Each test crystal runs with VASP's superposition, with its
-converged total density and the moments of MAGMOM, the same with the fitted magnetization (of all
-runs, and without those of its formula), and with its own CHGCAR. Finished runs are kept.
+converged total density and the moments of MAGMOM, the same with the fitted magnetization, and with
+its own CHGCAR. Finished runs are kept.
 """
 
 from __future__ import annotations
@@ -47,13 +47,11 @@ HEADS = [
     "default",
     "converged total density, MAGMOM",
     "and fitted magnetization",
-    "without its formula in the fit",
     "own CHGCAR",
     "moments begin with",
     "end with",
     "error of the magnetization: MAGMOM (%)",
     "fitted (%)",
-    "without its formula (%)",
 ]
 EDIFF_PER_ATOM = 5e-5
 BASIS = SpinSines()
@@ -134,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print()
     chosen = {name: TESTS[name] for name in given.names or TESTS}
     print_table(
-        HEADS, (row(given.folder, name, one, runs, given.encut) for name, one in chosen.items())
+        HEADS, (row(given.folder, name, one, fit, given.encut) for name, one in chosen.items())
     )
 
 
@@ -148,7 +146,7 @@ def elements(fit: Mapping[str, ElementMagnetization]) -> Iterator[list[str]]:
 
 
 def row(
-    folder: Path, name: str, test: Test, runs: Sequence[MagneticRun], encut: float
+    folder: Path, name: str, test: Test, fit: Mapping[str, ElementMagnetization], encut: float
 ) -> list[str]:
     """Steps of one crystal from every initial density."""
     crystal = replace(CRYSTALS[test.crystal], moments=list(test.magmom))
@@ -160,13 +158,8 @@ def row(
     default = steps("default")
     own = read_chgcar(place / "default" / "CHGCAR")
     paw = datasets_by_element(read_potcar(place / "default" / "POTCAR"))
-    formula = crystal.structure.composition.reduced_formula
-    others = [run for run in runs if run.formula != formula]
     magmom = np.array(test.magmom)
-    fitted, without = (
-        predict_magnetization(own, magmom, fit_magnetization(some, BASIS), paw, BASIS)[0]
-        for some in (runs, others)
-    )
+    fitted, _ = predict_magnetization(own, magmom, fit, paw, BASIS)
     atoms = {symbol: SpinDensity.of_free_atom(dataset) for symbol, dataset in paw.items()}
     begun = superpose_moments(own.crystal, magmom, atoms, own.shape)
     shown = " ".join(f"{moment:.2f}" for moment in (magmom if fitted is None else fitted.moments))
@@ -176,11 +169,10 @@ def row(
         default,
         steps("total", replace(own, magnetization=None)),
         "-" if fitted is None else steps("fitted", replace(own, magnetization=fitted)),
-        "-" if without is None else steps("without", replace(own, magnetization=without)),
         steps("own", own),
         shown,
         " ".join(f"{moment:.2f}" for moment in site_moments(place / "own")),
-        *("-" if one is None else error(one, own) for one in (begun, fitted, without)),
+        *("-" if one is None else error(one, own) for one in (begun, fitted)),
     ]
 
 

@@ -178,8 +178,9 @@ def test_unit_moments_of_free_atoms_are_what_vasp_superposes(crystal):
 )
 def test_magmom_stands_where_the_runs_do_not_tell(changes, magmom, expected, reason):
     known = {"Mg": element("Mg", sizes(**changes))}
-    moments, warnings = site_moments(("Mg",), np.array([magmom]), known)
+    moments, is_predicted, warnings = site_moments(("Mg",), np.array([magmom]), known)
     assert moments.tolist() == [expected]
+    assert is_predicted.tolist() == [reason is None and magmom != 0.0]
     assert (warnings == ()) if reason is None else (reason in warnings[0])
 
 
@@ -200,20 +201,28 @@ def test_sizes_are_those_of_runs_of_similar_elements():
     assert known.all_moments.spread == pytest.approx(np.std([1, 2, 3, 3, 5]))
 
 
-def test_unknown_elements_are_superposed_as_vasp_does(crystal):
+def test_what_the_runs_do_not_tell_is_superposed_as_vasp_does(crystal):
     known = {"Mg": KNOWN["Mg"]}
     density = density_of(crystal)
     found, warnings = predict_magnetization(density, MAGMOM, known, ATOMS, BASIS)
     atom = SpinDensity.of_free_atom(ATOMS["O"])
     ROUNDING.assert_close(found.augmentation[2], 0.6 * atom.occupancies)
     assert warnings == (
-        "the calibration has no magnetization of O: their atoms have that of MAGMOM",
+        "VASP's superposition for the moments of O: the calibration has none of the element",
     )
-    other = {"Mg": element("Mg", titel="PAW_PBE Mg_pv")}
-    assert predict_magnetization(density, MAGMOM, other, ATOMS, BASIS) == (
-        None,
-        ("the calibration has no magnetization of Mg, O",),
-    )
+    one = predict_magnetization(density, np.array([2.0, -2.0, 0, 0]), known, ATOMS, BASIS)[0]
+    single = Crystal(crystal.lattice, ("O",), crystal.positions[2:3])
+    rest = superpose_moments(single, np.array([0.6]), {"O": atom}, SHAPE)
+    ROUNDING.assert_close(found.grid, one.grid + rest.grid)
+    low = np.array([0.5, -0.5, 0.0, 0.0])
+    for unfit, magmom in (
+        ({"Mg": element("Mg", titel="PAW_PBE Mg_pv")}, MAGMOM),
+        (known, low),
+        ({"O": element("O", sizes(0.0), form_factor=None, occupancies=None)}, MAGMOM),
+    ):
+        none, warnings = predict_magnetization(density, magmom, unfit, ATOMS, BASIS)
+        assert none is None
+        assert warnings[0].startswith("VASP's superposition for the moments of Mg: ")
     assert predict_magnetization(density, 0 * MAGMOM, KNOWN, ATOMS, BASIS) == (None, ())
 
 

@@ -98,11 +98,15 @@ def test_a_fixed_density_needs_a_magnetization(inputs, calibration, tmp_path):
 
 
 def test_a_disagreement_on_the_state_is_said(inputs, calibration, tmp_path):
-    run = changed(inputs, ISPIN=2, MAGMOM=[0.6, 0.0])
-    document = InitialDensity(Learned("tiny", str(calibration))).write(run, tmp_path)
+    density = InitialDensity(Learned("tiny", str(calibration)))
+    document = density.write(changed(inputs, ISPIN=2, MAGMOM=[0.6, -0.6]), tmp_path)
     (line,) = document.warnings
-    assert "the moments of Mg have the size of MAGMOM: MAGMOM asks for a lower spin state" in line
-    assert read_chgcar(tmp_path / "CHGCAR").magnetization.moments == pytest.approx([0.6, 0.0])
+    assert "VASP's superposition for the moments of Mg: MAGMOM asks for a lower spin state" in line
+    moments = read_chgcar(tmp_path / "CHGCAR").magnetization.moments
+    assert moments == pytest.approx([0.6, -0.5], rel=0.2)
+    document = density.write(changed(inputs, ISPIN=2, MAGMOM=[0.6, 0.0]), tmp_path)
+    assert not document.has_magnetization
+    assert (document.warnings[0], document.warnings[-1]) == (line, SUPERPOSED)
 
 
 def test_files_of_before_are_read(calibration):

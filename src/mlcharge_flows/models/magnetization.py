@@ -19,24 +19,25 @@ of common to all elements), of at least three sets of elements; where
 - MAGMOM does not ask for another state: it is not lower by more than one Bohr magneton (a lower
   spin state), nor more than three times the mean plus one (a higher one).
 
-Otherwise it is that of MAGMOM. An ion whose moment in MAGMOM is not zero does not begin at zero.
+Otherwise the ion has what VASP superposes for MAGMOM. An ion whose moment in MAGMOM is not zero
+does not begin at zero.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mlcharge_flows.density.augmentation import blocks, n_occupancies, spherical
+from mlcharge_flows.density.density import Magnetization
 from mlcharge_flows.density.magnetization import SpinDensity, SpinSines, superpose_moments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from mlcharge_flows.density.density import Density, Magnetization
+    from mlcharge_flows.density.density import Density
     from mlcharge_flows.density.paw_dataset import PawDataset
 
 MIN_SYSTEMS = 3
@@ -99,8 +100,9 @@ class Moments(BaseModel):
 class ElementMagnetization(BaseModel):
     """Spin density per unit moment of the ions of an element, and the sizes of their moments.
 
-    Errors are fractions of those of the magnetization that VASP superposes for MAGMOM: root mean
-    square on the grid, mean absolute of the occupancies.
+    Errors are those of the spin densities, in runs of formulas that were left out of their fit but
+    not of the sizes of moments, as fractions of the errors of what VASP superposes for MAGMOM: root
+    mean square on the grid, mean absolute of the occupancies.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -271,7 +273,7 @@ def size_issue(given: float, moments: Moments, elements: Iterable[str]) -> str |
 
 def site_moments(
     symbols: Sequence[str], magmom: np.ndarray, known: Mapping[str, ElementMagnetization]
-) -> tuple[np.ndarray, tuple[str, ...]]:
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Moments with which the ions begin.
 
     Parameters
@@ -287,21 +289,27 @@ def site_moments(
     -------
     moments : numpy.ndarray
         Bohr magnetons, shape (ions,); of the sign of MAGMOM, zero where it is zero.
+    is_predicted : numpy.ndarray
+        Whether the size is that of the runs and not of MAGMOM, shape (ions,).
     warnings : tuple of str
         A line for each element whose moments have the size of MAGMOM, with the reason.
     """
     moments, warnings = np.array(magmom, dtype=float), dict[str, None]()
+    is_predicted = np.zeros(len(moments), dtype=bool)
     for ion, symbol in enumerate(symbols):
         given = float(moments[ion])
-        if given == 0.0 or symbol not in known:
+        if given == 0.0:
             continue
-        typical = known[symbol].moments_for(symbols)
-        if (issue := size_issue(given, typical, symbols)) is not None:
-            warnings[f"the moments of {symbol} have the size of MAGMOM: {issue}"] = None
+        issue: str | None = "the calibration has none of the element"
+        if symbol in known:
+            typical = known[symbol].moments_for(symbols)
+            issue = size_issue(given, typical, symbols)
+        if issue is not None:
+            warnings[f"VASP's superposition for the moments of {symbol}: {issue}"] = None
         else:
             size = max(typical.mean, min(abs(given), SMALLEST_MOMENT))
-            moments[ion] = np.copysign(size, given)
-    return moments, tuple(warnings)
+            moments[ion], is_predicted[ion] = np.copysign(size, given), True
+    return moments, is_predicted, tuple(warnings)
 
 
 def predict_magnetization(
@@ -313,7 +321,8 @@ def predict_magnetization(
 ) -> tuple[Magnetization | None, tuple[str, ...]]:
     """Predict the converged magnetization of a run.
 
-    Ions of elements without a known spin density have the one that VASP superposes.
+    Ions whose moments have the size of MAGMOM have the spin density that VASP superposes, too: with
+    another size, the fitted one is further from the converged magnetization in what matters.
 
     Parameters
     ----------
@@ -331,35 +340,27 @@ def predict_magnetization(
     Returns
     -------
     magnetization : Magnetization or None
-        None if MAGMOM is zero everywhere, or no element with a moment in it is known.
+        None where it would be what VASP superposes, or MAGMOM is zero everywhere.
     warnings : tuple of str
-        Elements whose moments have the size of MAGMOM, or whose spin density is not known.
+        A line for each element whose magnetization is that of MAGMOM, with the reason.
     """
-    crystal = density.crystal
-    magnetic = {symbol for symbol, m in zip(crystal.symbols, magmom, strict=True) if m != 0.0}
-    fitting = {s: one for s, one in known.items() if s in magnetic and one.is_of(datasets[s])}
-    missing = ", ".join(sorted(magnetic - fitting.keys()))
-    if not fitting:
-        line = f"the calibration has no magnetization of {missing}"
-        return None, (line,) if magnetic else ()
-    spins = {}
-    for symbol in magnetic:
-        own = fitting[symbol].spin_density(basis) if symbol in fitting else None
-        spins[symbol] = own or SpinDensity.of_free_atom(datasets[symbol])
-    for symbol in set(crystal.symbols) - magnetic:
-        none = np.zeros(n_occupancies(datasets[symbol].channels))
-        spins[symbol] = SpinDensity(np.zeros_like, none)
-    moments, warnings = site_moments(crystal.symbols, magmom, fitting)
-    if missing:
-        line = f"the calibration has no magnetization of {missing}: their atoms have that of MAGMOM"
-        warnings = (*warnings, line)
-    found = superpose_moments(crystal, moments, spins, density.shape)
-    if density.augmentation is None or found.augmentation is None:
-        return found, warnings
-    augmentation = tuple(
-        values + fitting[symbol].anisotropic(moment, total) if symbol in fitting else values
-        for symbol, values, moment, total in zip(
-            crystal.symbols, found.augmentation, moments, density.augmentation, strict=True
-        )
+    crystal, symbols = density.crystal, density.crystal.symbols
+    fitting = {s: one for s, one in known.items() if s in datasets and one.is_of(datasets[s])}
+    moments, is_predicted, warnings = site_moments(symbols, magmom, fitting)
+    fitted = {s: one.spin_density(basis) for s, one in fitting.items()}
+    free = {s: SpinDensity.of_free_atom(datasets[s]) for s in dict.fromkeys(symbols)}
+    spins = {s: fitted.get(s) or free[s] for s in free}
+    has_shape = np.array([fitted.get(symbol) is not None for symbol in symbols])
+    if not (is_predicted & has_shape).any():
+        return None, warnings
+    own, atoms = (
+        superpose_moments(crystal, np.where(chosen, moments, 0.0), parts, density.shape)
+        for chosen, parts in ((is_predicted, spins), (~is_predicted, free))
     )
-    return replace(found, augmentation=augmentation), warnings
+    pairs = zip(own.augmentation or (), atoms.augmentation or (), strict=True)
+    augmentation = [values + others for values, others in pairs]
+    for ion in np.flatnonzero(is_predicted):
+        if density.augmentation is not None:
+            mine, total = fitting[symbols[ion]], density.augmentation[ion]
+            augmentation[ion] = augmentation[ion] + mine.anisotropic(moments[ion], total)
+    return Magnetization(own.grid + atoms.grid, tuple(augmentation), moments), warnings

@@ -11,8 +11,9 @@ With it, the spin form factor of an element is a linear least-squares fit, as th
 (:mod:`mlcharge_flows.training.calibration_run`) with the structure factor
 :math:`\sum_i \mu_i e^{-i \mathbf G \cdot \mathbf R_i}`. Its value at G = 0 is the factor: it scales
 the moments of an element so that they sum to the total moment. Occupancies per unit moment, and
-the ratios of those of L > 0 to the occupancies of the total density, are least-squares, too. Every
-error is the one of leaving out all runs of a formula.
+the ratios of those of L > 0 to the occupancies of the total density, are least-squares, too. Errors
+are those of spin densities without the runs of a formula; the sizes of moments are of all runs,
+since their spread tells what they leave.
 """
 
 from __future__ import annotations
@@ -301,6 +302,7 @@ def fit_magnetization(
     errors: dict[str, list[tuple[float, float]]] = {}
     for formula in dict.fromkeys(run.formula for run in runs):
         others = _fit([run for run in runs if run.formula != formula], basis)
+        others = {s: m.model_copy(update={"moments": fit[s].moments}) for s, m in others.items()}
         for run in (run for run in runs if run.formula == formula):
             if (left := run.left(others, basis)) is not None:
                 for symbol in others.keys() & set(run.crystal.symbols):
