@@ -24,6 +24,7 @@ import numpy as np
 from pymatgen.core import Lattice, Structure
 
 from gpaw_vasp_spin import CRYSTALS, Crystal, write_inputs
+from mlcharge_flows.density.augmentation import spherical
 from mlcharge_flows.density.magnetization import SpinDensity, SpinSines, superpose_moments
 from mlcharge_flows.gpaw_vasp.execute import execute
 from mlcharge_flows.models.magnetization import predict_magnetization
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from mlcharge_flows.density.density import Density, Magnetization
+    from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.magnetization import ElementMagnetization
 
 HEADS = [
@@ -52,6 +54,7 @@ HEADS = [
     "end with",
     "error of the magnetization: MAGMOM (%)",
     "fitted (%)",
+    "its occupancies of L > 0 (%)",
 ]
 EDIFF_PER_ATOM = 5e-5
 BASIS = SpinSines()
@@ -173,6 +176,7 @@ def row(
         shown,
         " ".join(f"{moment:.2f}" for moment in site_moments(place / "own")),
         *("-" if one is None else error(one, own) for one in (begun, fitted)),
+        not_spherical(own, paw),
     ]
 
 
@@ -186,6 +190,18 @@ def error(one: Magnetization, own: Density) -> str:
     )
     grid = np.linalg.norm(one.grid - converged.grid) / np.linalg.norm(converged.grid)
     return f"{100 * grid:.0f}/{100 * occupancies:.0f}"
+
+
+def not_spherical(own: Density, paw: Mapping[str, PawDataset]) -> str:
+    """Occupancies of L > 0 of the converged magnetization over all of them (L1)."""
+    assert own.magnetization is not None
+    others = total = 0.0
+    for symbol, values in zip(
+        own.crystal.symbols, own.magnetization.augmentation or (), strict=True
+    ):
+        total += np.abs(values).sum()
+        others += np.abs(np.delete(values, spherical(paw[symbol].channels))).sum()
+    return f"{100 * others / total:.0f}"
 
 
 def site_moments(folder: Path) -> list[float]:
