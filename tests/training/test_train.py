@@ -360,6 +360,65 @@ def test_additional_interactions_do_not_change_the_density_at_first(dataset, yam
     assert (second.coupling.update.weight.grad != 0).any(), "so has the new coupling of an old one"
 
 
+def other_elements(dataset, path, encut=None):
+    """The data set with potassium, of another data set, in sodium's place."""
+    potassium = replace(dataset.paw["Na"], symbol="K", titel="PAW_PBE K")
+    samples = [
+        replace(
+            sample,
+            crystal=replace(sample.crystal, symbols=("K", "Cl")),
+            paw={"K": potassium, "Cl": sample.paw["Cl"]},
+            encut=encut,
+        )
+        for sample in dataset
+    ]
+    return write_dataset(path, samples)
+
+
+def test_finetuning_takes_the_weights_of_each_element(dataset, yaml_file, tmp_path):
+    model = {**SMALL, "g_max": 20.0, "form_factors": True}
+    assert run("train", yaml_file(model=model, epochs=1)).exit_code == 0
+    checkpoint = tmp_path / "small" / "small.safetensors"
+    before = read_checkpoint(checkpoint).weights
+    elements = read_checkpoint(checkpoint).card.config["elements"]
+    assert elements == ["Cl", "Na"]
+    other = other_elements(dataset, tmp_path / "other.h5")
+    settings = config(other, model=model, finetune_from=checkpoint)
+    task, samples, _ = prepared_task(other, settings)
+    own = {name: weight.clone() for name, weight in task.network.state_dict().items()}
+    assert task.model.elements == ["Cl", "K"]
+    notes = load_initial_weights(task.network, settings, other)
+    assert notes == [
+        "K begins with the embedding of Na",
+        "form factors of K begin at zero: another PAW data set or cutoff",
+    ]
+    after = task.network.state_dict()
+    name = "embedding.learned.weight"
+    torch.testing.assert_close(after[name], before[name])
+    factors = after["form_factors.values"]
+    torch.testing.assert_close(factors[0], before["form_factors.values"][0])
+    assert (factors[0] != 0).any()
+    assert not factors[1].any()
+    torch.testing.assert_close(after["embedding.profiles"], own["embedding.profiles"])
+    torch.testing.assert_close(after["readout"], before["readout"])
+    assert torch.isfinite(task.losses(task.network, samples[:1])["loss"])
+
+
+def test_form_factors_of_another_cutoff_are_not_taken(dataset, yaml_file, tmp_path):
+    model = {**SMALL, "g_max": 20.0, "form_factors": True}
+    low = write_dataset(tmp_path / "low.h5", [replace(s, encut=350.0) for s in dataset])
+    high = write_dataset(tmp_path / "high.h5", [replace(s, encut=520.0) for s in dataset])
+    assert run("train", yaml_file(model=model, epochs=1, data=str(low.path))).exit_code == 0
+    for data, kept in ((low, True), (high, False)):
+        settings = config(data, model=model, finetune_from=tmp_path / "small/small.safetensors")
+        task, _, _ = prepared_task(data, settings)
+        notes = load_initial_weights(task.network, settings, data)
+        assert bool(task.network.form_factors.values.any()) == kept
+        assert notes == (
+            [] if kept else ["form factors of Cl, Na begin at zero: another PAW data set or cutoff"]
+        )
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -15,6 +15,7 @@ from mlcharge_flows.models.domain import GeometryBounds
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.orbital.interaction import Coupling
 from mlcharge_flows.training.config import TrainingError
+from mlcharge_flows.training.element_rows import rows_by_element
 from mlcharge_flows.training.header import read_headers
 from mlcharge_flows.training.origin import PSEUDO_LABELED
 
@@ -33,13 +34,16 @@ RESPONSE = "augmentation."
 """Prefix of the weights of the augmentation response, which is fitted, not trained."""
 
 
-def load_initial_weights(network: nn.Module, config: TrainingConfig) -> None:
+def load_initial_weights(
+    network: nn.Module, config: TrainingConfig, dataset: DensityDataset | None = None
+) -> list[str]:
     """Load the weights of the checkpoint that a training finetunes, if it names one.
 
     Parts that the checkpoint does not have, such as scaling factors, keep their initial weights; an
     additional interaction layer, or an additional coupling in an old one, is zero-initialized. The
     response of the augmentation occupancies is kept, too: it is no trained weight but fitted to
-    the training set at hand. Everything else in the checkpoint must fit.
+    the training set at hand. Elements, PAW data sets and cutoff may be others than those of the
+    checkpoint, see :mod:`mlcharge_flows.training.element_rows`. Everything else must fit.
 
     Parameters
     ----------
@@ -47,6 +51,13 @@ def load_initial_weights(network: nn.Module, config: TrainingConfig) -> None:
         Changed in place.
     config
         The training; ``finetune_from`` names the checkpoint.
+    dataset
+        Data set of the training; by default one of the checkpoint's PAW data sets and cutoff.
+
+    Returns
+    -------
+    list of str
+        A line for each thing that does not come from the checkpoint.
 
     Raises
     ------
@@ -54,7 +65,7 @@ def load_initial_weights(network: nn.Module, config: TrainingConfig) -> None:
         The file is no checkpoint, or of another network.
     """
     if config.finetune_from is None:
-        return
+        return []
     try:
         checkpoint = read_checkpoint(config.finetune_from)
     except ModelError as error:
@@ -66,17 +77,37 @@ def load_initial_weights(network: nn.Module, config: TrainingConfig) -> None:
         )
     own = network.state_dict()
     taken = {name: w for name, w in checkpoint.weights.items() if not name.startswith(RESPONSE)}
+    notes: list[str] = []
+    elements = getattr(getattr(network, "config", None), "elements", None)
+    if elements is not None and (known := card.config.get("elements")):
+        same = set(card.paw) if dataset is None else _same_data(card, dataset)
+        taken, notes = rows_by_element(taken, own, known, elements, same)
     for name, weight in taken.items():
         if name not in own or own[name].shape != weight.shape:
             raise TrainingError(
                 f"finetune_from: {config.finetune_from} is another network ({name}); both stages "
-                "need the same elements and options of the model, except those that the second "
-                "adds"
+                "need the same options of the model, except those that the second adds"
             )
     network.load_state_dict({**own, **taken})
     for name, module in network.named_modules():
         if isinstance(module, Coupling) and not any(key.startswith(f"{name}.") for key in taken):
             module.zero_init()
+    return notes
+
+
+def _same_data(card: Card, dataset: DensityDataset) -> set[str]:
+    """Elements whose PAW data set and cutoff are those of an earlier training."""
+    headers = read_headers(dataset, dataset.ids)
+    cutoffs = {header.encut for header in headers if header.encut is not None}
+    if cutoffs and card.data.encut not in (None, (min(cutoffs), max(cutoffs))):
+        return set()
+    return {
+        symbol
+        for symbol, known in card.paw.items()
+        if symbol in dataset.paw
+        and (known.titel, known.fingerprint)
+        == (dataset.paw[symbol].titel, dataset.paw[symbol].fingerprint)
+    }
 
 
 def checkpoint_of(

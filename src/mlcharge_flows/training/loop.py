@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,8 @@ def train(
     """
     fabric = fabric or single_device(task.device, config.precision)
     training, validation = samples
-    load_initial_weights(task.network, config)
+    for note in load_initial_weights(task.network, config, task.dataset):
+        fabric.print(f"mlcharge: finetune_from: {note}", file=sys.stderr)
     torch.manual_seed(config.seed)
     optimization = _Optimization(task, config, fabric, len(training))
     progress, best = Progress(), None

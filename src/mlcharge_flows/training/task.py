@@ -41,6 +41,8 @@ class Task(ABC, Generic[Prepared, Training]):
         Options of the architecture.
     network
         The network being trained.
+    dataset
+        Data set of the training.
 
     Raises
     ------
@@ -54,7 +56,7 @@ class Task(ABC, Generic[Prepared, Training]):
     def __init__(
         self, config: TrainingConfig, dataset: DensityDataset, device: torch.device
     ) -> None:
-        self.config, self.device = config, device
+        self.config, self.device, self.dataset = config, device, dataset
         self.model, network = self._build(config, dataset)
         self.network = network.to(device)
 
