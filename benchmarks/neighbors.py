@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from atomate2.utils.path import strip_hostname
 from atomate2.vasp.flows.elastic import ElasticMaker
 from atomate2.vasp.flows.eos import EosMaker
 from atomate2.vasp.flows.phonons import PhononMaker
@@ -40,6 +41,7 @@ from pymatgen.core import Lattice, Structure
 from gpaw_vasp_makers import EXECUTABLE
 from mlcharge_flows import start_from_neighbors, start_from_predicted_density
 from mlcharge_flows.models.registry import DEFAULT
+from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.settings import Settings
 
 if TYPE_CHECKING:
@@ -66,13 +68,15 @@ INCAR: dict[str, Any] = {
     "LREAL": False,
     **dict.fromkeys(("KSPACING", "LAECHG", "LASPH", "LELF", "LMIXTAU", "LORBIT", "MAGMOM")),
 }
-KPOINTS = {"reciprocal_density": 24}
+#: Four along each vector of silicon, two along those of the supercell: the same points.
+KPOINTS = {"reciprocal_density": 12}
 
 HEADS = [
     "flow",
     "density",
     "runs",
     "steps of each run (ionic)",
+    "first rms(c)",
     "sources",
     "steps",
     "saved",
@@ -96,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if found := _kept_row(given, flow, density):
             before = next((r for r in rows if r["flow"] == flow and r["density"] == ATOMS), None)
             rows.append(found | {"saved": _saved(found, before)})
-    print_table(HEADS, ([row[head] for head in HEADS] for row in rows), texts=9)
+    print_table(HEADS, ([row[head] for head in HEADS] for row in rows), texts=10)
 
 
 def _kept_row(given: Namespace, flow: str, density: str) -> dict[str, str] | None:
@@ -179,12 +183,14 @@ def row(
             log=False,
             raise_immediately=True,
         )
-    after = os.times()
+        after = os.times()
+        documents = sorted(store.query(load=True), key=lambda found: found["completed_at"])
+        outputs = [found["output"] for found in documents if isinstance(found["output"], dict)]
+        tasks = [output for output in outputs if "calcs_reversed" in output]
+        folders = (strip_hostname(task["dir_name"]) for task in tasks)
+        residuals = [count_run(folder).first_residual or np.nan for folder in folders]
     spent = after.children_user + after.children_system
     spent -= before.children_user + before.children_system
-    documents = sorted(store.query(load=True), key=lambda found: found["completed_at"])
-    outputs = [found["output"] for found in documents if isinstance(found["output"], dict)]
-    tasks = [output for output in outputs if "calcs_reversed" in output]
     counts = [
         [n for c in reversed(t["calcs_reversed"]) for n in c["output"]["num_electronic_steps"]]
         for t in tasks
@@ -194,6 +200,7 @@ def row(
         "density": density,
         "runs": str(len(tasks)),
         "steps of each run (ionic)": " ".join(f"{sum(n)} ({len(n)})" for n in counts),
+        "first rms(c)": " ".join(f"{residual:.3f}" for residual in residuals),
         "sources": " ".join(map(_source, tasks)),
         "steps": str(sum(map(sum, counts))),
         "result": _result(outputs),

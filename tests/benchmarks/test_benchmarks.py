@@ -174,11 +174,11 @@ def test_neighbors(run, tmp_path):
     settings = ["--incar", '{"ENCUT": 200, "EDIFF": 1e-4}', "--kpoints", '{"grid_density": 500}']
     given = ["--flows", "Eos", "--rows", tmp_path, *settings]
     atoms, carried = run("neighbors", "--densities", "atoms,carried", *given)[1:]
-    assert (atoms[:3], atoms[6]) == (["Eos", "atoms", "5"], "0.0 %")
-    assert carried[4] == "superposition carried carried carried carried"
-    assert int(carried[5]) < int(atoms[5])
-    assert carried[7].startswith("B0 = ")
-    assert run("neighbors", "--table", "--densities", "carried", *given)[1][5] == carried[5]
+    assert (atoms[:3], atoms[7]) == (["Eos", "atoms", "5"], "0.0 %")
+    assert carried[5] == "superposition carried carried carried carried"
+    assert int(carried[6]) < int(atoms[6])
+    assert carried[8].startswith("B0 = ")
+    assert run("neighbors", "--table", "--densities", "carried", *given)[1][6] == carried[6]
 
 
 @pytest.mark.gpaw
