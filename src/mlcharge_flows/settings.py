@@ -71,8 +71,7 @@ class Settings(BaseSettings):
     models_url
         Web address, or folder, of the catalog that ``mlcharge models get`` fetches from.
     model_potcars
-        Folder with POTCARs of the PAW data sets that models were trained with, whose partial waves
-        carry occupancies over to other data sets.
+        Folder with POTCARs of the PAW data sets that models were trained with.
     max_wavecar_size
         Largest WAVECAR of initial orbitals that is written, in GB.
 
@@ -187,21 +186,16 @@ class Settings(BaseSettings):
         folders = (self.model_potcars, self._embedded_library, self.potcar_library)
         return [path for path in dict.fromkeys(folders) if path is not None and path.is_dir()]
 
+    @property
     def exported_library(self) -> Path:
-        """Export the PAW data sets of GPAW to the cache, unless they are there.
-
-        Returns
-        -------
-        Path
-            The POTCAR library of the embedded executable.
+        """POTCAR library of GPAW's data sets in the cache, exported unless it is there.
 
         Raises
         ------
         SetupError
             GPAW cannot be used, or the library cannot be written.
         """
-        library = self._embedded_library
-        _fill(library)
+        _fill(library := self._embedded_library)
         return library
 
     @property

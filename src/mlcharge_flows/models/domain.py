@@ -265,9 +265,8 @@ class Domain:
         Raises
         ------
         OutOfDomainError
-            An element is not known; TITEL, ZVAL, channels or free atom of a PAW data set differ;
-            the cell is charged; distances, volume or coordination are far from those of the
-            training; or the grid is much coarser.
+            An element is not known; a PAW data set differs; the cell is charged; distances, volume
+            or coordination are far from those of the training; or the grid is much coarser.
         """
         if unknown := sorted(set(crystal.symbols) - set(self.paw)):
             raise OutOfDomainError(
@@ -323,8 +322,8 @@ class Domain:
         str or None
             One line; None if both are the same, free atoms compared where both are known.
         """
-        known = self.paw[symbol]
-        before = f"the model {self.model} was trained with other PAW data for {symbol}"
+        known, family = self.paw[symbol], f"{symbol} ({self.paw_family})"
+        before = f"the model {self.model} was trained with other PAW data for {family}"
         for name, trained, given in (
             ("TITEL", known.titel, dataset.titel),
             ("ZVAL", known.zval, dataset.zval),
@@ -332,12 +331,9 @@ class Domain:
             ("fingerprint", known.free_atom_sha256 or dataset.fingerprint, dataset.fingerprint),
         ):
             if trained != given:
-                return f"{before} ({self.paw_family}): {name} is {trained}, the run's is {given}"
+                return f"{before}: {name} is {trained}, the run's is {given}"
         if part := known.free_atom_difference(dataset):
-            return (
-                f"{before} ({self.paw_family}): the {part} of its free atom differs, under the "
-                "same TITEL"
-            )
+            return f"{before}: the {part} of its free atom differs, under the same TITEL"
         return None
 
     def _check_charge(self, crystal: Crystal, given: float | None) -> None:

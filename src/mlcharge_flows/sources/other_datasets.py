@@ -160,7 +160,7 @@ def _whole(dataset: PawDataset, fingerprint: str) -> PawDataset:
             return found
     if find_spec("gpaw") is not None and "GPAW" in dataset.titel:
         try:
-            if found := _search(settings.exported_library()).find(dataset):
+            if found := _search(settings.exported_library).find(dataset):
                 return found
         except SetupError:
             pass

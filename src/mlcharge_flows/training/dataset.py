@@ -218,11 +218,9 @@ def merge_datasets(
     allow_mixed
         Whether runs may differ in functional, DFT+U, spin polarization, charge and LMAXMIX.
     left_out
-        Given, samples that do not belong to those before them are left out, and a line for each
-        is appended.
+        Given, samples that do not belong to those before them are left out, with a line each.
     by_name
-        Whether samples are compared in the order of their identifiers, so that the order of the
-        sources does not matter, or in that of the sources.
+        Whether samples are taken in the order of their identifiers, not in that of the sources.
 
     Returns
     -------
@@ -232,8 +230,7 @@ def merge_datasets(
     Raises
     ------
     DatasetError
-        The sources have different protocols or PAW data sets, or different crystals under one
-        identifier; nothing is written.
+        The sources differ in protocol or PAW data sets, or in the crystal of an identifier.
     OSError
         The file cannot be written.
     """
