@@ -218,12 +218,33 @@ def test_what_the_runs_do_not_tell_is_superposed_as_vasp_does(crystal):
     for unfit, magmom in (
         ({"Mg": element("Mg", titel="PAW_PBE Mg_pv")}, MAGMOM),
         (known, low),
-        ({"O": element("O", sizes(0.0), form_factor=None, occupancies=None)}, MAGMOM),
     ):
         none, warnings = predict_magnetization(density, magmom, unfit, ATOMS, BASIS)
         assert none is None
         assert warnings[0].startswith("VASP's superposition for the moments of Mg: ")
     assert predict_magnetization(density, 0 * MAGMOM, KNOWN, ATOMS, BASIS) == (None, ())
+
+
+def test_elements_without_moments_begin_with_small_ones(crystal):
+    none = element("O", sizes(0.0), form_factor=None, occupancies=None, anisotropy=None)
+    density, atom = density_of(crystal), SpinDensity.of_free_atom(ATOMS["O"])
+    magmom = np.array([0.0, 0.0, 0.6, -0.6])
+    found, warnings = predict_magnetization(density, magmom, {"O": none}, ATOMS, BASIS)
+    assert (found.moments.tolist(), warnings) == ([0.0, 0.0, 0.1, -0.1], ())
+    ROUNDING.assert_close(found.augmentation[3], -0.1 * atom.occupancies)
+
+
+def test_a_fixed_density_has_the_moments_of_the_runs_or_none(crystal):
+    density = density_of(crystal)
+    none = element("O", sizes(0.0), form_factor=None, occupancies=None, anisotropy=None)
+    known = {"Mg": KNOWN["Mg"], "O": none}
+    fixed = predict_magnetization(density, MAGMOM, known, ATOMS, BASIS, is_fixed=True)[0]
+    assert fixed.moments.tolist() == [1.7, -1.7, 0.0, 0.0]
+    part, warnings = predict_magnetization(
+        density, MAGMOM, {"Mg": KNOWN["Mg"]}, ATOMS, BASIS, is_fixed=True
+    )
+    assert part is None
+    assert len(warnings) == 1
 
 
 def test_a_form_factor_and_occupancies_belong_together():

@@ -272,7 +272,10 @@ def size_issue(given: float, moments: Moments, elements: Iterable[str]) -> str |
 
 
 def site_moments(
-    symbols: Sequence[str], magmom: np.ndarray, known: Mapping[str, ElementMagnetization]
+    symbols: Sequence[str],
+    magmom: np.ndarray,
+    known: Mapping[str, ElementMagnetization],
+    smallest: float = SMALLEST_MOMENT,
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Moments with which the ions begin.
 
@@ -284,6 +287,8 @@ def site_moments(
         MAGMOM: moment of each ion in Bohr magnetons, shape (ions,).
     known
         Sizes of the moments of elements.
+    smallest
+        Moment with which an ion begins at least, unless MAGMOM is smaller, Bohr magnetons.
 
     Returns
     -------
@@ -307,7 +312,7 @@ def site_moments(
         if issue is not None:
             warnings[f"VASP's superposition for the moments of {symbol}: {issue}"] = None
         else:
-            size = max(typical.mean, min(abs(given), SMALLEST_MOMENT))
+            size = max(typical.mean, min(abs(given), smallest))
             moments[ion], is_predicted[ion] = np.copysign(size, given), True
     return moments, is_predicted, tuple(warnings)
 
@@ -318,6 +323,7 @@ def predict_magnetization(
     known: Mapping[str, ElementMagnetization],
     datasets: Mapping[str, PawDataset],
     basis: SpinSines,
+    is_fixed: bool = False,
 ) -> tuple[Magnetization | None, tuple[str, ...]]:
     """Predict the converged magnetization of a run.
 
@@ -336,23 +342,27 @@ def predict_magnetization(
         PAW data set of each element of the run, with its free atom.
     basis
         Functions of the form factors.
+    is_fixed
+        Whether the run keeps the density (ICHARG = 11): ions without moments in the runs have none,
+        and nothing of MAGMOM is superposed.
 
     Returns
     -------
     magnetization : Magnetization or None
-        None where it would be what VASP superposes, or MAGMOM is zero everywhere.
+        None where it would be what VASP superposes, or MAGMOM is zero everywhere; of a fixed
+        density, too, where it would be in part.
     warnings : tuple of str
         A line for each element whose magnetization is that of MAGMOM, with the reason.
     """
     crystal, symbols = density.crystal, density.crystal.symbols
     fitting = {s: one for s, one in known.items() if s in datasets and one.is_of(datasets[s])}
-    moments, is_predicted, warnings = site_moments(symbols, magmom, fitting)
+    smallest = 0.0 if is_fixed else SMALLEST_MOMENT
+    moments, is_predicted, warnings = site_moments(symbols, magmom, fitting, smallest)
+    if not is_predicted.any() or (is_fixed and warnings):
+        return None, warnings
     fitted = {s: one.spin_density(basis) for s, one in fitting.items()}
     free = {s: SpinDensity.of_free_atom(datasets[s]) for s in dict.fromkeys(symbols)}
     spins = {s: fitted.get(s) or free[s] for s in free}
-    has_shape = np.array([fitted.get(symbol) is not None for symbol in symbols])
-    if not (is_predicted & has_shape).any():
-        return None, warnings
     own, atoms = (
         superpose_moments(crystal, np.where(chosen, moments, 0.0), parts, density.shape)
         for chosen, parts in ((is_predicted, spins), (~is_predicted, free))

@@ -117,7 +117,12 @@ def predict_calibrated(
     density, warnings = calibration.correct(density, part), _warnings(loaded, calibration, inputs)
     if calibration.magnetization and (magmom := magmom_of(inputs)) is not None:
         magnetization, lines = predict_magnetization(
-            density, magmom, calibration.magnetization, paw, calibration.spin_basis
+            density,
+            magmom,
+            calibration.magnetization,
+            paw,
+            calibration.spin_basis,
+            is_fixed=inputs.incar.get("ICHARG") == 11,
         )
         density, warnings = replace(density, magnetization=magnetization), [*warnings, *lines]
     return density, tuple(warnings)
