@@ -55,7 +55,7 @@ def test_every_benchmark_is_tested_and_says_how_it_is_run():
     for path in scripts:
         assert f"python benchmarks/{path.name}" in path.read_text(encoding="utf-8")
         assert f'"{path.stem}"' in tests
-    assert len(scripts) == 16
+    assert len(scripts) == 17
 
 
 def test_commands_of_the_documents_name_scripts_that_are_there():
@@ -201,7 +201,7 @@ def test_gpaw_vasp_spin(run):
 @pytest.mark.slow
 def test_magnetization(run, tmp_path):
     pytest.importorskip("gpaw", reason="needs the gpaw extra")
-    fit = ["--fit", "Fe-compressed", "Fe-expanded", "--encut", 200, "--mesh", 1]
+    fit = ["--fit", "Fe-compressed", "Fe-expanded", "--encut", 200, "--mesh", 2]
     _, (symbol, n_runs, *_), _, row = run("magnetization", tmp_path, "Fe", *fit)
     assert (symbol, n_runs) == ("Fe", "2")
     default, total, fitted, own = (int(steps) for steps in row[2:6])
