@@ -243,10 +243,10 @@ def test_the_default_is_learned_or_atoms_with_orbitals():
 
 
 @pytest.mark.gpaw
-def test_the_example_on_the_page_runs(tmp_path, monkeypatch, capsys):
+def test_the_examples_on_the_page_run(tmp_path, monkeypatch, capsys):
     pytest.importorskip("gpaw", reason="needs the gpaw extra")
     text = PAGE.read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, str(PAGE), "exec"), {})
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(code, str(PAGE), "exec"), {})
     assert "chgcar True mlcharge-superposition-" in capsys.readouterr().out

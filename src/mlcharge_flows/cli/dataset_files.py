@@ -120,7 +120,8 @@ def pack_archive(
     library = PotcarSearch(potcars) if potcars else None
     archive = Archive(folders, library, protocol=protocol, split=split, with_magnetization=False)
     packing = Packing(archive, out, protocol=protocol, split=split, potcars=str(list(potcars)))
-    with Progress(*bar_columns(), console=console, transient=True) as progress:
+    bar = Progress(*bar_columns(), console=console, transient=True, disable=not console.is_terminal)
+    with bar as progress:
         for _ in progress.track(packing.run(), total=len(archive), description="runs"):
             pass
     if packing.n_known:

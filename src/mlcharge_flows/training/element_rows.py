@@ -41,7 +41,7 @@ def nearest_element(symbol: str, known: Collection[str]) -> str:
     --------
     >>> nearest_element("K", ["Na", "Rb", "Ca"]), nearest_element("B", ["Al", "C"])
     ('Na', 'Al')
-    >>> nearest_element("Fe", ["Cu", "Ti"])
+    >>> nearest_element("Fe", ["Cu", "Cs"])
     'Cu'
     """
     element = Element(symbol)
