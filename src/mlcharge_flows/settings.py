@@ -84,7 +84,8 @@ class Settings(BaseSettings):
     {'vasp_cmd': 'mpirun -n 4 vasp_std', 'vasp_gamma_cmd': 'mpirun -n 4 vasp_gam'}
     """
 
-    model_config = SettingsConfigDict(env_prefix="MLCHARGE_")
+    # Early releases of pydantic-settings reserve names that begin with model_.
+    model_config = SettingsConfigDict(env_prefix="MLCHARGE_", protected_namespaces=())
 
     vasp_cmd: str = Field(default_factory=lambda: _configured_command() or _DEFAULT)
     cache: Path = Field(
