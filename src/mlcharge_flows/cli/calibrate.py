@@ -9,12 +9,12 @@ import typer
 
 from mlcharge_flows.cli.options import Model  # noqa: TC001 - typer needs it at run time
 from mlcharge_flows.cli.terminal import (
-    bar_columns,
     check_file,
     exit_with_error,
     make_console,
     print_left_out,
     require,
+    tracked,
     written,
 )
 
@@ -74,8 +74,6 @@ def calibrate(
     """
     require("data sets need", "train", "h5py")
     require("models need", "models", "torch", "e3nn", "safetensors")
-    from rich.progress import Progress
-
     from mlcharge_flows.models.calibration import write_calibration
     from mlcharge_flows.sources import known_models
     from mlcharge_flows.training.archive import Archive
@@ -93,10 +91,9 @@ def calibrate(
         if missing:
             exit_with_error(f"{missing[0]}: there is no such folder or data set")
         runs, calibrator = Archive(archive or [], library), Calibrator(loaded, library)
-        with Progress(*bar_columns(), console=console, transient=True) as progress:
-            for sample in progress.track(runs, total=len(runs), description="runs"):
-                if sample is not None:
-                    calibrator.add(sample)
+        for sample in tracked(runs, console, len(runs), "runs"):
+            if sample is not None:
+                calibrator.add(sample)
         try:
             calibration = calibrator.fit(encut)
         finally:

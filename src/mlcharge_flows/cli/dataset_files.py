@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from mlcharge_flows.cli.terminal import (
-    bar_columns,
     exit_with_error,
     make_console,
     print_left_out,
+    tracked,
     written,
 )
 
@@ -105,8 +105,6 @@ def pack_archive(
     allow_mixed
         Whether runs may differ in functional, DFT+U, spin polarization, charge and LMAXMIX.
     """
-    from rich.progress import Progress
-
     from mlcharge_flows.training.archive import Archive, count_reasons
     from mlcharge_flows.training.packing import Packing
     from mlcharge_flows.vasp.potcar import PotcarSearch
@@ -120,10 +118,8 @@ def pack_archive(
     library = PotcarSearch(potcars) if potcars else None
     archive = Archive(folders, library, protocol=protocol, split=split, with_magnetization=False)
     packing = Packing(archive, out, protocol=protocol, split=split, potcars=str(list(potcars)))
-    bar = Progress(*bar_columns(), console=console, transient=True, disable=not console.is_terminal)
-    with bar as progress:
-        for _ in progress.track(packing.run(), total=len(archive), description="runs"):
-            pass
+    for _ in tracked(packing.run(), console, len(archive), "runs"):
+        pass
     if packing.n_known:
         console.print(f"{packing.n_known} of {len(archive)} runs had been read before")
     problems = packing.problems

@@ -15,13 +15,14 @@ from mlcharge_flows.errors import one_line
 from mlcharge_flows.file_kinds import not_a_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from rich.console import Console
     from rich.progress import ProgressColumn
 
     Result = TypeVar("Result")
+    Item = TypeVar("Item")
 
 BAD_INPUT = 2
 NOTHING_DONE = 1
@@ -193,3 +194,33 @@ def bar_columns(*more: ProgressColumn) -> list[ProgressColumn]:
         *more,
         TimeRemainingColumn(elapsed_when_finished=True),
     ]
+
+
+def tracked(
+    items: Iterable[Item], console: Console, total: int, description: str
+) -> Iterator[Item]:
+    """Iterate with a progress bar that vanishes at the end; none where there is no terminal.
+
+    Parameters
+    ----------
+    items
+        What to iterate over.
+    console
+        Where the bar is drawn.
+    total
+        Number of items.
+    description
+        What the items are.
+
+    Yields
+    ------
+    Item
+        Each item.
+    """
+    from rich.progress import Progress
+
+    if not console.is_terminal:  # rich would print an empty line
+        yield from items
+        return
+    with Progress(*bar_columns(), console=console, transient=True) as progress:
+        yield from progress.track(items, total=total, description=description)
