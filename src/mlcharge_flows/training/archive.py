@@ -152,11 +152,10 @@ class Archive:
                 self.problems.append(str(error))
                 yield None
                 continue
-            if first := seen.get(key := identity(sample)):
-                self.problems.append(f"{run.source}: is the same crystal as {first}")
+            if problem := repetition(seen, identity(sample), run.source):
+                self.problems.append(problem)
                 yield None
                 continue
-            seen[key] = run.source
             yield sample
 
     def runs(self) -> Iterator[ArchivedRun]:
@@ -209,6 +208,35 @@ def identity(sample: DensitySample) -> str:
     facts = (crystal.symbols, sample.encut, sample.settings.model_dump_json(), datasets)
     digest.update(repr(facts).encode())
     return digest.hexdigest()
+
+
+def repetition(seen: dict[str, str], key: str, source: str) -> str | None:
+    """Tell whether a run repeats an earlier one, and remember it if it does not.
+
+    Parameters
+    ----------
+    seen
+        Source of the first run of each identity; a new one is added.
+    key
+        Identity of the run.
+    source
+        Where it is.
+
+    Returns
+    -------
+    str or None
+        A line that names both runs; None for the first one.
+
+    Examples
+    --------
+    >>> seen = {}
+    >>> repetition(seen, "Si", "a"), repetition(seen, "Si", "b")
+    (None, 'b: is the same crystal as a')
+    """
+    if key in seen:  # also of a data set that is given twice
+        return f"{source}: is the same crystal as {seen[key]}"
+    seen[key] = source
+    return None
 
 
 def count_reasons(problems: Iterable[str]) -> Counter[str]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from mlcharge_flows import __version__
 from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.io import atomic_write
-from mlcharge_flows.training.archive import identity
+from mlcharge_flows.training.archive import identity, repetition
 from mlcharge_flows.training.dataset import DensityDataset, merge_datasets, write_dataset
 
 if TYPE_CHECKING:
@@ -96,13 +96,10 @@ class Packing:
                     entry = self._read(run, stamp)
                     journal.write(json.dumps(asdict(entry)) + "\n")
                     journal.flush()
-                if entry.problem:
-                    self.problems.append(entry.problem)
-                elif entry.identity in seen:
-                    first = seen[entry.identity]
-                    self.problems.append(f"{run.source}: is the same crystal as {first}")
+                problem = entry.problem or repetition(seen, entry.identity, run.source)
+                if problem:
+                    self.problems.append(problem)
                 else:
-                    seen[entry.identity] = run.source
                     self._files.append(self.folder / entry.file)
                 yield run.source
 

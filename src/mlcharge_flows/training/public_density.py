@@ -15,6 +15,7 @@ from mlcharge_flows.training.origin import RunSettings
 from mlcharge_flows.training.sample import DensitySample
 from mlcharge_flows.vasp.chgcar import read_chgcar
 from mlcharge_flows.vasp.density_messages import INTEGRAL_TOLERANCE
+from mlcharge_flows.vasp.incar import cutoff
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,14 +82,13 @@ def read_public_density(
                 "a charged cell, or other data sets"
             )
         tags = {**(inputs.get("parameters") or {}), **(inputs.get("incar") or {})}
-        encut = tags.get("ENCUT") or tags.get("ENMAX")
         energy = task.get("energy")
         sample = DensitySample.pack(
             density,
             found,
             origin,
             energy=float("nan") if energy is None else float(energy),
-            encut=None if encut is None else float(encut),
+            encut=cutoff({tag: value for tag, value in tags.items() if value}),
             n_electrons=neutral,
         )
         settings = _settings(tags, inputs.get("hubbards") or {}, found, density.crystal.symbols)
