@@ -9,12 +9,14 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from rich.progress import Progress
 from typer.testing import CliRunner
 
 from mlcharge_flows.cli import steps_watch
 from mlcharge_flows.cli.app import app
 from mlcharge_flows.cli.options import chosen_static, default_arms
 from mlcharge_flows.cli.steps_watch import current_step
+from mlcharge_flows.cli.terminal import bar_columns
 from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun
@@ -51,7 +53,7 @@ def test_models_are_listed_with_error_license_and_origin():
     pytest.importorskip("torch", reason="needs the models extra")
     (line,) = [x for x in mlcharge("models", "list").output.splitlines() if x.startswith("orbital")]
     assert line.endswith("; MIT; shipped")
-    assert "error left 7 %, 9 %" in line
+    assert "error left density 7 %, occupancies 9 %" in line
     listed = json.loads(mlcharge("models", "list", "--json").output)
     assert listed["orbital"]["license"] == "MIT"
 
@@ -147,6 +149,18 @@ def test_a_result_is_printed_in_short(finished):
     printed = repr(Comparison.model_validate_json(text))
     assert printed.startswith("Comparison(material_id='m', formula='He', n_atoms=1, protocol='p'")
     assert "default=10" in printed
+
+
+def test_the_bar_shows_the_time_that_has_passed_and_that_is_left():
+    now = 0.0
+    progress = Progress(*bar_columns(), get_time=lambda: now, auto_refresh=False)
+    task = progress.add_task("materials", total=2)
+    times = progress.columns[-1]
+    now = 540.0  # one large cell: nothing is finished, nothing can be estimated
+    assert times(progress.tasks[0]).plain == "0:09:00"
+    now = 600.0
+    progress.update(task, advance=2)
+    assert times(progress.tasks[0]).plain == "0:10:00"
 
 
 def test_the_learned_arm_is_a_default_of_compare():

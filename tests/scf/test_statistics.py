@@ -152,6 +152,14 @@ def test_a_run_that_is_not_verified_is_a_failure_and_never_a_saving(fault, cause
     assert summary.arms["default"].n_materials == 3
 
 
+def test_the_delay_of_an_arm_is_that_of_the_runs_that_count():
+    read = started("learned", 5).model_copy(update={"n_delay": 0})
+    lost = ScfRun(folder="", failure="no initial orbitals", n_delay=5)
+    pairs = [material("a", default=10, learned=read), material("b", default=10, learned=lost)]
+    assert summarize(pairs).arms["learned"].delays == [0]
+    assert summarize(pairs[1:]).arms["learned"].delays == [5]
+
+
 def test_a_failed_reference_leaves_the_arm_unpaired():
     campaign = materials([10, 20], [8, 16])
     campaign[0].arms["default"] = started("default", None, failure="did not finish: killed")

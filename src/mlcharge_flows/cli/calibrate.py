@@ -141,7 +141,7 @@ def _show(console: Console, calibration: Calibration) -> None:
         console.print(table)
     if calibration.magnetization:
         title = "magnetization per moment; error left in runs without it, of MAGMOM superposed"
-        heads = ("hash", "runs", "moments", "density", "occupancies")
+        heads = ("hash", "runs", "moments, muB", "density", "occupancies")
         table = _table(title, "PAW data set", *heads)
         for symbol, its in calibration.magnetization.items():
             moments = its.all_moments

@@ -146,14 +146,14 @@ def _facts(density: Density) -> list[tuple[str, str]]:
     facts = [
         ("comment", density.comment),
         ("ions", f"{species}, {density.crystal.volume:.3f} angstrom^3"),
-        ("grid", " x ".join(map(str, density.shape))),
+        ("grid", f"{' x '.join(map(str, density.shape))} points"),
         ("electrons", f"{density.n_electrons:.5f}"),
         ("density", f"{total.min():.4f} to {total.max():.4f} electrons/angstrom^3"),
         ("spin", _spin(density)),
     ]
     augmentation = density.augmentation or ()
     for ion, occupancies in list(enumerate(augmentation, start=1))[:_MAX_IONS_SHOWN]:
-        first = f"largest {abs(occupancies).max():.4f}" if len(occupancies) else "empty"
+        first = f"largest {abs(occupancies).max():.4f} electrons" if len(occupancies) else "empty"
         symbol = density.crystal.symbols[ion - 1]
         facts.append(("occupancies", f"ion {ion} {symbol}: {len(occupancies)} values, {first}"))
     if len(augmentation) > _MAX_IONS_SHOWN:

@@ -69,9 +69,9 @@ def _short_facts(card: Card, path: Path) -> dict[str, str]:
     from mlcharge_flows.models.registry import SHIPPED
 
     left = [
-        f"{100 * (1 - card.errors[key]):.0f} %"
-        for key in ("density_removed", "occupancies_removed")
-        if key in card.errors
+        f"{part} {100 * (1 - card.errors[f'{part}_removed']):.0f} %"
+        for part in ("density", "occupancies")
+        if f"{part}_removed" in card.errors
     ]
     return {
         "architecture": card.architecture,
@@ -272,7 +272,9 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
     if known.spacing:
         yield "grid", f"points up to {known.spacing:g} angstrom apart"
     for name, error in card.errors.items():
-        yield ("errors" if name == next(iter(card.errors)) else ""), f"{name} {error:g}"
+        # NMAE is in percent on a card, what is removed a fraction.
+        shown_error = f"{100 * error if name.endswith('_removed') else error:.3g} %"
+        yield ("errors" if name == next(iter(card.errors)) else ""), f"{name} {shown_error}"
     if took := card.training:
         yield (
             "training",

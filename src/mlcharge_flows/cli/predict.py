@@ -272,7 +272,8 @@ def _predict_all(
                 inputs = inputs_of(material)
                 document = _predict_one(inputs, density, out / material.id)
                 grid = " x ".join(map(str, document.grid or ()))
-                line = f"{material.id}: {document.path}, {grid}, {document.preparation_time:.2f} s"
+                line = f"{material.id}: {document.path}, {grid} points"
+                line += f", {document.preparation_time:.2f} s"
                 if orbitals:
                     line += f"; {_write_orbitals(inputs, out / material.id)}"
             except MlchargeError as error:

@@ -321,14 +321,13 @@ def steps_line(comparison: Comparison) -> str:
     >>> from mlcharge_flows.scf.comparison import Comparison
     >>> from mlcharge_flows.scf.run import ScfRun
     >>> lost = ScfRun(folder="", failure="no electronic step")
-    >>> arms = {"a": lost}
+    >>> run = ScfRun(folder="", n_total=9, energy=-1.0, converged=True, started_from="atoms")
+    >>> arms = {"default": run, "a": lost}
     >>> steps_line(Comparison(material_id="m", formula="Si", n_atoms=2, protocol="", arms=arms))
-    'm Si: a failed (no electronic step)'
+    'm Si: default 9 steps; a failed (no electronic step)'
     """
-    arms = (
-        f"{name} {run.n_total}"
-        if run.exclusion_reason is None
-        else f"{name} failed ({run.exclusion_reason})"
-        for name, run in comparison.arms.items()
-    )
-    return f"{comparison.material_id} {comparison.formula}: {', '.join(arms)}"
+    arms = comparison.arms.items()
+    counts = [f"{name} {run.n_total}" for name, run in arms if run.exclusion_reason is None]
+    parts = [f"{', '.join(counts)} steps"] if counts else []
+    parts += [f"{name} failed ({reason})" for name, run in arms if (reason := run.exclusion_reason)]
+    return f"{comparison.material_id} {comparison.formula}: {'; '.join(parts)}"

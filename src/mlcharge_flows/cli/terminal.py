@@ -6,6 +6,7 @@ import logging
 import sys
 import warnings
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Console
-    from rich.progress import ProgressColumn
+    from rich.progress import ProgressColumn, Task
 
     Result = TypeVar("Result")
     Item = TypeVar("Item")
@@ -178,22 +179,30 @@ def bar_columns(*more: ProgressColumn) -> list[ProgressColumn]:
     Parameters
     ----------
     *more
-        Columns between the number of finished items and the remaining time.
+        Columns between the number of finished items and the times.
 
     Returns
     -------
     list of ProgressColumn
-        Description, bar, count, those given, and time.
+        Description, bar, count, those given, the time that has passed and, where it can be
+        estimated, the time that is left.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn
+    from rich.text import Text
 
-    return [
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        *more,
-        TimeRemainingColumn(elapsed_when_finished=True),
-    ]
+    class Times(ProgressColumn):
+        """Time that has passed, and time that is left."""
+
+        max_refresh = 0.5
+
+        def render(self, task: Task) -> Text:
+            passed = task.finished_time if task.finished else task.elapsed
+            text = str(timedelta(seconds=int(passed or 0)))
+            if not task.finished and task.time_remaining is not None:
+                text += f", {timedelta(seconds=int(task.time_remaining))} left"
+            return Text(text)
+
+    return [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *more, Times()]
 
 
 def tracked(

@@ -14,6 +14,7 @@ from mlcharge_flows.reports.table import (
     NOTHING,
     Column,
     FittedTable,
+    count_of,
     number,
     percent,
     record_table,
@@ -95,8 +96,8 @@ COLUMNS: tuple[Column[FixedDensitySummary], ...] = (
         ),
     ),
     Column(
-        "wall time of bands",
-        "ratio: preparation and run along the band path, over self-consistent run and run along "
+        "wall time of bands, ratio",
+        "preparation and run along the band path, over self-consistent run and run along "
         "the band path",
         lambda arm: number(arm.band_path_wall_ratio, 2),
     ),
@@ -154,7 +155,7 @@ def nonscf_terminal_table(summary: NonSCFSummary) -> FittedTable:
     FittedTable
         To be printed by a rich console.
     """
-    title = f"Without self-consistency, {summary.n_materials} materials"
+    title = f"Without self-consistency, {count_of(summary.n_materials, 'material')}"
     return to_rich(nonscf_summary_table(summary).T, title)
 
 

@@ -16,6 +16,7 @@ from mlcharge_flows.reports.table import (
     NOTHING,
     Column,
     FittedTable,
+    count_of,
     interval,
     number,
     percent,
@@ -104,7 +105,8 @@ COLUMNS: tuple[Column[ArmSummary], ...] = (
     ),
     Column(
         "first rms(c)",
-        "median residual of the initial density: the first rms(c) in OSZICAR",
+        "median residual of the initial density: the first rms(c) in OSZICAR, a norm over density "
+        "and occupancies that has no unit",
         lambda arm: small(arm.median_first_residual),
     ),
     Column(
@@ -200,7 +202,8 @@ def terminal_table(summary: Summary) -> FittedTable:
     FittedTable
         To be printed by a rich console; as many arms beside each other as fit its width.
     """
-    title = f"Electronic steps against {summary.reference!r}, {summary.n_materials} materials"
+    materials = count_of(summary.n_materials, "material")
+    title = f"Electronic steps against {summary.reference!r}, {materials}"
     return to_rich(summary_table(summary).T, title, summary_note(summary))
 
 

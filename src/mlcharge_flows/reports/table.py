@@ -266,6 +266,29 @@ def steps(value: float | None) -> str:
     return number(value, 0 if value is None or value == int(value) else 1)
 
 
+def count_of(number: int, noun: str) -> str:
+    """Write a number of things.
+
+    Parameters
+    ----------
+    number
+        How many.
+    noun
+        What, in the singular.
+
+    Returns
+    -------
+    str
+        Number and noun.
+
+    Examples
+    --------
+    >>> count_of(1, "material"), count_of(2, "material")
+    ('1 material', '2 materials')
+    """
+    return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
 def small(value: float | None) -> str:
     """Format a residual or another number that spans decades.
 

@@ -79,7 +79,9 @@ class ArmSummary(FractionsModel):
         description="Sources of the initial orbitals: atomic, ..; none if they are random.",
     )
     delays: list[int] = Field(
-        default_factory=list, description="Steps at fixed density at the beginning (NELMDL)."
+        default_factory=list,
+        description="Steps at fixed density at the beginning (NELMDL) of the runs that count; of "
+        "all runs if none counts.",
     )
 
     median_n_total: float | None = Field(None, description="Median electronic steps.")
@@ -257,6 +259,7 @@ def summarize(comparisons: Iterable[Comparison], reference: str = REFERENCE) -> 
 def _summarize_arm(campaign: Sequence[Comparison], arm: str, reference: str) -> ArmSummary:
     runs = [comparison.arms[arm] for comparison in campaign if arm in comparison.arms]
     causes = [cause for run in runs if (cause := run.exclusion_reason)]
+    counted = [run for run in runs if run.exclusion_reason is None]
     paired = _paired(campaign, arm, reference)
     pairs = [(c.arms[arm], c.arms[reference]) for c in paired]
     reductions = _reductions(pairs)
@@ -278,7 +281,7 @@ def _summarize_arm(campaign: Sequence[Comparison], arm: str, reference: str) -> 
             {run.augmentation_source for run in runs if run.augmentation_source}
         ),
         orbital_sources=sorted({run.orbitals_source for run in runs if run.orbitals_source}),
-        delays=sorted({run.n_delay for run in runs if run.n_delay is not None}),
+        delays=sorted({run.n_delay for run in counted or runs if run.n_delay is not None}),
         median_n_total=median_steps,
         median_n_total_reference=median_reference,
         ratio_of_medians=(

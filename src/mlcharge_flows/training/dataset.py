@@ -92,6 +92,11 @@ class DensityDataset:
             self.ids: tuple[str, ...] = tuple(file["materials"])
             self.paw = {symbol: read_paw(symbol, group) for symbol, group in file["paw"].items()}
 
+    def __repr__(self) -> str:
+        """Facts in one line."""
+        elements = " ".join(self.paw)
+        return f"<DensityDataset {str(self.path)!r}: {len(self)} materials of {elements}>"
+
     def __len__(self) -> int:
         return len(self.ids)
 
