@@ -60,6 +60,23 @@ def test_every_variable_of_the_package_is_on_the_settings_page():
     assert listed - of_tests == of_settings | in_code
 
 
+def test_every_column_of_a_table_is_on_the_page_of_files():
+    from mlcharge_flows.campaign.documents import outcomes_csv
+    from mlcharge_flows.reports.nonscf_report import nonscf_run_table
+    from mlcharge_flows.reports.scf_report import run_table
+
+    page = (DOCS / "reference/files.md").read_text(encoding="utf-8")
+    written = {
+        "materials.csv": set(run_table([]).columns),
+        "bands.csv": set(nonscf_run_table([]).columns),
+        "outcomes.csv": set(outcomes_csv([]).strip().split(",")),
+    }
+    for name, columns in written.items():
+        section = page.partition(f"## {name}")[2].partition("\n## ")[0]
+        heads = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+        assert {column for head in heads for column in re.findall(r"`(\w+)`", head)} == columns
+
+
 def test_every_public_name_is_in_the_reference():
     page = (DOCS / "reference/python.md").read_text(encoding="utf-8")
     listed = re.findall(r"^::: mlcharge_flows\.(\w+)$", page, re.MULTILINE)
