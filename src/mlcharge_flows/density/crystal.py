@@ -10,6 +10,7 @@ took 0.8 to 6 and 0.8 to 13 times as long for the atoms of cells of 2 to 500 ato
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Self
 
@@ -157,7 +158,7 @@ class NeighborList:
     def __len__(self) -> int:
         return len(self.centers)
 
-    @property
+    @cached_property
     def counts(self) -> np.ndarray:
         """Number of neighbors of each center, shape (n_centers,)."""
         return np.bincount(self.centers, minlength=self.n_centers)

@@ -11,8 +11,9 @@ from pymatgen.core.periodic_table import Element
 
 from mlcharge_flows.density.crystal import Crystal, NeighborList
 from mlcharge_flows.density.grid import GridSymmetry
-from mlcharge_flows.models.charge3net.convolution import Messages
+from mlcharge_flows.models.charge3net.convolution import RADIAL_WIDTH
 from mlcharge_flows.models.charge3net.network import Edges
+from mlcharge_flows.models.charge3net.scalar_convolution import ScalarConvolution
 from mlcharge_flows.models.model import ModelError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ CUTOFF_TOLERANCE = 1e-5
 equal neighbors in spite of rounding."""
 POINTS_PER_NEIGHBOR_LIST = 20_000
 """Points whose neighbor lists are held in memory at a time."""
-CPU_CHUNK_BYTES = 40 * 2**20
+CPU_CHUNK_BYTES = 20 * 2**20
 """Memory of a chunk on a CPU: larger chunks leave its caches (``benchmarks/charge3net.py``)."""
 MAX_MEMORY_FRACTION = 0.25
 """Largest fraction of the free memory that a chunk may take."""
@@ -66,10 +67,11 @@ class DensityField:
         positions = cartesian @ np.linalg.inv(lattice)
         self._rounded = Crystal(lattice, crystal.symbols, positions)
         with torch.inference_mode():
-            self._atom_features = network.atom_model(
+            atoms = network.atom_model(
                 torch.as_tensor(atomic_numbers(crystal.symbols), device=self._device),
                 self._edges(atom_neighbors(self._rounded, network.config.cutoff), None),
             )
+            self._sources = network.probe_model.sources(atoms)
 
     def at(
         self, points: np.ndarray, progress: Callable[[int, int], None] | None = None
@@ -154,7 +156,7 @@ class DensityField:
             ):
                 edges = self._edges(neighbors, chunk)
                 with torch.inference_mode():
-                    rho = self.network.probe_model(self._atom_features, edges)
+                    rho = self.network.probe_model(self._sources, edges)
                 values[first + chunk] = rho.cpu().numpy()
                 done += len(chunk)
                 if progress is not None:
@@ -305,7 +307,7 @@ def chunks(
     device: torch.device,
     probes_per_chunk: int | None = None,
 ) -> Iterator[np.ndarray]:
-    """Split probes into chunks, sorted by their number of neighbors to keep padding small.
+    """Split probes into chunks, in their order: points of a chunk on a grid share their neighbors.
 
     Parameters
     ----------
@@ -323,15 +325,17 @@ def chunks(
     numpy.ndarray
         Indices of the probes of a chunk.
     """
-    order = np.argsort(counts, kind="stable")[::-1]
-    memory = free_memory(device)
+    memory, least = free_memory(device), bytes_per_probe(network, 0)
+    per_neighbor = bytes_per_probe(network, 1) - least
     first = 0
-    while first < len(order):
+    while first < len(counts):
         if probes_per_chunk is None:
-            size = max(1, int(memory / bytes_per_probe(network, int(counts[order[first]]))))
+            most = np.maximum.accumulate(counts[first : first + memory // least + 1])
+            needed = (least + most * per_neighbor) * np.arange(1, len(most) + 1)
+            size = max(1, int(np.searchsorted(needed, memory, side="right")))
         else:
             size = max(1, probes_per_chunk)
-        yield order[first : first + size]
+        yield np.arange(first, min(first + size, len(counts)))
         first += size
 
 
@@ -350,12 +354,12 @@ def bytes_per_probe(network: ChargE3Net, neighbors: int) -> int:
     int
         Bytes.
     """
-    layers = [part for part in network.probe_model.modules() if isinstance(part, Messages)]
-    # Weights twice (computed, and multiplied into the features); sums as blocks and joined.
-    per_edge = max(2 * layer.n_weights + layer.irreps_in.dim for layer in layers)
-    per_probe = max(2 * layer.irreps_out.dim for layer in layers)
+    # Hidden layers, weights and products of an edge, each twice: before and after an operation.
+    parts = network.probe_model.modules()
+    channels = max(part.n_channels for part in parts if isinstance(part, ScalarConvolution))
+    per_edge = 2 * (RADIAL_WIDTH + 2 * channels + network.config.num_basis)
     size = next(network.parameters()).element_size()
-    return int(size * (neighbors * per_edge + per_probe))
+    return int(size * (neighbors * (per_edge + network.config.harmonics.dim) + 2 * channels))
 
 
 def free_memory(device: torch.device) -> int:

@@ -2,7 +2,8 @@
 
 Atoms receive messages from the atoms within the cutoff, 4 angstrom; a probe at each point receives
 messages from the atoms within the cutoff, layer by layer; a linear readout of its scalars is the
-density. The features, up to l = 4, are equivariant under rotations and reflections.
+density. The features of the atoms, up to l = 4, are equivariant under rotations and reflections;
+of the features of a probe only the scalars matter, and only they are computed.
 
 References
 ----------
@@ -24,6 +25,11 @@ from torch import nn
 from torch.nn.functional import pad
 
 from mlcharge_flows.models.charge3net.convolution import Convolution, RadialBasis
+from mlcharge_flows.models.charge3net.scalar_convolution import (
+    EdgesBySender,
+    ScalarConvolution,
+    scalar_matrix,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,6 +85,8 @@ def gate(receivers: Irreps, config: ChargE3NetConfig) -> Gate:
 class _Layers(nn.Module):
     """Convolutions and gates of one kind of receiver."""
 
+    convolution: type[Convolution] = Convolution
+
     def __init__(self, senders: list[Irreps], receivers: Irreps, config: ChargE3NetConfig) -> None:
         super().__init__()
         self.harmonics = config.harmonics
@@ -89,17 +97,19 @@ class _Layers(nn.Module):
         for layer in range(config.num_interactions):
             nonlinearity = gate(receivers, config)
             sent = senders[layer] if senders else receivers
-            self.convolutions.append(Convolution(sent, receivers, nonlinearity.irreps_in, config))
+            self.convolutions.append(
+                self.convolution(sent, receivers, nonlinearity.irreps_in, config)
+            )
             self.gates.append(nonlinearity)
             receivers = nonlinearity.irreps_out
             self.irreps.append(receivers)
 
-    def edge_functions(self, edges: Edges) -> tuple[torch.Tensor, torch.Tensor]:
-        """Spherical harmonics, zero for padding, and radial functions of each edge."""
+    def edge_functions(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Spherical harmonics and radial functions of each edge."""
         values = spherical_harmonics(
-            self.harmonics, edges.vectors, normalize=True, normalization="component"
+            self.harmonics, vectors, normalize=True, normalization="component"
         )
-        return values * edges.present[..., None], self.basis(edges.vectors.norm(dim=-1))
+        return values, self.basis(vectors.norm(dim=-1))
 
 
 class AtomModel(_Layers):
@@ -129,7 +139,8 @@ class AtomModel(_Layers):
         list of torch.Tensor
             One per layer, each of shape (atoms, components).
         """
-        harmonics, basis = self.edge_functions(edges)
+        harmonics, basis = self.edge_functions(edges.vectors)
+        harmonics = harmonics * edges.present[..., None]
         features = nn.functional.one_hot(numbers, N_SPECIES).to(harmonics.dtype)
         layers = []
         for convolution, nonlinearity in zip(self.convolutions, self.gates, strict=True):
@@ -151,17 +162,35 @@ class ProbeModel(_Layers):
         Size of the network.
     """
 
+    convolution = ScalarConvolution
+
     def __init__(self, atoms: list[Irreps], config: ChargE3NetConfig) -> None:
         super().__init__(atoms, Irreps("0e"), config)
         self.readout = Linear(self.irreps[-1], "0e")
 
-    def forward(self, atoms: list[torch.Tensor], edges: Edges) -> torch.Tensor:
-        """Compute the density at the probes.
+    def sources(self, atoms: list[torch.Tensor]) -> list[torch.Tensor]:
+        """What the messages of the atoms are made of; the same for all probes.
 
         Parameters
         ----------
         atoms
             Features of the atoms after each layer, each of shape (atoms, components).
+
+        Returns
+        -------
+        list of torch.Tensor
+            One per layer, each of shape (atoms, (lmax + 1)^2, channels).
+        """
+        layers = (layer for layer in self.convolutions if isinstance(layer, ScalarConvolution))
+        return [layer.sources(features) for layer, features in zip(layers, atoms, strict=True)]
+
+    def forward(self, sources: list[torch.Tensor], edges: Edges) -> torch.Tensor:
+        """Compute the density at the probes.
+
+        Parameters
+        ----------
+        sources
+            Of the atoms, see :meth:`sources`.
         edges
             Edges into each probe.
 
@@ -170,13 +199,12 @@ class ProbeModel(_Layers):
         torch.Tensor
             Electrons/angstrom^3, shape (probes,).
         """
-        harmonics, basis = self.edge_functions(edges)
-        features = harmonics.new_zeros(len(edges.senders), 1)
-        for sent, convolution, nonlinearity in zip(
-            atoms, self.convolutions, self.gates, strict=True
-        ):
-            features = nonlinearity(convolution(sent, features, edges.senders, harmonics, basis))
-        density: torch.Tensor = self.readout(features).squeeze(-1)
+        ordered = EdgesBySender.of(edges.senders, edges.vectors, edges.present)
+        harmonics, basis = self.edge_functions(ordered.vectors)
+        scalars = harmonics.new_zeros(len(edges.senders), 1)
+        for convolution, source in zip(self.convolutions, sources, strict=True):
+            scalars = convolution(source, scalars, ordered, harmonics, basis)
+        density: torch.Tensor = (scalars @ scalar_matrix(self.readout)).squeeze(-1)
         return density
 
 
@@ -219,7 +247,8 @@ class ChargE3Net(nn.Module):
         torch.Tensor
             Electrons/angstrom^3, shape (probes,).
         """
-        density: torch.Tensor = self.probe_model(self.atom_model(numbers, atoms), probes)
+        sources = self.probe_model.sources(self.atom_model(numbers, atoms))
+        density: torch.Tensor = self.probe_model(sources, probes)
         return density
 
     def learned(self) -> dict[str, torch.Tensor]:
