@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -195,9 +195,14 @@ def _keys(model: type[BaseModel], path: list[str]) -> list[str]:
     for name in path:
         field = model.model_fields.get(name)
         inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        nested = [
+            one
+            for one in (inner, *get_args(inner))  # also of a section that may be left out
+            if isinstance(one, type) and issubclass(one, BaseModel)
+        ]
+        if not nested:
             break
-        model = inner
+        model = nested[0]
     return list(model.model_fields)
 
 

@@ -101,7 +101,7 @@ def test_a_read_only_folder(tmp_path, maker):
 
 def test_two_campaigns_do_not_share_a_folder(tmp_path, maker):
     with (
-        local._locked(tmp_path),
+        local.locked(tmp_path),
         pytest.raises(FolderError, match="another mlcharge is running"),
     ):
         run_locally([material("a")], maker, tmp_path)

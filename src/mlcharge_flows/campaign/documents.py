@@ -165,10 +165,14 @@ def select_results(
         Without results of other materials, changed structures, other settings or checkpoints.
     """
     structures = {material.id: material.structure for material in materials}
-    request, protocols = CampaignRequest.from_maker(maker), _protocols(found := list(found), maker)
+    requests, protocols = (
+        CampaignRequest.by_material(maker),
+        _protocols(found := list(found), maker),
+    )
     shown, n_complete = [], 0
     others, further = Counter[str](), Counter[str]()
     for result in found:
+        request = requests(result.material_id)
         here = replace(request, protocol=protocols[_program(result)])
         if (structure := structures.get(result.material_id)) is None:
             others["of materials that are not in it"] += 1

@@ -89,10 +89,9 @@ def finished_materials(
         another structure of the same name do not count, nor do arms that failed by the fault of the
         machine.
     """
-    request = CampaignRequest.from_maker(maker)
-    finished = {}
+    requests, finished = CampaignRequest.by_material(maker), {}
     for material in materials:
-        place = MaterialFolder(folder / material.id)
+        place, request = MaterialFolder(folder / material.id), requests(material.id)
         comparison = place.read_result()
         if (
             comparison is not None
@@ -124,10 +123,10 @@ def folder_conflicts(
         Where and why, by identifier: files that are not of a campaign, and results of other
         settings, checkpoints or structures.
     """
-    request, found = CampaignRequest.from_maker(maker), {}
+    requests, found = CampaignRequest.by_material(maker), {}
     for material in materials:
         place = MaterialFolder(folder / material.id)
-        if conflict := place.conflict(request, material.structure):
+        if conflict := place.conflict(requests(material.id), material.structure):
             found[material.id] = f"{place.path}: {conflict}"
     return found
 
@@ -262,9 +261,9 @@ def run_locally(
         The folder cannot be written, is in use by another campaign, or holds other files or
         results that are not of these materials, settings and models.
     """
-    request = CampaignRequest.from_maker(maker)
+    requests = CampaignRequest.by_material(maker)
     places = {material.id: MaterialFolder(folder / material.id) for material in materials}
-    with _locked(folder):
+    with locked(folder):
         # Of a campaign that was killed here nothing runs on.
         end_processes(folder, of_campaign=True)
         remove_scraps(folder)
@@ -279,6 +278,7 @@ def run_locally(
         for name in pending:
             places[name].remove_unfinished()
             if (before := places[name].read_result()) is not None:
+                request = requests(name)
                 failed = request.arms_to_retry(before, retry_failed)
                 places[name].drop_arms(failed, keep_others=request.can_add_arms)
                 places[name].remove_unfinished()
@@ -324,8 +324,24 @@ def usable_cpus() -> int:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Lock the folder, so that two campaigns never remove each other's runs."""
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a folder, so that two campaigns never remove each other's runs.
+
+    Parameters
+    ----------
+    folder
+        Made if it does not exist.
+
+    Yields
+    ------
+    None
+        While it is locked.
+
+    Raises
+    ------
+    FolderError
+        It cannot be written, or another process has locked it.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("w")

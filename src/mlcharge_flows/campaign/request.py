@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from mlcharge_flows.atomate2.flows.material import AddsArms
 from mlcharge_flows.scf.comparison import REFERENCE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pymatgen.io.vasp.sets import VaspInputSet
 
     from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
@@ -18,9 +20,47 @@ if TYPE_CHECKING:
     from mlcharge_flows.structures import Material
 
 
+@runtime_checkable
+class VariesByMaterial(Protocol):
+    """A Maker whose arms differ from material to material."""
+
+    def of_material(self, material_id: str) -> MaterialFlowMaker:
+        """Maker of one material's flow.
+
+        Parameters
+        ----------
+        material_id
+            Its identifier.
+
+        Returns
+        -------
+        MaterialFlowMaker
+            With its arms.
+        """
+        ...
+
+
+def maker_of(maker: MaterialFlowMaker, material_id: str) -> MaterialFlowMaker:
+    """Maker of one material's flow.
+
+    Parameters
+    ----------
+    maker
+        That of the campaign.
+    material_id
+        Identifier of the material.
+
+    Returns
+    -------
+    MaterialFlowMaker
+        The same, unless it varies by material.
+    """
+    return maker.of_material(material_id) if isinstance(maker, VariesByMaterial) else maker
+
+
 @dataclass(frozen=True)
 class CampaignRequest:
-    """Settings, arms and models of a campaign; determined once for all materials.
+    """Settings, arms and models that a campaign requests of a material.
 
     Parameters
     ----------
@@ -51,9 +91,33 @@ class CampaignRequest:
         Returns
         -------
         CampaignRequest
-            The same for every material.
+            Of the flow that it makes.
         """
         return cls(maker.protocol, tuple(maker.arms), maker.models, isinstance(maker, AddsArms))
+
+    @staticmethod
+    def by_material(maker: MaterialFlowMaker) -> Callable[[str], CampaignRequest]:
+        """Request of each material, determined once for all that have the same arms.
+
+        Parameters
+        ----------
+        maker
+            Maker of the campaign.
+
+        Returns
+        -------
+        callable
+            Gives the request for the identifier of a material.
+        """
+        known: dict[int, tuple[MaterialFlowMaker, CampaignRequest]] = {}
+
+        def request(material_id: str) -> CampaignRequest:
+            own = maker_of(maker, material_id)
+            if id(own) not in known:  # the Maker is kept, so that its id is no other one's
+                known[id(own)] = own, CampaignRequest.from_maker(own)
+            return known[id(own)][1]
+
+        return request
 
     def is_complete(self, comparison: Comparison) -> bool:
         """Whether a comparison holds all requested arms, and possibly more.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from mlcharge_flows.campaign.fireworks_spec import FireWorksSpec, Strict, renamed_key
+from mlcharge_flows.campaign.rounds_spec import RoundsSpec
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.gpaw_vasp.tags import is_known, meant_tag
 from mlcharge_flows.io import is_file
@@ -21,6 +22,8 @@ from mlcharge_flows.vasp.incar_values import setting_value
 from mlcharge_flows.yaml_files import read_yaml
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
     from mlcharge_flows.sources import InitialDensity
 
@@ -111,6 +114,11 @@ class CampaignSpec(Strict):
     workers: int = Field(
         0, ge=0, description="Materials at a time; 0: one per CPU, or 1 with VASP."
     )
+    rounds: RoundsSpec | None = Field(
+        None,
+        description="Run the materials in rounds, each of which calibrates the model for the next; "
+        "only for compare, on one machine.",
+    )
     fireworks: FireWorksSpec = Field(default_factory=FireWorksSpec, description="Only for submit.")
 
     @model_validator(mode="before")
@@ -124,6 +132,17 @@ class CampaignSpec(Strict):
         if not name.isprintable() or "/" in name or "\\" in name or name in (".", ".."):
             raise ValueError("cannot be the name of a folder; use letters, digits, '.', '_', '-'")
         return name
+
+    @field_validator("rounds", mode="before")
+    @classmethod
+    def _are_rounds(cls, given: Any) -> Any:
+        is_number = isinstance(given, int) and not isinstance(given, bool)
+        if not (is_number or isinstance(given, dict | RoundsSpec)):
+            keys = ", ".join(RoundsSpec.model_fields)
+            raise ValueError(
+                f"write a number of rounds, or {keys}, not {one_line(str(given), 40) or 'nothing'}"
+            )
+        return given
 
     @field_validator("incar")
     @classmethod
@@ -149,6 +168,16 @@ class CampaignSpec(Strict):
             if is_density and not (is_number and 0 < value <= _LARGEST_DENSITY):
                 raise ValueError(f"{name} = {one_line(value, 40)} is not between 0 and 1e7")
         return kpoints
+
+    @model_validator(mode="after")
+    def _in_rounds(self) -> Self:
+        if self.rounds is None:
+            return self
+        if self.workflow != "compare":
+            raise ValueError(f"rounds: are of 'workflow: compare', not of {self.workflow}")
+        if "arms" not in self.model_fields_set:
+            self.arms = ["learned"]
+        return self
 
     @property
     def folder(self) -> Path:
@@ -217,6 +246,8 @@ def campaign_maker(spec: CampaignSpec) -> MaterialFlowMaker:
 
     if spec.workflow == "compare":
         densities = _initial_densities("arms", spec.arms, spec)
+        if spec.rounds is not None:
+            _check_rounds(densities)
         return CompareDensitiesMaker(static_maker=static_maker(spec), initial_densities=densities)
     maker = workflow_maker(spec)
     found = _initial_densities("initial_density", [spec.initial_density], spec)
@@ -237,6 +268,22 @@ def campaign_maker(spec: CampaignSpec) -> MaterialFlowMaker:
         )
     except ValueError as error:
         raise SpecError(f"maker: {error}") from None
+
+
+def _check_rounds(densities: Mapping[str, InitialDensity]) -> None:
+    """See that the sources of a campaign in rounds can be used without a finished run."""
+    from mlcharge_flows.campaign.rounds import learned_word
+
+    for arm, density in densities.items():
+        if density.needs_reference_run:
+            raise SpecError(
+                f"arms: {arm} needs a finished run of the same material, which rounds do not have"
+            )
+    if not learned_word(densities):
+        raise SpecError(
+            "arms: rounds calibrate a model; name learned, or another learned density without a "
+            "calibration of its own"
+        )
 
 
 def _initial_densities(key: str, words: list[str], spec: CampaignSpec) -> dict[str, InitialDensity]:

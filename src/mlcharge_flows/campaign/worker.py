@@ -24,7 +24,7 @@ from mlcharge_flows.atomate2.flows.material import AddsArms
 from mlcharge_flows.atomate2.jobs.comparison import OUTCOME_FILE, Outcome, count
 from mlcharge_flows.atomate2.run_processes import run_processes
 from mlcharge_flows.campaign.material_folder import REQUEST, RESULT, MaterialFolder, link_name
-from mlcharge_flows.campaign.request import CampaignRequest
+from mlcharge_flows.campaign.request import CampaignRequest, maker_of
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.io import atomic_path
 from mlcharge_flows.scf.comparison import Comparison
@@ -66,7 +66,7 @@ def run_material(material: Material, maker: MaterialFlowMaker, path: Path) -> Co
     Comparison
         All arms, failed ones with their cause.
     """
-    folder = MaterialFolder(path)
+    folder, maker = MaterialFolder(path), maker_of(maker, material.id)
     finished = folder.read_result()
     try:
         folder.begin(CampaignRequest.from_maker(maker), material.structure, finished)
@@ -104,7 +104,7 @@ def failed_comparison(
     Comparison
         All arms.
     """
-    failed = ScfRun(folder="", failure=one_line(cause))
+    failed, maker = ScfRun(folder="", failure=one_line(cause)), maker_of(maker, material.id)
     arms = dict(finished.arms) if finished else {}
     return Comparison(
         material_id=material.id,

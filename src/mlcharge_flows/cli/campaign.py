@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlcharge_flows.cli.campaign_report import (
+    Campaign,
+    finished_results,
+    read_campaign,
+    show_campaign,
+)
 from mlcharge_flows.cli.launchpad_status import show_launchpad
 from mlcharge_flows.cli.options import (  # noqa: TC001 - typer needs them at run time
     AsJson,
@@ -18,25 +23,24 @@ from mlcharge_flows.cli.options import (  # noqa: TC001 - typer needs them at ru
     RetryFailed,
     SkipBad,
 )
+from mlcharge_flows.cli.rounds import (
+    rounds_progress,
+    run_rounds,
+    show_planned_rounds,
+)
 from mlcharge_flows.cli.runs import prepare, run_materials
 from mlcharge_flows.cli.terminal import (
     NOTHING_DONE,
     exit_with_error,
     make_console,
     print_left_out,
-    written,
 )
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
     from rich.console import Console
 
-    from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
-    from mlcharge_flows.campaign.documents import Selection
-    from mlcharge_flows.campaign.spec import CampaignSpec
     from mlcharge_flows.structures import Material
-
-OUTCOMES = "outcomes.csv"
 
 app = typer.Typer(name="campaign", no_args_is_help=True)
 
@@ -49,30 +53,6 @@ LaunchPadFile = Annotated[
     Path | None,
     typer.Option("--launchpad", help="A my_launchpad.yaml instead of FireWorks' own choice."),
 ]
-
-
-@dataclass
-class Campaign:
-    """A campaign that was read and found usable.
-
-    Parameters
-    ----------
-    spec
-        As the user wrote it.
-    maker
-        Flow of one material.
-    materials
-        What to run.
-    """
-
-    spec: CampaignSpec
-    maker: MaterialFlowMaker
-    materials: list[Material]
-
-    @property
-    def reference(self) -> str:
-        """Arm that the report compares with: the first, of a workflow the only one."""
-        return self.maker.arms[0]
 
 
 @app.callback()
@@ -107,7 +87,7 @@ def run(
         mlcharge campaign run SPEC.yaml --workers 4 --out first
     """
     console = make_console(as_json=as_json)
-    campaign = _read(console, spec, skip_bad)
+    campaign = read_campaign(console, spec, skip_bad)
     out = out or Path(campaign.spec.name)
     prepared = prepare(
         context,
@@ -119,12 +99,16 @@ def run(
         skip_bad=campaign.spec.skip_bad,
         remedy=f"{spec}: correct this, or leave it out with 'skip_bad: true' or --skip-bad",
     )
+    rounds = campaign.rounds(out, prepared.materials)
     if dry_run:
         _show_plan(console, campaign, prepared.materials, out, retry_failed=retry_failed)
         return
-    results = run_materials(console, prepared, out, retry_failed=retry_failed)
-    _show(console, campaign, _finished(campaign, out), out, as_json=as_json)
-    if not any(c.arms[campaign.reference].exclusion_reason is None for c in results):
+    if rounds is not None:
+        results = run_rounds(console, prepared, rounds, retry_failed=retry_failed)
+    else:
+        results = run_materials(console, prepared, out, retry_failed=retry_failed)
+    show_campaign(console, campaign, finished_results(campaign, out), out, as_json=as_json)
+    if not any(campaign.has_result(comparison) for comparison in results):
         exit_with_error(f"no material has a result; see {out}/*/flow.log", status=NOTHING_DONE)
 
 
@@ -156,7 +140,14 @@ def submit(
 
     console = make_console()
     settings = Settings.for_command(of_workers=True)
-    campaign = _read(console, spec, skip_bad)
+    campaign = read_campaign(console, spec, skip_bad)
+    if campaign.spec.rounds is not None:
+        exit_with_error(
+            f"{spec}: rounds: a round needs the results of the one before, and a LaunchPad takes "
+            "all materials at once; give 'mlcharge campaign run' in one job, or leave rounds out, "
+            "submit some structures, 'mlcharge calibrate' their runs, and submit the others with "
+            "'calibration: FILE'"
+        )
     name, total, n_rerun = campaign.spec.name, len(campaign.materials), 0
     console.print(f"Executable of the workers: {settings.program}", markup=False)
     if dry_run:
@@ -191,7 +182,9 @@ def _show_plan(
     """Print what would run, or be submitted; refuse a folder that holds something else."""
     from mlcharge_flows.campaign.local import finished_materials, folder_conflicts
 
-    maker, name, finished = campaign.maker, campaign.spec.name, 0
+    rounds = campaign.rounds(out, materials) if out is not None else None
+    maker = campaign.maker if rounds is None else rounds.maker()
+    name, finished = campaign.spec.name, 0
     if out is not None and out.is_dir():
         for conflict in folder_conflicts(materials, maker, out).values():
             exit_with_error(f"{conflict}; choose another --out, or remove it")
@@ -203,6 +196,8 @@ def _show_plan(
         markup=False,
         soft_wrap=True,
     )
+    if rounds is not None:
+        show_planned_rounds(console, rounds)
     done = f"run in {out}" if out is not None else "submitted"
     console.print(
         f"Dry run: {len(materials) - finished} materials would be {done}",
@@ -241,27 +236,38 @@ def status(
     from mlcharge_flows.campaign.local import is_campaign_folder
 
     console = make_console(as_json=as_json)
-    campaign = _read(console, spec, skip_bad)
+    campaign = read_campaign(console, spec, skip_bad)
     out = out or Path(campaign.spec.name)
     if not is_campaign_folder(out):
         name, total = campaign.spec.name, len(campaign.materials)
         show_launchpad(console, name, total, launchpad, as_json=as_json)
         return
-    found = _finished(campaign, out)
+    found = finished_results(campaign, out)
     failed = sum(
-        c.arms[campaign.reference].exclusion_reason is not None
+        not campaign.has_result(c)
         for c in found.results
-        if campaign.reference in c.arms
+        if campaign.spec.rounds is not None or campaign.reference in c.arms
     )
+    rounds = campaign.rounds(out)
+    progress = [] if rounds is None else rounds_progress(rounds)
     if as_json:
         counts = {"materials": len(campaign.materials), "finished": found.n_complete}
-        typer.echo(json.dumps({"name": campaign.spec.name, **counts, "without_result": failed}))
+        listed = {} if rounds is None else {"rounds": progress}
+        typer.echo(
+            json.dumps({"name": campaign.spec.name, **counts, "without_result": failed, **listed})
+        )
         return
     console.print(
         f"{campaign.spec.name}: {found.n_complete} of {len(campaign.materials)} materials are "
         f"finished in {out}" + (f", {failed} of them without a result" if failed else ""),
         markup=False,
     )
+    for one in progress[-1:]:
+        n_rounds = len(progress) + len(rounds.planned_rounds() if rounds else [])
+        console.print(
+            f"Round {one['round']} of {n_rounds}: {one['finished']} of {one['materials']} "
+            "materials are finished"
+        )
     print_left_out(console, found.others, f"also in {out}")
 
 
@@ -276,88 +282,6 @@ def report(spec: Spec, out: Out = None, skip_bad: SkipBad = False, as_json: AsJs
         mlcharge campaign report SPEC.yaml --out first
     """
     console = make_console(as_json=as_json)
-    campaign = _read(console, spec, skip_bad)
+    campaign = read_campaign(console, spec, skip_bad)
     out = out or Path(campaign.spec.name)
-    _show(console, campaign, _finished(campaign, out), out, as_json=as_json)
-
-
-def _read(console: Console, path: Path, skip_bad: bool) -> Campaign:
-    """Read a SPEC.yaml and its structures; exit with a line per problem if they are unusable."""
-    from mlcharge_flows.campaign.spec import SpecError, campaign_maker, read_spec
-    from mlcharge_flows.cli.runs import select_structures
-
-    try:
-        spec = read_spec(path)
-        maker = campaign_maker(spec)
-    except SpecError as error:
-        exit_with_error(f"{path}: {error}")
-    spec.skip_bad |= skip_bad
-    materials, problems = select_structures(spec.structures, spec.max_atoms, spec.limit)
-    if problems and not spec.skip_bad:
-        remedy = "correct this, or leave it out with 'skip_bad: true' or --skip-bad"
-        exit_with_error(*problems, f"{path}: {remedy}")
-    print_left_out(console, problems)
-    if not materials:
-        exit_with_error(f"{path}: no structure is left")
-    return Campaign(spec, maker, materials)
-
-
-def _finished(campaign: Campaign, out: Path) -> Selection:
-    """Results so far: of the folder if the campaign runs there, else of the job store."""
-    from mlcharge_flows.campaign.documents import (
-        StoreError,
-        find_results,
-        open_store,
-        read_outcomes,
-        select_results,
-    )
-    from mlcharge_flows.campaign.local import is_campaign_folder, unreadable_results
-
-    unreadable: list[str] = []
-    if is_campaign_folder(out):
-        found, unreadable = read_outcomes(out), unreadable_results(out)
-    else:
-        try:
-            found = find_results(open_store(), campaign.spec.name)
-        except StoreError as error:
-            exit_with_error(f"{out}: no campaign has run in it, and {error}")
-    selection = select_results(found, campaign.materials, campaign.maker)
-    selection.others += unreadable
-    return selection
-
-
-def _show(
-    console: Console, campaign: Campaign, found: Selection, out: Path, *, as_json: bool = False
-) -> None:
-    """Write the report, print its summary, what is missing, and where the page is."""
-    from mlcharge_flows.atomate2.jobs.comparison import Outcome
-    from mlcharge_flows.campaign.documents import outcomes_csv, summarize_outcomes
-    from mlcharge_flows.io import atomic_write
-    from mlcharge_flows.reports.scf_report import terminal_table, write_report
-    from mlcharge_flows.scf.comparison import mixed
-    from mlcharge_flows.scf.statistics import summarize
-
-    name, comparisons = campaign.spec.name, found.results
-    print_left_out(console, found.others, "not shown")
-    if not comparisons:
-        exit_with_error(f"{name}: no material is finished yet")
-    if differences := mixed(comparisons):
-        exit_with_error(
-            f"{name}: its materials were run with {', '.join(differences)}, which cannot be "
-            "compared; use one name for each campaign"
-        )
-    page = written(lambda: write_report(comparisons, out, campaign.reference, found.others), out)
-    if outcomes := [c for c in comparisons if isinstance(c, Outcome)]:
-        written(lambda: atomic_write(out / OUTCOMES, outcomes_csv(outcomes)), out)
-    if as_json:
-        typer.echo(summarize(comparisons, campaign.reference).model_dump_json(indent=2))
-    elif outcomes:
-        console.print(summarize_outcomes(outcomes), markup=False)
-    else:
-        console.print(terminal_table(summarize(comparisons, campaign.reference)))
-    missing = len(campaign.materials) - found.n_complete
-    if missing > 0:
-        console.print(f"{missing} of {len(campaign.materials)} materials are not finished")
-    if outcomes:
-        console.print(f"Outcomes: {(out / OUTCOMES).absolute()}", soft_wrap=True, markup=False)
-    console.print(f"Report: {page.absolute()}", soft_wrap=True, markup=False)
+    show_campaign(console, campaign, finished_results(campaign, out), out, as_json=as_json)

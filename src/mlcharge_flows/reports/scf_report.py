@@ -12,6 +12,7 @@ from mlcharge_flows.io import atomic_write
 from mlcharge_flows.reports import figures
 from mlcharge_flows.reports.page import render
 from mlcharge_flows.reports.palette import colors
+from mlcharge_flows.reports.rounds import ROUND_COLUMNS, rounds_table, summary_json
 from mlcharge_flows.reports.table import (
     NOTHING,
     Column,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from mlcharge_flows.reports.rounds import RoundSummary
     from mlcharge_flows.scf.comparison import Comparison
     from mlcharge_flows.scf.run import ScfRun
     from mlcharge_flows.scf.statistics import ArmSummary, Summary
@@ -237,6 +239,7 @@ def write_report(
     folder: str | Path,
     reference: str = REFERENCE,
     left_out: Sequence[str] = (),
+    rounds: Sequence[RoundSummary] = (),
 ) -> Path:
     """Write the report of a campaign, finished or not, with any number of materials.
 
@@ -252,6 +255,8 @@ def write_report(
         Arm to compare with.
     left_out
         What else was found and is not shown: lines of the page.
+    rounds
+        Of a campaign in rounds.
 
     Returns
     -------
@@ -271,13 +276,15 @@ def write_report(
     summary, runs = summarize(campaign, reference), run_table(campaign, reference)
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write(folder / "materials.csv", to_csv(runs))
-    atomic_write(folder / "summary.json", summary.model_dump_json(indent=2) + "\n")
+    atomic_write(folder / "summary.json", summary_json(summary, rounds) + "\n")
     page = render(
         "scf.html.jinja",
         left_out=left_out,
         summary=summary,
         note=summary_note(summary),
         table=summary_table(summary),
+        rounds=rounds_table(rounds) if rounds else None,
+        round_columns=ROUND_COLUMNS,
         columns=COLUMNS,
         colors=colors(summary.arms),
         computed_with=computed_with(campaign),

@@ -71,6 +71,8 @@ class CompareDensitiesMaker(Maker):
         The run that is compared; any static atomate2 VASP Maker.
     initial_densities
         Initial density of each arm beside ``default``.
+    has_reference
+        Whether ``default`` runs. Without it, nothing is compared: each arm is run and counted.
 
     Examples
     --------
@@ -86,11 +88,12 @@ class CompareDensitiesMaker(Maker):
     initial_densities: dict[str, InitialDensity] = field(
         default_factory=lambda: parse_arms(["superposition", "converged"])
     )
+    has_reference: bool = True
 
     @property
     def arms(self) -> list[str]:
         """Names of all arms, the reference first."""
-        return [REFERENCE, *self.initial_densities]
+        return [*([REFERENCE] if self.has_reference else []), *self.initial_densities]
 
     @property
     def models(self) -> dict[str, str]:
@@ -186,10 +189,10 @@ class CompareDensitiesMaker(Maker):
         """Runs of the arms that are not there, and the job that joins all."""
         static, runs = compared(self.static_maker), MaterialRuns(structure, before.material_id)
         counted: dict[str, Job] = {}
-        reference: Any  # a folder or, in the flow, what will be one
+        reference: Any = None  # a folder or, in the flow, what will be one
         if REFERENCE in before.arms:
             reference = before.arms[REFERENCE].folder or None  # a lost run has no folder
-        else:
+        elif self.has_reference:
             counted[REFERENCE] = runs.run(f"{REFERENCE} run", static, icharg=2)
             reference = counted[REFERENCE].output.folder
         for arm, initial_density in self.initial_densities.items():

@@ -1,0 +1,356 @@
+"""Campaigns in rounds, with stand-ins for runs and fits: what is decided, recorded and resumed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pymatgen.core import Lattice, Structure
+from rich.console import Console
+
+pytest.importorskip("torch", reason="needs the models extra")
+pytest.importorskip("h5py", reason="needs the train extra")
+
+from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
+from mlcharge_flows.campaign import local, round_calibration, rounds
+from mlcharge_flows.campaign.local import read_results
+from mlcharge_flows.campaign.material_folder import MaterialFolder
+from mlcharge_flows.campaign.pool import Ended
+from mlcharge_flows.campaign.request import CampaignRequest, maker_of
+from mlcharge_flows.campaign.round_record import ROUNDS, RecordError, record_path
+from mlcharge_flows.campaign.round_sources import RoundSource
+from mlcharge_flows.campaign.round_summary import summarize_rounds
+from mlcharge_flows.campaign.rounds import Rounds
+from mlcharge_flows.campaign.rounds_spec import RoundsSpec
+from mlcharge_flows.cli.rounds import run_rounds
+from mlcharge_flows.cli.runs import Prepared
+from mlcharge_flows.models.calibration import (
+    Calibration,
+    ElementCalibration,
+    RunErrors,
+    write_calibration,
+)
+from mlcharge_flows.scf.comparison import REFERENCE, Comparison
+from mlcharge_flows.scf.run import ScfRun
+from mlcharge_flows.sources import parse_arms
+from mlcharge_flows.structures import Material
+
+DEFAULT = 10
+ELEMENTS = ("Li", "Mg", "O", "S")
+
+
+def crystals(count, metals=("Li", "Mg"), anions=("O", "S")):
+    """Binary crystals, each of its own structure."""
+    found = []
+    for number in range(count):
+        symbols = [metals[number % len(metals)], anions[number // 2 % len(anions)]]
+        cell = Structure(Lattice.cubic(4 + 0.01 * number), symbols, [[0, 0, 0], [0.5, 0.5, 0.5]])
+        found.append(Material(f"m{number:02d}", cell, Path("test")))
+    return found
+
+
+def n_steps(arm, elements):
+    """The learned densities harm crystals with lithium; a calibration makes others better."""
+    if arm == REFERENCE:
+        return DEFAULT
+    if "Li" in elements:
+        return 15
+    return 5 if "calibration" in arm else 7
+
+
+def run(arm, elements, folder):
+    if arm == REFERENCE:
+        return ScfRun(folder=folder, n_total=DEFAULT, started_from="atoms", converged=True)
+    read = {"started_from": "chgcar", "echoed_comment": "x", "expected_comment": "x"}
+    return ScfRun(folder=folder, n_total=n_steps(arm, elements), converged=True, **read)
+
+
+def run_material(material, maker, path):
+    """A material in no time; arms that are there are kept."""
+    own, place = maker_of(maker, material.id), MaterialFolder(path)
+    before = place.read_result()
+    place.begin(CampaignRequest.from_maker(own), material.structure, before)
+    arms, elements = dict(before.arms) if before else {}, material.structure.symbol_set
+    for arm in own.arms:
+        arms.setdefault(arm, run(arm, elements, str(path / arm)))
+    return Comparison(
+        material_id=material.id,
+        formula=material.structure.composition.reduced_formula,
+        n_atoms=len(material.structure),
+        protocol=own.protocol,
+        arms=arms,
+        models={**(before.models if before else {}), **own.models},
+    )
+
+
+def one_by_one(queue, run, maker, folder, workers):
+    while queue:
+        material = queue.popleft()
+        yield Ended(material, run(material, maker, folder / material.id))
+
+
+def fit(left=0.05):
+    """A fit in no time, of constants that are zero; it is of all runs that it is given."""
+
+    def calibrate_round(folder, number, loaded, runs, tracked=iter):
+        results = {result.material_id: result for result in read_results(folder)}
+        element = ElementCalibration(
+            titel="PAW_PBE test",
+            fingerprint="0" * 64,
+            zval=1.0,
+            channels=(0,),
+            n_runs=2,
+            form_factor=(0.0,),
+            occupancies=(0.0,),
+            density_left=left,
+            occupancies_left=left,
+        )
+        errors = [
+            RunErrors(
+                name=name,
+                formula=results[name].formula,
+                density_before=0.5,
+                occupancies_before=0.5,
+                density_left=left,
+                occupancies_left=left,
+            )
+            for name in tracked(list(runs))
+        ]
+        fitted = Calibration(
+            model=loaded.card.name,
+            checkpoint=loaded.sha256,
+            encut=520.0,
+            elements=dict.fromkeys(ELEMENTS, element),
+            runs=tuple(errors),
+            version="test",
+        )
+        sha256 = write_calibration(folder / ROUNDS / f"calibration-{number}.json", fitted)
+        made = round_calibration.CalibrationRuns(
+            number=number,
+            model=loaded.card.name,
+            sha256=sha256,
+            runs={name: name for name in runs},
+            elements=dict.fromkeys(ELEMENTS, 2),
+            left_out=[],
+        )
+        round_calibration.atomic_write(
+            round_calibration._runs_path(folder, number), made.model_dump_json() + "\n"
+        )
+        return made
+
+    return calibrate_round
+
+
+@pytest.fixture
+def maker(trained, monkeypatch):
+    """Comparison of a learned density; runs and fits are stand-ins, gates are open."""
+    monkeypatch.setattr(local, "run_material", run_material)
+    monkeypatch.setattr(local, "run_in_workers", one_by_one)
+    monkeypatch.setattr(rounds, "calibrate_round", fit())
+    monkeypatch.setattr(RoundSource, "_domain_gate", lambda *_: None)
+    return CompareDensitiesMaker(initial_densities=parse_arms(["learned"], trained()))
+
+
+def start(maker, materials, folder, **keys):
+    return Rounds(RoundsSpec(**keys), maker, materials, folder)
+
+
+def run_all(maker, materials, folder, **keys):
+    """Run a campaign to its end; its rounds."""
+    found = start(maker, materials, folder, **keys)
+    run_rounds(Console(quiet=True), Prepared(maker, materials, 1), found)
+    return found
+
+
+def used(record, metal):
+    return {a.arm for a in record.materials.values() if metal in a.elements}
+
+
+def test_a_source_is_dropped_for_the_element_that_it_harms_and_kept_for_the_other(
+    tmp_path, maker, monkeypatch
+):
+    monkeypatch.setattr(rounds, "calibrate_round", round_calibration.calibrate_round)
+    found = run_all(maker, crystals(32), tmp_path, number=2, control=0.5)
+    first, second = found.records
+    assert used(first, "Li") == used(first, "Mg") == {"learned"}
+    assert used(second, "Li") == {REFERENCE}
+    assert used(second, "Mg") == {"learned"}
+    reason = next(a.reason for a in second.materials.values() if "Li" in a.elements)
+    assert reason.startswith("not learned: measured saving -")
+    summaries = summarize_rounds(found)
+    assert summaries[0].saving < summaries[1].saving == pytest.approx(0.15, abs=0.08)
+    assert summaries[1].used.keys() == {"learned", REFERENCE}
+    assert summaries[0].control_steps == DEFAULT * summaries[0].n_control
+
+
+def test_a_campaign_is_never_slower_than_the_default_by_more_than_its_control(tmp_path, maker):
+    """Where the sources harm all, only control runs them."""
+    found = run_all(
+        maker, crystals(15, metals=("Li",)), tmp_path, number=3, control=0.4, measured_only=True
+    )
+    results = found.results()
+    for record in found.records:
+        for name, assignment in record.materials.items():
+            steps = {arm: run.n_total for arm, run in results[name].arms.items()}
+            assert assignment.arm == REFERENCE
+            assert assignment.control or sum(steps.values()) == DEFAULT
+        assert sum(a.control for a in record.materials.values()) == 2
+    assert all(one.saving == 0 for one in summarize_rounds(found))
+
+
+def test_errors_of_left_out_runs_hold_until_a_saving_is_measured(tmp_path, maker):
+    found = run_all(maker, crystals(15, metals=("Li",)), tmp_path, number=3, control=0.4)
+    arms = [used(record, "Li") for record in found.records]
+    assert arms == [{"learned"}, {"learned+calibration-1"}, {REFERENCE}]
+
+
+def test_no_material_is_measured_with_a_calibration_that_has_seen_it(tmp_path, maker):
+    materials = crystals(24)
+    found = run_all(maker, materials, tmp_path, number=4, control=0.5)
+    results = found.results()
+    assert len(found.records) == 4
+    seen = set()
+    for record in found.records:
+        if record.number > 1:
+            made = round_calibration.read_calibration_runs(tmp_path, record.number - 1)
+            later = {n for r in found.records[record.number - 1 :] for n in r.materials}
+            assert made.runs.keys()
+            assert not made.runs.keys() & later
+            assert made.runs.keys() <= seen
+            fitted = json.loads((tmp_path / ROUNDS / made.file).read_text())
+            assert not {one["name"] for one in fitted["runs"]} & later
+        for name, assignment in record.materials.items():
+            arms = set(results[name].arms)
+            assert arms == set(assignment.runs)
+            own = {arm for arm in arms if "calibration" in arm}
+            assert own <= {f"learned+calibration-{record.number - 1}"}
+        seen |= record.materials.keys()
+    assert used(found.records[3], "Mg") == {"learned+calibration-3"}
+    final = round_calibration.read_calibration_runs(tmp_path, 4)
+    assert final.runs.keys() <= seen
+    assert len(final.runs) > len(made.runs)
+
+
+def test_a_structure_that_was_run_under_another_name_is_no_control(tmp_path, maker):
+    materials = crystals(8)
+    run_all(maker, materials, tmp_path, size=8)
+    twins = [Material(f"twin{n}", m.structure, m.source) for n, m in enumerate(materials)]
+    found = run_all(maker, [*materials, *twins], tmp_path, size=8)
+    assert not any(a.control for a in found.records[1].materials.values())
+
+
+def test_what_is_finished_is_not_decided_again(tmp_path, maker, monkeypatch):
+    materials = crystals(16)
+    run_all(maker, materials, tmp_path, number=2)
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in tmp_path.rglob("*.json")}
+    assert len(before) > 16
+    monkeypatch.setattr(rounds, "choose_source", lambda *_: pytest.fail("decided again"))
+    monkeypatch.setattr(local, "run_material", lambda *_: pytest.fail("run again"))
+    run_all(maker, materials, tmp_path, number=2, seed=5, control=1.0)
+    assert before == {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in tmp_path.rglob("*.json")}
+
+
+class KilledError(BaseException):
+    """Stands for SIGKILL: nothing is cleared up."""
+
+
+def outcome(folder):
+    """All that a campaign decided and counted."""
+    places = [*folder.glob(f"{ROUNDS}/*.json"), *folder.glob("*/comparison.json")]
+    return {
+        str(p.relative_to(folder)): p.read_text().replace(str(folder), "")
+        for p in places
+        if not p.name.startswith("calibration")  # their constants are of a stand-in
+    }
+
+
+def test_a_campaign_that_is_killed_anywhere_ends_as_one_that_is_not(tmp_path, maker, monkeypatch):
+    materials, keys = crystals(6), {"number": 3, "control": 0.5}
+    events = 0
+
+    def counted(work, limit):
+        def wrapped(*words, **more):
+            nonlocal events
+            events += 1
+            if events == limit:
+                raise KilledError
+            return work(*words, **more)
+
+        return wrapped
+
+    def disturbed(limit):
+        """Kill before the event of this number: a run, the record of a round, a fit and its end."""
+        nonlocal events
+        events = 0
+        monkeypatch.setattr(local, "run_material", counted(run_material, limit))
+        monkeypatch.setattr(rounds, "write_record", counted(rounds_write, limit))
+        monkeypatch.setattr(rounds, "calibrate_round", counted(fit(), limit))
+        monkeypatch.setattr(round_calibration, "atomic_write", counted(calibration_write, limit))
+
+    rounds_write, calibration_write = rounds.write_record, round_calibration.atomic_write
+    disturbed(0)
+    run_all(maker, materials, tmp_path / "whole", **keys)
+    expected, total = outcome(tmp_path / "whole"), events
+    assert total == 6 + 3 + 3 + 3
+    for limit in range(1, total + 1):
+        folder = tmp_path / f"killed-{limit}"
+        disturbed(limit)
+        with pytest.raises(KilledError):
+            run_all(maker, materials, folder, **keys)
+        disturbed(0)
+        run_all(maker, materials, folder, **keys)
+        assert outcome(folder) == expected, limit
+
+
+def test_materials_that_come_later_are_further_rounds(tmp_path, maker):
+    run_all(maker, crystals(8), tmp_path, number=2)
+    found = run_all(maker, crystals(12), tmp_path, number=2)
+    assert [len(record.materials) for record in found.records] == [4, 4, 4]
+    fewer = run_all(maker, crystals(3), tmp_path, number=2)
+    assert [len(this.materials) for this in fewer.begun_rounds()] != [4, 4, 4]
+
+
+def test_a_calibration_with_large_errors_in_left_out_runs_waits_for_its_measurement(
+    tmp_path, maker, monkeypatch
+):
+    monkeypatch.setattr(rounds, "calibrate_round", fit(left=1.2))
+    found = run_all(maker, crystals(24, metals=("Mg",)), tmp_path, number=3, control=0.3)
+    second, third = found.records[1:]
+    assert used(second, "Mg") == {"learned"}
+    assert any("learned+calibration-1" in a.runs for a in second.materials.values()), "control"
+    assert used(third, "Mg") == {"learned+calibration-2"}, "it saves, as control has found"
+
+
+def test_a_material_whose_source_fails_runs_from_free_atoms(tmp_path, maker, monkeypatch):
+    def refusing(material, maker, path):
+        found = run_material(material, maker, path)
+        for arm, one in found.arms.items():
+            if arm != REFERENCE and material.id in ("m01", "m04"):
+                one.failure = "no initial density: a reason" if material.id == "m01" else "stopped"
+        return found
+
+    monkeypatch.setattr(local, "run_material", refusing)
+    found = run_all(maker, crystals(8, metals=("Mg",)), tmp_path, number=1, control=0.3)
+    for result in found.results().values():
+        assert any(run.exclusion_reason is None for run in result.arms.values())
+    results = found.results()
+    for name, assignment in found.records[0].materials.items():
+        extra = {REFERENCE} if name in ("m01", "m04") else set()
+        assert set(results[name].arms) == set(assignment.runs) | extra
+    assert summarize_rounds(found)[0].n_finished == 8
+
+
+def test_records_and_calibrations_that_were_changed_are_refused(tmp_path, maker):
+    materials = crystals(8)
+    run_all(maker, materials, tmp_path, number=2)
+    calibration = tmp_path / ROUNDS / "calibration-1.json"
+    content = calibration.read_text()
+    calibration.write_text(content + "\n")
+    with pytest.raises(RecordError, match=r"calibration-1.json: was changed since it was fitted"):
+        run_all(maker, materials, tmp_path, number=2)
+    calibration.unlink()
+    with pytest.raises(RecordError, match=r"calibration-1.json: cannot be read"):
+        start(maker, materials, tmp_path).maker()
+    calibration.write_text(content)
+    record_path(tmp_path, 1).write_text("{")
+    with pytest.raises(RecordError, match=r"round-1.json: is not the record of a round"):
+        start(maker, materials, tmp_path)
