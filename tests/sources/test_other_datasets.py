@@ -9,6 +9,7 @@ import pytest
 from mlcharge_flows.density.density import superpose
 from mlcharge_flows.density.partial_wave_transfer import carry_occupancies
 from mlcharge_flows.density.paw_dataset import PartialWaves
+from mlcharge_flows.models.calibration import write_calibration
 from mlcharge_flows.models.deformation import deformed_superposition
 from mlcharge_flows.models.registry import Registry
 from mlcharge_flows.sources import (
@@ -124,6 +125,32 @@ def test_it_is_the_prediction_of_a_calibration_without_runs(run, own, model):
     np.testing.assert_array_equal(found.total, expected.total)
     for mine, its in zip(found.augmentation, expected.augmentation, strict=True):
         np.testing.assert_array_equal(mine, its)
+
+
+def test_an_element_without_constants_is_carried_in_a_calibrated_crystal(
+    run, own, model, refusal, tmp_path
+):
+    """Magnesium as with a calibration of both, oxygen as without any."""
+    datasets = {symbol: mixed(dataset) for symbol, dataset in own.items()}
+    inputs = run(**datasets)
+    shelf = PotcarSearch([])
+    shelf.find = Shelf(own.values()).find
+    without = carried_only(model, datasets, shelf)
+    spherical_constants = (0.01,) * len(without.elements["Mg"].occupancies)
+    magnesium = without.elements["Mg"].model_copy(update={"occupancies": spherical_constants})
+    path = tmp_path / "calibration.json"
+    write_calibration(path, without.model_copy(update={"elements": {"Mg": magnesium}}))
+    found = InitialDensity(Learned("tiny", str(path))).evaluate(inputs)
+    bare = InitialDensity(Learned("tiny")).evaluate(inputs).density
+    mg, o = found.density.augmentation
+    np.testing.assert_allclose(o, bare.augmentation[1], atol=1e-12)
+    assert np.abs(mg - bare.augmentation[0]).max() == pytest.approx(0.01, abs=1e-9)
+    np.testing.assert_allclose(found.density.total, bare.total, atol=1e-12)
+    assert any("the calibration has no runs with O" in line for line in found.warnings)
+    with pytest.MonkeyPatch.context() as patch:  # its data set is not at hand: nothing to carry
+        patch.setattr(other_datasets, "_search", lambda folder: Shelf([]))
+        other_datasets._whole.cache_clear()
+        assert "to carry occupancies over" in refusal(inputs, Learned("tiny", str(path)))
 
 
 def test_channels_that_the_model_lacks_are_those_of_the_free_atom(run, own, model):

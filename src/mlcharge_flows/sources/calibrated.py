@@ -18,6 +18,7 @@ from mlcharge_flows.models.magnetization import predict_magnetization
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.settings import SetupError
 from mlcharge_flows.sources.magmom import magmom_of
+from mlcharge_flows.sources.other_datasets import CALIBRATE, carried_transfers
 from mlcharge_flows.vasp.potcar import PotcarError
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ def predict_calibrated(
 ) -> tuple[Density, tuple[str, ...]]:
     """Predict the converged density of a run: its own atoms, deformation and constants.
 
-    With ISPIN = 2 and a calibration from spin-polarized runs, it has a magnetization.
+    With ISPIN = 2 and a calibration from spin-polarized runs, it has a magnetization. Elements that
+    the model knows and the calibration does not get the deformation without constants, as in a run
+    without a calibration.
 
     Parameters
     ----------
@@ -90,7 +93,8 @@ def predict_calibrated(
     Raises
     ------
     ModelError
-        The run is not of the calibrated settings, or outside of the applicability domain.
+        The run is not of the calibrated settings, or outside of the applicability domain, or the
+        occupancies of an element without constants cannot be carried over to its PAW data set.
     """
     card, crystal = loaded.card, inputs.crystal
     if inputs.elements <= card.paw.keys():  # without a POTCAR: for the model's own data sets
@@ -104,17 +108,31 @@ def predict_calibrated(
             f"the model {card.name} does not know all elements of the run, and without its POTCAR "
             "there are no free atoms to begin with"
         ) from None
-    calibration.check(paw, inputs.encut)
+    calibrated = calibration.elements.keys() | calibration.alone.keys()
+    bare = {s: dataset for s, dataset in paw.items() if s in card.paw and s not in calibrated}
+    part = calibration.part_for(paw.keys() - bare.keys())
+    if part == "with model":
+        calibration.check({s: paw[s] for s in paw if s not in bare}, inputs.encut)
+    else:  # constants on the superposition are needed of all elements
+        calibration.check(paw, inputs.encut)
     domain = replace(loaded.domain, paw=paw)
     domain.check(crystal, inputs.grid, inputs.n_electrons)
-    part = calibration.part_for(crystal.symbols)
     if part == "with model":
         density = deformed_superposition(
-            loaded.model.deformation(crystal, inputs.grid), card.paw, paw, calibration.transfers()
+            loaded.model.deformation(crystal, inputs.grid),
+            card.paw,
+            paw,
+            calibration.transfers() | carried_transfers(loaded, bare),
         )
     else:
         density = superpose(crystal, paw, inputs.grid, comment=f"{card.name}, constants alone")
     density, warnings = calibration.correct(density, part), _warnings(loaded, calibration, inputs)
+    if bare:
+        warnings.append(
+            f"the calibration has no runs with {', '.join(bare)}: these get the change that the "
+            f"model {card.name} predicts without constants, expect it to save less until you "
+            f"{CALIBRATE}"
+        )
     if calibration.magnetization and (magmom := magmom_of(inputs)) is not None:
         magnetization, lines = predict_magnetization(
             density,

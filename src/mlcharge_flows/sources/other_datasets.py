@@ -64,6 +64,38 @@ def refusals(loaded: LoadedModel, datasets: Mapping[str, PawDataset]) -> dict[st
     return {symbol: refusal for symbol, refusal in found.items() if refusal}
 
 
+def carried_transfers(
+    loaded: LoadedModel, datasets: Mapping[str, PawDataset]
+) -> dict[str, np.ndarray]:
+    """Expansions of the partial waves of a model's data sets in those of a run.
+
+    Parameters
+    ----------
+    loaded
+        The model; it knows all elements.
+    datasets
+        PAW data set of each element of the run.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        T of the elements whose data set is not the model's; channels of the run's data set times
+        channels of the model's.
+
+    Raises
+    ------
+    OutOfDomainError
+        The occupancies of an element cannot be carried over.
+    """
+    transfers = {}
+    for symbol, refusal in refusals(loaded, datasets).items():
+        try:
+            transfers[symbol] = _transfer(loaded.card.paw[symbol], datasets[symbol])
+        except LookupError as error:
+            raise OutOfDomainError(f"{refusal}; {error.args[0]}") from None
+    return transfers
+
+
 def predict_on_other_datasets(
     loaded: LoadedModel, inputs: RunInputs
 ) -> tuple[Density, tuple[str, ...]]:
@@ -95,12 +127,7 @@ def predict_on_other_datasets(
     """
     card, crystal = loaded.card, inputs.crystal
     paw = {symbol: inputs.datasets[symbol] for symbol in sorted(inputs.elements)}
-    transfers = {}
-    for symbol, refusal in refusals(loaded, paw).items():
-        try:
-            transfers[symbol] = _transfer(card.paw[symbol], paw[symbol])
-        except LookupError as error:
-            raise OutOfDomainError(f"{refusal}; {error.args[0]}") from None
+    transfers = carried_transfers(loaded, paw)
     domain = replace(loaded.domain, paw=paw)
     domain.check(crystal, inputs.grid, inputs.n_electrons)
     density = deformed_superposition(
