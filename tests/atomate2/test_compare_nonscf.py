@@ -1,5 +1,6 @@
 """Electronic structure at fixed initial densities, beside that of the self-consistent run."""
 
+import numpy as np
 import pytest
 from jobflow import JobStore, OnMissing
 from jobflow import run_locally as run_flow
@@ -52,6 +53,19 @@ def test_the_band_path_follows_the_settings_of_the_user(silicon):
     other = CompareNonSCFMaker()
     other.band_path_maker.input_set_generator = BandPathSetGenerator(line_density=7)
     assert other.protocol != before
+
+
+@pytest.mark.parametrize(("given", "density"), [({}, 20), ({"line_density": 40}, 40)])
+def test_the_points_of_a_band_path_are_as_dense_as_asked_for(silicon, given, density):
+    cell = silicon.get_primitive_structure()
+    inputs = BandPathSetGenerator(**given).get_input_set(cell, potcar_spec=True)
+    points = np.array(inputs["KPOINTS"].kpts) @ cell.lattice.reciprocal_lattice.matrix
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    along = steps[
+        (steps > 1e-6) & (steps < 1.5 / density)
+    ]  # no ends that are named twice, no jumps
+    assert len(along) >= len(steps) - 12
+    assert density * along.max() == pytest.approx(1, abs=0.05)
 
 
 def test_when_everything_fails_there_is_still_a_document(silicon, tmp_path, monkeypatch):

@@ -173,7 +173,8 @@ class ScfRun(BaseModel):
     def _orbitals_issue(self) -> str | None:
         """Why the initial orbitals of the run are not verified; None if they are."""
         if self.orbitals_failure:
-            return f"no initial orbitals: {self.orbitals_failure}"
+            reason = self.orbitals_failure.removeprefix("initial orbitals: ")
+            return f"no initial orbitals: {reason}"
         if self.orbitals_source and not self.orbitals_read_by_vasp:
             return "initial orbitals not read: standard output does not show it"
         if self.orbitals_read_by_vasp and not self.orbitals_source:
