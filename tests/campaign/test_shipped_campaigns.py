@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from mlcharge_flows.campaign.spec import SpecError, campaign_maker, read_spec
 from mlcharge_flows.cli.app import app
+from mlcharge_flows.structures import read_structures
 
 WORKFLOWS = HERE.parents[1] / "workflows"
 CAMPAIGNS = ["charge3net_mp_benchmark", "static_campaign", "band_structures"]
@@ -41,6 +42,18 @@ def test_a_spec_can_be_built(path):
         pytest.skip(f"no model is installed: {error}")
     assert maker.arms
     assert len(maker.protocol) == 12
+
+
+def test_the_crystals_of_a_campaign_in_rounds(tmp_path):
+    pytest.importorskip("torch", reason="needs the models extra")
+    folder, out = WORKFLOWS / "campaign_rounds", tmp_path / "structures.json.gz"
+    pool = HERE.parents[1] / "test_files" / "benchmark" / "test_structures.json.gz"
+    subprocess.run(["sh", "-n", folder / "run.sh"], check=True)
+    words = [sys.executable, folder / "choose.py", pool, "--number", "3", "--out", out]
+    subprocess.run(words, check=True)
+    chosen, problems = read_structures([out])
+    assert (len(chosen), problems) == (3, [])
+    assert all(len(material.structure) <= 8 for material in chosen)
 
 
 def test_the_configuration_of_a_cluster_is_what_fireworks_and_jobflow_read():
