@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.models.model import ModelError
+from mlcharge_flows.models.orbital.boxed_vectors import BoxedGVectors
 from mlcharge_flows.models.orbital.config import OrbitalConfig
 from mlcharge_flows.models.orbital.elements import FormFactorFit
 from mlcharge_flows.models.orbital.g_vectors import GVectors
@@ -38,6 +39,9 @@ LOSS_TERMS = tuple(LossConfig.model_fields)
 """Terms of the loss of an expansion in orbitals: all."""
 SHELL_BOUNDS = (2.5, 5.0, 8.0, 12.0)
 """Bounds of the |G| shells of the loss, 1/angstrom."""
+MAX_DIRECT_SITES = 25
+"""Sites up to which a step with direct sums over all G vectors is the faster one; times the
+fraction of the G vectors that a thinned loss takes."""
 _MIN_SHELL_WEIGHT = 1e-6
 """Fraction of the square sum below which a shell does not enter the loss."""
 _MIN_OCCUPANCY_ERROR = 1e-3
@@ -55,7 +59,7 @@ class OrbitalTrainingSample:
     g_vectors
         G vectors, sorted by length.
     phases
-        Structure factors of the sites, shape (sites, G vectors).
+        The sites as the method `phases` of the G vectors gives them.
     grid_vectors
         G vectors of the term on the grid: all, or with a thinned loss those up to the last shell,
         on a coarser grid. They come first.
@@ -133,7 +137,9 @@ class OrbitalTask(Task[OrbitalSample, OrbitalTrainingSample]):
         network = self._network(self.network)
         crystal = sample.crystal
         graph = network.graph(crystal)
-        g_vectors = GVectors.of(crystal, sample.shape, network.config.g_max, network.basis.lmax)
+        many = len(graph.positions) > MAX_DIRECT_SITES and self.device.type == "cpu"
+        kind = BoxedGVectors if many and network.takes_transforms else GVectors
+        g_vectors = kind.of(crystal, sample.shape, network.config.g_max, network.basis.lmax)
         spectrum = torch.from_numpy(sample.coefficients().ravel() * crystal.volume)
         target = spectrum[g_vectors.index].to(torch.complex64)
         weight = g_vectors.multiplicity * (1 + (self.config.loss.coulomb / g_vectors.q) ** 2)
@@ -284,10 +290,16 @@ def thinned(sample: OrbitalTrainingSample, thinning: int) -> OrbitalTrainingSamp
     represented[n_low:] = (n_all - n_low) / max(len(drawn), 1)
     g_vectors = sample.g_vectors.select(chosen)
     g_vectors = replace(g_vectors, multiplicity=g_vectors.multiplicity * represented)
+    if not isinstance(g_vectors, BoxedGVectors):
+        phases = sample.phases[:, chosen]
+    else:
+        if len(sample.phases) * len(chosen) <= MAX_DIRECT_SITES * n_all:
+            g_vectors = g_vectors.direct()
+        phases = g_vectors.phases(sample.phases)
     return OrbitalTrainingSample(
         sample.graph,
         g_vectors,
-        sample.phases[:, chosen],
+        phases,
         g_vectors if thinning == 1 else g_vectors.up_to(SHELL_BOUNDS[-1]),
         sample.target[chosen],
         sample.weight[chosen] * represented,

@@ -99,6 +99,11 @@ class OrbitalNetwork(nn.Module):
         """
         return Graph.of(crystal, self.config)
 
+    @property
+    def takes_transforms(self) -> bool:
+        """Whether sums by Fourier transforms can be used: all sites have the same Gaussians."""
+        return isinstance(self.basis, GaussianBasis) and self.scaling is None
+
     def g_vectors(
         self, crystal: Crystal, shape: tuple[int, int, int], n_sites: int
     ) -> GVectors | FourierBox:
@@ -120,10 +125,10 @@ class OrbitalNetwork(nn.Module):
         GVectors or FourierBox
             On the CPU.
         """
-        g_max, basis = self.config.g_max, self.basis
-        if n_sites > MAX_DIRECT_SITES and isinstance(basis, GaussianBasis) and not self.scaling:
+        g_max = self.config.g_max
+        if n_sites > MAX_DIRECT_SITES and self.takes_transforms:
             return FourierBox.of(crystal, shape, g_max)
-        return GVectors.of(crystal, shape, g_max, basis.lmax)
+        return GVectors.of(crystal, shape, g_max, self.basis.lmax)
 
     def forward(self, graph: Graph) -> list[Expansion]:
         """Predict the expansions of all crystals of a graph.
