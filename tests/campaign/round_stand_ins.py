@@ -74,41 +74,43 @@ def one_by_one(queue, run, maker, folder, workers):
         yield Ended(material, run(material, maker, folder / material.id))
 
 
-def fit(left=0.05):
-    """A fit in no time, of constants that are zero; it is of all runs that it is given."""
-
-    def calibrate_round(folder, number, loaded, runs, tracked=iter):
-        results = {result.material_id: result for result in read_results(folder)}
-        element = ElementCalibration(
-            titel="PAW_PBE test",
-            fingerprint="0" * 64,
-            zval=1.0,
-            channels=(0,),
-            n_runs=2,
-            form_factor=(0.0,),
-            occupancies=(0.0,),
+def calibration(formulas, before=0.5, left=0.05, shared=ELEMENTS, **changes):
+    """Constants that are zero, with errors of a run of each formula, by name."""
+    element = ElementCalibration(
+        titel="PAW_PBE test",
+        fingerprint="0" * 64,
+        zval=1.0,
+        channels=(0,),
+        n_runs=2,
+        form_factor=(0.0,),
+        occupancies=(0.0,),
+        density_left=left,
+        occupancies_left=left,
+    )
+    alone = element.model_copy(update={"n_runs": 1, "density_left": None})
+    errors = [
+        RunErrors(
+            name=name,
+            formula=formula,
+            density_before=before,
+            occupancies_before=before,
             density_left=left,
             occupancies_left=left,
         )
-        errors = [
-            RunErrors(
-                name=name,
-                formula=results[name].formula,
-                density_before=0.5,
-                occupancies_before=0.5,
-                density_left=left,
-                occupancies_left=left,
-            )
-            for name in tracked(list(runs))
-        ]
-        fitted = Calibration(
-            model=loaded.card.name,
-            checkpoint=loaded.sha256,
-            encut=520.0,
-            elements=dict.fromkeys(ELEMENTS, element),
-            runs=tuple(errors),
-            version="test",
-        )
+        for name, formula in formulas.items()
+    ]
+    facts = {"model": "tiny", "checkpoint": "0" * 64, "encut": 520.0, "version": "test"}
+    elements = {symbol: element if symbol in shared else alone for symbol in ELEMENTS}
+    return Calibration(**(facts | changes), elements=elements, runs=tuple(errors))
+
+
+def fit(left=0.05):
+    """A fit in no time; it is of all runs that it is given."""
+
+    def calibrate_round(folder, number, loaded, runs, tracked=iter):
+        results = {result.material_id: result for result in read_results(folder)}
+        formulas = {name: results[name].formula for name in tracked(list(runs))}
+        fitted = calibration(formulas, left=left, model=loaded.card.name, checkpoint=loaded.sha256)
         sha256 = write_calibration(folder / ROUNDS / f"calibration-{number}.json", fitted)
         made = round_calibration.CalibrationRuns(
             number=number,

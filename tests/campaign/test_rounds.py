@@ -1,14 +1,16 @@
 """Campaigns in rounds, with stand-ins for runs and fits: what is decided, recorded and resumed."""
 
 import json
+import re
 
 import pytest
+from pymatgen.core import Lattice, Structure
 from rich.console import Console
 
 pytest.importorskip("torch", reason="needs the models extra")
 pytest.importorskip("h5py", reason="needs the train extra")
 
-from round_stand_ins import DEFAULT, crystals, fit, one_by_one, run_material
+from round_stand_ins import DEFAULT, calibration, crystals, fit, one_by_one, run_material
 
 from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
 from mlcharge_flows.campaign import local, round_calibration, rounds
@@ -19,8 +21,9 @@ from mlcharge_flows.campaign.rounds import Rounds
 from mlcharge_flows.campaign.rounds_spec import RoundsSpec
 from mlcharge_flows.cli.rounds import run_rounds
 from mlcharge_flows.cli.runs import Prepared
+from mlcharge_flows.models.calibration import write_calibration
 from mlcharge_flows.scf.comparison import REFERENCE
-from mlcharge_flows.sources import parse_arms
+from mlcharge_flows.sources import InitialDensity, Learned, parse_arms
 from mlcharge_flows.structures import Material
 
 
@@ -238,3 +241,34 @@ def test_records_and_calibrations_that_were_changed_are_refused(tmp_path, maker)
     record_path(tmp_path, 1).write_text("{")
     with pytest.raises(RecordError, match=r"round-1.json: is not the record of a round"):
         start(maker, materials, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "elements", "reason"),
+    [
+        ({}, "MgO", None),
+        ({"left": 0.6}, "MgO", "errors of left-out runs with Mg: density 60 %, .* above those"),
+        ({"left": 1.1, "before": 1.5}, "MgO", "errors of left-out runs with Mg: density 110 %"),
+        ({"shared": ("Mg",)}, "LiO", None),
+        ({"shared": ("Mg",), "left": 0.6}, "LiO", "errors of left-out runs with any element: "),
+        ({"shared": ()}, "MgO", "no run that it was fitted to shares an element with another one"),
+    ],
+)
+def test_the_gate_of_a_calibration(tmp_path, keys, elements, reason):
+    path = tmp_path / "calibration.json"
+    write_calibration(path, calibration({"a": "MgO", "b": "MgS", "c": "Li2O"}, **keys))
+    density = InitialDensity(Learned(calibration=str(path)))
+    cell = Structure(Lattice.cubic(4), [elements[:2], elements[2:]], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    crystal = Material("m", cell, tmp_path)
+    found = RoundSource("learned+calibration-1", "learned", density).gate(crystal, None)
+    assert (found is None) if reason is None else re.match(reason, found)
+
+
+def test_a_calibration_needs_runs_of_each_element(tmp_path):
+    path = tmp_path / "calibration.json"
+    write_calibration(path, calibration({"a": "MgO"}, shared=("Mg",)))
+    density = InitialDensity(Learned(calibration=str(path)))
+    salt, other = crystals(1, metals=("Mg",))[0], crystals(1, metals=("Cs",))[0]
+    sources = [RoundSource("calibrated", "", density, min_runs=n) for n in (1, 2)]
+    assert [source.refusal(salt) for source in sources] == [None, "too few runs of O (1)"]
+    assert sources[0].refusal(other) == "too few runs of Cs (0), O (0)"

@@ -2,9 +2,11 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
-from cluster import write_spec
+from cluster import until, write_spec
 from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
@@ -15,7 +17,7 @@ from round_stand_ins import crystals, fit, one_by_one, run_material
 
 from mlcharge_flows.campaign import local, rounds
 from mlcharge_flows.campaign.round_calibration import read_calibration_runs
-from mlcharge_flows.campaign.round_record import ROUNDS, read_records
+from mlcharge_flows.campaign.round_record import ROUNDS, read_records, record_path
 from mlcharge_flows.cli.app import app
 from mlcharge_flows.models.calibration import read_calibration
 
@@ -125,10 +127,19 @@ def test_plan_progress_and_report_of_a_campaign_in_rounds(tmp_path, spec, monkey
     assert "4 runs, 4 elements" in page
 
 
+def _is_free(folder):
+    """Whether the workers of a killed campaign have ended."""
+    try:
+        with local.locked(folder), local.locked(folder / ROUNDS):
+            return True
+    except local.FolderError:
+        return False
+
+
 @pytest.mark.gpaw
 @pytest.mark.slow
 def test_six_crystals_in_two_rounds(tmp_path):
-    """The whole of it, with runs at a cutoff that the model was not trained with."""
+    """The whole of it, killed once, with runs at a cutoff that the model was not trained with."""
     pytest.importorskip("gpaw", reason="needs the gpaw extra")
     found = {}
     for name, edge in ROCK_SALT.items():
@@ -143,8 +154,18 @@ def test_six_crystals_in_two_rounds(tmp_path):
         tmp_path, structures="structures.json", rounds={"number": 2, "control": 0.5}, **keys
     )
     out = tmp_path / "out"
-    done = campaign("run", spec, "--workers", 1, "--out", out)
+    command = [sys.executable, "-c", "from mlcharge_flows.cli.app import main; main()"]
+    command += ["campaign", "run", str(spec), "--workers", "1", "--out", str(out)]
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    until(lambda: record_path(out, 2).exists() or killed.poll() is not None)
+    killed.kill()
+    killed.wait()
+    before = {p: p.read_bytes() for p in [*out.glob("rounds/*"), *out.glob("*/comparison.json")]}
+    assert len(before) >= 4 + 3
+    until(lambda: _is_free(out))
+    done = campaign("run", spec, "--workers", 2, "--out", out)
     assert done.exit_code == 0, done.output
+    assert {path: path.read_bytes() for path in before} == before
     first, second = read_records(out)
     assert {a.arm for a in first.materials.values()} == {"default"}, "another cutoff"
     reasons = {a.reason for a in first.materials.values()}

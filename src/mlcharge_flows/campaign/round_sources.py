@@ -186,18 +186,22 @@ def _percent(fraction: float) -> str:
 
 def _calibration_gate(calibration: Calibration, elements: frozenset[str]) -> str | None:
     """Reason why the errors of left-out runs speak against a calibration for some elements."""
-    if not calibration.runs:
-        return "it has no errors of left-out runs"
+    # A run is only tested by others that share an element with it.
+    known = calibration.elements | calibration.alone
+    shared = {symbol for symbol, its in known.items() if its.density_left is not None}
+    tested = [(run, _symbols(run) & shared) for run in calibration.runs if _symbols(run) & shared]
+    if not tested:
+        return "no run that it was fitted to shares an element with another one"
     for element in sorted(elements):
-        part = calibration.elements.get(element) or calibration.alone.get(element)
-        runs = [
-            run for run in calibration.runs if element in Composition(run.formula).get_el_amt_dict()
-        ]
-        if part is None or part.density_left is None or not runs:  # one formula with it
-            runs, element = list(calibration.runs), "all elements"
-        if reason := _too_large(runs):
-            return f"errors of left-out runs with {element}: {reason}"
+        own = [run for run, symbols in tested if element in symbols]
+        if reason := _too_large(own or [run for run, _ in tested]):
+            which = element if own else "any element"
+            return f"errors of left-out runs with {which}: {reason}"
     return None
+
+
+def _symbols(run: RunErrors) -> set[str]:
+    return {element.symbol for element in Composition(run.formula)}
 
 
 def _too_large(runs: Sequence[RunErrors]) -> str | None:

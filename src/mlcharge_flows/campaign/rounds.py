@@ -259,7 +259,7 @@ class Rounds:
                 source.kind,
                 self._density(None, source),
                 pairs.get(source.kind, ()),
-                self.spec.min_runs,
+                self.spec.min_runs if source.calibration else 0,
                 self.spec.measured_only,
             )
             for arm, source in sources.items()
