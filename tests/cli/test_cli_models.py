@@ -225,7 +225,7 @@ def with_waves(dataset):
 
 
 def test_orbitals_beside_a_prediction(model, with_potcar, salt, tmp_path):
-    """For the k-points, the cut-off and the spin of the run, with the tags that begin from them."""
+    """For the k-points, the cutoff and the spin of the run, with the tags that begin from them."""
     words = ("predict", salt, "--model", model, "--out", tmp_path / "out")
     result = mlcharge(*words, *with_potcar, "--orbitals")
     assert result.exit_code == 0, result.output

@@ -35,6 +35,13 @@ def test_the_short_help_option(words):
     assert mlcharge(*words, "-h").output == mlcharge(*words, "--help").output
 
 
+def test_paragraphs_of_a_help_text_fill_the_lines():
+    lines = mlcharge("dataset", "pack", "--help").output.splitlines()
+    text = [line.strip() for line in lines[: lines.index(" Examples".ljust(80))] if line.strip()]
+    ends = [n for n, line in enumerate(text) if line.endswith(".")]
+    assert all(len(line) > 60 for n, line in enumerate(text[1:], 1) if n not in ends)
+
+
 def test_completion_can_be_installed():
     assert "--install-completion" in mlcharge("--help").output
 

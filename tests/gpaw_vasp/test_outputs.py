@@ -239,7 +239,7 @@ def test_outcar_gives_back_the_run(tmp_path: Path, run: Run) -> None:
     assert read.data["nplwv"] == [[18**3]]
     counts = read.data["nplwvs_at_kpoints"]
     assert len(counts) == len(run.kpoints)
-    # |k + G| below the cut-off fills a sphere: V k_max^3 / 6 pi^2 of them, on average.
+    # |k + G| below the cutoff fills a sphere: V k_max^3 / 6 pi^2 of them, on average.
     sphere = run.crystal.volume * (350 / 3.80998) ** 1.5 / (6 * np.pi**2)
     np.testing.assert_allclose(counts, sphere, rtol=0.1)
     assert not read.spin

@@ -121,7 +121,7 @@ def test_two_data_sets_of_one_element_are_refused(atoms):
 def test_two_data_sets_of_one_element_refuse_initial_densities_and_not_the_run(
     atoms, trained, monkeypatch
 ):
-    """What needs no data sets by element, such as grid and cut-off, is known all the same."""
+    """What needs no data sets by element, such as grid and cutoff, is known all the same."""
     trained("tiny")
     monkeypatch.setattr(RunInputs, "_potcar", FROM_POTCAR)
     other = replace(atoms["O"], titel="PAW_PBE O_s test", enmax=400.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -139,12 +140,17 @@ def _version(value: bool) -> None:
 @app.callback()
 def _mlcharge(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
     quiet: Annotated[
         bool,
         typer.Option(
-            "--quiet", "-q", help="Print errors and JSON alone; also after the name of a command."
+            "--quiet",
+            "-q",
+            help="Print only errors and JSON. Also accepted after the name of a command.",
         ),
     ] = False,
     verbose: Annotated[
@@ -152,7 +158,8 @@ def _mlcharge(
         typer.Option(
             "--verbose",
             "-v",
-            help="Also print log messages, warnings of libraries and where errors come from.",
+            help="Also print log messages, warnings of libraries and the origin of errors. Also "
+            "accepted after the name of a command.",
         ),
     ] = False,
 ) -> None:
@@ -164,17 +171,31 @@ def _mlcharge(
 
     Every crystal runs from free atoms, from a superposition of atoms read from a CHGCAR, from the
     density that the shipped model predicts, and from its own converged density; the report lists
-    the electronic steps of each. Runs use the VASP that
-    atomate2 is configured for, or
+    the electronic steps of each run. Runs use the VASP that atomate2 is configured for, or the one
+    of
 
         export VASP_CMD="mpirun -n 16 vasp_std"  PMG_VASP_PSP_DIR=/path/to/potcars
 
-    The embedded [cyan]gpaw-vasp[/cyan] runs only where it is asked for, with
-    [cyan]--executable gpaw-vasp[/cyan], or in all commands and jobs after
+    The embedded [cyan]gpaw-vasp[/cyan] must be selected, by
+    [cyan]--executable gpaw-vasp[/cyan] for one command, or for all commands and jobs by
 
         export MLCHARGE_VASP_CMD=gpaw-vasp
     """
     VERBOSITY.set(quiet=quiet, verbose=verbose)
+
+
+def _unwrapped(text: str) -> str:
+    """Join the lines of each paragraph: a terminal breaks them at its width."""
+    paragraphs = cleandoc(text).split("\n\n")
+    return "\n\n".join(p if p.startswith(" ") else p.replace("\n", " ") for p in paragraphs)
+
+
+for _group in (app, campaign, dataset, models):
+    for _command in _group.registered_commands:
+        if _command.callback is not None:
+            _command.help = _unwrapped(_command.callback.__doc__ or "")
+if app.registered_callback is not None:
+    app.registered_callback.help = _unwrapped(_mlcharge.__doc__ or "")
 
 
 def main() -> None:

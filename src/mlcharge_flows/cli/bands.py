@@ -34,7 +34,7 @@ def bands(
     density: Annotated[
         str,
         typer.Option(
-            help="Density that is kept fixed: learned, superposition, converged, .. as the arms of "
+            help="Density that is kept fixed: learned, superposition, converged, or another arm of "
             "compare; several with commas."
         ),
     ] = "learned",

@@ -1,4 +1,4 @@
-"""``mlcharge calibrate``: make a model valid for the cut-off and PAW data sets of an archive."""
+"""``mlcharge calibrate``: make a model valid for the cutoff and PAW data sets of an archive."""
 
 from __future__ import annotations
 
@@ -38,33 +38,33 @@ def calibrate(
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("calibration.json"),
     encut: Annotated[
         float | None,
-        typer.Option(help="Take the runs with this cut-off in eV; by default the most frequent."),
+        typer.Option(help="Use the runs with this cutoff, eV; by default the most frequent."),
     ] = None,
     potcars: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Folder with POTCARs of the model's PAW data sets (and of the runs', where they "
-            "have none or are packed): occupancies are carried over by the partial waves of both. "
-            "May be given several times; the POTCAR library is searched, too."
+            help="Folder with POTCARs of the model's PAW data sets, and of the runs if these have "
+            "none or are packed. The partial waves of both convert the occupancies. May be given "
+            "several times; the POTCAR library is searched, too."
         ),
     ] = None,
     potcar: Annotated[
         Path | None,
-        typer.Option(help="Without an archive: POTCAR of the runs, to carry occupancies over."),
+        typer.Option(help="Without an archive: POTCAR of the runs, to convert occupancies."),
     ] = None,
 ) -> None:
-    """Calibrate a model with finished runs of other cut-offs, or other PAW data sets.
+    """Calibrate a model with finished runs at another cutoff, or with other PAW data sets.
 
-    For each element a spherical change of the density without charge, and constants of the
-    occupancies, in closed form; one run per element gives nearly everything, and up to three are
-    worth it. Elements that the model does not know need three. What is not significant is left
-    out. Printed, and stored, is the error in runs that were left out of the fit, as a fraction of
-    the superposition's. Folders of runs with ISPIN = 2 also give the magnetization of their
-    elements: a spin density per Bohr magneton, and the sizes of the moments, to which MAGMOM gives
-    order and signs.
+    Fits for each element a spherical change of the density without charge, and constants of the
+    occupancies, in closed form. One run per element gives most of the improvement, up to three are
+    useful. An element that the model does not know needs three runs. Constants that are not
+    significant are left out. The errors of runs that were left out of the fit are printed and
+    stored, as fractions of the superposition's error. Runs with ISPIN = 2 in folders also give the
+    magnetization of their elements: a spin density per Bohr magneton, and the sizes of the moments.
+    MAGMOM gives the order and signs of the moments.
 
-    Then give the file as --calibration to predict, compare and bands, as calibration in a SPEC.yaml
-    or to start_from_predicted_density.
+    Give the file as --calibration to predict, compare and bands, as calibration in a SPEC.yaml, or
+    to start_from_predicted_density.
 
     [bold]Examples[/bold]
 
@@ -127,7 +127,7 @@ def _datasets(potcar: Path) -> dict[str, PawDataset]:
 def _show(console: Console, calibration: Calibration) -> None:
     """Print a table of the elements, and one of the runs."""
     for part, title in (
-        (calibration.elements, "constants of elements; error left in runs without them"),
+        (calibration.elements, "constants of elements; error left in runs that were not fitted"),
         (calibration.alone, "constants alone, for crystals with elements unknown to the model"),
     ):
         if not part:
@@ -140,7 +140,7 @@ def _show(console: Console, calibration: Calibration) -> None:
             table.add_row(symbol, mine.titel, hashed, str(mine.n_runs), *left, kept)
         console.print(table)
     if calibration.magnetization:
-        title = "magnetization per moment; error left in runs without it, of MAGMOM superposed"
+        title = "magnetization; error left in runs not fitted, relative to superposed MAGMOM"
         heads = ("hash", "runs", "moments, muB", "density", "occupancies")
         table = _table(title, "PAW data set", *heads)
         for symbol, its in calibration.magnetization.items():
@@ -150,7 +150,7 @@ def _show(console: Console, calibration: Calibration) -> None:
             table.add_row(symbol, its.titel, its.fingerprint[:8], str(moments.n_runs), size, *left)
         console.print(table)
     if calibration.runs:
-        title = "error left in each run, without its formula in the fit"
+        title = "error left in each run, with its formula left out of the fit"
         table = _table(title, "run", "density", "calibrated", "occupancies", "calibrated")
         for run in calibration.runs:
             errors = (
@@ -181,7 +181,7 @@ def _percent(fraction: float | None) -> str:
 def _summary(calibration: Calibration) -> str:
     from statistics import median
 
-    settings = [f"{calibration.encut:g} eV" if calibration.encut else "any cut-off"]
+    settings = [f"{calibration.encut:g} eV" if calibration.encut else "any cutoff"]
     settings += [word for word in (calibration.prec, calibration.functional) if word]
     text = f"{', '.join(settings)}, {len(calibration.elements | calibration.alone)} elements"
     if not calibration.runs:

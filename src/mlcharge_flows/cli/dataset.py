@@ -88,17 +88,16 @@ def pack(
     ] = False,
     allow_mixed: AllowMixed = False,
 ) -> None:
-    """Pack finished runs of VASP; identifiers are the ends of their paths that differ.
+    """Pack finished runs of VASP; identifiers are the parts of their paths that differ.
 
-    Folders are searched to any depth; files are plain, .gz, .bz2 or .xz. The same crystal with the
-    same settings is packed once. With a POTCAR beside its CHGCAR, or in the library of --potcars, a
-    run is packed as its difference from the free atoms, which the file then contains, too: mind the
-    license of the POTCAR. Without one, channels come from OUTCAR, and the density itself is packed.
-    CHGCAR must be the converged density of the run of OUTCAR; of files with .relax1 and .relax2,
-    the last are taken. METAGGA is read from INCAR or vasprun.xml.
+    Folders are searched at any depth; files are plain, .gz, .bz2 or .xz. The same crystal with the
+    same settings is packed once. With a POTCAR in its folder, or in the library of --potcars, a run
+    is packed as its difference from the free atoms. The file then contains the free atoms of the
+    POTCAR; mind its license. Without a POTCAR, channels are read from OUTCAR, and the density
+    itself is packed. CHGCAR must be the converged density of the run of OUTCAR; of files with
+    .relax1 and .relax2, the last are used. METAGGA is read from INCAR or vasprun.xml.
 
-    Runs are read one at a time. After an interruption, or an error, the same command goes on where
-    it stopped.
+    Runs are read one at a time. After an interruption or an error, the same command continues.
 
     [bold]Examples[/bold]
 
@@ -152,7 +151,7 @@ def info(
 @app.command()
 def split(
     dataset: Annotated[Path, typer.Argument(help="The data set.")],
-    only: Annotated[str | None, typer.Option(help="Names of this split alone.")] = None,
+    only: Annotated[str | None, typer.Option(help="List this split only.")] = None,
 ) -> None:
     """List the identifiers of a data set with the split of each.
 

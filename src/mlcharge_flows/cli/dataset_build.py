@@ -49,7 +49,9 @@ def build(
     ] = None,
     complement: Annotated[
         list[Path] | None,
-        typer.Option(help="Data sets to be merged with: what they have least of comes first."),
+        typer.Option(
+            help="Data sets to merge with: their materials are left out, what they lack is first."
+        ),
     ] = None,
     split: Annotated[
         str | None, typer.Option(help="Take only this split of the file: train, validation.")
@@ -61,7 +63,7 @@ def build(
     limit: Limit = None,
     test: Annotated[
         bool,
-        typer.Option("--test", help="Take structures marked test, too: to evaluate, not to train."),
+        typer.Option("--test", help="Also take structures marked test, for an evaluation set."),
     ] = False,
     gamma: Gamma = False,
     skip_bad: SkipBad = False,
@@ -72,7 +74,8 @@ def build(
     fast_scf: Annotated[
         bool,
         typer.Option(
-            "--fast-scf", help="The same densities by a cheaper SCF; its steps are not recorded."
+            "--fast-scf",
+            help="Use a cheaper SCF to the same densities; its steps are not recorded.",
         ),
     ] = False,
     quick: Annotated[bool, typer.Option("--quick", hidden=True)] = False,
@@ -81,11 +84,11 @@ def build(
     offset: Annotated[int, typer.Option(min=0, hidden=True)] = 0,
     extend: Annotated[list[Path] | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Run every structure from free atoms, as compare does, and pack what converged.
+    """Run every structure from free atoms, as compare does, and pack the converged runs.
 
-    In a fixed order: every pair of elements early, cheap materials first. Finished materials are
-    not run again, nor failed ones without --retry-failed: after an interruption, give the same
-    command. With --fast-scf, a cheaper SCF from the default model's density: samples that merge
+    The order is fixed: cheap materials first, and every pair of elements early. Finished materials
+    are not run again; --retry-failed runs failed ones again. After an interruption, give the same
+    command. --fast-scf uses a cheaper SCF from the density of the default model; its samples merge
     with others.
 
     [bold]Examples[/bold]

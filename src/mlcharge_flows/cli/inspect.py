@@ -35,7 +35,7 @@ def inspect(
 ) -> None:
     """Show grid, electrons and occupancies of a CHGCAR, and VASP's messages about it.
 
-    Exit status 1 if VASP would not begin from it, or would although its ions are not those of the
+    The exit status is 1 if VASP would not begin from the file, or if its ions are not those of the
     run. Without the inputs of a run, only the file itself is checked.
 
     [bold]Examples[/bold]

@@ -41,8 +41,8 @@ Models = Annotated[
     str,
     typer.Option(
         callback=_named,
-        help="Model of the learned densities: a name or a checkpoint; of several with commas each "
-        "has its own arms, such as learned@superres.",
+        help="Model of the learned densities: a name or a checkpoint, or several with commas. Each "
+        "of several models has its own arms, such as learned@superres.",
     ),
 ]
 Model = Annotated[str, typer.Option(callback=_named, help="Name of a model, or a checkpoint.")]
@@ -57,7 +57,7 @@ CalibrationFile = Annotated[
     Path | None,
     typer.Option(
         "--calibration",
-        help="File of mlcharge calibrate: learned densities for its cut-off and PAW data sets.",
+        help="File of mlcharge calibrate: adapts learned densities to a cutoff and PAW data sets.",
         show_default=False,
     ),
 ]
@@ -65,8 +65,8 @@ Workers = Annotated[
     int, typer.Option(min=0, help="Materials at a time; 0: one per CPU, or 1 with VASP.")
 ]
 MaxAtoms = Annotated[int | None, typer.Option(min=1, help="Leave out structures with more atoms.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Take only the first so many structures.")]
-Gamma = Annotated[bool, typer.Option("--gamma", help="Gamma point alone: molecules in boxes.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first N structures.")]
+Gamma = Annotated[bool, typer.Option("--gamma", help="Gamma point only, for molecules in boxes.")]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Continue without structures that cannot be used.")
 ]
@@ -84,8 +84,8 @@ RetryFailed = Annotated[
     bool,
     typer.Option(
         "--retry-failed",
-        help="Run again what failed before. Without it only what failed by the fault of the "
-        "machine (memory, disk, a signal, a missing launcher).",
+        help="Also run again what failed for a physical reason. Failures of the machine (memory, "
+        "disk, a signal, a missing launcher) run again without this option.",
     ),
 ]
 

@@ -46,10 +46,10 @@ WITHOUT_POTCAR = (
 def predict(
     structures: Structures,
     incar: Annotated[
-        Path | None, typer.Option(help="INCAR of the runs: the grid, and that they are neutral.")
+        Path | None, typer.Option(help="INCAR of the runs; it determines the grid.")
     ] = None,
     encut: Annotated[
-        float | None, typer.Option(help="Plane-wave cut-off of the runs in eV, without --incar.")
+        float | None, typer.Option(help="Plane-wave cutoff of the runs, eV, without --incar.")
     ] = None,
     prec: Annotated[str | None, typer.Option(help="PREC of the runs, without --incar.")] = None,
     potcar: Annotated[
@@ -78,15 +78,15 @@ def predict(
 ) -> None:
     """Predict the converged density of structures: CHGCARs for runs with ICHARG = 1.
 
-    For each structure, a folder with CHGCAR, the POSCAR that it belongs to (one block of ions per
-    element, in the order of --potcar), and initial_density.json with the sources of density and
-    occupancies. The grid is the one that VASP takes for ENCUT and PREC. VASP and GPAW are not
-    needed. Without --potcar, whether VASP reads the files is not known: with PAW data sets of other
-    projectors than the model's, it drops them and begins from free atoms.
+    Writes for each structure a folder with CHGCAR, POSCAR (one block of ions per element, in the
+    order of --potcar), and initial_density.json with the sources of density and occupancies. The
+    grid is VASP's grid for ENCUT and PREC. VASP and GPAW are not needed. Give --potcar to check
+    that VASP will read the files: if its PAW data sets have other projectors than those of the
+    model, VASP begins from free atoms.
 
-    With --orbitals the folder also has a WAVECAR of atomic orbitals for the k-points, cut-off, spin
-    and bands of the runs, which then begin with ISTART = 1 and without steps at fixed density. The
-    file is that of vasp_std: vasp_gam reads another one.
+    With --orbitals the folder also gets a WAVECAR of atomic orbitals for the k-points, cutoff, spin
+    and bands of the runs, which then begin with ISTART = 1 and without steps at fixed density. It
+    has the format of vasp_std; vasp_gam reads another format.
 
     [bold]Examples[/bold]
 

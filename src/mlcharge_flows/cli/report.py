@@ -27,7 +27,7 @@ def report(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Write the report of what is finished in a folder; nothing is run.
+    """Write the report of the finished materials in a folder; nothing is run.
 
     [bold]Example[/bold]
 

@@ -116,7 +116,7 @@ class Outcar:
     n_electrons
         NELECT.
     encut
-        Plane-wave cut-off, eV.
+        Plane-wave cutoff, eV.
     lmaxmix
         Highest L of the occupancies that are mixed and written to CHGCAR.
     icharg, ispin, nsw, ibrion, isif, ismear

@@ -122,7 +122,7 @@ class ComparisonSetGenerator(VaspInputGenerator):
 class BandPathSetGenerator(ComparisonSetGenerator, NonSCFSetGenerator):
     """atomate2's line-mode settings on top of :class:`ComparisonSetGenerator`.
 
-    Grid, cut-off, PAW data sets and occupations are those of the comparison; k-points,
+    Grid, cutoff, PAW data sets and occupations are those of the comparison; k-points,
     ICHARG = 11 and what goes with it are atomate2's. Projections are left out: only eigenvalues are
     compared.
 
