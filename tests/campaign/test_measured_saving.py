@@ -19,7 +19,7 @@ def pairs(**savings):
 
 
 def test_one_element_gives_the_mean_and_its_standard_error():
-    found = SavingModel(pairs(Si=[0.3, 0.2, 0.25, 0.25])).estimate(["Si"])
+    found = SavingModel(pairs(Si=[0.3, 0.2, 0.25, 0.25])).estimate(["Si"], 0.9)
     assert found.mean == pytest.approx(0.25, abs=0.01)
     assert found.high - found.mean == pytest.approx(1.645 * MIN_NOISE / 2, rel=0.1)
     assert found.n_pairs == 4
@@ -72,7 +72,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
             drawn.append(Pair(frozenset(chosen), truth + rng.normal(0, 0.1)))
         model = SavingModel(drawn)
         for pair in drawn:
-            found = model.estimate(pair.elements)
+            found = model.estimate(pair.elements, 0.9)
             truth = 0.2 + sum(effects[e] for e in pair.elements)
             inside, total = inside + (found.low <= truth <= found.high), total + 1
     assert 0.85 < inside / total < 0.97

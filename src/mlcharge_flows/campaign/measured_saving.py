@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 MIN_PAIRS = 2
 """Pairs from which on a saving counts as measured; one pair has no spread."""
+CONFIDENCE = 0.8
+"""Of the two-sided interval: in one of ten materials the saving is below its lower end."""
 MIN_NOISE = 0.1
 """Least standard deviation of the saving of one pair: about one electronic step in ten."""
 _NOISES = (MIN_NOISE, 0.15, 0.2, 0.3, 0.5)
@@ -146,7 +148,7 @@ class SavingModel:
         fits = [_Fit(design, savings, *widths) for widths in product(_NOISES, _SPREADS)]
         self._fit = max(fits, key=lambda fit: fit.log_evidence)
 
-    def estimate(self, elements: Iterable[str], confidence: float = 0.9) -> Estimate:
+    def estimate(self, elements: Iterable[str], confidence: float = CONFIDENCE) -> Estimate:
         """Estimate the saving for a material.
 
         Parameters

@@ -8,6 +8,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from mlcharge_flows.campaign.fireworks_spec import Strict
+from mlcharge_flows.campaign.measured_saving import CONFIDENCE
 
 N_ROUNDS = 4
 """Rounds where neither their number nor their size is given."""
@@ -53,7 +54,7 @@ class RoundsSpec(Strict):
         "fewer runs so far.",
     )
     confidence: float = Field(
-        0.9,
+        CONFIDENCE,
         gt=0,
         lt=1,
         strict=True,
