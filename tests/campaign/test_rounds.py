@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import typer
 from pymatgen.core import Lattice, Structure
 from rich.console import Console
 
@@ -241,6 +242,42 @@ def test_records_and_calibrations_that_were_changed_are_refused(tmp_path, maker)
     record_path(tmp_path, 1).write_text("{")
     with pytest.raises(RecordError, match=r"round-1.json: is not the record of a round"):
         start(maker, materials, tmp_path)
+
+
+def failing(cause):
+    def run(material, maker, path):
+        found = run_material(material, maker, path)
+        for one in found.arms.values():
+            one.failure = cause
+        return found
+
+    return run
+
+
+def test_a_round_that_the_machine_has_spoilt_is_repeated_before_the_next_one(
+    tmp_path, maker, monkeypatch, capsys
+):
+    materials, keys = crystals(6), {"number": 2, "control": 0.5}
+    monkeypatch.setattr(local, "run_material", failing("no space left on device"))
+    with pytest.raises(typer.Exit) as left:
+        run_all(maker, materials, tmp_path, **keys)
+    assert left.value.exit_code == 1
+    assert "round 1: all runs failed by the fault of the machine" in capsys.readouterr().err
+    before = record_path(tmp_path, 1).read_bytes()
+    assert not record_path(tmp_path, 2).exists()
+    monkeypatch.setattr(local, "run_material", run_material)
+    found = run_all(maker, materials, tmp_path, **keys)
+    assert record_path(tmp_path, 1).read_bytes() == before
+    assert [one.n_finished for one in summarize_rounds(found)] == [3, 3]
+
+
+def test_physical_failures_do_not_stop_the_rounds(tmp_path, maker, monkeypatch):
+    monkeypatch.setattr(rounds, "calibrate_round", round_calibration.calibrate_round)
+    monkeypatch.setattr(local, "run_material", failing("not converged: 60 steps"))
+    found = run_all(maker, crystals(6), tmp_path, number=2)
+    assert len(found.records) == 2
+    assert round_calibration.read_calibration_runs(tmp_path, 1).sha256 is None
+    assert list(found.records[1].sources) == ["learned"]
 
 
 @pytest.mark.parametrize(

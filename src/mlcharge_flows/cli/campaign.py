@@ -78,7 +78,8 @@ def run(
     """Run every material that is not finished, on this machine, and report.
 
     After an interruption of any kind, give the same command: finished materials stay. Runs that
-    failed by the fault of the machine run again, others only with --retry-failed.
+    failed by the fault of the machine run again, others only with --retry-failed. With rounds in
+    the SPEC, the finished runs of each round calibrate the model for the next.
 
     [bold]Example[/bold]
 

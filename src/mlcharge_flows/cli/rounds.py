@@ -42,7 +42,8 @@ def run_rounds(
     Returns
     -------
     list of Comparison
-        Of all materials, finished now or before. A round without any result ends the command.
+        Of all materials, finished now or before. If all runs of a round fail by the fault of the
+        machine, the command ends.
     """
     require("rounds need", "train", "h5py")
     require("rounds need", "models", "torch", "e3nn", "safetensors")
@@ -85,13 +86,19 @@ def _run_round(
         console.print(f"{n} of them have no result from their source: from free atoms instead")
         own = replace(prepared, maker=rounds.maker(), materials=failed)
         results += run_materials(console, own, rounds.folder)
-    if not any(has_result(comparison) for comparison in results):
+    if all(_failed_by_machine(comparison) for comparison in results):
         exit_with_error(
-            f"round {this.record.number}: no material has a result, which the next round needs; "
-            f"see {rounds.folder}/*/flow.log",
+            f"round {this.record.number}: all runs failed by the fault of the machine, and the "
+            f"next round needs results; see {rounds.folder}/*/flow.log, then give the same command",
             status=NOTHING_DONE,
         )
     return {comparison.material_id: comparison for comparison in results}
+
+
+def _failed_by_machine(comparison: Comparison) -> bool:
+    """Whether a material has no result, but may have one the next time."""
+    runs = comparison.arms.values()
+    return not has_result(comparison) and any(run.failed_by_machine for run in runs)
 
 
 def has_result(comparison: Comparison) -> bool:
