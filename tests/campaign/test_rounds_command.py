@@ -105,6 +105,7 @@ def test_plan_progress_and_report_of_a_campaign_in_rounds(tmp_path, spec, monkey
     assert "Round 2 of 2: 4 materials, 2 of them control; learned+calibration-1 for 4" in (
         done.output
     )
+    assert "Calibration after round 2: 8 runs, 4 elements" in done.output
     assert "Electronic steps saved by round" in done.output
     assert re.search(r"steps saved\s+30.0 %\s+50.0 %", done.output)
     assert re.search(r"calibrated with\s+–\s+4 runs, 4 elements", done.output)

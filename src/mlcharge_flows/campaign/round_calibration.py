@@ -41,6 +41,9 @@ class CalibrationRuns(BaseModel):
     )
     elements: dict[str, int] = Field(description="Runs of each element.")
     left_out: list[str] = Field(description="A line for each run that could not be used.")
+    notes: list[str] = Field(
+        default_factory=list, description="A line for each thing that its user should know."
+    )
 
     @property
     def file(self) -> str:
@@ -151,6 +154,7 @@ def calibrate_round(
         runs={name: _relative(runs[name], folder) for name in used if sha256},
         elements=elements,
         left_out=left_out,
+        notes=list(calibrator.notes),
     )
     (folder / ROUNDS).mkdir(parents=True, exist_ok=True)
     atomic_write(_runs_path(folder, number), made.model_dump_json(indent=1) + "\n")

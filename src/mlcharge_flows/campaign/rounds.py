@@ -127,13 +127,19 @@ class Rounds:
         before = [self.materials[name] for name in begun if name in self.materials]
         return list(next_rounds(pending, self.spec, len(self.records), before))
 
-    def run(self, tracked: Callable[[Iterable[str]], Iterable[str]] = iter) -> Iterator[Round]:
+    def run(
+        self,
+        tracked: Callable[[Iterable[str]], Iterable[str]] = iter,
+        on_fit: Callable[[CalibrationRuns], None] = lambda made: None,
+    ) -> Iterator[Round]:
         """Give each round, those that have begun before, too; run it before the next one.
 
         Parameters
         ----------
         tracked
             Iterates over the runs of a calibration, with a progress bar.
+        on_fit
+            Called for each calibration that is fitted now, also after the last round.
 
         Yields
         ------
@@ -144,32 +150,19 @@ class Rounds:
         while True:
             number += 1
             if number > len(self.records):
+                if number > 1 and (made := self._calibrate(number - 1, tracked)) is not None:
+                    on_fit(made)
                 if not (planned := self.planned_rounds()):
                     return
-                if number > 1:
-                    self.calibrate(number - 1, tracked)
                 self._begin(number, planned[0])
             yield self._round(self.records[number - 1])
 
-    def calibrate(
-        self, number: int, tracked: Callable[[Iterable[str]], Iterable[str]] = iter
-    ) -> CalibrationRuns:
-        """Fit the calibration after a round, unless it is there already.
-
-        Parameters
-        ----------
-        number
-            Of the round.
-        tracked
-            Iterates over the runs, with a progress bar.
-
-        Returns
-        -------
-        CalibrationRuns
-            What it was fitted to: runs of this round and of earlier ones.
-        """
-        if (made := read_calibration_runs(self.folder, number)) is not None:
-            return made
+    def _calibrate(
+        self, number: int, tracked: Callable[[Iterable[str]], Iterable[str]]
+    ) -> CalibrationRuns | None:
+        """Fit the calibration after a round to its runs and those before; None if it is there."""
+        if read_calibration_runs(self.folder, number) is not None:
+            return None
         results = self.results()
         finished = (
             (results[name], assignment.runs)

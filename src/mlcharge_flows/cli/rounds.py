@@ -6,7 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlcharge_flows.cli.runs import run_materials
-from mlcharge_flows.cli.terminal import INTERRUPTED, NOTHING_DONE, exit_with_error, require, tracked
+from mlcharge_flows.cli.terminal import (
+    INTERRUPTED,
+    NOTHING_DONE,
+    exit_with_error,
+    print_left_out,
+    require,
+    tracked,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mlcharge_flows.atomate2.flows.material import MaterialFlowMaker
+    from mlcharge_flows.campaign.round_calibration import CalibrationRuns
     from mlcharge_flows.campaign.rounds import Round, Rounds
     from mlcharge_flows.cli.runs import Prepared
     from mlcharge_flows.scf.comparison import Comparison
@@ -54,14 +62,18 @@ def run_rounds(
         names = list(names)
         return tracked(names, console, len(names), "calibration")
 
+    def fitted(made: CalibrationRuns) -> None:
+        text = f"{len(made.runs)} runs, {len(made.elements)} elements"
+        console.print(f"Calibration after round {made.number}: {text}")
+        print_left_out(console, made.left_out)
+        print_left_out(console, made.notes, "note")
+
     found: dict[str, Comparison] = {}
     with locked(rounds.folder / ROUNDS):
         try:
-            for this in rounds.run(shown):
+            for this in rounds.run(shown, fitted):
                 console.print(round_title(this), markup=False, soft_wrap=True)
                 found |= _run_round(console, prepared, rounds, this, retry_failed=retry_failed)
-            if rounds.records:
-                rounds.calibrate(len(rounds.records), shown)
         except KeyboardInterrupt:  # runs end the command themselves
             exit_with_error("interrupted between rounds: give the same command", status=INTERRUPTED)
     return list(found.values())
