@@ -193,7 +193,7 @@ def _plot(rows: list[Row], target: Path) -> None:
         xscale="log",
         yscale="log",
         xlabel="seconds per material (one core)",
-        ylabel="density error of the superposition left (%)",
+        ylabel="superposition's density error left (%)",
     )
     axes.margins(0.2)
     for axis in (axes.xaxis, axes.yaxis):

@@ -110,6 +110,7 @@ def converged(name, folder):
 
 
 @pytest.mark.gpaw
+@pytest.mark.slow
 def test_two_crystals_from_structures_to_store(structures, tmp_path):
     out = tmp_path / "out"
     words = [sys.executable, "-c", "from mlcharge_flows.cli.app import main; main()", "dataset"]
@@ -171,6 +172,7 @@ def test_a_fast_run_begins_from_the_density_of_the_model():
 
 
 @pytest.mark.gpaw
+@pytest.mark.slow
 def test_fast_samples_of_known_elements_and_their_pseudo_labels(tmp_path):
     pytest.importorskip("torch", reason="needs the models extra")
     pytest.importorskip("safetensors", reason="needs the models extra")

@@ -84,6 +84,12 @@ def test_a_model_has_one_color_beside_any_other_arms(arms):
     assert colors(["learned+orbitals", *arms])["learned+orbitals"] == known["learned+orbitals"]
 
 
+def test_another_model_takes_no_color_of_the_known_ones():
+    names = ["orbital", "charge3net", "charge3net-density", "superres"]
+    assert len(set(colors(names).values())) == 4
+    assert list(colors(names)) == names
+
+
 def test_bands_have_a_panel_of_their_difference(monkeypatch):
     distances = np.linspace(0, 1, 21)
     levels = np.stack([-20 + 0 * distances, -2 + distances, 3 + distances, 9 + distances], 1)

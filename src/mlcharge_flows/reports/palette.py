@@ -51,7 +51,7 @@ def colors(arms: Iterable[str]) -> dict[str, str]:
         Hexadecimal RGB by name. ``learned@MODEL`` has the color of the model, and ``learned`` that
         of the default one. Orbitals, other occupancies, a delay and a calibration are darker or
         lighter shades of the color of the density. Other names have a color that follows from the
-        name alone, except that names which share a color take the next free one in the order given.
+        name alone, except that a name whose color another one has takes the next free one.
 
     Examples
     --------
@@ -62,17 +62,21 @@ def colors(arms: Iterable[str]) -> dict[str, str]:
     >>> colors(["learned", "learned+orbitals"])
     {'learned': '#d55e00', 'learned+orbitals': '#753400'}
     """
-    found: dict[str, str] = {}
+    arms = list(arms)
+    densities = {arm: re.split(r"[/+]", arm, maxsplit=1)[0] for arm in arms}
+    found = {
+        arm: _shade(known, arm.removeprefix(density))
+        for arm, density in densities.items()
+        if (known := _KNOWN.get(density.removeprefix("learned@")))
+    }
     for arm in arms:
-        density = re.split(r"[/+]", arm, maxsplit=1)[0]
+        if arm in found:
+            continue
         first = crc32(arm.encode()) % len(_OTHERS)
         wanted = [_OTHERS[(first + n) % len(_OTHERS)] for n in range(len(_OTHERS))]
         free = [color for color in wanted if color not in found.values()]
-        if known := _KNOWN.get(density.removeprefix("learned@")):
-            found[arm] = _shade(known, arm.removeprefix(density))
-        else:
-            found[arm] = (free or wanted)[0]
-    return found
+        found[arm] = (free or wanted)[0]
+    return {arm: found[arm] for arm in arms}
 
 
 def _shade(color: str, parts: str) -> str:
