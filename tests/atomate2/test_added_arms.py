@@ -321,6 +321,7 @@ def test_an_arm_that_was_taken_out_of_the_result_runs_again(quick, tmp_path):
 
 
 @pytest.mark.gpaw
+@pytest.mark.slow
 def test_arms_are_added_for_real(tmp_path, monkeypatch):
     pytest.importorskip("gpaw", reason="needs the gpaw extra")
     monkeypatch.setattr(local, "run_in_workers", in_this_process)

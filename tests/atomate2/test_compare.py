@@ -79,6 +79,7 @@ def test_when_everything_fails_there_is_still_a_report(helium, tmp_path, monkeyp
 
 
 @pytest.mark.gpaw
+@pytest.mark.slow
 def test_one_material_for_real(helium, tmp_path):
     densities = parse_arms(["superposition", "converged", "converged/atomic"])
     densities["broken"] = InitialDensity(FromFile(str(tmp_path / "none")))

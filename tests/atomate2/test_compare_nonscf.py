@@ -104,6 +104,7 @@ def campaign(silicon, tmp_path_factory):
 
 
 @pytest.mark.gpaw
+@pytest.mark.slow
 def test_the_converged_density_gives_the_reference(campaign):
     errors, along = campaign[1].errors["converged"], campaign[1].band_path_errors["converged"]
     assert abs(errors.dE_meV_per_atom) < 0.1
@@ -116,6 +117,7 @@ def test_the_converged_density_gives_the_reference(campaign):
 
 
 @pytest.mark.gpaw
+@pytest.mark.slow
 def test_atoms_do_not(campaign):
     errors = campaign[1].errors
     atoms, converged = errors["superposition"], errors["converged"]
@@ -124,6 +126,7 @@ def test_atoms_do_not(campaign):
 
 
 @pytest.mark.gpaw
+@pytest.mark.slow
 def test_no_run_at_fixed_density_updates_it(campaign):
     found = campaign[1]
     for run in [found.arms["converged"], found.arms["superposition"], *found.band_paths.values()]:
@@ -136,6 +139,7 @@ def test_no_run_at_fixed_density_updates_it(campaign):
 
 
 @pytest.mark.gpaw
+@pytest.mark.slow
 def test_failures_are_listed_and_stop_nothing(campaign):
     starts = summarize_nonscf([campaign[1]]).arms
     assert starts["broken"].failures == {"no initial density": 1}
@@ -144,6 +148,7 @@ def test_failures_are_listed_and_stop_nothing(campaign):
 
 
 @pytest.mark.gpaw
+@pytest.mark.slow
 def test_the_report_draws_bands_on_top_of_each_other(campaign):
     out, found = campaign
     page = write_nonscf_report([found], out)
