@@ -74,6 +74,7 @@ def test_chgcar_io(run):
     assert float(write[-1].split()[0]) > 0
 
 
+@pytest.mark.slow
 def test_streamed_training(run):
     pytest.importorskip("lightning_fabric", reason="needs the models extra")
     rows = run("streamed_training", 10, "--materials-read", 8)

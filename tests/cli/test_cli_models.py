@@ -165,7 +165,7 @@ def test_what_vasp_would_not_say_of_a_prediction(model, tmp_path):
     Poscar(SALT.get_sorted_structure()).write_file(in_order)
     words = ("--encut", 350, "--model", model, "--out", tmp_path / "out")
     told = " ".join(mlcharge("predict", given, *words).output.split())
-    assert told.count("note: VASP drops these files, and begins from free atoms, if its PAW") == 1
+    assert told.count("note: give --potcar with the POTCAR of the runs: if its PAW") == 1
     assert "give --potcar with the data sets of the runs" in told
     assert "note: the ions of salt were put in another order than in the structure file" in told
     assert "put in another order" not in mlcharge("predict", in_order, *words).output
@@ -192,7 +192,7 @@ def test_ions_are_in_the_order_of_the_potcar(tiny, checkpoint, salt, tmp_path, m
     words = ("--encut", 350, "--model", checkpoint, "--out", tmp_path / "out")
     result = mlcharge("predict", salt, *words, "--potcar", tmp_path / "POTCAR")
     assert result.exit_code == 0, result.output
-    assert "drops these files" not in result.output
+    assert "give --potcar with the POTCAR" not in result.output
     folder = tmp_path / "out" / "MgO"
     assert read_chgcar(folder / "CHGCAR").crystal.symbols == ("O", "Mg")
     assert Poscar.from_file(folder / "POSCAR").site_symbols == ["O", "Mg"]

@@ -36,9 +36,8 @@ DOCUMENT = "initial_density.json"
 ORBITALS_DOCUMENT = "initial_orbitals.json"
 
 WITHOUT_POTCAR = (
-    "VASP drops these files, and begins from free atoms, if its PAW data sets have other "
-    "projectors than the model's, as VASP's own have for the shipped model: give --potcar with "
-    "the data sets of the runs, for which a model predicts or refuses to"
+    "give --potcar with the POTCAR of the runs: if its PAW data sets have other projectors than "
+    "the model's, as those of VASP have, VASP does not use these files and begins from free atoms"
 )
 """What cannot be promised without the POTCAR of the runs."""
 
