@@ -166,7 +166,7 @@ def test_what_vasp_would_not_say_of_a_prediction(model, tmp_path):
     words = ("--encut", 350, "--model", model, "--out", tmp_path / "out")
     told = " ".join(mlcharge("predict", given, *words).output.split())
     assert told.count("note: give --potcar with the POTCAR of the runs: if its PAW") == 1
-    assert "give --potcar with the data sets of the runs" in told
+    assert "VASP does not use these files and begins from free atoms" in told
     assert "note: the ions of salt were put in another order than in the structure file" in told
     assert "put in another order" not in mlcharge("predict", in_order, *words).output
     # The CHGCAR does not fit the POSCAR that was given.
