@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     families = {Path(name).name: find_family(name) for name in given.family}
     heads = ["", "ENCUT (eV)", "gpaw: a (angstrom)", "bulk modulus (GPa)"]
     for name in families:
-        heads += [f"{name}: a", "bulk modulus", "change of a (%)", "valence of gpaw and this"]
+        heads += [f"{name}: a (angstrom)", "bulk modulus (GPa)", "change of a (%)"]
+        heads += ["valence electrons of gpaw and this"]
     names = given.names or CUBIC
     print_table(heads, (row(name, families, given.encut, given.density) for name in names))
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "vasp_samples"
 DELAY = 5
-HEADS = ["", *(f"{step}" for step in range(2, DELAY + 1)), "a step leaves"]
+HEADS = ["", *(f"{step}" for step in range(2, DELAY + 1)), "error left by a step"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

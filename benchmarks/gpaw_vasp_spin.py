@@ -44,14 +44,14 @@ if TYPE_CHECKING:
 
 HEADS = [
     "",
-    "moments, U",
+    "moments (muB), U",
     "k-points",
     "steps from atoms",
     "own CHGCAR",
     "total density, MAGMOM",
     "energy minus GPAW's (meV/atom)",
-    "total moment (GPAW's)",
-    "largest site moment (GPAW's)",
+    "total moment (GPAW's), muB",
+    "largest site moment (GPAW's), muB",
     "own CHGCAR: energy (meV/atom)",
     "ICHARG=11, occupied eigenvalues (meV)",
 ]

@@ -45,13 +45,13 @@ if TYPE_CHECKING:
 
 HEADS = [
     "",
-    "MAGMOM",
-    "default",
+    "MAGMOM (muB)",
+    "default (steps)",
     "converged total density, MAGMOM",
     "and fitted magnetization",
     "own CHGCAR",
-    "moments begin with",
-    "end with",
+    "initial moments (muB)",
+    "final moments (muB)",
     "error of the magnetization: MAGMOM (%)",
     "fitted (%)",
     "its occupancies of L > 0 (%)",
