@@ -15,6 +15,8 @@ from round_stand_ins import DEFAULT, calibration, crystals, fit, one_by_one, run
 
 from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
 from mlcharge_flows.campaign import local, round_calibration, rounds
+from mlcharge_flows.campaign.request import CampaignRequest
+from mlcharge_flows.campaign.round_maker import RoundMaker
 from mlcharge_flows.campaign.round_record import ROUNDS, RecordError, record_path
 from mlcharge_flows.campaign.round_sources import RoundSource
 from mlcharge_flows.campaign.round_summary import summarize_rounds
@@ -242,6 +244,21 @@ def test_records_and_calibrations_that_were_changed_are_refused(tmp_path, maker)
     record_path(tmp_path, 1).write_text("{")
     with pytest.raises(RecordError, match=r"round-1.json: is not the record of a round"):
         start(maker, materials, tmp_path)
+
+
+def test_each_material_has_the_runs_that_its_round_gave_it(maker):
+    arms = {"a": ("learned",), "b": (REFERENCE, "learned"), "c": (REFERENCE,)}
+    flows = RoundMaker(maker, dict(maker.initial_densities), arms)
+    cell = crystals(1)[0].structure
+    runs = {n: [j.name for j in flows.make(cell, n).jobs if j.name.endswith("run")] for n in arms}
+    assert runs == {
+        "a": ["learned run"],
+        "b": ["default run", "learned run"],
+        "c": ["default run"],
+    }
+    request = CampaignRequest.by_material(flows)
+    assert {name: request(name).arms for name in arms} == arms
+    assert len({request(name).protocol for name in arms}) == 1
 
 
 def failing(cause):
