@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="models", no_args_is_help=True)
 
+_FORMER_OPTIONS = {"largest_wave": "g_max", "symmetrise": "symmetrize"}
+"""Options of checkpoints before version 0.2, and their present names."""
+
+_UNITS = {
+    "cutoff": " angstrom",
+    "g_max": " per angstrom",
+    "smallest_exponent": " per square angstrom",
+    "spacing": " angstrom",
+}
+"""Units of the options of architectures that have one."""
+
 
 @app.callback()
 def _models() -> None:
@@ -242,9 +253,11 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
         yield "what", card.description
     # Elements and their channels stand below, with the PAW data sets.
     shown = {
-        name: value for name, value in card.config.items() if not isinstance(value, list | dict)
+        _FORMER_OPTIONS.get(name, name): value
+        for name, value in card.config.items()
+        if not isinstance(value, list | dict)
     }
-    options = ", ".join(f"{name} {value}" for name, value in shown.items())
+    options = ", ".join(f"{name} {value}{_UNITS.get(name, '')}" for name, value in shown.items())
     yield "architecture", f"{card.architecture}{f' ({options})' if options else ''}"
     predicts = "density and occupancies" if card.occupancies == "own" else "density alone"
     yield "predicts", predicts
@@ -278,7 +291,8 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
     if took := card.training:
         yield (
             "training",
-            f"{took.epochs} epochs, {took.hours:g} h on {took.device} ({took.threads})",
+            f"{took.epochs} epochs, {took.hours:g} h on {took.device} "
+            f"({took.threads} thread{'s'[: took.threads != 1]})",
         )
     yield "units", ", ".join(f"{name} in {unit}" for name, unit in card.units.items())
     yield "license", card.license
