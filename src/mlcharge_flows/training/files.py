@@ -13,7 +13,7 @@ from mlcharge_flows.models.card import Card, DataCard
 from mlcharge_flows.models.checkpoint import Checkpoint, read_checkpoint
 from mlcharge_flows.models.domain import GeometryBounds
 from mlcharge_flows.models.model import ModelError
-from mlcharge_flows.models.orbital.interaction import Coupling
+from mlcharge_flows.models.orbital.coupling import Coupling
 from mlcharge_flows.training.config import TrainingError
 from mlcharge_flows.training.element_rows import rows_by_element
 from mlcharge_flows.training.header import read_headers

@@ -7,9 +7,9 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 
 from orbital_models import crystal, network, precision, salt  # noqa: E402
 
+from mlcharge_flows.models.orbital.coupling import Coupling  # noqa: E402
 from mlcharge_flows.models.orbital.equivariant import EquivariantLinear, GauntProduct  # noqa: E402
 from mlcharge_flows.models.orbital.graph import Graph, harmonics  # noqa: E402
-from mlcharge_flows.models.orbital.interaction import Coupling  # noqa: E402
 from mlcharge_flows.models.orbital.network import OrbitalNetwork  # noqa: E402
 
 CYCLIC = [1, 2, 0]

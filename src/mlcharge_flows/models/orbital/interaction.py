@@ -1,4 +1,4 @@
-"""Interactions of neighboring sites: messages, couplings, and products at the sites.
+"""Interactions of neighboring sites: messages and products at the sites.
 
 Features have the shape (sites, (lmax + 1)^2, channels), see
 :mod:`mlcharge_flows.models.orbital.equivariant`.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from mlcharge_flows.models.orbital.coupling import Coupling
 from mlcharge_flows.models.orbital.equivariant import (
     EquivariantLinear,
     GauntProduct,
@@ -23,156 +24,12 @@ from mlcharge_flows.models.orbital.equivariant import (
 if TYPE_CHECKING:
     from mlcharge_flows.models.orbital.config import SiteConfig
 
-_SITES_AT_ONCE = 8
-"""Sites of a large crystal that messages are computed for at once: what the cache holds."""
+_SITES_AT_ONCE = 16
+"""Sites of a large crystal whose radial functions are computed at once: what the cache holds."""
+_EDGES_AT_ONCE = 32
+"""Edges of a site whose features the inner cache holds."""
 MAX_SITES_AT_ONCE = 32
 """Sites up to which messages are computed for all sites at once."""
-
-
-class Coupling(nn.Module):
-    r"""Gaunt products of the directions to the neighbors and the neighbors' features.
-
-    .. math::
-        C_{ilm} = \sum_j \int Y_{lm}(\Omega)\, a_{ij}(\Omega)\, h_j(\Omega)\, d\Omega ,
-
-    with the features h of the neighbor, and :math:`a_{ij}` the weighted harmonics of the directions
-    to all its images: one product for a pair of sites, not one for every edge. Messages alone carry
-    the direction or the features; the product carries how the features of a neighbor are oriented
-    relative to the bond.
-
-    Parameters
-    ----------
-    lmax
-        Highest degree.
-    n_channels
-        Channels of the features, in and out.
-    n_coupled
-        Channels of the products.
-    """
-
-    def __init__(self, lmax: int, n_channels: int, n_coupled: int) -> None:
-        super().__init__()
-        self.direction = EquivariantLinear(n_channels, n_coupled, lmax)
-        self.feature = EquivariantLinear(n_channels, n_coupled, lmax)
-        self.product = GauntProduct(lmax, 2)
-        self.update = EquivariantLinear(n_coupled, n_channels, lmax)
-
-    def zero_init(self) -> None:
-        """Set the output to zero: the coupling changes nothing before it is trained."""
-        nn.init.zeros_(self.update.weight)
-
-    def forward(
-        self,
-        features: torch.Tensor,
-        directions: torch.Tensor,
-        centers: torch.Tensor,
-        neighbors: torch.Tensor,
-    ) -> torch.Tensor:
-        """Sum of the products over the neighbors of every site.
-
-        Parameters
-        ----------
-        features
-            Of all sites, shape (sites, (lmax + 1)^2, n_channels).
-        directions
-            Weighted harmonics of the directions, shape (pairs, (lmax + 1)^2, n_channels).
-        centers, neighbors
-            Receiving and sending site of each pair, shape (pairs,).
-
-        Returns
-        -------
-        torch.Tensor
-            Shape (sites, (lmax + 1)^2, n_channels).
-        """
-        direction = self.direction_of_pairs(directions)
-        return self.summed(direction, self.on_sphere(features), centers, neighbors, len(features))
-
-    def on_sphere(self, features: torch.Tensor) -> torch.Tensor:
-        """Values of the features of neighbors at the points of the quadrature.
-
-        Parameters
-        ----------
-        features
-            Shape (sites, (lmax + 1)^2, n_channels).
-
-        Returns
-        -------
-        torch.Tensor
-            Shape (sites, points, n_coupled).
-        """
-        values: torch.Tensor = self.product.values @ self.feature(features)
-        return values
-
-    def direction_of_pairs(self, directions: torch.Tensor) -> torch.Tensor:
-        """Values of the weighted directions at the points of the quadrature.
-
-        Parameters
-        ----------
-        directions
-            Weighted harmonics, shape (pairs, (lmax + 1)^2, n_channels).
-
-        Returns
-        -------
-        torch.Tensor
-            Shape (pairs, points, n_coupled).
-        """
-        values: torch.Tensor = self.product.values @ self.direction(directions)
-        return values
-
-    def direction_of_edges(self, weights: torch.Tensor, harmonics: torch.Tensor) -> torch.Tensor:
-        """Values of the weighted directions at the points of the quadrature, from their factors.
-
-        This is :meth:`direction_of_pairs` of the products of both. Weights do not depend on m: with
-        one edge for every pair of sites, their channels are mapped before they meet the harmonics,
-        at a quarter of the cost.
-
-        Parameters
-        ----------
-        weights
-            Shape (edges, lmax + 1, n_channels).
-        harmonics
-            Shape (edges, (lmax + 1)^2).
-
-        Returns
-        -------
-        torch.Tensor
-            Shape (edges, points, n_coupled).
-        """
-        mapped = (weights.transpose(0, 1) @ self.direction.weight).transpose(0, 1)
-        sizes = [2 * degree + 1 for degree in range(weights.shape[1])]
-        parts = zip(harmonics.split(sizes, 1), self.product.values.split(sizes, 1), strict=True)
-        angular = torch.stack([here @ values.T for here, values in parts], dim=-1)
-        return angular @ mapped
-
-    def summed(
-        self,
-        direction: torch.Tensor,
-        on_sphere: torch.Tensor,
-        centers: torch.Tensor,
-        neighbors: torch.Tensor,
-        n_sites: int,
-    ) -> torch.Tensor:
-        """Sum of the products over the neighbors of some sites.
-
-        Parameters
-        ----------
-        direction
-            Weighted directions at the points of the quadrature, shape (pairs, points, n_coupled).
-        on_sphere
-            Features of all sites there, shape (sites, points, n_coupled).
-        centers, neighbors
-            Receiving and sending site of each pair, shape (pairs,).
-        n_sites
-            Number of receiving sites.
-
-        Returns
-        -------
-        torch.Tensor
-            Shape (n_sites, (lmax + 1)^2, n_channels).
-        """
-        products = scatter_sum(direction * on_sphere.index_select(0, neighbors), centers, n_sites)
-        update: torch.Tensor = self.update(self.product.weighted.T @ products)
-        return update
 
 
 class Interaction(nn.Module):
@@ -278,7 +135,8 @@ class Interaction(nn.Module):
             weights = self.radial(inputs) * envelope[chosen, None]
             weights = weights.view(len(inputs), -1, self.lmax + 1, self.n_channels)
             local = center - sites.start
-            site = self._aggregate(weights, angular, local, neighbor, features, coupled, sites)
+            aggregate = self._aggregate if _all_at_once(len(embedding)) else self._aggregate_by_site
+            site = aggregate(weights, angular, local, neighbor, features, coupled, sites)
             updates.append(self._update(site, embedding[sites]))
         update = updates[0] if len(updates) == 1 else torch.cat(updates)
         return update if features is None else features + update
@@ -304,14 +162,64 @@ class Interaction(nn.Module):
         site: torch.Tensor = self.aggregated(norm * scatter_sum(messages, center, n_here))
         site = site + self.residual(features[sites])
         if self.coupling is not None and coupled is not None:
-            if len(directions) == len(centers) and n_here < len(features):
-                where = self.coupling.direction_of_edges(weights[:, 0], harmonics)
-                coupling = self.coupling.summed(where, coupled, centers, neighbors, n_here)
-            else:
-                where = self.coupling.direction_of_pairs(directions)
-                coupling = self.coupling.summed(where, coupled, center, neighbor, n_here)
-            site = site + norm * coupling
+            where = self.coupling.direction_of_pairs(directions)
+            site = site + norm * self.coupling.summed(where, coupled, center, neighbor, n_here)
         return site
+
+    def _aggregate_by_site(
+        self,
+        weights: torch.Tensor,
+        harmonics: torch.Tensor,
+        centers: torch.Tensor,
+        neighbors: torch.Tensor,
+        features: torch.Tensor | None,
+        coupled: torch.Tensor | None,
+        sites: slice,
+    ) -> torch.Tensor:
+        """Do :meth:`_aggregate` without gradients, for ascending centers, one site after the other.
+
+        What a few edges need stays in the inner cache, in arrays that are not made anew: a large
+        crystal is bound by memory otherwise. Edges of one pair are not summed first.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (sites, (lmax + 1)^2, n_channels).
+        """
+        counts = centers.bincount(minlength=sites.stop - sites.start)
+        norm = self.mean_neighbors**-0.5
+        messages = weights.new_zeros(len(counts), len(self.degrees), self.n_channels)
+        products = None
+        if self.coupling is not None and coupled is not None:
+            products = coupled.new_zeros(len(counts), *coupled.shape[1:])
+            angular, mapped = self.coupling.factors_of_edges(weights[:, 0], harmonics)
+            directions, around = coupled.new_empty(2, _EDGES_AT_ONCE, *coupled.shape[1:])
+        components = torch.arange(len(self.degrees), device=weights.device)
+        first = 0
+        for site, count in enumerate(counts.tolist()):
+            for low in range(first, first + count, _EDGES_AT_ONCE):
+                some = slice(low, min(low + _EDGES_AT_ONCE, first + count))
+                n, senders = some.stop - some.start, neighbors[some]
+                # All degrees of the weights with all of the harmonics in one matrix product.
+                every = harmonics[some].T @ weights[some, 0].flatten(1)
+                every = every.view(len(components), -1, self.n_channels)
+                messages[site] += every[components, self.degrees]
+                if features is not None:
+                    radial = weights[some, 1] * harmonics[some, :1, None]
+                    sent = features.index_select(0, senders)
+                    messages[site] += (radial[:, self.degrees] * sent).sum(0)
+                if coupled is not None and products is not None:
+                    torch.bmm(angular[some], mapped[some], out=directions[:n])
+                    torch.index_select(coupled, 0, senders, out=around[:n])
+                    products[site] += directions[:n].mul_(around[:n]).sum(0)
+            first += count
+        aggregated: torch.Tensor = self.aggregated(norm * messages)
+        if features is None:
+            return aggregated
+        aggregated = aggregated + self.residual(features[sites])
+        if self.coupling is not None and products is not None:
+            aggregated = aggregated + norm * self.coupling.to_components(products)
+        return aggregated
 
     @staticmethod
     def _pairs(
@@ -352,7 +260,7 @@ def _portions(centers: torch.Tensor, n_sites: int) -> list[tuple[slice, slice | 
         Sites, and their edges. The messages of one portion fit into the cache, and need no memory
         that grows with the crystal.
     """
-    if n_sites <= MAX_SITES_AT_ONCE or torch.is_grad_enabled():
+    if _all_at_once(n_sites):
         return [(slice(0, n_sites), slice(0, len(centers)))]
     first = list(range(0, n_sites, _SITES_AT_ONCE))
     order = torch.argsort(centers, stable=True)
@@ -361,6 +269,10 @@ def _portions(centers: torch.Tensor, n_sites: int) -> list[tuple[slice, slice | 
         (slice(low, min(low + _SITES_AT_ONCE, n_sites)), order[begin:end])
         for low, (begin, end) in zip(first, pairwise(edges), strict=True)
     ]
+
+
+def _all_at_once(n_sites: int) -> bool:
+    return n_sites <= MAX_SITES_AT_ONCE or torch.is_grad_enabled()
 
 
 def _by_degree(weights: torch.Tensor, components: torch.Tensor) -> torch.Tensor:
