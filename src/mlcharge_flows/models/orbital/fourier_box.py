@@ -29,7 +29,12 @@ from mlcharge_flows.density.grid import half_frequencies
 from mlcharge_flows.density.harmonics import real_harmonics
 from mlcharge_flows.density.nonuniform_fft import corners
 from mlcharge_flows.models.orbital.gaussians import GaussianBasis
-from mlcharge_flows.models.orbital.site_transform import SiteTransform, working_array
+from mlcharge_flows.models.orbital.site_transform import (
+    MOMENT_OVERSAMPLING,
+    OVERSAMPLING,
+    SiteTransform,
+    working_array,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,8 +43,8 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.nonuniform_fft import SpreadingGrid
     from mlcharge_flows.models.orbital.gaussians import SiteOrbitals
 
-_MAX_DECAY = 27.0
-"""Gaussians end where their exponent is below this: 1e-9 of the largest component of l = 4."""
+_MAX_DECAY = 24.0
+"""Gaussians end where their exponent is below this: 4e-8 of the largest component of l = 4."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +192,7 @@ class FourierBox:
         polynomials = self._polynomials(basis)
         parts = []
         for half, _, exponents in self._levels(basis):
-            transform = self._transform(half, phases, basis, exponents)
+            transform = self._transform(half, phases, basis, exponents, MOMENT_OVERSAMPLING)
             moments = transform.to_moments(_box(half, density))
             in_angles = _in_angles(polynomials, transform.grid)
             parts.append(torch.einsum("ksabc,labc->slk", moments, in_angles))
@@ -281,9 +286,10 @@ class FourierBox:
         positions: torch.Tensor,
         basis: GaussianBasis,
         exponents: list[float],
+        oversampling: float = OVERSAMPLING,
     ) -> SiteTransform:
         squares, radius = _box(half, self.squares), self._radius(max(exponents))
-        return SiteTransform(squares, positions, basis.lmax, exponents, radius)
+        return SiteTransform(squares, positions, basis.lmax, exponents, radius, oversampling)
 
     def _polynomials(self, basis: GaussianBasis) -> torch.Tensor:
         """Coefficients of (-1)^l times the solid harmonics, as polynomials in h."""

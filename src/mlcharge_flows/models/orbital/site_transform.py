@@ -23,8 +23,11 @@ from mlcharge_flows.density.nonuniform_fft import SpreadingGrid
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-OVERSAMPLING = 1.2
-"""Of the grids: 1.3 has a quarter more points and no smaller errors of predictions."""
+OVERSAMPLING = 1.15
+"""Of the grids of densities: errors are those of 1.2, which has an eighth more points; with 1.1
+they are larger in skewed cells."""
+MOMENT_OVERSAMPLING = 1.2
+"""Of those of overlaps, whose contractions cancel."""
 _SITES_AT_ONCE = 64
 _POINTS_AT_ONCE = 1 << 17
 """Sites, and points of grids, whose working arrays fit into the cache."""
@@ -64,6 +67,8 @@ class SiteTransform:
         Of the Gaussians, 1/angstrom^2; infinite for points.
     radius
         G vectors beyond this length may be left out, 1/angstrom.
+    oversampling
+        Of the grid.
     """
 
     def __init__(
@@ -73,9 +78,10 @@ class SiteTransform:
         degree: int,
         exponents: Sequence[float],
         radius: float = inf,
+        oversampling: float = OVERSAMPLING,
     ) -> None:
         a, b, c = *(n // 2 for n in squares.shape[:2]), squares.shape[2] - 1
-        self.grid = SpreadingGrid.of((a, b, c), OVERSAMPLING)
+        self.grid = SpreadingGrid.of((a, b, c), oversampling)
         points, windows = self.grid.weights(positions.double().cpu().numpy(), degree)
         self.points = torch.from_numpy(points)
         self.windows = torch.from_numpy(windows)
@@ -175,9 +181,14 @@ class SiteTransform:
                 planes[some, b + 1 :] = transformed[:, ny - b :, : c + 1]
             for block in self._columns:
                 transformed = torch.view_as_real(torch.fft.fft(planes[:, *block], dim=0))
+                low, high = transformed[: a + 1], transformed[nx - a :]
+                if alpha == inf:
+                    parts[: a + 1, *block].add_(low)
+                    parts[a + 1 :, *block].add_(high)
+                    continue
                 decay = self._decay(alpha, block)
-                parts[: a + 1, *block].addcmul_(transformed[: a + 1], decay[: a + 1])
-                parts[a + 1 :, *block].addcmul_(transformed[nx - a :], decay[a + 1 :])
+                parts[: a + 1, *block].addcmul_(low, decay[: a + 1])
+                parts[a + 1 :, *block].addcmul_(high, decay[a + 1 :])
         return coefficients.mul_(self._inverse_window)
 
     def gather(self, coefficients: torch.Tensor) -> torch.Tensor:
