@@ -156,12 +156,8 @@ class PawDataset:
     free_atom_sha256: str | None = None
 
     def __repr__(self) -> str:
-        """Facts in one line; arrays are not printed."""
-        valence = "valence not known" if self.zval is None else f"{self.zval:g} electrons"
         channels = "".join("spdfgh"[degree] for degree in self.channels)
-        atom = "with" if self.has_free_atom else "without"
-        facts = f"{valence}, channels {channels or 'none'}, {atom} its free atom"
-        return f"<PawDataset {self.titel!r}: {facts}>"
+        return f"<PawDataset {self.titel!r}: {self.zval} electrons, channels {channels}>"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))

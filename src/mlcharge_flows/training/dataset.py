@@ -93,9 +93,7 @@ class DensityDataset:
             self.paw = {symbol: read_paw(symbol, group) for symbol, group in file["paw"].items()}
 
     def __repr__(self) -> str:
-        """Facts in one line."""
-        elements = " ".join(self.paw)
-        return f"<DensityDataset {str(self.path)!r}: {len(self)} materials of {elements}>"
+        return f"<DensityDataset {str(self.path)!r}: {len(self)} materials of {' '.join(self.paw)}>"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -302,10 +300,7 @@ def _new_file(path: str | Path) -> Iterator[h5py.File]:
     """Empty data set to be filled, put in place if it holds something."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        atomic_path(path) as partial,
-        h5py.File(partial, "w", libver=("v110", "v110")) as file,
-    ):
+    with atomic_path(path) as partial, h5py.File(partial, "w", libver=("v110", "v110")) as file:
         file.attrs["format"] = FORMAT
         file.attrs["version"] = VERSION
         file.create_group("paw")
