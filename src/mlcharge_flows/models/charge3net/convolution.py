@@ -126,28 +126,6 @@ class _Path:
 
 
 @dataclass(frozen=True)
-class ScalarPath:
-    """A path from features and harmonic of the same angular momentum to scalars.
-
-    Parameters
-    ----------
-    features
-        Components of the sender.
-    harmonic
-        Components of the spherical harmonics.
-    weights
-        Weights in the checkpoint's order, one per channel.
-    coupling
-        The 3j symbol of each product of equal components.
-    """
-
-    features: slice
-    harmonic: slice
-    weights: slice
-    coupling: float
-
-
-@dataclass(frozen=True)
 class _Product:
     """All paths of one block of features and one harmonic."""
 
@@ -211,27 +189,6 @@ class Messages(nn.Module):
             product = _Product(harmonics.slices()[j], slice(first, stop), tuple(group))
             self._products[i].append(product)
             first = stop
-
-    def scalar_paths(self) -> list[ScalarPath]:
-        """Paths to scalars (0e), in the order of their channels in ``irreps_out``.
-
-        Returns
-        -------
-        list of ScalarPath
-            At most one per angular momentum.
-        """
-        return [
-            ScalarPath(
-                column,
-                product.harmonic,
-                path.weights,
-                float(getattr(self, path.coupling)[0, 0]),
-            )
-            for column, products in zip(self.irreps_in.slices(), self._products, strict=True)
-            for product in products
-            for path in product.paths
-            if self.irreps_out[path.block].ir == Irrep("0e")
-        ]
 
     def _coupling(self, l1: int, l2: int, l3: int) -> str:
         """Name of the buffer with the 3j symbols, shape ((2 l1 + 1)(2 l2 + 1), 2 l3 + 1)."""

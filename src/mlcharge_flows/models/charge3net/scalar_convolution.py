@@ -29,6 +29,7 @@ from mlcharge_flows.models.charge3net.convolution import ANGLE_SCALE, Convolutio
 
 if TYPE_CHECKING:
     from mlcharge_flows.models.charge3net.config import ChargE3NetConfig
+    from mlcharge_flows.models.charge3net.convolution import Messages
 
 _SCALAR = Irrep("0e")
 
@@ -81,6 +82,52 @@ class EdgesBySender:
         return cls(found, counts.tolist(), receivers[order], vectors[present][order], len(present))
 
 
+@dataclass(frozen=True)
+class ScalarPath:
+    """A path from features and harmonic of the same angular momentum to scalars.
+
+    Parameters
+    ----------
+    features
+        Components of the sender.
+    harmonic
+        Components of the spherical harmonics.
+    weights
+        Weights in the checkpoint's order, one per channel.
+    coupling
+        The 3j symbol of each product of equal components.
+    """
+
+    features: slice
+    harmonic: slice
+    weights: slice
+    coupling: float
+
+
+def scalar_paths(messages: Messages) -> list[ScalarPath]:
+    """Paths to scalars (0e), in the order of their channels in ``irreps_out``.
+
+    Parameters
+    ----------
+    messages
+        Tensor products of a convolution.
+
+    Returns
+    -------
+    list of ScalarPath
+        At most one per angular momentum.
+    """
+    return [
+        ScalarPath(
+            column, product.harmonic, path.weights, float(getattr(messages, path.coupling)[0, 0])
+        )
+        for column, products in zip(messages.irreps_in.slices(), messages._products, strict=True)
+        for product in products
+        for path in product.paths
+        if messages.irreps_out[path.block].ir == _SCALAR
+    ]
+
+
 class ScalarConvolution(Convolution):
     """A convolution whose receivers have no features but scalars; see the module's text.
 
@@ -102,7 +149,7 @@ class ScalarConvolution(Convolution):
         self, senders: Irreps, receivers: Irreps, irreps_out: Irreps, config: ChargE3NetConfig
     ) -> None:
         super().__init__(senders, receivers, irreps_out, config)
-        self.paths = self.messages.scalar_paths()
+        self.paths = scalar_paths(self.messages)
         self.n_scalars = config.channels(0)
         self.n_harmonics = config.harmonics.dim
         # Order of the checkpoint: the weights of every path are side by side.
