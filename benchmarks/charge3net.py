@@ -26,7 +26,7 @@ from e3nn.o3 import Irreps, TensorProduct
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.density.grid import GridSymmetry
 from mlcharge_flows.models.charge3net import PRESETS, ChargE3Net
-from mlcharge_flows.models.charge3net.convolution import Convolution, Messages, RadialNetwork
+from mlcharge_flows.models.charge3net.convolution import Convolution, Messages
 from mlcharge_flows.models.charge3net.field import (
     DensityField,
     atom_neighbors,
@@ -39,6 +39,8 @@ from mlcharge_flows.models.charge3net.network import Edges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from mlcharge_flows.models.charge3net.radial import RadialNetwork
 
 SITES = np.array([[0, 0, 0], [0.5, 0.5, 0.5], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
 PEROVSKITE = Crystal(3.9 * np.eye(3), ("Sr", "Ti", "O", "O", "O"), SITES)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from e3nn.o3 import Irrep, Irreps, TensorProduct, spherical_harmonics
 
-from mlcharge_flows.models.charge3net.convolution import Messages, RadialBasis, RadialNetwork
+from mlcharge_flows.models.charge3net.convolution import Messages
+from mlcharge_flows.models.charge3net.radial import RadialBasis, RadialNetwork
 
 SENDERS = Irreps("5x0o+4x0e+3x1o+2x1e+1x2o+2x2e")
 

@@ -1,4 +1,4 @@
-r"""The equivariant convolution of ChargE3Net, with its radial functions.
+r"""The equivariant convolution of ChargE3Net.
 
 Receiver i aggregates messages from the atoms j within the cutoff and mixes them with a residual
 connection,
@@ -32,16 +32,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from e3nn.math import normalize2mom, soft_one_hot_linspace
 from e3nn.o3 import Irrep, Irreps, Linear, wigner_3j
 from torch import nn
+
+from mlcharge_flows.models.charge3net.radial import RADIAL_WIDTH, RadialNetwork
 
 if TYPE_CHECKING:
     from mlcharge_flows.models.charge3net.config import ChargE3NetConfig
 
 
-RADIAL_WIDTH = 100
-"""Width of the hidden layer of the radial networks."""
 ANGLE_SCALE = 0.1
 """Scale of the mixing angle: an untrained network is nearly its residual connections."""
 
@@ -247,124 +246,3 @@ class Messages(nn.Module):
                     coupled = summed[:, k] @ getattr(self, path.coupling)
                     blocks[path.block] = coupled.reshape(z, -1)
         return torch.cat(blocks, dim=1)
-
-
-class RadialBasis(nn.Module):
-    """Gaussians spread evenly over 0 to the cutoff, each with mean 0 and deviation 1 there.
-
-    They do not vanish at the cutoff: the network is discontinuous where an atom leaves the
-    neighborhood, as the published one is.
-
-    Parameters
-    ----------
-    cutoff
-        Largest distance, angstrom.
-    size
-        Number of functions.
-    """
-
-    mean: torch.Tensor
-    inv_std: torch.Tensor
-
-    def __init__(self, cutoff: float, size: int) -> None:
-        super().__init__()
-        self.cutoff, self.size = cutoff, size
-        values = self._gaussians(torch.linspace(0.0, cutoff, 10_001, dtype=torch.float64))
-        # Buffers, not constants: a checkpoint holds its own.
-        self.register_buffer("mean", values.mean(0).float())
-        self.register_buffer("inv_std", values.std(0).reciprocal().float())
-
-    def forward(self, distances: torch.Tensor) -> torch.Tensor:
-        """Evaluate all functions.
-
-        Parameters
-        ----------
-        distances
-            Angstrom, any shape.
-
-        Returns
-        -------
-        torch.Tensor
-            Shape (..., size).
-        """
-        return (self._gaussians(distances) - self.mean) * self.inv_std
-
-    def _gaussians(self, distances: torch.Tensor) -> torch.Tensor:
-        values: torch.Tensor = soft_one_hot_linspace(
-            distances, 0.0, self.cutoff, self.size, basis="gaussian", cutoff=False
-        )
-        return values
-
-
-class RadialLayer(nn.Module):
-    """A linear layer without bias whose outputs have variance 1 if its inputs and weights have.
-
-    Parameters
-    ----------
-    n_in
-        Number of inputs.
-    n_out
-        Number of outputs.
-    """
-
-    def __init__(self, n_in: int, n_out: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(n_in, n_out))
-
-    @property
-    def matrix(self) -> torch.Tensor:
-        """Scaled weights, shape (n_in, n_out)."""
-        scaled: torch.Tensor = self.weight / self.weight.shape[0] ** 0.5
-        return scaled
-
-
-class RadialNetwork(nn.Module):
-    """Weights of all paths of a convolution as functions of the distance: one hidden layer, SiLU.
-
-    Parameters
-    ----------
-    n_basis
-        Radial functions.
-    n_hidden
-        Width of the hidden layer.
-    n_weights
-        Weights, one per channel and path.
-    """
-
-    def __init__(self, n_basis: int, n_hidden: int, n_weights: int) -> None:
-        super().__init__()
-        self.layer0 = RadialLayer(n_basis, n_hidden)
-        self.layer1 = RadialLayer(n_hidden, n_weights)
-        # e3nn's SiLU: scaled to variance 1 for normally distributed inputs.
-        self.activation = normalize2mom(nn.functional.silu)
-
-    def hidden(self, basis: torch.Tensor) -> torch.Tensor:
-        """Evaluate the hidden layer, shape (..., n_hidden); see :meth:`forward`.
-
-        Parameters
-        ----------
-        basis
-            Radial functions, shape (..., n_basis).
-
-        Returns
-        -------
-        torch.Tensor
-            Its values.
-        """
-        values: torch.Tensor = self.activation(basis @ self.layer0.matrix)
-        return values
-
-    def forward(self, basis: torch.Tensor) -> torch.Tensor:
-        """Evaluate all weights.
-
-        Parameters
-        ----------
-        basis
-            Radial functions, shape (..., n_basis).
-
-        Returns
-        -------
-        torch.Tensor
-            Shape (..., n_weights).
-        """
-        return self.hidden(basis) @ self.layer1.matrix

@@ -11,8 +11,8 @@ from pymatgen.core.periodic_table import Element
 
 from mlcharge_flows.density.crystal import Crystal, NeighborList
 from mlcharge_flows.density.grid import GridSymmetry
-from mlcharge_flows.models.charge3net.convolution import RADIAL_WIDTH
 from mlcharge_flows.models.charge3net.network import Edges
+from mlcharge_flows.models.charge3net.radial import RADIAL_WIDTH
 from mlcharge_flows.models.charge3net.scalar_convolution import ScalarConvolution
 from mlcharge_flows.models.model import ModelError
 

@@ -24,7 +24,8 @@ from e3nn.o3 import Irrep, Irreps, Linear, spherical_harmonics
 from torch import nn
 from torch.nn.functional import pad
 
-from mlcharge_flows.models.charge3net.convolution import Convolution, RadialBasis
+from mlcharge_flows.models.charge3net.convolution import Convolution
+from mlcharge_flows.models.charge3net.radial import RadialBasis
 from mlcharge_flows.models.charge3net.scalar_convolution import (
     EdgesBySender,
     ScalarConvolution,
