@@ -246,6 +246,67 @@ def test_records_and_calibrations_that_were_changed_are_refused(tmp_path, maker)
         start(maker, materials, tmp_path)
 
 
+def _edit(path, change):
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def test_a_missing_record_is_no_new_campaign(tmp_path, maker):
+    materials = crystals(8)
+    run_all(maker, materials, tmp_path, number=2)
+    first, second = (record_path(tmp_path, number) for number in (1, 2))
+    before = second.read_bytes()
+    for lost in (first, second):
+        content = lost.read_bytes()
+        lost.unlink()
+        with pytest.raises(RecordError, match=f"{lost.name}: is missing, .*; restore it"):
+            run_all(maker, materials, tmp_path, number=2)
+        assert not lost.exists()
+        lost.write_bytes(content)
+    assert second.read_bytes() == before
+    run_all(maker, materials, tmp_path, number=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda a: a.update(arm="learnt"), "m0. runs learnt, which is no source"),
+        (lambda a: a.update(runs=[*a["runs"], "old"]), "m0. runs old, which is no source"),
+        (lambda a: a.update(runs=["default"]), "m0. does not run its source"),
+        (lambda a: a.update(runs=[]), "m0. does not run its source"),
+    ],
+)
+def test_a_record_of_unknown_sources_is_refused(tmp_path, maker, change, reason):
+    run_all(maker, crystals(8), tmp_path, number=2)
+    path = record_path(tmp_path, 2)
+    _edit(path, lambda document: change(next(iter(document["materials"].values()))))
+    with pytest.raises(RecordError, match=rf"round-2.json: is not the record .*{reason}"):
+        start(maker, crystals(8), tmp_path)
+
+
+def test_records_and_calibrations_of_other_rounds_are_refused(tmp_path, maker):
+    materials = crystals(8)
+    run_all(maker, materials, tmp_path, number=2)
+    path = record_path(tmp_path, 2)
+    content = path.read_text()
+    path.write_bytes(record_path(tmp_path, 1).read_bytes())
+    with pytest.raises(RecordError, match=r"round-2.json: is the record of round 1; restore it"):
+        start(maker, materials, tmp_path)
+    _edit(path, lambda document: document.update(number=2))
+    with pytest.raises(RecordError, match=r"round-2.json: m0. is in round 1, too"):
+        start(maker, materials, tmp_path)
+    for file in ("calibration-x.json", "../calibration-1.json"):
+        path.write_text(content.replace("calibration-1.json", file))
+        with pytest.raises(RecordError, match=r"round-2.json: is not the record of a round"):
+            start(maker, materials, tmp_path)
+    path.write_text(content)
+    runs = tmp_path / ROUNDS / "calibration-2.runs.json"
+    _edit(runs, lambda document: document.update(number=1))
+    with pytest.raises(RecordError, match=r"calibration-2.runs.json: is of round 1; restore it"):
+        run_all(maker, materials, tmp_path, number=2)
+
+
 def test_each_material_has_the_runs_that_its_round_gave_it(maker):
     arms = {"a": ("learned",), "b": (REFERENCE, "learned"), "c": (REFERENCE,)}
     flows = RoundMaker(maker, dict(maker.initial_densities), arms)

@@ -192,13 +192,16 @@ def read_calibration_runs(folder: Path, number: int) -> CalibrationRuns | None:
     path = _runs_path(folder, number)
     try:
         found = CalibrationRuns.model_validate_json(path.read_bytes())
+        if found.number != number:
+            raise RecordError(f"{path}: is of round {found.number}; restore it")
         now = None if found.sha256 is None else file_sha256(path.with_name(found.file))
     except FileNotFoundError as error:
         if not path.exists():
             return None
         raise RecordError(f"{error.filename}: is missing; restore it") from None
     except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: cannot be read ({one_line(error)})") from None
+        raise RecordError(f"{path}: cannot be read ({one_line(error)}); restore it") from None
     if now != found.sha256:
-        raise RecordError(f"{path.with_name(found.file)}: was changed since it was fitted")
+        file = path.with_name(found.file)
+        raise RecordError(f"{file}: was changed since it was fitted; restore it")
     return found

@@ -6,18 +6,22 @@ runs, and is never written again: a campaign that is resumed decides nothing ane
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.io import atomic_write
+from mlcharge_flows.scf.comparison import REFERENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 ROUNDS = "rounds"
 """Folder of the records and calibrations, in that of the campaign."""
+
+_FILE_OF_ROUND = re.compile(r"(?:round|calibration)-([1-9]\d{0,5})(?:\.runs)?\.json")
 
 
 class RecordError(MlchargeError, RuntimeError):
@@ -45,7 +49,9 @@ class SourceRecord(_Record):
     word: str = Field(description="Initial density, as the SPEC.yaml names it.")
     kind: str = Field(description="Sources of one kind share their measured savings.")
     calibration: str | None = Field(
-        None, description="File of the calibration that an earlier round gave, in this folder."
+        None,
+        pattern=r"^calibration-[1-9]\d{0,5}\.json$",
+        description="File of the calibration that an earlier round gave, in this folder.",
     )
     sha256: str | None = Field(None, description="Of that file.")
 
@@ -59,6 +65,15 @@ class RoundRecord(_Record):
         description="By name of the arm, in the order in which they are tried."
     )
     materials: dict[str, Assignment] = Field(description="By identifier.")
+
+    @model_validator(mode="after")
+    def _names_its_arms(self) -> Self:
+        for name, assignment in self.materials.items():
+            if unknown := {assignment.arm, *assignment.runs} - {REFERENCE, *self.sources}:
+                raise ValueError(f"{name} runs {', '.join(sorted(unknown))}, which is no source")
+            if assignment.arm not in assignment.runs:
+                raise ValueError(f"{name} does not run its source, {assignment.arm}")
+        return self
 
     @property
     def calibration(self) -> str | None:
@@ -100,12 +115,20 @@ def read_records(folder: Path) -> list[RoundRecord]:
     Raises
     ------
     RecordError
-        A record cannot be read.
+        A record cannot be read, or is of another round or of materials of an earlier one; or one is
+        missing before a later record or calibration.
     """
     found: list[RoundRecord] = []
-    while (path := record_path(folder, len(found) + 1)).exists():
+    known: dict[str, int] = {}
+    for number in range(1, _last_number(folder) + 1):
+        path = record_path(folder, number)
         try:
-            found.append(RoundRecord.model_validate_json(path.read_bytes()))
+            record = RoundRecord.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise RecordError(
+                f"{path}: is missing, and later rounds follow from it; restore it, or choose "
+                "another --out"
+            ) from None
         except OSError as error:
             raise RecordError(f"{path}: cannot be read ({error.strerror or error})") from None
         except ValidationError as error:
@@ -114,7 +137,23 @@ def read_records(folder: Path) -> list[RoundRecord]:
                 f"{path}: is not the record of a round ({reason}); restore it, or choose another "
                 "--out"
             ) from None
+        if record.number != number:
+            raise RecordError(f"{path}: is the record of round {record.number}; restore it")
+        for name in record.materials:
+            if known.setdefault(name, number) != number:
+                raise RecordError(
+                    f"{path}: {name} is in round {known[name]}, too; restore the records"
+                )
+        found.append(record)
     return found
+
+
+def _last_number(folder: Path) -> int:
+    """Number of the last round of which there is a record or a calibration."""
+    found = map(
+        _FILE_OF_ROUND.fullmatch, (path.name for path in (folder / ROUNDS).glob("*-*.json"))
+    )
+    return max((int(match[1]) for match in found if match), default=0)
 
 
 def write_record(folder: Path, record: RoundRecord) -> None:
