@@ -250,6 +250,15 @@ def test_files_at_which_vasp_stops(finished, run_folder):
     (truncated / "WAVECAR").write_bytes(content[:-1000])
     with pytest.raises(UnsupportedInputError, match=r"while reading WAVECAR.*truncated"):
         execute(truncated)
+    length = int(np.frombuffer(content[:8])[0])
+    n_bands = int(np.frombuffer(content[length : length + 16])[1])
+    for record, reason in ((2 + 1 + n_bands, "0 plane waves at k-point 2"), (4, "is not finite")):
+        damaged = bytearray(content)
+        value = np.array([0.0 if record > 4 else np.nan])
+        damaged[record * length : record * length + 8] = value.tobytes()
+        (truncated / "WAVECAR").write_bytes(damaged)
+        with pytest.raises(UnsupportedInputError, match=rf"{reason}; remove WAVECAR$"):
+            execute(truncated)
     # As many k-points of other coordinates, and so other numbers of plane waves.
     shifted = Kpoints.monkhorst_automatic((2, 2, 2), shift=(0.3, 0.2, 0.1))
     other = continued(run_folder, first, "WAVECAR", folder="other", kpoints=shifted, ISYM=-1)

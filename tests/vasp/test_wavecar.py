@@ -254,6 +254,10 @@ def test_what_is_no_wavecar_is_refused_by_name(damage, reason, tmp_path):
         (1, 1, 30.0, "truncated"),
         (2, 0, 7.0, "7 plane waves at k-point 1"),
         (2, 0, 1e9, "1e.09 plane waves"),
+        (2, 1, np.nan, "k-point 1 is not finite"),
+        (2, 1, 1e9, "lattice, cutoff or k-point 1 make no sense"),
+        (1, 2, 1e12, "lattice, cutoff or k-point 1 make no sense"),
+        (1, 3, 1e6, "lattice, cutoff or k-point 1 make no sense"),
     ],
 )
 def test_damaged_numbers_are_found(record, number, value, reason, tmp_path):
@@ -280,6 +284,22 @@ def test_plane_waves_of_another_kpoint_are_found_when_it_is_read(tmp_path):
         file.read(0)
         with pytest.raises(WavecarError, match="5 plane waves at k-point 2"):
             file.read(1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(("record", "number"), [(2, 6), (3, 1)])
+def test_numbers_that_are_not_finite_are_found_when_they_are_read(record, number, value, tmp_path):
+    path = tmp_path / "WAVECAR"
+    write(path, header(precision="double"))
+    with WavecarReader(path) as file:
+        place = record * file.header.record_length + 8 * number
+    content = bytearray(path.read_bytes())
+    content[place : place + 8] = np.array([value]).tobytes()
+    path.write_bytes(content)
+    with WavecarReader(path) as file:
+        with pytest.raises(WavecarError, match="orbital or occupation at k-point 1 is not finite"):
+            file.read(0)
+        file.read(1)
 
 
 def test_spinors_are_named(tmp_path):

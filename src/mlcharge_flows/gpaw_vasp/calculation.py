@@ -91,6 +91,11 @@ def gpaw_errors() -> Iterator[None]:
             ) from None
         except (ValueError, FileNotFoundError, RuntimeError, np.linalg.LinAlgError) as error:
             reason = str(error).strip().partition("\n")[0]
+            if "no bounded partial waves" in reason:
+                raise UnsupportedInputError(
+                    "INCAR: LDAUL: a PAW data set has no bound partial wave of its l, set LDAUL = "
+                    "-1 for it"
+                ) from None
             raise UnsupportedInputError(
                 f"GPAW refuses this input: {one_line(reason or repr(error))}"
             ) from error

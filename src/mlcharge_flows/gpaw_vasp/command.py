@@ -111,13 +111,12 @@ def run(
     if context.invoked_subcommand is not None:
         return
     _require_gpaw()
-    from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
     from mlcharge_flows.gpaw_vasp.execute import execute
 
     use_mkl_transforms()
     try:
         execute(Path.cwd(), lcao=lcao)
-    except UnsupportedInputError as error:
+    except MlchargeError as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}")

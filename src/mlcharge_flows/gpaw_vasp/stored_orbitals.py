@@ -11,7 +11,7 @@ VASP wiki, ISTART, LWAVE and WAVECAR.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import product
 from typing import TYPE_CHECKING, Any, Self
 
@@ -36,7 +36,7 @@ from mlcharge_flows.vasp.wavecar import (
 from mlcharge_flows.vasp.wavecar_writer import WavecarWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from gpaw.core.plane_waves import PWArray, PWDesc
@@ -83,16 +83,23 @@ def wavecar_header(
     if istart == 0 or not path.is_file():
         return None, []
     try:
-        with WavecarReader(path) as file:
+        with _damage_named(path), WavecarReader(path) as file:
             header = file.header
-    except IncompleteWavecarError as error:
-        reason = str(error).removeprefix(f"{path}: ")
-        raise UnsupportedInputError(f"{CHANGED}: {reason}; remove WAVECAR") from None
     except WavecarError:
         return None, [FOUND]
     if istart != 1:
         raise UnsupportedInputError(f"INCAR: ISTART = {istart}: only 0 and 1 are supported")
     return header, [FOUND]
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Refuse a WAVECAR whose header is sound and whose records are not, where VASP stops, too."""
+    try:
+        yield
+    except IncompleteWavecarError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise UnsupportedInputError(f"{CHANGED}: {reason}; remove WAVECAR") from None
 
 
 class StoredOrbitals:
@@ -115,7 +122,8 @@ class StoredOrbitals:
     Raises
     ------
     UnsupportedInputError
-        If the file holds other plane waves than the run has, where VASP stops, too.
+        If the file holds other plane waves than the run has, where VASP stops, too; here and later
+        if a record is damaged.
     """
 
     def __init__(self, path: Path, inputs: Inputs, kpoints: np.ndarray) -> None:
@@ -148,7 +156,8 @@ class StoredOrbitals:
         if header.half and not real:
             raise UnsupportedInputError(f"{CHANGED}: the file is of a Gamma-only VASP")
         for k in range(min(header.n_kpoints, len(kpoints))):
-            n_file, stored = self._file.read_kpoint(k)
+            with _damage_named(self._file.path):
+                n_file, stored = self._file.read_kpoint(k)
             if same_basis and not header.half:
                 # VASP takes the list of plane waves of its own k-point.
                 n_run = count_plane_waves(inputs.crystal.lattice, settings.encut, kpoints[[k]])[0]
@@ -167,7 +176,8 @@ class StoredOrbitals:
 
     def _read(self, k: int, spin: int) -> KPointOrbitals:
         header = self._file.header
-        return self._file.read(min(k, header.n_kpoints - 1), min(spin, header.n_spins - 1))
+        with _damage_named(self._file.path):
+            return self._file.read(min(k, header.n_kpoints - 1), min(spin, header.n_spins - 1))
 
     def _create(
         self, builder: PWDFTComponentsBuilder, kpoint: np.ndarray, k: int, spin: int

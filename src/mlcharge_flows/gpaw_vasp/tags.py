@@ -312,7 +312,8 @@ def check_tags(incar: Mapping[str, Any]) -> list[str]:
         except TypeError:
             raise UnsupportedInputError(f"INCAR: {tag} = {shown} cannot be understood") from None
         if refused:
-            raise UnsupportedInputError(f"INCAR: {tag} = {shown}: {reason}")
+            remedy = f", remove {tag}" if reason.endswith("not supported") else ""
+            raise UnsupportedInputError(f"INCAR: {tag} = {shown}: {reason}{remedy}")
     files = [
         f"INCAR: {tag}: no {name} is written"
         for tag, name in OUTPUT_FILES.items()

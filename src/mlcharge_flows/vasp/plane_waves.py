@@ -63,8 +63,7 @@ def plane_waves(
     [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
     """
     radius = np.sqrt(encut / HBAR2_OVER_2M)
-    # |n_i + k_i| = |(k + G) a_i| / 2 pi <= |k + G| |a_i| / 2 pi
-    most = (np.linalg.norm(lattice, axis=1) * radius / (2 * np.pi) + np.abs(kpoint)).astype(int)
+    most = _most(lattice, encut, kpoint).astype(int)
     x, y, z = (np.concatenate([np.arange(n + 1), np.arange(-n, 0)]) for n in most)
     reciprocal = 2 * np.pi * np.linalg.inv(lattice).T
     indices: np.ndarray = np.stack(np.meshgrid(z, y, x, indexing="ij")[::-1], axis=-1).reshape(
@@ -72,6 +71,38 @@ def plane_waves(
     )
     indices = indices[(((indices + kpoint) @ reciprocal) ** 2).sum(axis=1) < radius**2]
     return indices if half is None else np.asarray(indices[_upper(indices, half)])
+
+
+def box_size(lattice: np.ndarray, encut: float, kpoint: np.ndarray) -> float:
+    """Count the G vectors among which :func:`plane_waves` looks for those of a k-point.
+
+    Parameters
+    ----------
+    lattice
+        Lattice vectors as rows, shape (3, 3), in angstrom.
+    encut
+        Cutoff energy, in eV.
+    kpoint
+        Fractional coordinates, shape (3,).
+
+    Returns
+    -------
+    float
+        What damaged numbers ask for may exceed every memory.
+
+    Examples
+    --------
+    >>> box_size(2 * np.pi * np.eye(3), 3.9, np.zeros(3))
+    27.0
+    """
+    return float(np.prod(2 * np.floor(_most(lattice, encut, kpoint)) + 1))
+
+
+def _most(lattice: np.ndarray, encut: float, kpoint: np.ndarray) -> np.ndarray:
+    """Bound of the indices of each direction, shape (3,)."""
+    # |n_i + k_i| = |(k + G) a_i| / 2 pi <= |k + G| |a_i| / 2 pi
+    radius = np.sqrt(encut / HBAR2_OVER_2M)
+    return np.asarray(np.linalg.norm(lattice, axis=1) * radius / (2 * np.pi) + np.abs(kpoint))
 
 
 def half_sphere(coefficients: np.ndarray, waves: np.ndarray, half: Half) -> np.ndarray:

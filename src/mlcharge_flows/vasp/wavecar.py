@@ -28,7 +28,7 @@ import numpy as np
 from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.file_kinds import special_file
 from mlcharge_flows.io import UnreadableFileError
-from mlcharge_flows.vasp.plane_waves import Half, plane_waves
+from mlcharge_flows.vasp.plane_waves import Half, box_size, plane_waves
 
 Precision = Literal["single", "double"]
 """Of the coefficients: complex64, as VASP usually writes, or complex128."""
@@ -39,6 +39,10 @@ PRECISIONS: dict[float, Precision] = {45200: "single", 45210: "double"}
 HEADER_NUMBERS = 13  # of record 2: numbers of k-points and bands, ENCUT, lattice, Fermi level
 KPOINT_NUMBERS = 4  # of a k-point's record: number of plane waves, and the k-point
 _MAX_COUNT = 10**7  # of k-points or bands: more are a sign of another file
+
+_MAX_RATIO = 1000
+"""Of the G vectors around the sphere of a k-point to those that a record holds: about twice what
+the edges of the cell span to its volume, and twice that of a Gamma-only file."""
 
 
 class WavecarError(MlchargeError, ValueError):
@@ -282,14 +286,21 @@ class WavecarReader:
         Raises
         ------
         IncompleteWavecarError
-            The number makes no sense.
+            The numbers make no sense.
         """
         numbers = self._numbers(0, k, KPOINT_NUMBERS)
         n = numbers[0]
         assert self.header.record_length is not None
         most = self.header.record_length // self.header.dtype.itemsize
-        if not (np.isfinite(numbers).all() and 0 < n <= most and n == int(n)):
+        if not np.isfinite(numbers[1:]).all():
+            raise IncompleteWavecarError(f"{self.path}: k-point {k + 1} is not finite")
+        if not (0 < n <= most and n == int(n)):
             raise IncompleteWavecarError(f"{self.path}: {n:g} plane waves at k-point {k + 1}")
+        if box_size(self.header.lattice, self.header.encut, numbers[1:]) > _MAX_RATIO * most:
+            raise IncompleteWavecarError(
+                f"{self.path}: lattice, cutoff or k-point {k + 1} make no sense for records of "
+                f"{most} plane waves"
+            )
         return int(n), numbers[1:]
 
     def read(self, k: int, spin: int = 0) -> KPointOrbitals:
@@ -310,7 +321,8 @@ class WavecarReader:
         Raises
         ------
         IncompleteWavecarError
-            The number of plane waves is not that of the lattice, cutoff and k-point.
+            The number of plane waves is not that of the lattice, cutoff and k-point, or a
+            coefficient or occupation is not finite.
         IndexError
             There is no such k-point or spin.
         """
@@ -331,5 +343,9 @@ class WavecarReader:
         for band in range(header.n_bands):
             self._file.seek((first + band) * header.record_length)
             coefficients[band] = np.fromfile(self._file, header.dtype, n)
+        if not (np.isfinite(coefficients).all() and np.isfinite(bands[:, 2]).all()):
+            raise IncompleteWavecarError(
+                f"{self.path}: an orbital or occupation at k-point {k + 1} is not finite"
+            )
         energies = np.ascontiguousarray(bands[:, :2]).view(np.complex128)[:, 0]
         return KPointOrbitals(kpoint, energies, bands[:, 2].copy(), coefficients)
