@@ -291,3 +291,10 @@ def test_a_script_between_quotes_stays_whole():
 def test_a_command_for_a_shell_is_refused(command):
     with pytest.raises(SetupError, match="is for a shell: write a script"):
         Settings(vasp_cmd=command).check()
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "many", ""])
+def test_a_setting_that_cannot_be_used_is_named_in_one_line(monkeypatch, value):
+    monkeypatch.setenv("MLCHARGE_MAX_WAVECAR_SIZE", value)
+    with pytest.raises(SetupError, match=rf"MLCHARGE_MAX_WAVECAR_SIZE = {value}: [^\n]*unset it$"):
+        Settings()

@@ -27,9 +27,9 @@ import tempfile
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mlcharge_flows.errors import MlchargeError, one_line
@@ -97,6 +97,28 @@ class Settings(BaseSettings):
     models_url: str = ""
     model_potcars: Path | None = None
     max_wavecar_size: float = Field(4.0, ge=0.0)
+
+    def __init__(self, **given: Any) -> None:
+        """Read the environment.
+
+        Parameters
+        ----------
+        **given
+            Fields that do not come from the environment.
+
+        Raises
+        ------
+        SetupError
+            A value cannot be used.
+        """
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = f"MLCHARGE_{str(first['loc'][0]).upper()}"
+            raise SetupError(
+                f"{name} = {one_line(first['input'], 40)}: {first['msg']}; correct or unset it"
+            ) from None
 
     @classmethod
     def for_command(cls, executable: str | None = None, *, of_workers: bool = False) -> Settings:

@@ -169,6 +169,7 @@ def test_orbitals_and_delay(words, initial):
         ("learned+orbitals+orbitals", "gives orbitals twice"),
         ("learned+delay=1+delay=2", "gives delay twice"),
         ("learned+delay=", "is no source"),
+        ("learned+delay=99999999999", "a delay of 99999999999 steps exceeds 1000"),
         ("learned+waves", r"\+orbitals\[@WAVECAR\] and \+delay=N"),
         ("+orbitals", "is no source"),
         ("magic+orbitals", "'magic' is no source"),

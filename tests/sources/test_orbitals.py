@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pymatgen.core import Structure
+from pymatgen.core import Lattice, Structure
 from pymatgen.io.vasp import Kpoints
 
 from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
@@ -91,12 +91,24 @@ def test_no_more_bands_than_the_run_has(run, tmp_path):
         ({"LNONCOLLINEAR": True}, "noncollinear"),
         ({"LSORBIT": True}, "noncollinear"),
         ({"ISYM": 0}, "by their index"),
+        ({"NBANDS": 0}, "NBANDS = 0 must be positive"),
+        ({"NBANDS": -3}, "NBANDS = -3 must be positive"),
     ],
 )
 def test_runs_that_get_none_say_why(run, tmp_path, tags, reason):
     with pytest.raises(SourceError, match=reason):
         AtomicOrbitals().write(changed(run, **tags), tmp_path)
     assert not (tmp_path / "WAVECAR").exists()
+
+
+def test_a_mesh_that_breaks_the_symmetry_is_said(tmp_path):
+    cell = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.0), ["Al"], [[0, 0, 0]])
+    mesh = Kpoints.monkhorst_automatic((2, 2, 2))
+    tags = {"ENCUT": 60.0}
+    run = RunInputs(cell.get_primitive_structure(), tags, (16, 16, 16), kpoints=mesh)
+    assert not run.irreducible_kpoints.is_symmetric
+    with pytest.raises(SourceError, match="the k-point mesh lacks rotations of the crystal"):
+        AtomicOrbitals().write(run.with_listed_kpoints(), tmp_path)
 
 
 def test_data_sets_without_partial_waves_are_said(run, atoms, tmp_path):

@@ -195,7 +195,7 @@ def _n_bands(
     Raises
     ------
     SourceError
-        There are none.
+        There are none, or the run has none.
     """
     symbols = inputs.crystal.symbols
     n_orbitals = _count(symbols, radial)
@@ -204,7 +204,10 @@ def _n_bands(
     wanted = n_orbitals
     if is_enlarged:
         wanted = default_nbands(inputs.n_electrons, len(symbols))
-    return min(n_orbitals, int(inputs.incar.get("NBANDS", wanted)))
+    n_bands = int(inputs.incar.get("NBANDS", wanted))
+    if n_bands < 1:
+        raise SourceError(f"initial orbitals: INCAR: NBANDS = {n_bands} must be positive")
+    return min(n_orbitals, n_bands)
 
 
 def _with_random_part(states: np.ndarray, first: int, n_bands: int) -> np.ndarray:

@@ -60,6 +60,9 @@ OLD_WORDS = {
 }
 """Words of the first release, and what to write instead."""
 
+_MAX_DELAY = 1000
+"""Steps at fixed density: more are a typing error, and NELMDL is a number of 32 bits."""
+
 _ADDED = re.compile(
     rf"\+{ORBITALS}(?:@(?P<path>[^+]+))?(?=\+|$)|\+delay=(?P<delay>\d+)(?=\+|$)"
     rf"|\+{CALIBRATION}@(?P<calibration>[^+]+)(?=\+|$)"
@@ -153,7 +156,9 @@ def _added(ending: str, whole: str, folder: Path | None) -> dict[str, Any]:
         if calibration:
             found[key] = Path(folder or "", calibration).absolute()
         elif delay is not None:
-            found[key] = int(delay)
+            if (steps := int(delay)) > _MAX_DELAY:
+                raise SourceError(f"{whole!r}: a delay of {steps} steps exceeds {_MAX_DELAY}")
+            found[key] = steps
         else:
             place = Path(folder or "", path or "").absolute()
             found[key] = FromWavecar(str(place)) if path else AtomicOrbitals()

@@ -219,11 +219,17 @@ def kpoints_of(inputs: RunInputs) -> IrreducibleKPoints:
     Raises
     ------
     SourceError
-        The order is not known, or the run is not collinear.
+        The order is not known, the mesh breaks the symmetry, or the run is not collinear.
     """
     if inputs.incar.get("LNONCOLLINEAR") or inputs.incar.get("LSORBIT"):
         raise SourceError("initial orbitals: a noncollinear run needs spinors")
     kpoints = inputs.irreducible_kpoints
+    if not kpoints.is_symmetric:
+        raise SourceError(
+            "initial orbitals: the k-point mesh lacks rotations of the crystal, and VASP changes "
+            "such a mesh; choose one that has them, such as a Gamma-centered one with equal "
+            "divisions along equivalent axes, or list its points"
+        )
     if not kpoints.is_certain:
         raise SourceError(
             "initial orbitals: VASP matches k-points by their index, and the order in which it "
