@@ -204,6 +204,30 @@ def test_a_file_of_ours_is_told_from_a_result(run, tmp_path):
         assert not is_initial_wavecar(path)
 
 
+@pytest.mark.parametrize("size", [49, 60, 100, 1, 2, 3, 8, 16, 17])
+def test_a_truncated_file_of_ours_is_no_result(run, tmp_path, size):
+    AtomicOrbitals().write(run, tmp_path)
+    path = tmp_path / "WAVECAR"
+    content = path.read_bytes()
+    length = int(np.frombuffer(content[:8])[0])
+    for n in (size, length + size, 2 * length + size):
+        path.write_bytes(content[:n])
+        assert is_initial_wavecar(path) == (n >= 49)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -8.0, 0.0, 2.0, 1e15, 1e300])
+@pytest.mark.parametrize("record", [0, 1])
+def test_a_damaged_file_of_ours_is_no_result(run, tmp_path, record, value):
+    """Length of a record, or number of bands."""
+    AtomicOrbitals().write(run, tmp_path)
+    path = tmp_path / "WAVECAR"
+    content = bytearray(path.read_bytes())
+    place = record * (int(np.frombuffer(content[:8])[0]) + 8)
+    content[place : place + 8] = np.array([value]).tobytes()
+    path.write_bytes(content)
+    assert is_initial_wavecar(path)
+
+
 @pytest.fixture
 def result(run, tmp_path):
     """WAVECAR of an earlier run."""

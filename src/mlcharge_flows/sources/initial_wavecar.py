@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from mlcharge_flows.settings import Settings
 from mlcharge_flows.sources.source import SourceError
+from mlcharge_flows.vasp.wavecar import HEADER_NUMBERS, KPOINT_NUMBERS
 from mlcharge_flows.vasp.wavecar_writer import WavecarWriter
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ def is_initial_wavecar(path: Path) -> bool:
     -------
     bool
         False, too, if there is no such file. A program that overwrites the file in place may leave
-        the mark: the eigenvalues of its result are not all zero.
+        the mark: the eigenvalues of its result are not all zero. True for a damaged or truncated
+        file with the mark, which is no result either.
     """
     if not path.is_file():
         return False
@@ -126,9 +128,13 @@ def is_initial_wavecar(path: Path) -> bool:
         first = file.read(_MARK_AT + len(MARK))
         if first[_MARK_AT:] != MARK:
             return False
-        length = int(np.frombuffer(first[:8])[0])
-        file.seek(length)
-        n_bands = int(np.frombuffer(file.read(16))[1])
-        file.seek(2 * length)
-        numbers = np.frombuffer(file.read(8 * (4 + 3 * n_bands)))
-    return not numbers[4::3].any()
+        length = np.frombuffer(first[:8])[0]
+        if not 8 * HEADER_NUMBERS <= length <= path.stat().st_size / 3:
+            return True
+        file.seek(int(length) + 8)
+        count = KPOINT_NUMBERS + 3 * np.frombuffer(file.read(8))[0]
+        if not KPOINT_NUMBERS < count <= length / 8:
+            return True
+        file.seek(2 * int(length))
+        numbers = np.frombuffer(file.read(8 * int(count)))
+    return not numbers[KPOINT_NUMBERS::3].any()
