@@ -115,6 +115,27 @@ def test_a_run_begins_from_orbitals_and_leaves_no_file_of_ours(
 
 @pytest.mark.gpaw
 @pytest.mark.parametrize(
+    ("incar", "delay"),
+    [
+        ({"ALGO": "Normal"}, None),
+        ({"ALGO": "Fast"}, -2),
+        ({"ALGO": "fast", "NELMDL": -4}, -4),
+        ({"ALGO": "VeryFast"}, -2),
+    ],
+)
+def test_orbitals_meet_rmm_diis_after_two_steps_at_fixed_density(
+    vasp, folder, silicon, initial, incar, delay
+):
+    vasp("")
+    document = started(replace(initial, n_delay=None), silicon, **incar)
+    assert attempts() == ["1+WAVECAR"]
+    assert Incar.from_file("INCAR.gz").get("NELMDL") == delay
+    provenance = RunProvenance.model_validate(document.additional_json["mlcharge"])
+    assert ("NELMDL" in provenance.added_tags) == (delay == -2)
+
+
+@pytest.mark.gpaw
+@pytest.mark.parametrize(
     ("fault", "told"),
     [
         ("wavecar-changed", "ERROR: while reading WAVECAR, plane wave coefficients changed"),
