@@ -312,7 +312,8 @@ def _notes(
     if orbitals:
         notes.append(
             "runs with ISTART = 1 and ICHARG = 1 begin from these files; leave NELMDL out (0 then) "
-            "or set -1: VASP's five steps at fixed density are for random orbitals"
+            "or set -1 (-2 with ALGO = Fast): VASP's five steps at fixed density are for random "
+            "orbitals"
         )
     return notes + _notes_on_structures(materials, ordered, tags.get("ISPIN") == 2)
 

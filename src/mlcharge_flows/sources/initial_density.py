@@ -40,7 +40,8 @@ class InitialDensity(MSONable):
         None: random ones, VASP's default.
     n_delay
         Steps at fixed density at the beginning, NELMDL without its sign; None: as the input set
-        says, else VASP's default: 5, or 0 with orbitals.
+        says, else VASP's default: 5, or 0 with orbitals; with orbitals and ALGO = Fast or VeryFast
+        2, so that RMM-DIIS begins with better ones.
 
     Examples
     --------
