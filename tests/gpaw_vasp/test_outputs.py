@@ -12,7 +12,12 @@ from pymatgen.io.vasp import Kpoints, Oszicar, Outcar, Poscar, Vasprun
 from pymatgen.io.vasp.outputs import BSVasprun, Eigenval, UnconvergedVASPWarning
 from synthetic_runs import finished_folder, line_mode, magnetic, metal, silicon, unconverged
 
-from mlcharge_flows.gpaw_vasp.outputs import OUTPUTS, clear_outputs, write_outputs
+from mlcharge_flows.gpaw_vasp.outputs import (
+    OUTPUTS,
+    clear_outputs,
+    open_state_files,
+    write_outputs,
+)
 from mlcharge_flows.vasp.outcar import read_outcar
 
 if TYPE_CHECKING:
@@ -406,3 +411,17 @@ def test_outputs_of_an_earlier_run_are_cleared(tmp_path: Path) -> None:
     left = {path.name for path in tmp_path.iterdir()}
     assert {"POSCAR", "INCAR", "KPOINTS", "POTCAR", "vasp.out"} <= left
     assert not left & {*OUTPUTS, "OSZICAR"}
+
+
+@pytest.mark.parametrize("name", ["WAVECAR", "CHGCAR"])
+def test_a_folder_in_the_place_of_a_file_is_found_before_the_run(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(IsADirectoryError):
+        open_state_files(tmp_path, lcharg=True)
+
+
+def test_files_of_an_earlier_run_keep_their_content(tmp_path: Path) -> None:
+    (tmp_path / "CHGCAR").write_text("density")
+    open_state_files(tmp_path, lcharg=False)
+    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert found == {"WAVECAR": "", "CHGCAR": "density", "CHG": ""}

@@ -248,9 +248,16 @@ def open_state_files(folder: str | Path, lcharg: bool) -> None:
         Run folder.
     lcharg
         LCHARG; a CHG, which is not written here, is left empty only without it.
+
+    Raises
+    ------
+    OSError
+        A file cannot be written, also because it is a folder: rather now than after the run.
     """
     for name in ("WAVECAR", "CHGCAR") if lcharg else ("WAVECAR", "CHGCAR", "CHG"):
-        Path(folder, name).touch()
+        path = Path(folder, name)
+        path.open("ab").close()
+        path.touch()
 
 
 def write_outputs(folder: str | Path, run: Run) -> None:
