@@ -61,6 +61,8 @@ class Settings(BaseSettings):
 
     Parameters
     ----------
+    **given
+        Those of the following that do not come from the environment.
     vasp_cmd
         Command line of the executable. ``gpaw-vasp`` alone, or behind an MPI launcher, is the
         embedded executable. If not given, what is configured for VASP; see the module's text.
