@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -35,9 +33,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.io import UNREADABLE, open_bytes
 from mlcharge_flows.vasp_command import (
+    command_line,
     command_words,
+    configured_command,
     executable_index,
     gamma_words,
+    is_command_of_environment,
     is_in_container,
 )
 
@@ -89,7 +90,7 @@ class Settings(BaseSettings):
     # Early releases of pydantic-settings reserve names that begin with model_.
     model_config = SettingsConfigDict(env_prefix="MLCHARGE_", protected_namespaces=())
 
-    vasp_cmd: str = Field(default_factory=lambda: _configured_command() or _DEFAULT)
+    vasp_cmd: str = Field(default_factory=lambda: configured_command() or _DEFAULT)
     cache: Path = Field(
         default_factory=lambda: (
             Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mlcharge_flows"
@@ -148,7 +149,7 @@ class Settings(BaseSettings):
         if executable is not None:
             return cls(vasp_cmd=executable)
         settings = cls()
-        if "vasp_cmd" in settings.model_fields_set or _configured_command():
+        if "vasp_cmd" in settings.model_fields_set or configured_command():
             return settings
         if shutil.which(_DEFAULT):
             return settings
@@ -185,13 +186,13 @@ class Settings(BaseSettings):
         The command for runs at the Gamma point alone follows from the other one: same launcher,
         ``vasp_gam`` for ``vasp_std``; the same executable where it has no such name.
         """
-        if "vasp_cmd" not in self.model_fields_set and not _environment_command():
+        if "vasp_cmd" not in self.model_fields_set and not is_command_of_environment():
             # vasp_gam, atomate2's default, cannot run what gpaw-vasp runs.
             return {"vasp_gamma_cmd": self.vasp_cmd} if self.embedded else {}
         words = command_words(self.vasp_cmd)
         if self.embedded:
             words[executable_index(words)] = _embedded_program()
-        return {"vasp_cmd": _joined(words), "vasp_gamma_cmd": _joined(gamma_words(words))}
+        return {"vasp_cmd": command_line(words), "vasp_gamma_cmd": command_line(gamma_words(words))}
 
     @property
     def potcar_library(self) -> Path | None:
@@ -337,31 +338,6 @@ class Settings(BaseSettings):
             if library is not None:
                 put(SETTINGS, _LIBRARY, str(library))  # pymatgen reads the environment only once
             yield
-
-
-def _configured_command() -> str | None:
-    """Command that the user set for VASP, in atomate2's settings or in the environment."""
-    from atomate2 import SETTINGS
-
-    if "VASP_CMD" in SETTINGS.model_fields_set:
-        return SETTINGS.VASP_CMD
-    # atomate2 reads its environment once; a variable that was set later counts as well.
-    return os.environ.get("ATOMATE2_VASP_CMD") or os.environ.get("VASP_CMD")
-
-
-def _environment_command() -> bool:
-    """Whether the command comes from VASP_CMD, which atomate2 does not read."""
-    from atomate2 import SETTINGS
-
-    configured = "VASP_CMD" in SETTINGS.model_fields_set or os.environ.get("ATOMATE2_VASP_CMD")
-    return not configured and bool(os.environ.get("VASP_CMD"))
-
-
-def _joined(words: list[str]) -> str:
-    """Command line of words; variables in them stay to be expanded where the run is."""
-    return " ".join(
-        word if re.fullmatch(r"[\w$@%+=:,./{}~-]+", word) else shlex.quote(word) for word in words
-    )
 
 
 def _embedded_program() -> str:

@@ -1,4 +1,4 @@
-"""Words of the command line that runs VASP, and which of them is the executable."""
+"""The command line that runs VASP: where it is configured, and which word is the executable."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import os
 import re
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _LAUNCHERS = {
     *("mpirun", "mpiexec", "mpiexec.hydra", "orterun", "srun", "aprun", "jsrun", "ibrun"),
@@ -17,6 +21,59 @@ _IMAGES = (".sif", ".simg", ".img")
 _QUOTED = re.compile(r"'[^']*'|\"(?:\\.|[^\"\\])*\"|\\.")
 _REDIRECTION = re.compile(r"(?:(?<=\s)\d+|(?<=\s)&|^\d+|^&)?[<>]+&?\s*\S*")
 _SHELL = re.compile(r"[|;&`\n]|\$\(")
+
+
+def configured_command() -> str | None:
+    """Command that the user set for VASP, in atomate2's settings or in the environment.
+
+    Returns
+    -------
+    str or None
+        None if nothing is set.
+    """
+    from atomate2 import SETTINGS
+
+    if "VASP_CMD" in SETTINGS.model_fields_set:
+        return SETTINGS.VASP_CMD
+    # atomate2 reads its environment once; a variable that was set later counts as well.
+    return os.environ.get("ATOMATE2_VASP_CMD") or os.environ.get("VASP_CMD")
+
+
+def is_command_of_environment() -> bool:
+    """Tell whether the configured command comes from VASP_CMD, which atomate2 does not read.
+
+    Returns
+    -------
+    bool
+        False if atomate2 has a command of its own.
+    """
+    from atomate2 import SETTINGS
+
+    configured = "VASP_CMD" in SETTINGS.model_fields_set or os.environ.get("ATOMATE2_VASP_CMD")
+    return not configured and bool(os.environ.get("VASP_CMD"))
+
+
+def command_line(words: Iterable[str]) -> str:
+    """Join words to a command line; variables in them stay to be expanded where the run is.
+
+    Parameters
+    ----------
+    words
+        Of the command.
+
+    Returns
+    -------
+    str
+        As a shell reads it.
+
+    Examples
+    --------
+    >>> command_line(["srun", "-n", "$TASKS", "my vasp"])
+    "srun -n $TASKS 'my vasp'"
+    """
+    return " ".join(
+        word if re.fullmatch(r"[\w$@%+=:,./{}~-]+", word) else shlex.quote(word) for word in words
+    )
 
 
 def command_words(command: str) -> list[str]:
