@@ -165,3 +165,10 @@ def test_help_teaches():
     )
     assert "potcar" in result.stdout
     assert "PMG_VASP_PSP_DIR" in result.stdout
+
+
+def test_the_short_form_of_help():
+    result = subprocess.run(
+        [*COMMAND, "potcar", "-h"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "POTCAR" in result.stdout
