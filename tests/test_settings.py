@@ -196,6 +196,12 @@ def test_a_command_that_cannot_be_read(monkeypatch, command):
     assert not Settings().embedded
 
 
+def test_a_command_of_an_option_is_not_called_by_another_setting(monkeypatch):
+    monkeypatch.setenv("VASP_CMD", "vasp_of_the_environment")
+    with pytest.raises(SetupError, match=r"^--executable or MLCHARGE_VASP_CMD: 'no_such_vasp' is"):
+        Settings.for_command("no_such_vasp").check()
+
+
 def test_no_gpaw_installed(monkeypatch, vasp):
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     embedded = vasp.rename(vasp.parent / "gpaw-vasp")

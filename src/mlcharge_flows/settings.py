@@ -259,12 +259,14 @@ class Settings(BaseSettings):
         SetupError
             A program of the command does not exist, GPAW is missing, or there are no POTCARs.
         """
+        given = "vasp_cmd" in self.model_fields_set
+        name = "--executable or MLCHARGE_VASP_CMD" if given else "VASP_CMD"
         try:
             words = command_words(self.vasp_cmd)
         except ValueError as error:
-            raise SetupError(f"VASP_CMD: {self.vasp_cmd!r} cannot be read ({error})") from None
+            raise SetupError(f"{name}: {self.vasp_cmd!r} cannot be read ({error})") from None
         if not words:
-            raise SetupError("VASP_CMD is empty: set it, or give --executable gpaw-vasp")
+            raise SetupError(f"{name} is empty: set it, or give --executable gpaw-vasp")
         program = words[executable_index(words)]
         outside = [words[0], *([] if is_in_container(words) else [program])]
         for word in dict.fromkeys(outside):
@@ -272,7 +274,7 @@ class Settings(BaseSettings):
                 word = _embedded_program()
             if shutil.which(os.path.expandvars(word)) is None:
                 raise SetupError(
-                    f"VASP_CMD: {word!r} is not an executable on this machine; correct it, "
+                    f"{name}: {word!r} is not an executable on this machine; correct it, "
                     "or give --executable gpaw-vasp"
                 )
         if self.embedded and importlib.util.find_spec("gpaw") is None:

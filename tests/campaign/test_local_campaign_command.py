@@ -105,6 +105,7 @@ def test_a_report_of_nothing(tmp_path, monkeypatch):
         assert left.exit_code == 2
         (line,) = left.stderr.splitlines()
         assert "mlcharge: " in line
+        assert f"{tmp_path / 'none'}: no campaign has run in it, and " in line
 
 
 @pytest.mark.parametrize(

@@ -415,3 +415,11 @@ def test_without_a_subcommand_there_is_help():
         result = mlcharge(*words)
         assert result.exit_code == 2
         assert "Usage: " in result.output
+
+
+def test_a_wrong_tag_is_said_of_the_option_that_has_it(helium):
+    words = ("compare", helium, "--executable", "gpaw-vasp")
+    (line,) = refused(*words, "--incar", "ENCU = 300")
+    assert line == "mlcharge: --incar: ENCU is no tag of INCAR; is ENCUT meant?"
+    (line,) = refused(*words, "--kpoints", "density=3")
+    assert line.startswith("mlcharge: --kpoints: density is unknown")

@@ -240,8 +240,13 @@ def status(
     campaign = read_campaign(console, spec, skip_bad)
     out = out or Path(campaign.spec.name)
     if not is_campaign_folder(out):
+        from mlcharge_flows.campaign.launchpad import LaunchPadError
+
         name, total = campaign.spec.name, len(campaign.materials)
-        show_launchpad(console, name, total, launchpad, as_json=as_json)
+        try:
+            show_launchpad(console, name, total, launchpad, as_json=as_json)
+        except LaunchPadError as error:
+            exit_with_error(f"{out}: no campaign has run in it, and {error}")
         return
     found = finished_results(campaign, out)
     failed = sum(

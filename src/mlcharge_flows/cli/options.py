@@ -182,9 +182,9 @@ def chosen_static(
     try:
         spec = CampaignSpec(name="compare", structures=["."], maker=maker, incar=tags, kpoints=mesh)
     except ValidationError as error:
-        raise SpecError(
-            f"--incar, --kpoints: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
-        ) from None
+        first = error.errors()[0]
+        option = f"--{first['loc'][0]}" if first["loc"] else "--maker, --incar, --kpoints"
+        raise SpecError(f"{option}: {first['msg'].removeprefix('Value error, ')}") from None
     try:
         chosen = static_maker(spec)
     except SpecError as error:
