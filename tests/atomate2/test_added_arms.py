@@ -288,6 +288,7 @@ def test_a_note_of_an_addition_that_was_finished_removes_nothing(quick, tmp_path
     assert before.items() <= state(tmp_path / "a").items()
 
 
+@pytest.mark.slow
 def test_an_addition_that_kills_its_worker_is_lost_alone(quick, tmp_path, monkeypatch):
     materials = [crystal(name="a"), crystal(name="b")]
     first = run_locally(materials, maker("superposition"), tmp_path)

@@ -40,6 +40,7 @@ def environment(tmp_path):
 
 
 @pytest.mark.gpaw
+@pytest.mark.slow
 def test_a_campaign_killed_in_the_middle_loses_what_was_running(tmp_path, environment):
     write_structures(tmp_path / "structures.json", MATERIALS)
     spec = write_spec(tmp_path, structures="structures.json", arms=["superposition"], **CHEAP)

@@ -216,6 +216,7 @@ def test_operations_that_no_grid_keeps_are_left_out_and_said(run_folder):
 
 
 @pytest.mark.gpaw
+@pytest.mark.slow
 def test_screws_and_glides_make_a_list_of_points_as_good_as_its_mesh(run_folder):
     """Of close-packed magnesium, whose list under the whole space group lacks points of others."""
     structure = Structure(
