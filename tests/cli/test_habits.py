@@ -223,6 +223,21 @@ def test_a_dry_run_runs_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dry_run_as_json(tmp_path):
+    pytest.importorskip("gpaw", reason="needs the gpaw extra")
+    spec, out = tmp_path / "SPEC.yaml", tmp_path / "out"
+    spec.write_text(f"name: first\nstructures: [{CRYSTALS / 'Si.vasp'}]\n")
+    words = ("campaign", "run", spec, "--dry-run", "--executable", "gpaw-vasp", "--json")
+    done = mlcharge(*words, "--out", out)
+    plan = json.loads(done.stdout)
+    assert (plan["name"], plan["materials"], plan["finished"]) == ("first", 1, 0)
+    assert plan["arms"][0] == "default"
+    assert plan["protocol"]
+    assert plan["out"] == str(out)
+    assert "first: 1 material of 2 ions, 0 of them finished" in done.stderr
+    assert "Dry run: 1 material would be run in" in done.stderr
+
+
 def test_only_materials_that_may_run_are_looked_at(tmp_path, monkeypatch):
     """A campaign of thousands on a file system of a cluster."""
     looked, shown = [], Event()

@@ -102,7 +102,9 @@ def run(
     )
     rounds = campaign.rounds(out, prepared.materials)
     if dry_run:
-        _show_plan(console, campaign, prepared.materials, out, retry_failed=retry_failed)
+        _show_plan(
+            console, campaign, prepared.materials, out, retry_failed=retry_failed, as_json=as_json
+        )
         return
     if rounds is not None:
         results = run_rounds(console, prepared, rounds, retry_failed=retry_failed)
@@ -179,6 +181,7 @@ def _show_plan(
     out: Path | None = None,
     *,
     retry_failed: bool = False,
+    as_json: bool = False,
 ) -> None:
     """Print what would run, or be submitted; refuse a folder that holds something else."""
     from mlcharge_flows.campaign.local import finished_materials, folder_conflicts
@@ -190,10 +193,11 @@ def _show_plan(
         for conflict in folder_conflicts(materials, maker, out).values():
             exit_with_error(f"{conflict}; choose another --out, or remove it")
         finished = len(finished_materials(materials, maker, out, retry_failed=retry_failed))
-    ions = [len(material.structure) for material in materials]
+    ions = sorted({len(material.structure) for material in materials})
+    size = str(ions[0]) if len(ions) == 1 else f"{ions[0]} to {ions[-1]}"
     console.print(
-        f"{name}: {len(materials)} materials of {min(ions)} to {max(ions)} ions, {finished} of "
-        f"them finished; arms {', '.join(maker.arms)}; protocol {maker.protocol}",
+        f"{name}: {_counted(len(materials))} of {size} {'ion' if ions == [1] else 'ions'}, "
+        f"{finished} of them finished; arms {', '.join(maker.arms)}; protocol {maker.protocol}",
         markup=False,
         soft_wrap=True,
     )
@@ -201,10 +205,18 @@ def _show_plan(
         show_planned_rounds(console, rounds)
     done = f"run in {out}" if out is not None else "submitted"
     console.print(
-        f"Dry run: {len(materials) - finished} materials would be {done}",
+        f"Dry run: {_counted(len(materials) - finished)} would be {done}",
         markup=False,
         soft_wrap=True,
     )
+    if as_json:
+        plan = {"name": name, "materials": len(materials), "finished": finished}
+        plan |= {"arms": list(maker.arms), "protocol": maker.protocol, "out": str(out)}
+        typer.echo(json.dumps(plan))
+
+
+def _counted(n_materials: int) -> str:
+    return "1 material" if n_materials == 1 else f"{n_materials} materials"
 
 
 def _retry(console: Console, campaign: Campaign, pad: LaunchPad, retry_failed: bool) -> int:
