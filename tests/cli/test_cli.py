@@ -251,6 +251,9 @@ def test_a_report_that_cannot_be_written_names_the_file(tmp_path):
 
 def test_report_refuses_what_cannot_be_reported(tmp_path):
     assert "no such folder" in refused("report", tmp_path / "none")[0]
+    (tmp_path / "empty.vasp").touch()
+    reason = "empty.vasp: is a file; give the folder of --out"
+    assert reason in refused("report", tmp_path / "empty.vasp")[0]
     assert "no material is finished" in refused("report", tmp_path)[0]
     campaign(tmp_path, "p", "q")
     assert "2 different settings" in refused("report", tmp_path)[0]
@@ -338,6 +341,10 @@ def test_inspect_refuses_bad_input(run_folder):
     chgcar = run_folder / "CHGCAR"
     assert "no such file" in refused("inspect", run_folder / "none")[0]
     assert f"{run_folder}: is a folder" in refused("inspect", run_folder)[0]
+    (run_folder / "empty").touch()
+    assert "empty: the file is empty" in refused("inspect", run_folder / "empty")[0]
+    poscar = run_folder / "POSCAR"
+    assert "POSCAR: is no CHGCAR: the file ends inside its header" in refused("inspect", poscar)[0]
     assert "is a folder" in refused("inspect", chgcar, "--poscar", run_folder)[0]
     assert "need --poscar" in refused("inspect", chgcar, "--incar", run_folder / "INCAR")[0]
     (run_folder / "POSCAR").write_text("He\n1.0\n")

@@ -77,7 +77,7 @@ def own(atoms):
 
 @pytest.fixture
 def run(inputs, own, model, monkeypatch, tmp_path):
-    """Give a run other data sets, the model's being at hand."""
+    """Give a run other data sets, the model's being available."""
     other_datasets._whole.cache_clear()
     monkeypatch.setenv("MLCHARGE_MODEL_POTCARS", str(tmp_path))
     monkeypatch.setattr(other_datasets, "_search", lambda folder: Shelf(own.values()))
@@ -100,7 +100,7 @@ def test_the_same_data_sets_under_another_name_give_the_same_density(run, own, m
         np.testing.assert_allclose(mine, its, atol=1e-9)
     assert found.warnings[0].startswith(
         "the PAW data sets of Mg, O are not those of the model tiny: its change of the occupancies "
-        "is carried over by the partial waves"
+        "is converted by the partial waves"
     )
 
 
@@ -147,10 +147,10 @@ def test_an_element_without_constants_is_carried_in_a_calibrated_crystal(
     assert np.abs(mg - bare.augmentation[0]).max() == pytest.approx(0.01, abs=1e-9)
     np.testing.assert_allclose(found.density.total, bare.total, atol=1e-12)
     assert any("the calibration has no runs with O" in line for line in found.warnings)
-    with pytest.MonkeyPatch.context() as patch:  # its data set is not at hand: nothing to carry
+    with pytest.MonkeyPatch.context() as patch:  # its data set is not available to convert
         patch.setattr(other_datasets, "_search", lambda folder: Shelf([]))
         other_datasets._whole.cache_clear()
-        assert "to carry occupancies over" in refusal(inputs, Learned("tiny", str(path)))
+        assert "not available to convert occupancies" in refusal(inputs, Learned("tiny", str(path)))
 
 
 def test_channels_that_the_model_lacks_are_those_of_the_free_atom(run, own, model):
@@ -228,7 +228,7 @@ REASONS = {
     ),
     "waves": (
         lambda d: replace(d, titel="PAW_PBE O old", partial_waves=None),
-        "the run's has no partial waves to carry occupancies over",
+        "the run's has no partial waves to convert occupancies",
     ),
     "functional": (
         lambda d: replace(d, titel="PAW O", lexch="CA"),

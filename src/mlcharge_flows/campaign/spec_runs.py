@@ -15,13 +15,17 @@ if TYPE_CHECKING:
     from mlcharge_flows.campaign.spec import CampaignSpec
 
 
-def static_maker(spec: CampaignSpec) -> BaseVaspMaker:
+def static_maker(
+    spec: CampaignSpec, remedy: str = "give a static Maker, or 'workflow: static'"
+) -> BaseVaspMaker:
     """Build the run that is compared, with the user's settings.
 
     Parameters
     ----------
     spec
         The campaign: its Maker, INCAR tags, k-points and functional.
+    remedy
+        End of the message for a Maker that is no VASP run.
 
     Returns
     -------
@@ -38,8 +42,7 @@ def static_maker(spec: CampaignSpec) -> BaseVaspMaker:
     maker = workflow_maker(spec)
     if not isinstance(maker, BaseVaspMaker):
         raise SpecError(
-            f"maker: {spec.maker} is not one VASP run, which is what 'compare' compares; "
-            "give a static Maker, or 'workflow: static'"
+            f"maker: {spec.maker} is not one VASP run, which is what 'compare' compares; {remedy}"
         )
     return maker
 

@@ -150,7 +150,8 @@ def _mlcharge(
         typer.Option(
             "--quiet",
             "-q",
-            help="Print only errors and JSON. Also accepted after the name of a command.",
+            help="Print only errors, JSON, and what inspect, models and dataset show. Also "
+            "accepted after the name of a command.",
         ),
     ] = False,
     verbose: Annotated[

@@ -70,7 +70,7 @@ def calibrate(
 
         mlcharge calibrate archive/ --out pbe54-520.json
 
-        mlcharge calibrate --potcar POTCAR --potcars model-potcars --out carried.json
+        mlcharge calibrate --potcar POTCAR --potcars model-potcars --out converted.json
     """
     require("data sets need", "train", "h5py")
     require("models need", "models", "torch", "e3nn", "safetensors")
@@ -185,7 +185,7 @@ def _summary(calibration: Calibration) -> str:
     settings += [word for word in (calibration.prec, calibration.functional) if word]
     text = f"{', '.join(settings)}, {len(calibration.elements | calibration.alone)} elements"
     if not calibration.runs:
-        return f"{text}, no runs: occupancies are carried over, nothing is fitted"
+        return f"{text}, no runs: occupancies are converted, nothing is fitted"
     n = len(calibration.runs)
     before, left = (
         "/".join(

@@ -186,7 +186,7 @@ def chosen_static(
         option = f"--{first['loc'][0]}" if first["loc"] else "--maker, --incar, --kpoints"
         raise SpecError(f"{option}: {first['msg'].removeprefix('Value error, ')}") from None
     try:
-        chosen = static_maker(spec)
+        chosen = static_maker(spec, "give a static Maker")
     except SpecError as error:
         raise SpecError(f"--{error}") from None
     if gamma or (kpoints is not None and not mesh):

@@ -38,7 +38,9 @@ def report(
     from mlcharge_flows.scf.comparison import mixed
 
     if not folder.is_dir():
-        exit_with_error(f"{folder}: there is no such folder")
+        exists = folder.exists()
+        reason = "is a file; give the folder of --out" if exists else "there is no such folder"
+        exit_with_error(f"{folder}: {reason}")
     comparisons = read_results(folder)
     if not comparisons and (unreadable := unreadable_results(folder)):
         exit_with_error(*unreadable)

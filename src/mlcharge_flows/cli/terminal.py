@@ -39,7 +39,7 @@ class Verbosity:
     Parameters
     ----------
     quiet
-        Whether only errors and what was asked for as JSON is printed.
+        Whether only errors, JSON, and what inspect, models and dataset show are printed.
     verbose
         Whether log messages, warnings of libraries and the origin of errors are printed.
     """

@@ -122,7 +122,7 @@ class PawDataset:
     ionic_potential
         Local potential, pseudo core, projectors and energies.
     free_atom_sha256
-        Fingerprint of a data set whose free atom is not at hand.
+        Fingerprint of a data set whose free atom is not available.
 
     Raises
     ------

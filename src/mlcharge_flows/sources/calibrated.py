@@ -94,7 +94,7 @@ def predict_calibrated(
     ------
     ModelError
         The run is not of the calibrated settings, or outside of the applicability domain, or the
-        occupancies of an element without constants cannot be carried over to its PAW data set.
+        occupancies of an element without constants cannot be converted to its PAW data set.
     """
     card, crystal = loaded.card, inputs.crystal
     if inputs.elements <= card.paw.keys():  # without a POTCAR: for the model's own data sets

@@ -196,6 +196,6 @@ def _source(text: str, model: str, whole: str) -> Source:
     raise SourceError(
         f"{text!r}{where} is no source of densities; write DENSITY or DENSITY/AUGMENTATION of "
         f"superposition (or atomic), converged, learned[@MODEL], element-mean[@MODEL], "
-        f"file@CHGCAR, carried[@RUN], anchored[@RUN[@MODEL]], same, then +calibration@FILE, "
+        f"file@CHGCAR, carried[@RUN], anchored[@RUN[@MODEL]], then +calibration@FILE, "
         f"+orbitals[@WAVECAR] and +delay=N; known models: {models}"
     )

@@ -177,7 +177,7 @@ class _OfModel(Source):
         Returns
         -------
         RunInputs
-            With the model's PAW data sets if the run has no POTCAR at hand.
+            With the model's PAW data sets if the run's POTCAR is not available.
         tuple of str
             What could not be checked, or makes the prediction less useful.
 
@@ -263,7 +263,7 @@ class Learned(_OfModel):
         ------
         SourceError
             The model cannot be loaded, or refuses the run: unknown elements, PAW data sets to which
-            its occupancies cannot be carried over, a charged cell, distances outside of its
+            its occupancies cannot be converted, a charged cell, distances outside of its
             training, a grid that is too coarse.
         """
         loaded = self._load()

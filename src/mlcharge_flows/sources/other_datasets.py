@@ -4,7 +4,7 @@ The superposition of the run's own free atoms, plus the change of density and oc
 model predicts. Occupancies of the model's data set A are expressed in the run's, B, by the partial
 waves of both, :math:`\Delta D^B = T \, \Delta D^A \, T^t`. Channels that A does not have stay those
 of the free atom. Both data sets need the same functional and free atom: the occupancies of the free
-atom of A, carried over by the same T, are to be those of the free atom of B, up to filled shells
+atom of A, converted by the same T, are to be those of the free atom of B, up to filled shells
 that only one of them counts as valence.
 
 See Also
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.sources.run_inputs import RunInputs
 
 MAX_ATOM_DIFFERENCE = 0.1
-"""Electrons of a channel by which the carried free atom may differ: 0.02 at most between the data
+"""Electrons of a channel by which the converted free atom may differ: 0.02 at most between the data
 sets of GPAW and generated ones, one if the atoms are of different configurations."""
 CALIBRATE = "calibrate with a few finished runs (mlcharge calibrate)"
 
@@ -85,7 +85,7 @@ def carried_transfers(
     Raises
     ------
     OutOfDomainError
-        The occupancies of an element cannot be carried over.
+        The occupancies of an element cannot be converted.
     """
     transfers = {}
     for symbol, refusal in refusals(loaded, datasets).items():
@@ -113,12 +113,12 @@ def predict_on_other_datasets(
     density : Density
         With augmentation occupancies of the run's PAW data sets, if the model predicts any.
     warnings : tuple of str
-        Which occupancies were carried over.
+        Which occupancies were converted.
 
     Raises
     ------
     OutOfDomainError
-        The occupancies of an element cannot be carried over, or the run is outside of the
+        The occupancies of an element cannot be converted, or the run is outside of the
         applicability domain for another reason.
     ModelError
         The output of the network is no density.
@@ -135,7 +135,7 @@ def predict_on_other_datasets(
     )
     carried = (
         f"the PAW data sets of {', '.join(transfers)} are not those of the model {card.name}: its "
-        "change of the occupancies is carried over by the partial waves, expect it to save less "
+        "change of the occupancies is converted by the partial waves, expect it to save less "
         f"until you {CALIBRATE}"
     )
     cutoff = domain.encut_warning(inputs.encut)
@@ -145,7 +145,7 @@ def predict_on_other_datasets(
 def _transfer(known: PawDataset, given: PawDataset) -> np.ndarray:
     """T from a model's data set to that of a run; LookupError with the reason if there is none."""
     if given.partial_waves is None or given.atomic_occupancies is None:
-        raise LookupError(f"the run's has no partial waves to carry occupancies over: {CALIBRATE}")
+        raise LookupError(f"the run's has no partial waves to convert occupancies: {CALIBRATE}")
     own = _whole(known, known.fingerprint or "")
     if own.lexch != given.lexch:
         raise LookupError(f"it is of another functional ({own.lexch} and {given.lexch})")
@@ -158,7 +158,7 @@ def _transfer(known: PawDataset, given: PawDataset) -> np.ndarray:
 
 
 def _is_same_atom(own: PawDataset, given: PawDataset, transfer: np.ndarray) -> bool:
-    """Whether the carried free atom is that of the run, up to filled shells in one of the cores."""
+    """Whether the converted free atom is the run's, up to filled shells in one of the cores."""
     assert own.atomic_occupancies is not None  # both are of POTCARs
     assert given.atomic_occupancies is not None
     free = carry_occupancies(own.atomic_occupancies, own.channels, given.channels, transfer)
@@ -192,7 +192,7 @@ def _whole(dataset: PawDataset, fingerprint: str) -> PawDataset:
         except SetupError:
             pass
     raise LookupError(
-        "the model's data set is not at hand to carry occupancies over: name the folder of its "
+        "the model's data set is not available to convert occupancies: name the folder of its "
         "POTCARs in MLCHARGE_MODEL_POTCARS (for shipped models one that 'gpaw-vasp potcar FOLDER' "
         f"writes), or {CALIBRATE}"
     )

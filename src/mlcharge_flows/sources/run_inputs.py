@@ -162,7 +162,7 @@ class RunInputs:
         incar
             Tags of its INCAR that concern grid and charge.
         potcar
-            Its POTCAR, if it is at hand.
+            Its POTCAR, if it is available.
         kpoints
             Its KPOINTS, which initial orbitals need.
 

@@ -186,7 +186,7 @@ class Source(ABC, MSONable):
         """
 
     def known_datasets(self, elements: frozenset[str]) -> Mapping[str, PawDataset] | None:
-        """PAW data sets for which the source is made, for runs without a POTCAR at hand.
+        """PAW data sets for which the source is made, for runs whose POTCAR is not available.
 
         Parameters
         ----------

@@ -61,7 +61,7 @@ class Calibrator:
         The model.
     potcars
         POTCARs of the model's data sets, and of those of packed runs: occupancies of runs with
-        other data sets than the model's are carried over by their partial waves.
+        other data sets than the model's are converted by their partial waves.
 
     Attributes
     ----------
@@ -189,7 +189,10 @@ class Calibrator:
         """
         runs = self._of_one_kind(encut)
         if not runs:
-            raise CalibrationError("there is no run to calibrate with")
+            raise CalibrationError(
+                "there is no run to calibrate with; give folders of finished runs with CHGCAR, "
+                "OUTCAR and POTCAR"
+            )
         paw = {symbol: dataset for run in runs for symbol, dataset in run.paw.items()}
         known = [run.with_model for run in runs if run.with_model is not None]
         unknown = sorted(paw.keys() - self.loaded.card.paw.keys())
@@ -288,7 +291,7 @@ class Calibrator:
 def carried_only(
     loaded: LoadedModel, datasets: Mapping[str, PawDataset], potcars: PotcarSearch
 ) -> Calibration:
-    """Calibration without any run: occupancies are carried over to other PAW data sets.
+    """Calibration without any run: occupancies are converted to other PAW data sets.
 
     Parameters
     ----------
