@@ -424,6 +424,7 @@ def test_without_a_subcommand_there_is_help():
         assert "Usage: " in result.output
 
 
+@pytest.mark.gpaw
 def test_a_wrong_tag_is_said_of_the_option_that_has_it(helium):
     words = ("compare", helium, "--executable", "gpaw-vasp")
     (line,) = refused(*words, "--incar", "ENCU = 300")
