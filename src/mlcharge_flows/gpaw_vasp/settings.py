@@ -10,10 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
+from mlcharge_flows.vasp.algorithm import algorithm, takes_rmm_diis
 from mlcharge_flows.vasp.incar import default_nbands
-
-#: ALGO that an IALGO stands for.
-ALGO_OF_IALGO = {38: "Normal", 48: "VeryFast", 58: "All", 68: "Fast"}
 
 #: Fixed-density steps where NELMDL is not given: ALGO = VeryFast begins with RMM-DIIS, which needs
 #: better orbitals.
@@ -107,7 +105,7 @@ class IncarSettings(BaseModel):
     @property
     def fast(self) -> bool:
         """Whether orbitals improve less per step once the density changes (Fast, VeryFast)."""
-        return self.algo[:1].lower() in ("f", "v")
+        return takes_rmm_diis(self.algo)
 
     @property
     def reads_chgcar(self) -> bool:
@@ -162,9 +160,7 @@ class IncarSettings(BaseModel):
         VASP wiki, NBANDS, ICHARG and NELMDL.
         """
         bands = default_nbands(n_electrons, n_ions, total_moment)
-        defaults: dict[str, Any] = {"ENCUT": enmax, "NBANDS": bands}
-        if (ialgo := incar.get("IALGO")) in ALGO_OF_IALGO:
-            defaults["ALGO"] = ALGO_OF_IALGO[ialgo]
+        defaults: dict[str, Any] = {"ENCUT": enmax, "NBANDS": bands, "ALGO": algorithm(incar)}
         given = {**defaults, **{tag: value for tag, value in incar.items() if value is not None}}
         if orbitals_read:
             given = {"ICHARG": 0, "NELMDL": 0} | given

@@ -44,6 +44,7 @@ from mlcharge_flows.settings import Settings
 from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument, frozen_moments_reason
 from mlcharge_flows.sources.run_inputs import RunInputs
 from mlcharge_flows.sources.source import SourceError
+from mlcharge_flows.vasp.algorithm import algorithm, takes_rmm_diis
 from mlcharge_flows.vasp.incar import read_incar
 
 if TYPE_CHECKING:
@@ -276,7 +277,7 @@ class RunFromDensityMaker(WrapperMaker):
             tags["ISTART"] = 1
         delay = initial.n_delay
         if delay is None and "ISTART" in tags and "NELMDL" not in inputs.incar:
-            delay = RMM_DELAY if str(inputs.incar.get("ALGO"))[:1].lower() in ("f", "v") else None
+            delay = RMM_DELAY if takes_rmm_diis(algorithm(inputs.incar)) else None
         if delay is not None:
             tags["NELMDL"] = -delay
         return tags
