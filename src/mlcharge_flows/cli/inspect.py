@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 _MAX_IONS_SHOWN = 12
-_NO_CHGCAR = ("the file ends inside its header", "found the end of the file")
-"""Ends of what is wrong with files without a grid, such as a POSCAR."""
 
 
 def inspect(
@@ -56,8 +54,13 @@ def inspect(
         )
     tags = None if incar is None else _read(incar, read_incar)
     acceptance = chgcar_acceptance(chgcar, **_run_inputs(poscar, tags, potcar, incar))
-    if acceptance.density is None:
-        _refuse_other_kinds(chgcar, acceptance.warnings)
+    if not acceptance.has_grid:
+        is_empty, (reason,) = chgcar.stat().st_size == 0, acceptance.warnings
+        exit_with_error(
+            f"{chgcar}: the file is empty"
+            if is_empty
+            else f"{chgcar}: is no CHGCAR: {reason.removeprefix(f'{chgcar}: ')}"
+        )
     facts = _facts(acceptance.density) if acceptance.density is not None else []
     facts += [("note", warning) for warning in acceptance.warnings]
     facts += [("VASP would say", message) for message in acceptance.messages]
@@ -80,15 +83,6 @@ def inspect(
             typer.echo(f"{name:<16}{one_line(value, 1000)}")
     if unread or acceptance.other_ions or not acceptance.read_by_vasp:
         raise typer.Exit(1)
-
-
-def _refuse_other_kinds(path: Path, warnings: Sequence[str]) -> None:
-    """Exit with one line if a file is empty, or ends before its grid."""
-    if path.stat().st_size == 0:
-        exit_with_error(f"{path}: the file is empty")
-    for warning in warnings:
-        if warning.endswith(_NO_CHGCAR):
-            exit_with_error(f"{path}: is no CHGCAR: {warning.removeprefix(f'{path}: ')}")
 
 
 def _unread_reason(tags: dict[str, Any]) -> str | None:

@@ -47,6 +47,10 @@ class IncompleteGridError(ChgcarError):
     """The file ends, or stops making sense, before the last grid value."""
 
 
+class NoGridError(IncompleteGridError):
+    """The file ends before its grid begins: a POSCAR, say."""
+
+
 class OccupancyError(ChgcarError):
     """The total density is whole, but the augmentation occupancies of an ion are not.
 
@@ -193,7 +197,7 @@ def _parse_header_lines(file: BinaryIO) -> tuple[str, ...]:
     def text() -> str:
         line = file.readline(4096)
         if not line.endswith(b"\n"):
-            raise ValueError("the file ends inside its header")
+            raise NoGridError("the file ends inside its header")
         return line.decode("ascii", "replace").rstrip("\r\n")
 
     try:
@@ -201,7 +205,7 @@ def _parse_header_lines(file: BinaryIO) -> tuple[str, ...]:
         lines += [text() for _ in range(9 + sum(_counts(lines)) - len(lines))]
         parse_header(lines)
     except ValueError as error:
-        raise IncompleteGridError(str(error)) from None
+        raise error if isinstance(error, NoGridError) else IncompleteGridError(str(error)) from None
     if lines[-1].strip():
         raise IncompleteGridError(f"line {len(lines)} should be blank: {lines[-1].strip()[:40]!r}")
     return tuple(lines)
@@ -210,7 +214,8 @@ def _parse_header_lines(file: BinaryIO) -> tuple[str, ...]:
 def _dimensions(line: bytes) -> tuple[int, int, int]:
     words = line.split()
     if len(words) != 3 or not all(_is_count(word) and int(word) > 0 for word in words):
-        raise IncompleteGridError(f"expected three grid dimensions, found {_quoted(line)}")
+        reason = f"expected three grid dimensions, found {_quoted(line)}"
+        raise IncompleteGridError(reason) if line else NoGridError(reason)
     nx, ny, nz = (int(word) for word in words)
     return nx, ny, nz
 

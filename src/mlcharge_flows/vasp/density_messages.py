@@ -27,6 +27,7 @@ from mlcharge_flows.io import compression, open_text
 from mlcharge_flows.vasp.chgcar import (
     ChgcarError,
     MagnetizationError,
+    NoGridError,
     NonCollinearError,
     OccupancyError,
     read_chgcar,
@@ -76,6 +77,8 @@ class Acceptance:
         None if they are the same, moved or not.
     cut
         Whether the magnetization of the file ends too early, where VASP can hang.
+    has_grid
+        Whether the file goes on to a grid; a POSCAR does not.
     """
 
     read_by_vasp: bool
@@ -84,6 +87,7 @@ class Acceptance:
     density: Density | None = None
     other_ions: str | None = None
     cut: bool = False
+    has_grid: bool = True
 
 
 def chgcar_acceptance(
@@ -137,7 +141,8 @@ def chgcar_acceptance(
         if cut:
             warnings.append("VASP can hang on a magnetization that is cut: mend or remove it")
     except (ChgcarError, OSError) as error:
-        return Acceptance(False, (INCOMPLETE,), (str(error),))
+        has_grid = not isinstance(error, NoGridError)
+        return Acceptance(False, (INCOMPLETE,), (str(error),), has_grid=has_grid)
 
     if compression(path) is not None:
         warnings.append("the file is compressed: unpack it for VASP")
