@@ -165,10 +165,8 @@ def select_results(
         Without results of other materials, changed structures, other settings or checkpoints.
     """
     structures = {material.id: material.structure for material in materials}
-    requests, protocols = (
-        CampaignRequest.by_material(maker),
-        _protocols(found := list(found), maker),
-    )
+    requests, found = CampaignRequest.by_material(maker), list(found)
+    protocols = _protocols(found, maker)
     shown, n_complete = [], 0
     others, further = Counter[str](), Counter[str]()
     for result in found:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
-from pymatgen.core import Composition
 
 from mlcharge_flows.campaign.material_folder import link_name
+from mlcharge_flows.campaign.round_order import elements_of_formula
 from mlcharge_flows.campaign.round_record import ROUNDS, RecordError
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.io import atomic_write, file_sha256
@@ -75,7 +75,7 @@ def runs_to_learn_from(
         counted = (arm for arm in (REFERENCE, *arms) if _counts(result, arm))
         if (arm := next(counted, None)) is None:
             continue
-        elements = {element.symbol for element in Composition(result.formula)}
+        elements = elements_of_formula(result.formula)
         if min(counts[element] for element in elements) >= max_runs:
             continue
         counts.update(elements)
@@ -95,7 +95,7 @@ def calibrate_round(
     runs: Mapping[str, Path],
     tracked: Callable[[Iterable[str]], Iterable[str]] = iter,
 ) -> CalibrationRuns:
-    """Fit the calibration after a round, unless it is there already.
+    """Fit the calibration after a round.
 
     Parameters
     ----------
@@ -114,11 +114,6 @@ def calibrate_round(
     -------
     CalibrationRuns
         What it was fitted to.
-
-    Raises
-    ------
-    RecordError
-        The calibration of this round was changed or removed.
     """
     from mlcharge_flows.models.calibration import CalibrationError, write_calibration
     from mlcharge_flows.settings import Settings
@@ -127,8 +122,6 @@ def calibrate_round(
     from mlcharge_flows.training.origin import Origin
     from mlcharge_flows.vasp.potcar import PotcarSearch
 
-    if (made := read_calibration_runs(folder, number)) is not None:
-        return made
     library = PotcarSearch([*Settings().dataset_folders])
     calibrator, left_out = Calibrator(loaded, library), list[str]()
     for name in tracked(list(runs)):

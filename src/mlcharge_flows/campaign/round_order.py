@@ -11,6 +11,8 @@ from collections import Counter
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from pymatgen.core import Composition
+
 from mlcharge_flows.campaign.material_folder import structure_hash
 
 if TYPE_CHECKING:
@@ -34,6 +36,27 @@ def elements_of(material: Material) -> frozenset[str]:
         Symbols.
     """
     return frozenset(material.structure.symbol_set)
+
+
+def elements_of_formula(formula: str) -> set[str]:
+    """Elements of a formula.
+
+    Parameters
+    ----------
+    formula
+        As results and calibrations have it.
+
+    Returns
+    -------
+    set of str
+        Symbols.
+
+    Examples
+    --------
+    >>> sorted(elements_of_formula("Ca3SiBr2"))
+    ['Br', 'Ca', 'Si']
+    """
+    return {element.symbol for element in Composition(formula)}
 
 
 def next_rounds(

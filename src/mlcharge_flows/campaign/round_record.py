@@ -80,6 +80,12 @@ class RoundRecord(_Record):
         """File of the calibration that the round may use."""
         return next((one.calibration for one in self.sources.values() if one.calibration), None)
 
+    @property
+    def calibration_number(self) -> int | None:
+        """Number of the round after which that calibration was fitted."""
+        match = _FILE_OF_ROUND.fullmatch(self.calibration or "")
+        return int(match[1]) if match else None
+
 
 def record_path(folder: Path, number: int) -> Path:
     """Place of the record of a round.

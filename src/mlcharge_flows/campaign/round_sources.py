@@ -13,10 +13,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pymatgen.core import Composition
 
 from mlcharge_flows.campaign.measured_saving import MIN_PAIRS, Pair, SavingModel
-from mlcharge_flows.campaign.round_order import elements_of
+from mlcharge_flows.campaign.round_order import elements_of, elements_of_formula
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.scf.comparison import REFERENCE
 
@@ -189,7 +188,8 @@ def _calibration_gate(calibration: Calibration, elements: frozenset[str]) -> str
     # A run is only tested by others that share an element with it.
     known = calibration.elements | calibration.alone
     shared = {symbol for symbol, its in known.items() if its.density_left is not None}
-    tested = [(run, _symbols(run) & shared) for run in calibration.runs if _symbols(run) & shared]
+    of_runs = ((run, elements_of_formula(run.formula) & shared) for run in calibration.runs)
+    tested = [(run, symbols) for run, symbols in of_runs if symbols]
     if not tested:
         return "no run that it was fitted to shares an element with another one"
     for element in sorted(elements):
@@ -198,10 +198,6 @@ def _calibration_gate(calibration: Calibration, elements: frozenset[str]) -> str
             which = element if own else "any element"
             return f"errors of left-out runs with {which}: {reason}"
     return None
-
-
-def _symbols(run: RunErrors) -> set[str]:
-    return {element.symbol for element in Composition(run.formula)}
 
 
 def _too_large(runs: Sequence[RunErrors]) -> str | None:

@@ -34,8 +34,37 @@ def summarize_rounds(rounds: Rounds) -> list[RoundSummary]:
     list of RoundSummary
         From the first on.
     """
-    results, assigned = rounds.results(), rounds.maker().assigned
+    results = rounds.results()
+    assigned = rounds.assigned(results)
     return [_summarize(rounds.folder, record, results, assigned) for record in rounds.records]
+
+
+def finished_of(
+    record: RoundRecord,
+    results: Mapping[str, Comparison],
+    assigned: Mapping[str, tuple[str, ...]],
+) -> dict[str, Comparison]:
+    """Results of the finished materials of a round.
+
+    Parameters
+    ----------
+    record
+        Of the round.
+    results
+        Of the campaign, by identifier.
+    assigned
+        Arms of each material.
+
+    Returns
+    -------
+    dict of str to Comparison
+        Of materials that have all their arms.
+    """
+    return {
+        name: results[name]
+        for name in record.materials
+        if name in results and results[name].arms.keys() >= set(assigned[name])
+    }
 
 
 def _summarize(
@@ -44,15 +73,9 @@ def _summarize(
     results: Mapping[str, Comparison],
     assigned: Mapping[str, tuple[str, ...]],
 ) -> RoundSummary:
-    number = None
-    if record.calibration is not None:
-        number = int(record.calibration.removesuffix(".json").rpartition("-")[2])
+    number = record.calibration_number
     made = read_calibration_runs(folder, number) if number is not None else None
-    finished = {
-        name: results[name]
-        for name in record.materials
-        if name in results and results[name].arms.keys() >= set(assigned[name])
-    }
+    finished = finished_of(record, results, assigned)
     chosen, by_source = list[float](), {arm: list[float]() for arm in record.sources}
     steps = control_steps = 0
     for name, result in finished.items():

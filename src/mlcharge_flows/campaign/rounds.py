@@ -103,6 +103,7 @@ class Rounds:
         self.spec, self.base, self.folder = spec, maker, folder
         self.materials = {material.id: material for material in materials}
         self.records = read_records(folder)
+        self._planned: dict[int, list[list[Material]]] = {}  # by number of rounds that have begun
 
     def begun_rounds(self) -> list[Round]:
         """List the rounds that have begun.
@@ -122,10 +123,12 @@ class Rounds:
         list of list of Material
             One list per round.
         """
-        begun = {name for record in self.records for name in record.materials}
-        pending = [material for name, material in self.materials.items() if name not in begun]
-        before = [self.materials[name] for name in begun if name in self.materials]
-        return list(next_rounds(pending, self.spec, len(self.records), before))
+        if (n_begun := len(self.records)) not in self._planned:
+            begun = {name for record in self.records for name in record.materials}
+            pending = [material for name, material in self.materials.items() if name not in begun]
+            before = [self.materials[name] for name in begun if name in self.materials]
+            self._planned[n_begun] = list(next_rounds(pending, self.spec, n_begun, before))
+        return self._planned[n_begun]
 
     def run(
         self,
@@ -203,13 +206,28 @@ class Rounds:
         for record in self.records:
             for arm, source in record.sources.items():
                 densities[arm] = self._density(record, source)
-        results, assigned = self.results(), dict[str, tuple[str, ...]]()
+        return RoundMaker(self.base, densities, self.assigned(self.results()))
+
+    def assigned(self, results: Mapping[str, Comparison]) -> dict[str, tuple[str, ...]]:
+        """Arms of each material of the rounds that have begun.
+
+        Parameters
+        ----------
+        results
+            Of :meth:`results`.
+
+        Returns
+        -------
+        dict of str to tuple of str
+            With the reference where the source has failed for a physical reason.
+        """
+        found = {}
         for record in self.records:
             for name, assignment in record.materials.items():
                 runs = tuple(assignment.runs)
                 needs_default = name in results and _is_left_without(results[name], runs)
-                assigned[name] = (REFERENCE, *runs) if needs_default else runs
-        return RoundMaker(self.base, densities, assigned)
+                found[name] = (REFERENCE, *runs) if needs_default else runs
+        return found
 
     def without_result(self, this: Round) -> list[Material]:
         """Materials of a round whose source has failed, and which run from free atoms instead.

@@ -185,6 +185,7 @@ def _show_plan(
 ) -> None:
     """Print what would run, or be submitted; refuse a folder that holds something else."""
     from mlcharge_flows.campaign.local import finished_materials, folder_conflicts
+    from mlcharge_flows.reports.table import count_of
 
     rounds = campaign.rounds(out, materials) if out is not None else None
     maker = campaign.maker if rounds is None else rounds.maker()
@@ -196,8 +197,9 @@ def _show_plan(
     ions = sorted({len(material.structure) for material in materials})
     size = str(ions[0]) if len(ions) == 1 else f"{ions[0]} to {ions[-1]}"
     console.print(
-        f"{name}: {_counted(len(materials))} of {size} {'ion' if ions == [1] else 'ions'}, "
-        f"{finished} of them finished; arms {', '.join(maker.arms)}; protocol {maker.protocol}",
+        f"{name}: {count_of(len(materials), 'material')} of {size} "
+        f"{'ion' if ions == [1] else 'ions'}, {finished} of them finished; "
+        f"arms {', '.join(maker.arms)}; protocol {maker.protocol}",
         markup=False,
         soft_wrap=True,
     )
@@ -205,7 +207,7 @@ def _show_plan(
         show_planned_rounds(console, rounds)
     done = f"run in {out}" if out is not None else "submitted"
     console.print(
-        f"Dry run: {_counted(len(materials) - finished)} would be {done}",
+        f"Dry run: {count_of(len(materials) - finished, 'material')} would be {done}",
         markup=False,
         soft_wrap=True,
     )
@@ -213,10 +215,6 @@ def _show_plan(
         plan = {"name": name, "materials": len(materials), "finished": finished}
         plan |= {"arms": list(maker.arms), "protocol": maker.protocol, "out": str(out)}
         typer.echo(json.dumps(plan))
-
-
-def _counted(n_materials: int) -> str:
-    return "1 material" if n_materials == 1 else f"{n_materials} materials"
 
 
 def _retry(console: Console, campaign: Campaign, pad: LaunchPad, retry_failed: bool) -> int:

@@ -292,7 +292,7 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
         yield (
             "training",
             f"{took.epochs} epochs, {took.hours:g} h on {took.device} "
-            f"({took.threads} thread{'s'[: took.threads != 1]})",
+            f"({took.threads} {'thread' if took.threads == 1 else 'threads'})",
         )
     yield "units", ", ".join(f"{name} in {unit}" for name, unit in card.units.items())
     yield "license", card.license

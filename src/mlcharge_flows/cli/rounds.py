@@ -194,15 +194,15 @@ def rounds_progress(rounds: Rounds) -> list[dict[str, int]]:
     list of dict
         ``round``, ``materials`` and ``finished``.
     """
-    results, assigned = rounds.results(), rounds.maker().assigned
+    from mlcharge_flows.campaign.round_summary import finished_of
+
+    results = rounds.results()
+    assigned = rounds.assigned(results)
     return [
         {
             "round": record.number,
             "materials": len(record.materials),
-            "finished": sum(
-                name in results and results[name].arms.keys() >= set(assigned[name])
-                for name in record.materials
-            ),
+            "finished": len(finished_of(record, results, assigned)),
         }
         for record in rounds.records
     ]
