@@ -75,7 +75,22 @@ class RadialLayer(nn.Module):
     @property
     def matrix(self) -> torch.Tensor:
         """Scaled weights, shape (n_in, n_out)."""
-        scaled: torch.Tensor = self.weight / self.weight.shape[0] ** 0.5
+        return self.columns(slice(None))
+
+    def columns(self, chosen: slice | torch.Tensor) -> torch.Tensor:
+        """Scaled weights of some outputs.
+
+        Parameters
+        ----------
+        chosen
+            Which.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (n_in, chosen).
+        """
+        scaled: torch.Tensor = self.weight[:, chosen] / self.weight.shape[0] ** 0.5
         return scaled
 
 

@@ -208,8 +208,7 @@ class ScalarConvolution(Convolution):
         torch.Tensor
             Shape (receivers, channels).
         """
-        layer = self.fc.layer1.weight
-        weights = self.fc.hidden(basis) @ (layer[:, self.columns] / layer.shape[0] ** 0.5)
+        weights = self.fc.hidden(basis) @ self.fc.layer1.columns(self.columns)
         products = [harmonics[:0] @ sources[0]]  # there may be no edges
         for values, source in zip(
             harmonics.split(edges.counts), sources[edges.senders], strict=True

@@ -65,19 +65,7 @@ class BoxedGVectors(GVectors):
 
     @override
     def phases(self, positions: torch.Tensor) -> torch.Tensor:
-        """Describe sites for the sums; no phase factor is computed.
-
-        Parameters
-        ----------
-        positions
-            Fractional coordinates, shape (sites, 3), double precision.
-
-        Returns
-        -------
-        torch.Tensor
-            The same.
-        """
-        return positions
+        return self.box.phases(positions)
 
     @override
     def density(
