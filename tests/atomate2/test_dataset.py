@@ -58,6 +58,30 @@ def test_a_run_that_does_not_count_is_not_packed(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("with_steps", "is_packed"), [(False, True), (True, False)])
+def test_a_fast_run_whose_mesh_takes_no_orbitals_is_packed(
+    tmp_path, monkeypatch, with_steps, is_packed
+):
+    read, written = object(), []
+    monkeypatch.setattr(packing, "read_finished_run", lambda folder, origin: read)
+    monkeypatch.setattr(packing, "replace", lambda sample, **changes: sample)
+    monkeypatch.setattr(packing, "write_dataset", lambda path, samples: written.extend(samples))
+    run = ScfRun(
+        folder=str(tmp_path),
+        n_total=9,
+        started_from="atoms",
+        converged=True,
+        orbitals_source="atomic",
+        orbitals_failure="initial orbitals: the k-point mesh lacks rotations of the crystal",
+    )
+    comparison = Comparison(
+        material_id="He", formula="He", n_atoms=1, protocol="p", arms={"default": run}
+    )
+    found = packing.pack.original(comparison, HELIUM, with_steps=with_steps)
+    assert written == [read] * is_packed
+    assert (found.arms["default"].exclusion_reason is None) is is_packed
+
+
 def test_a_run_that_cannot_be_packed_is_a_failure_and_keeps_its_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "run"

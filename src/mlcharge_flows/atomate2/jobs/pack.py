@@ -55,7 +55,8 @@ def pack(
     keep_files
         Leave the run folder as it is; else all but a few small files are removed once packed.
     with_steps
-        Keep the energies of the electronic steps in the sample.
+        Keep the energies of the electronic steps in the sample. Without them, a run that was to
+        begin from orbitals counts without orbitals, too.
 
     Returns
     -------
@@ -63,6 +64,9 @@ def pack(
         As given, with a failure where packing failed.
     """
     run = comparison.arms[arm]
+    if not with_steps and run.orbitals_failure:
+        # The mesh takes no orbitals: the run converged without them, to the same density.
+        run.orbitals_source = run.orbitals_failure = None
     if run.exclusion_reason is not None:
         return comparison
     origin = Origin(
