@@ -22,6 +22,8 @@ PROTOTYPES = {
     "fluorite": ("Fm-3m", [[0, 0, 0], [0.25, 0.25, 0.25]]),
     "diamond": ("Fd-3m", [[0, 0, 0]]),
     "cesium chloride": ("Pm-3m", [[0, 0, 0], [0.5, 0.5, 0.5]]),
+    "face-centered": ("Fm-3m", [[0, 0, 0]]),
+    "body-centered": ("Im-3m", [[0, 0, 0]]),
 }
 # At most three of each element; the element at the origin first, edges of the cubic cell in A.
 ARCHIVE = {
@@ -35,6 +37,8 @@ ARCHIVE = {
         "TiN": 4.25,
         "ZrN": 4.59,
         "AgBr": 5.84,
+        "NaBr": 6.05,
+        "ZrAs": 5.46,
     },
     "zinc blende": {
         "AlN": 4.40,
@@ -46,10 +50,22 @@ ARCHIVE = {
         "InAs": 6.18,
         "ZnO": 4.62,
         "CuCl": 5.42,
+        "GaP": 5.51,
+        "SiGe": 5.59,
     },
     "fluorite": {"CaF": 5.50, "OLi": 4.63, "SiMg": 6.36, "GeMg": 6.42},
     "diamond": {"Si": 5.47, "Ge": 5.76},
-    "cesium chloride": {"LiZn": 3.05, "ScAl": 3.38},
+    "cesium chloride": {
+        "LiZn": 3.05,
+        "ScAl": 3.38,
+        "ScCu": 3.26,
+        "ScCd": 3.52,
+        "CaCd": 3.84,
+        "TiGa": 3.05,
+        "AgIn": 3.40,
+    },
+    "face-centered": {"Cu": 3.64, "Ag": 4.16},
+    "body-centered": {"Na": 4.20, "K": 5.28, "Ti": 3.25, "Zr": 3.57},
 }
 TEST = (
     "mp-8039 mp-4950 mp-1437 mp-1018031 mp-1016883 mp-12892 mp-2210 mp-1246506 mp-1227235 "
