@@ -128,12 +128,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in given.fit or FIT:
         folder = given.folder / "fit" / name
         compute(folder, FIT[name], given.encut, 2)
-        sample = read_finished_run(folder, Origin(name, "fit"), with_magnetization=True)
+        sample = read_finished_run(folder, Origin(name, "fit"))
         formula = FIT[name].structure.composition.reduced_formula
-        assert sample.magnetization is not None
         density, settings = sample.density(), (given.encut, "PE")
+        assert density.magnetization is not None
         run = MagneticRun.of(
-            name, formula, settings, density, sample.magnetization, sample.paw, BASIS
+            name, formula, settings, density, density.magnetization, sample.paw, BASIS
         )
         runs += [] if run is None else [run]
     fit = fit_magnetization(runs, BASIS)

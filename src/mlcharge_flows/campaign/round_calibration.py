@@ -127,7 +127,7 @@ def calibrate_round(
     for name in tracked(list(runs)):
         origin = Origin(name, protocol="campaign", source=name)
         try:
-            calibrator.add(read_finished_run(runs[name], origin, library, with_magnetization=True))
+            calibrator.add(read_finished_run(runs[name], origin, library))
         except MlchargeError as error:
             left_out.append(f"{name}: {one_line(error)}")
     sha256, elements = None, dict[str, int]()

@@ -10,14 +10,19 @@ import typer
 from mlcharge_flows.cli.options import (
     AsJson,
     CalibrationFile,
+    Cutoff,
     Executable,
     Gamma,
+    IncarTags,
+    KPoints,
     Limit,
     MaxAtoms,
     Models,
     Occupancies,
     RetryFailed,
     SkipBad,
+    Spin,
+    StaticMaker,
     Structures,
     Workers,
     chosen_arms,
@@ -57,33 +62,11 @@ def compare(
     ),
     max_atoms: MaxAtoms = None,
     limit: Limit = None,
-    maker: Annotated[
-        str | None,
-        typer.Option(
-            help="Import path of the static Maker to run, such as "
-            "atomate2.vasp.jobs.mp.MPGGAStaticMaker, instead of this package's settings.",
-            show_default=False,
-        ),
-    ] = None,
-    incar: Annotated[
-        str | None,
-        typer.Option(
-            help="INCAR tags of every run over those of the Maker: a file, or text such as "
-            "'ISPIN = 1; EDIFF = 1e-5'.",
-            show_default=False,
-        ),
-    ] = None,
-    encut: Annotated[
-        float | None, typer.Option(min=1, help="Cutoff of every run, eV.", show_default=False)
-    ] = None,
-    kpoints: Annotated[
-        str | None,
-        typer.Option(
-            help="K-points of every run: a KPOINTS file, or settings of the input set such as "
-            "reciprocal_density=64.",
-            show_default=False,
-        ),
-    ] = None,
+    maker: StaticMaker = None,
+    incar: IncarTags = None,
+    encut: Cutoff = None,
+    kpoints: KPoints = None,
+    spin: Spin = False,
     gamma: Gamma = False,
     nelmdl: Annotated[
         int | None,
@@ -131,7 +114,9 @@ def compare(
 
         chosen = default_arms() if arms is None else arms
         return CompareDensitiesMaker(
-            static_maker=chosen_static(maker, incar, kpoints, encut, gamma=gamma, nelmdl=nelmdl),
+            static_maker=chosen_static(
+                maker, incar, kpoints, encut, gamma=gamma, nelmdl=nelmdl, spin=spin
+            ),
             initial_densities=chosen_arms(chosen, model, occupancies, calibration),
         )
 

@@ -19,7 +19,8 @@ AllowMixed = Annotated[
     bool,
     typer.Option(
         "--allow-mixed",
-        help="Take runs of different functionals, DFT+U, spin polarization, charge or LMAXMIX.",
+        help="Take runs of different functionals, DFT+U, charge or LMAXMIX, and spin-polarized "
+        "ones whose magnetization is not known.",
     ),
 ]
 

@@ -9,14 +9,20 @@ import typer
 
 from mlcharge_flows.cli.dataset_files import DATASET, merge_files, open_dataset, write_and_describe
 from mlcharge_flows.cli.options import (
+    Cutoff,
     Executable,
     Gamma,
+    IncarTags,
+    KPoints,
     Limit,
     Model,
     RetryFailed,
     SkipBad,
+    Spin,
+    StaticMaker,
     Structures,
     Workers,
+    chosen_static,
     parse_shard,
 )
 from mlcharge_flows.cli.runs import Prepared, prepare, run_materials
@@ -65,6 +71,11 @@ def build(
         bool,
         typer.Option("--test", help="Also take structures marked test, for an evaluation set."),
     ] = False,
+    spin: Spin = False,
+    maker: StaticMaker = None,
+    incar: IncarTags = None,
+    encut: Cutoff = None,
+    kpoints: KPoints = None,
     gamma: Gamma = False,
     skip_bad: SkipBad = False,
     retry_failed: RetryFailed = False,
@@ -89,7 +100,8 @@ def build(
     The order is fixed: cheap materials first, and every pair of elements early. Finished materials
     are not run again; --retry-failed runs failed ones again. After an interruption, give the same
     command. --fast-scf uses a cheaper SCF from the density of the default model; its samples merge
-    with others.
+    with others. --spin runs spin-polarized, and the samples have magnetizations; --maker, --incar,
+    --encut and --kpoints are those of compare.
 
     [bold]Examples[/bold]
 
@@ -100,6 +112,8 @@ def build(
         mlcharge dataset build train.json.gz --complement data/dataset.h5 --limit 300 --out more
 
         mlcharge dataset build molecules.json --gamma --out molecules
+
+        mlcharge dataset build magnetic.json.gz --spin --out spin
     """
     from mlcharge_flows.errors import note_renamed
 
@@ -115,11 +129,10 @@ def build(
     part, parts = parse_shard(shard)
 
     def make() -> DensitySampleMaker:
-        from mlcharge_flows.atomate2.flows.compare import comparison_static
         from mlcharge_flows.atomate2.flows.dataset import DensitySampleMaker
 
         return DensitySampleMaker(
-            static_maker=comparison_static(gamma=gamma),
+            static_maker=chosen_static(maker, incar, kpoints, encut, gamma=gamma, spin=spin),
             keep_files=keep_files,
             fast_scf=fast_scf or quick,
         )
@@ -172,7 +185,8 @@ def _run(console: Console, prepared: Prepared[DensitySampleMaker], out: Path, re
         console.print(f"{n_failed} materials failed; the cause is in their comparison.json")
     if n_failed == len(done):
         exit_with_error(f"no material could be packed; see {out}/*/flow.log", status=NOTHING_DONE)
-    merge_files([out], out / DATASET, skip_bad=True)  # a file that is broken costs its sample alone
+    # A file that is broken costs its sample alone. All runs are of one Maker, which chooses DFT+U.
+    merge_files([out], out / DATASET, skip_bad=True, allow_mixed=True)
 
 
 def pseudo_label(

@@ -46,7 +46,8 @@ def merge_files(
     skip_bad
         Whether to continue without files that cannot be read.
     allow_mixed
-        Whether runs may differ in functional, DFT+U, spin polarization, charge and LMAXMIX.
+        Whether runs may differ in functional, DFT+U, charge, LMAXMIX, and in ISPIN where the
+        magnetization is not known.
     """
     from mlcharge_flows.atomate2.flows.dataset import sample_files
     from mlcharge_flows.training.dataset import DatasetError, DensityDataset, merge_datasets
@@ -103,7 +104,8 @@ def pack_archive(
     skip_bad
         Whether to continue without runs that cannot be used.
     allow_mixed
-        Whether runs may differ in functional, DFT+U, spin polarization, charge and LMAXMIX.
+        Whether runs may differ in functional, DFT+U, charge, LMAXMIX, and in ISPIN where the
+        magnetization is not known.
     """
     from mlcharge_flows.training.archive import Archive, count_reasons
     from mlcharge_flows.training.packing import Packing
@@ -116,7 +118,7 @@ def pack_archive(
 
         folders += run_folders(job_store)
     library = PotcarSearch(potcars) if potcars else None
-    archive = Archive(folders, library, protocol=protocol, split=split, with_magnetization=False)
+    archive = Archive(folders, library, protocol=protocol, split=split)
     packing = Packing(archive, out, protocol=protocol, split=split, potcars=str(list(potcars)))
     for _ in tracked(packing.run(), console, len(archive), "runs"):
         pass

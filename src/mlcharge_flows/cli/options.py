@@ -66,6 +66,46 @@ Workers = Annotated[
 ]
 MaxAtoms = Annotated[int | None, typer.Option(min=1, help="Leave out structures with more atoms.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first N structures.")]
+StaticMaker = Annotated[
+    str | None,
+    typer.Option(
+        "--maker",
+        help="Import path of the static Maker to run, such as "
+        "atomate2.vasp.jobs.mp.MPGGAStaticMaker, instead of this package's settings.",
+        show_default=False,
+    ),
+]
+IncarTags = Annotated[
+    str | None,
+    typer.Option(
+        "--incar",
+        help="INCAR tags of every run over those of the Maker: a file, or text such as "
+        "'ISPIN = 1; EDIFF = 1e-5'. A YAML or JSON file may have values by element, as pymatgen's "
+        "input sets take them.",
+        show_default=False,
+    ),
+]
+Cutoff = Annotated[
+    float | None,
+    typer.Option("--encut", min=1, help="Cutoff of every run, eV.", show_default=False),
+]
+KPoints = Annotated[
+    str | None,
+    typer.Option(
+        "--kpoints",
+        help="K-points of every run: a KPOINTS file, or settings of the input set such as "
+        "reciprocal_density=64.",
+        show_default=False,
+    ),
+]
+Spin = Annotated[
+    bool,
+    typer.Option(
+        "--spin",
+        help="Spin-polarized runs: ISPIN = 2, moments of the sites or of Materials Project, and "
+        "its DFT+U of oxides and fluorides.",
+    ),
+]
 Gamma = Annotated[bool, typer.Option("--gamma", help="Gamma point only, for molecules in boxes.")]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Continue without structures that cannot be used.")
@@ -129,7 +169,8 @@ def chosen_static(
     encut: float | None,
     *,
     gamma: bool,
-    nelmdl: int | None,
+    nelmdl: int | None = None,
+    spin: bool = False,
 ) -> BaseVaspMaker:
     """Build the run that is compared from the options.
 
@@ -138,7 +179,7 @@ def chosen_static(
     maker
         Import path of a static Maker.
     incar
-        Tags over its settings, as in an INCAR, or the path of a file.
+        Tags over its settings, as in an INCAR, or the path of a file: an INCAR, YAML or JSON.
     kpoints
         ``key=value`` of its k-point settings, or the path of a KPOINTS file.
     encut
@@ -147,6 +188,8 @@ def chosen_static(
         Whether the Gamma point alone is taken.
     nelmdl
         Steps at fixed density at the beginning.
+    spin
+        Whether it is spin-polarized, as Materials Project's are.
 
     Returns
     -------
@@ -158,22 +201,30 @@ def chosen_static(
     MlchargeError
         A file cannot be read, the Maker cannot be imported, or options exclude each other.
     """
-    from pydantic import ValidationError
+    from pydantic import ConfigDict, ValidationError, create_model
     from pymatgen.io.vasp import Kpoints
 
     from mlcharge_flows.atomate2.flows.compare import comparison_static
+    from mlcharge_flows.atomate2.sets.spin import spin_polarized
     from mlcharge_flows.campaign.spec import CampaignSpec, SpecError
     from mlcharge_flows.campaign.spec_runs import static_maker
     from mlcharge_flows.vasp.incar import parse_incar, read_incar
     from mlcharge_flows.vasp.kpoints import read_kpoints
+    from mlcharge_flows.yaml_files import read_yaml
 
-    if maker is None and incar is None and kpoints is None and encut is None:
+    if maker is None and incar is None and kpoints is None and encut is None and not spin:
         return comparison_static(gamma=gamma, nelmdl=nelmdl)
     if gamma and kpoints is not None:
         raise SpecError("--gamma and --kpoints exclude each other")
     tags: dict[str, Any] = {}
-    if incar is not None:
-        tags = read_incar(Path(incar)) if is_file(incar) else parse_incar(incar, "--incar")
+    if incar is not None and not is_file(incar):
+        tags |= parse_incar(incar, "--incar")
+    elif incar is not None:
+        is_mapping = Path(incar).suffix in (".yaml", ".yml", ".json")
+        any_tags = create_model("Tags", __config__=ConfigDict(extra="allow"))
+        tags |= (
+            read_yaml(Path(incar), any_tags).model_dump() if is_mapping else read_incar(Path(incar))
+        )
     if encut is not None:
         tags["ENCUT"] = encut
     if nelmdl is not None:
@@ -193,6 +244,9 @@ def chosen_static(
         points = Kpoints() if kpoints is None else read_kpoints(Path(kpoints))
         generator: Any = chosen.input_set_generator
         generator.user_kpoints_settings = points
+    if spin:
+        settings: Any = spin_polarized(chosen.input_set_generator)
+        chosen.input_set_generator = settings
     return chosen
 
 

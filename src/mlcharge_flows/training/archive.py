@@ -102,8 +102,6 @@ class Archive:
         Name of the settings of runs in folders.
     split
         Split of runs in folders.
-    with_magnetization
-        Whether the magnetization of spin-polarized runs in folders is kept, which is not packed.
 
     Attributes
     ----------
@@ -124,13 +122,11 @@ class Archive:
         *,
         protocol: str = "archive",
         split: str = "",
-        with_magnetization: bool = True,
     ) -> None:
         given = [Path(path) for path in paths]
         self._datasets = [DensityDataset(path) for path in given if path.is_file()]
         self._folders = find_runs(path for path in given if not path.is_file())
         self._library, self._protocol, self._split = library, protocol, split
-        self._with_magnetization = with_magnetization
         self.problems: list[str] = []
 
     def __len__(self) -> int:
@@ -173,13 +169,7 @@ class Archive:
                     name, str(folder), partial(read_public_density, folder, origin, self._library)
                 )
                 continue
-            read = partial(
-                read_finished_run,
-                folder,
-                origin,
-                self._library,
-                with_magnetization=self._with_magnetization,
-            )
+            read = partial(read_finished_run, folder, origin, self._library)
             yield ArchivedRun(name, str(folder), read)
         for dataset in self._datasets:
             for name in dataset.ids:

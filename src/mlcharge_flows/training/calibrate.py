@@ -123,9 +123,15 @@ class Calibrator:
         )
         settings, magnetic = sample.settings, None
         key = (sample.encut, settings.functional, settings.summary)
-        if sample.magnetization is not None:
+        if converged.magnetization is not None:
             magnetic = MagneticRun.of(
-                sample.id, formula, key[:2], converged, sample.magnetization, paw, self.spin_basis
+                sample.id,
+                formula,
+                key[:2],
+                converged,
+                converged.magnetization,
+                paw,
+                self.spin_basis,
             )
         return _Prepared(with_model, alone, magnetic, key, _prec(sample), paw, sample.origin.source)
 

@@ -11,6 +11,9 @@
                                         (JSON), if known
         coefficients        integers (2, kx, ky, kz): real and imaginary part, in units of the step
         augmentation        integers, ion after ion
+        magnetization, spin_augmentation    the same of up minus down in spin-polarized runs, with
+                                        attributes magnetization_step, spin_augmentation_step and
+                                        magmom, the MAGMOM of the run
 
 A data set has one protocol, and one PAW data set of each element. Version 1, which is read, has
 other names: ``record`` for the atomic occupancies, ``waves``, ``occupancies`` and ``start_error``.
@@ -21,34 +24,27 @@ from __future__ import annotations
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
 
-from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.file_kinds import not_a_file
 from mlcharge_flows.io import atomic_path
-from mlcharge_flows.training.origin import PSEUDO_LABELED, Origin, RunSettings, canonical_split
-from mlcharge_flows.training.quantization import Quantized
-from mlcharge_flows.training.sample import DensitySample
-from mlcharge_flows.training.stored_paw import read_paw, write_array, write_paw
+from mlcharge_flows.training.origin import PSEUDO_LABELED, RunSettings, canonical_split
+from mlcharge_flows.training.stored_paw import read_paw, write_paw
+from mlcharge_flows.training.stored_sample import read_sample, rename_version_1, write_sample
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
 
     from mlcharge_flows.density.paw_dataset import PawDataset
+    from mlcharge_flows.training.sample import DensitySample
 
 FORMAT = "mlcharge data set"
 VERSION = 2
 _OPEN_DATASETS = 16  # of a merge, whose PAW data sets are in memory
-_VERSION_1_ATTRIBUTES = {
-    "start_error": "baseline_nmae",
-    "waves_step": "coefficients_step",
-    "occupancies_step": "augmentation_step",
-}
-_VERSION_1_ARRAYS = {"waves": "coefficients", "occupancies": "augmentation"}
 
 
 class DatasetError(MlchargeError, ValueError):
@@ -105,7 +101,7 @@ class DensityDataset:
     def __getitem__(self, name: str) -> DensitySample:
         with whole(self.path, name), h5py.File(self.path) as file:
             if name in file["materials"]:
-                return self._sample(file, name)
+                return read_sample(file["materials"][name], name, self.protocol, self.paw)
         raise KeyError(name)
 
     def splits(self) -> dict[str, str]:
@@ -128,28 +124,6 @@ class DensityDataset:
                     splits[name] = canonical_split(str(file["materials"][name].attrs["split"]))
         return splits
 
-    def _sample(self, file: h5py.File, name: str) -> DensitySample:
-        group = file["materials"][name]
-        at = {_VERSION_1_ATTRIBUTES.get(key, key): value for key, value in group.attrs.items()}
-        arrays = {_VERSION_1_ARRAYS.get(key, key): array[()] for key, array in group.items()}
-        nx, ny, nz = (int(n) for n in at["shape"])
-        symbols = tuple(str(symbol) for symbol in at["symbols"].split())
-        split = canonical_split(str(at["split"]))
-        return DensitySample(
-            origin=Origin(name, self.protocol, str(at["source"]), split),
-            crystal=Crystal(at["lattice"], symbols, at["positions"]),
-            shape=(nx, ny, nz),
-            n_electrons=float(at["n_electrons"]),
-            energy=float(at["energy"]),
-            energies=tuple(float(value) for value in at["energies"]),
-            encut=float(at["encut"]) if "encut" in at else None,
-            baseline_nmae=float(at["baseline_nmae"]),
-            paw={symbol: self.paw[symbol] for symbol in sorted(set(symbols))},
-            packed_total=Quantized(arrays["coefficients"], float(at["coefficients_step"])),
-            packed_augmentation=Quantized(arrays["augmentation"], float(at["augmentation_step"])),
-            settings=RunSettings.model_validate_json(at.get("settings", "{}")),
-        )
-
 
 def write_dataset(
     path: str | Path,
@@ -167,7 +141,8 @@ def write_dataset(
     samples
         At least one; of one protocol, one PAW data set per element, each with its own identifier.
     allow_mixed
-        Whether runs may differ in functional, DFT+U, spin polarization, charge and LMAXMIX.
+        Whether runs may differ in functional, DFT+U, charge, LMAXMIX, and in ISPIN where the
+        magnetization is not known.
     left_out
         Given, samples that do not belong to those before them are left out, and a line for each
         is appended.
@@ -194,7 +169,7 @@ def write_dataset(
                     raise
                 left_out.append(str(error))
             else:
-                _write_sample(file["materials"], sample)
+                write_sample(file["materials"], sample)
     return DensityDataset(path)
 
 
@@ -219,7 +194,8 @@ def merge_datasets(
     without
         Identifiers to leave out.
     allow_mixed
-        Whether runs may differ in functional, DFT+U, spin polarization, charge and LMAXMIX.
+        Whether runs may differ in functional, DFT+U, charge, LMAXMIX, and in ISPIN where the
+        magnetization is not known.
     left_out
         Given, samples that do not belong to those before them are left out, with a line each.
     by_name
@@ -261,7 +237,7 @@ def merge_datasets(
             with whole(dataset.path, name), h5py.File(dataset.path) as source_file:
                 # Copied compressed: compression takes longer than everything else.
                 source_file.copy(source_file["materials"][name], file["materials"])
-            _rename_version_1(file["materials"][name])
+            rename_version_1(file["materials"][name])
     return DensityDataset(path)
 
 
@@ -311,7 +287,7 @@ def _new_file(path: str | Path) -> Iterator[h5py.File]:
 
 
 def _choose(first: DensityDataset, second: DensityDataset, name: str) -> DensityDataset:
-    """Choose between two samples of one material, whichever comes first; runs are preferred."""
+    """Choose between two samples of one material, whichever comes first."""
     a, b = first[name], second[name]
     if a.crystal.symbols != b.crystal.symbols or not (
         np.allclose(a.crystal.lattice, b.crystal.lattice, atol=1e-6)
@@ -319,9 +295,15 @@ def _choose(first: DensityDataset, second: DensityDataset, name: str) -> Density
     ):
         raise DatasetError(f"{first.path} and {second.path} hold different crystals named {name}")
     return min(
-        (a.origin.split == PSEUDO_LABELED, a.fingerprint, 0, first),
-        (b.origin.split == PSEUDO_LABELED, b.fingerprint, 1, second),
-    )[3]
+        (*_rank(a), 0, first),
+        (*_rank(b), 1, second),
+    )[-1]
+
+
+def _rank(sample: DensitySample) -> tuple[bool, bool, str]:
+    """Runs are preferred to pseudo-labels, and samples with a magnetization to those without."""
+    is_pseudo_labeled = sample.origin.split == PSEUDO_LABELED
+    return is_pseudo_labeled, sample.packed_magnetization is None, sample.fingerprint
 
 
 class _Common:
@@ -343,7 +325,11 @@ class _Common:
             )
         if sample.id in self.file["materials"]:
             raise DatasetError(f"{sample.id} occurs twice")
-        conflict = self.settings.conflict(sample.settings) if self.first else None
+        settings = sample.settings
+        if sample.packed_magnetization is not None:
+            # The magnetization tells what ISPIN changes.
+            settings = settings.model_copy(update={"ispin": None})
+        conflict = self.settings.conflict(settings) if self.first else None
         if conflict and not self.allow_mixed:
             raise DatasetError(
                 f"{sample.id} was made with {conflict}, as {self.first} was: samples of different "
@@ -356,45 +342,7 @@ class _Common:
                     f"{self.paw[symbol].titel}: samples of different PAW data sets do not merge"
                 )
         self.first = self.first or sample.id
-        self.settings = self.settings.joined(sample.settings)
+        self.settings = self.settings.joined(settings)
         for symbol in sample.paw.keys() - self.paw.keys():
             self.paw[symbol] = sample.paw[symbol]
             write_paw(self.file["paw"].create_group(symbol), sample.paw[symbol])
-
-
-def _write_sample(materials: h5py.Group, sample: DensitySample) -> None:
-    group = materials.create_group(sample.id)
-    attributes: dict[str, Any] = {
-        "source": sample.origin.source,
-        "split": sample.origin.split,
-        "lattice": sample.crystal.lattice,
-        "symbols": " ".join(sample.crystal.symbols),
-        "positions": sample.crystal.positions,
-        "shape": sample.shape,
-        "n_electrons": sample.n_electrons,
-        "energy": sample.energy,
-        "energies": np.array(sample.energies, dtype=float),
-        "baseline_nmae": sample.baseline_nmae,
-        "coefficients_step": sample.packed_total.step,
-        "augmentation_step": sample.packed_augmentation.step,
-    }
-    if sample.encut is not None:
-        attributes["encut"] = sample.encut
-    if sample.settings != RunSettings():
-        attributes["settings"] = sample.settings.model_dump_json(exclude_defaults=True)
-    for name, value in attributes.items():
-        group.attrs[name] = value
-    write_array(group, "coefficients", sample.packed_total.integers)
-    write_array(group, "augmentation", sample.packed_augmentation.integers)
-
-
-def _rename_version_1(group: h5py.Group) -> None:
-    """Give a copied sample of version 1 the names of today."""
-    for old, new in _VERSION_1_ATTRIBUTES.items():
-        if old in group.attrs:
-            group.attrs[new] = group.attrs[old]
-            del group.attrs[old]
-    for old, new in _VERSION_1_ARRAYS.items():
-        if old in group:
-            group.move(old, new)
-    group.attrs["split"] = canonical_split(str(group.attrs["split"]))

@@ -181,10 +181,15 @@ def summarize(dataset: DensityDataset) -> dict[str, str]:
     splits: Counter[str] = Counter()
     cutoffs: Counter[str] = Counter()
     settings: Counter[str] = Counter()
+    spin: Counter[str] = Counter()
     rows = []
     for sample in dataset:
         cutoffs["not known" if sample.encut is None else f"{sample.encut:g} eV"] += 1
         settings[sample.settings.summary] += 1
+        if (magnetization := sample.packed_magnetization) is not None:
+            spin["spin-polarized"] += 1
+            spin["with moments"] += not magnetization.is_zero
+            spin["antiferromagnetic"] += magnetization.is_antiferromagnetic(sample.shape)
         elements.update(set(sample.crystal.symbols))
         splits[sample.origin.split or "none"] += 1
         rows.append(
@@ -204,6 +209,7 @@ def summarize(dataset: DensityDataset) -> dict[str, str]:
         "splits": _counts(splits),
         "protocol": dataset.protocol,
         "settings": _counts(settings),
+        "magnetization": _counts(spin) or "none",
         "ENCUT": _counts(cutoffs),
         "elements": f"{len(elements)}: {_counts(elements)}",
         "PAW data sets": ", ".join(paw_dataset.titel for paw_dataset in dataset.paw.values()),

@@ -56,8 +56,6 @@ def read_finished_run(
     folder: str | Path,
     origin: Origin,
     library: PotcarSearch | None = None,
-    *,
-    with_magnetization: bool = False,
 ) -> DensitySample:
     """Pack the CHGCAR of a run with its POTCAR and OUTCAR, plain or compressed.
 
@@ -74,13 +72,11 @@ def read_finished_run(
         Identity of the sample.
     library
         POTCARs for runs that have none, found by TITEL and what POTCAR.spec says.
-    with_magnetization
-        Whether the converged magnetization of a spin-polarized run is kept, which is not packed.
 
     Returns
     -------
     DensitySample
-        The packed density.
+        The packed density, with the magnetization of a spin-polarized run.
 
     Raises
     ------
@@ -124,8 +120,7 @@ def read_finished_run(
         )
         symbols = [_symbol(titel) for titel in run.titels]
         settings = RunSettings.of(run, symbols, _metagga(files), _valence(run))
-        magnetization = density.magnetization if with_magnetization else None
-        return replace(sample, settings=settings, magnetization=magnetization)
+        return replace(sample, settings=settings)
     except RunError:
         raise
     except RunFilesError as error:

@@ -109,7 +109,8 @@ class Packing:
         Parameters
         ----------
         allow_mixed
-            Whether runs may differ in functional, DFT+U, spin polarization, charge and LMAXMIX.
+            Whether runs may differ in functional, DFT+U, charge, LMAXMIX, and in ISPIN where the
+            magnetization is not known.
         left_out
             Given, samples that do not belong to those before them are left out, and a line for each
             is appended.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Self
@@ -13,6 +13,7 @@ from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.density.density import Density, nmae, superpose
 from mlcharge_flows.density.paw_dataset import n_electrons as count_electrons
 from mlcharge_flows.training.origin import Origin, RunSettings
+from mlcharge_flows.training.packed_magnetization import PackedMagnetization
 from mlcharge_flows.training.quantization import (
     Quantized,
     coefficients_of,
@@ -65,9 +66,9 @@ class DensitySample:
         The same of the augmentation occupancies, ion after ion.
     settings
         Settings of the run that the density depends on, as far as they are known.
-    magnetization
-        Converged magnetization, with the MAGMOM of the run; None if it was not kept. Data sets do
-        not hold it.
+    packed_magnetization
+        Converged magnetization with the MAGMOM of the run; None without spin polarization, or if
+        it was not kept.
     """
 
     origin: Origin
@@ -82,7 +83,7 @@ class DensitySample:
     packed_total: Quantized
     packed_augmentation: Quantized
     settings: RunSettings = field(default_factory=RunSettings)
-    magnetization: Magnetization | None = None
+    packed_magnetization: PackedMagnetization | None = None
 
     @classmethod
     def pack(
@@ -96,7 +97,7 @@ class DensitySample:
         n_electrons: float | None = None,
         tolerance: float | None = None,
     ) -> Self:
-        """Pack a density; of a spin-polarized one, the total is kept.
+        """Pack a density, with its magnetization if it has one.
 
         Parameters
         ----------
@@ -115,7 +116,7 @@ class DensitySample:
         n_electrons
             NELECT; by default the valence electrons of the atoms, or the integral of the density.
         tolerance
-            Bound of the packing error, relative; by default :data:`TOLERANCE`, or
+            Bound of the packing error of the density, relative; by default :data:`TOLERANCE`, or
             :data:`TOLERANCE_WITHOUT_ATOMS`.
 
         Returns
@@ -150,6 +151,7 @@ class DensitySample:
         baseline = float("nan")
         if superposition is not None:
             baseline = nmae(superposition.total, density.total)
+        spin = density.magnetization
         return cls(
             origin=origin,
             crystal=crystal,
@@ -162,6 +164,9 @@ class DensitySample:
             paw={symbol: paw[symbol] for symbol in sorted(set(crystal.symbols))},
             packed_total=quantize_grid(total, tolerance),
             packed_augmentation=quantize(augmentation, tolerance),
+            packed_magnetization=None
+            if spin is None
+            else PackedMagnetization.pack(spin, crystal.volume),
         )
 
     @property
@@ -185,7 +190,10 @@ class DensitySample:
         digest = sha256(repr((self.crystal.symbols, self.shape)).encode())
         for array in (self.crystal.lattice, self.crystal.positions):
             digest.update(np.ascontiguousarray(array, dtype="<f8").data)
-        for packed in (self.packed_total, self.packed_augmentation):
+        parts = [self.packed_total, self.packed_augmentation]
+        if (spin := self.packed_magnetization) is not None:
+            parts += [spin.grid, spin.augmentation]
+        for packed in parts:
             digest.update(repr(packed.step).encode())
             digest.update(np.ascontiguousarray(packed.integers, dtype="<i4").data)
         return digest.hexdigest()
@@ -226,14 +234,31 @@ class DensitySample:
         Density
             The density itself if the free atoms are not known.
         """
-        lengths = [n_occupancies(self.paw[symbol].channels) for symbol in self.crystal.symbols]
         flat = self.packed_augmentation.values
-        augmentation = tuple(flat[i:j] for i, j in pairwise(accumulate(lengths, initial=0)))
+        augmentation = tuple(
+            flat[i:j] for i, j in pairwise(accumulate(self._n_occupancies, initial=0))
+        )
         total = to_grid(self.coefficients(), self.shape)
         return Density(self.crystal, total, augmentation, comment=self.id)
 
+    def magnetization(self) -> Magnetization | None:
+        """Converged magnetization, with the MAGMOM of the run.
+
+        Returns
+        -------
+        Magnetization or None
+            None without spin polarization, or if it was not kept.
+        """
+        spin = self.packed_magnetization
+        return None if spin is None else spin.unpack(self.shape, self._n_occupancies)
+
+    @property
+    def _n_occupancies(self) -> list[int]:
+        """Number of augmentation occupancies of each ion."""
+        return [n_occupancies(self.paw[symbol].channels) for symbol in self.crystal.symbols]
+
     def density(self) -> Density:
-        """Converged density with augmentation occupancies.
+        """Converged density with augmentation occupancies, and magnetization if it has one.
 
         Returns
         -------
@@ -241,17 +266,18 @@ class DensitySample:
             It integrates to NELECT.
         """
         difference, superposition = self.difference(), self.superposition()
+        magnetization = self.magnetization()
         if (
             superposition is None
             or superposition.augmentation is None
             or difference.augmentation is None
         ):
-            return difference
+            return replace(difference, magnetization=magnetization)
         augmentation = tuple(
             a + b for a, b in zip(superposition.augmentation, difference.augmentation, strict=True)
         )
         total = superposition.total + difference.total
-        return Density(self.crystal, total, augmentation, comment=self.id)
+        return Density(self.crystal, total, augmentation, magnetization, comment=self.id)
 
 
 def _superpose(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from mlcharge_flows.atomate2.flows.compare import comparison_static, static_prot
 from mlcharge_flows.atomate2.flows.material import MaterialRuns, compared
 from mlcharge_flows.atomate2.jobs.comparison import compare
 from mlcharge_flows.atomate2.jobs.pack import FORMER_SAMPLE_FILE, SAMPLE_FILE, pack
+from mlcharge_flows.atomate2.sets.spin import without_spin
 from mlcharge_flows.scf.comparison import REFERENCE
 from mlcharge_flows.sources.atomic_orbitals import AtomicOrbitals
 from mlcharge_flows.sources.fallback import Fallback
@@ -75,8 +77,15 @@ class DensitySampleMaker(Maker):
 
     @property
     def protocol(self) -> str:
-        """Hash of the settings that the density depends on."""
+        """Hash of the settings of the run."""
         return static_protocol(self.static_maker)
+
+    @property
+    def sample_protocol(self) -> str:
+        """The same without spin and DFT+U: samples hold theirs, and may be in one data set."""
+        maker = deepcopy(self.static_maker)
+        without_spin(maker.input_set_generator)
+        return static_protocol(maker)
 
     @property
     def generator(self) -> VaspInputSet:
@@ -110,7 +119,14 @@ class DensitySampleMaker(Maker):
         joined = compare(
             runs.material_id, runs.formula, len(structure), self.protocol, {REFERENCE: run.output}
         )
-        packed = pack(joined.output, structure, REFERENCE, self.keep_files, not self.fast_scf)
+        packed = pack(
+            joined.output,
+            structure,
+            self.sample_protocol,
+            REFERENCE,
+            self.keep_files,
+            not self.fast_scf,
+        )
         return runs.flow(self.name, joined, packed)
 
 

@@ -38,6 +38,7 @@ KEPT = {"INCAR", "KPOINTS", "OSZICAR", "vasp"}
 def pack(
     comparison: Comparison,
     structure: Structure,
+    protocol: str | None = None,
     arm: str = "default",
     keep_files: bool = False,
     with_steps: bool = True,
@@ -50,6 +51,8 @@ def pack(
         The counted runs of a material.
     structure
         Its structure; ``source`` and ``split`` of its properties go into the sample.
+    protocol
+        Hash of the settings that the samples of a data set share; by default that of the runs.
     arm
         Which run to pack.
     keep_files
@@ -71,7 +74,7 @@ def pack(
         return comparison
     origin = Origin(
         comparison.material_id,
-        comparison.protocol,
+        protocol or comparison.protocol,
         str(structure.properties.get("source", "")),
         str(structure.properties.get("split", "")),
     )

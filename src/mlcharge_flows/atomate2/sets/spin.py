@@ -1,0 +1,65 @@
+"""Spin-polarized runs as Materials Project makes them, and settings that a sample tells itself."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pymatgen.io.vasp.sets import MPRelaxSet
+
+if TYPE_CHECKING:
+    from pymatgen.io.vasp.sets import VaspInputSet
+
+_HUBBARD = ("LDAU", "LDAUTYPE", "LDAUL", "LDAUU", "LDAUJ", "LDAUPRINT")
+_OF_A_SAMPLE = frozenset({"ISPIN", "MAGMOM", *_HUBBARD})
+
+
+def spin_polarized(generator: VaspInputSet) -> VaspInputSet:
+    """Make runs of an input set spin-polarized, unless its user's settings say otherwise.
+
+    ISPIN = 2; sites without a ``magmom`` have the moment of Materials Project (0.6 Bohr magnetons
+    for elements without one); its DFT+U of 3d metals, Mo and W in oxides and fluorides.
+
+    Parameters
+    ----------
+    generator
+        Input set generator.
+
+    Returns
+    -------
+    VaspInputSet
+        The same with these settings.
+
+    References
+    ----------
+    A. Jain et al., Phys. Rev. B 84, 045115 (2011).
+
+    Examples
+    --------
+    >>> from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
+    >>> settings = spin_polarized(ComparisonSetGenerator())
+    >>> tags = settings.config_dict["INCAR"]
+    >>> tags["ISPIN"], tags["MAGMOM"]["Fe"], tags["LDAUU"]["O"]["Ni"]
+    (2, 5, 6.2)
+    """
+    table: dict[str, Any] = MPRelaxSet.CONFIG["INCAR"]
+    tags = {tag: table[tag] for tag in ("MAGMOM", *_HUBBARD) if tag in table}
+    # Not tags of the user: these would win over the moments of the sites, and leave LDAU without U.
+    incar = {**deepcopy(tags), **generator.config_dict["INCAR"], "ISPIN": 2}
+    return replace(generator, config_dict={**generator.config_dict, "INCAR": incar})
+
+
+def without_spin(generator: VaspInputSet) -> None:
+    """Drop the settings of spin and DFT+U, which the samples of a data set tell themselves.
+
+    Parameters
+    ----------
+    generator
+        Input set generator; it is changed.
+    """
+    config, own = generator.config_dict["INCAR"], generator.user_incar_settings or {}
+    for tags in (config, own):
+        for tag in _OF_A_SAMPLE & tags.keys():
+            del tags[tag]
+    config["ISPIN"] = 1
