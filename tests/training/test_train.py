@@ -28,6 +28,7 @@ from mlcharge_flows.training.files import load_initial_weights  # noqa: E402
 from mlcharge_flows.training.loop import train, validate  # noqa: E402
 from mlcharge_flows.training.orbital import SHELL_BOUNDS, OrbitalTask, thinned  # noqa: E402
 
+RESPONSE = "mlcharge_flows.models.orbital.augmentation_response"
 SMALL = {
     "n_channels": 8,
     "n_hidden": 16,
@@ -72,7 +73,9 @@ def config(dataset, **options):
 @pytest.fixture
 def lenient(monkeypatch):
     """Augmentation occupancies of noise have no response that another sample would share."""
-    monkeypatch.setattr("mlcharge_flows.models.orbital.model.MAX_RELATIVE_CHANGE", 100.0)
+    monkeypatch.setattr(
+        "mlcharge_flows.models.orbital.augmentation_response.MAX_RELATIVE_CHANGE", 100.0
+    )
 
 
 def taught(task, sample):

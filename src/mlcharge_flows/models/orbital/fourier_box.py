@@ -28,6 +28,7 @@ import torch
 from mlcharge_flows.density.grid import half_frequencies
 from mlcharge_flows.density.harmonics import real_harmonics
 from mlcharge_flows.density.nonuniform_fft import corners
+from mlcharge_flows.models.orbital.g_vectors import GVectors
 from mlcharge_flows.models.orbital.gaussians import GaussianBasis
 from mlcharge_flows.models.orbital.site_transform import (
     MOMENT_OVERSAMPLING,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.nonuniform_fft import SpreadingGrid
     from mlcharge_flows.models.orbital.gaussians import SiteOrbitals
 
+MAX_DIRECT_SITES = 12
+"""Sites up to which sums over sites and G vectors are direct."""
 _MAX_DECAY = 24.0
 """Gaussians end where their exponent is below this: 4e-8 of the largest component of l = 4."""
 
@@ -354,3 +357,32 @@ def _solid_harmonics(lmax: int, *reciprocal: float) -> np.ndarray:
         for power, coefficients in zip(powers, solution, strict=True):
             found[degree**2 : (degree + 1) ** 2, *power] = coefficients
     return found
+
+
+def g_vectors_for_sites(
+    crystal: Crystal, shape: tuple[int, int, int], g_max: float, lmax: int, n_sites: int
+) -> GVectors | FourierBox:
+    """G vectors of a grid, with the faster sums over sites whose Gaussians are all the same.
+
+    Parameters
+    ----------
+    crystal
+        The cell.
+    shape
+        The fine grid (NGXF, NGYF, NGZF).
+    g_max
+        Radius of the sphere, 1/angstrom.
+    lmax
+        Highest degree of the harmonics.
+    n_sites
+        Number of sites. Up to :data:`MAX_DIRECT_SITES` the sum over all pairs of sites and G
+        vectors is faster than Fourier transforms.
+
+    Returns
+    -------
+    GVectors or FourierBox
+        On the CPU.
+    """
+    if n_sites > MAX_DIRECT_SITES:
+        return FourierBox.of(crystal, shape, g_max)
+    return GVectors.of(crystal, shape, g_max, lmax)

@@ -13,14 +13,11 @@ from mlcharge_flows.density.density import Density, superpose
 from mlcharge_flows.models.checkpoint import network_of
 from mlcharge_flows.models.model import DensityModel, ModelError
 from mlcharge_flows.models.orbital.config import OrbitalConfig
-from mlcharge_flows.models.orbital.gaussians import MAX_RELATIVE_CHANGE
 from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.models.orbital.network import OrbitalNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    import numpy as np
 
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.paw_dataset import PawDataset
@@ -34,8 +31,8 @@ class OrbitalModel(DensityModel):
 
     NELECT is exact because the superposition of atoms integrates to it, the predicted monopoles
     cancel within the cell, and the component G = 0 is not changed. A density is refused whose
-    occupancies would change more than :data:`.gaussians.MAX_RELATIVE_CHANGE` times as much as
-    those of any ion in training.
+    occupancies would change more than :data:`.augmentation_response.MAX_RELATIVE_CHANGE` times as
+    much as those of any ion in training.
 
     Parameters
     ----------
@@ -120,28 +117,23 @@ class OrbitalModel(DensityModel):
             changes = network.occupancy_changes(density, expansion.ions, g_vectors, phases)
             correction = g_vectors.to_grid(density)
         total = correction.double().numpy()
-        changed = self._checked(crystal, changes)
+        changed = network.augmentation.checked(crystal, changes, self.card.name)
         return Density(crystal, total, changed, comment=self.card.name)
 
     @override
     def complete(self, density: Density, atoms: Mapping[str, PawDataset] | None = None) -> Density:
-        network, crystal = self.network, density.crystal
-        atomic = self._superposed(crystal, density.shape, atoms)
-        g_vectors = network.g_vectors(crystal, density.shape, len(crystal))
-        ions = self._species(crystal)
-        with torch.inference_mode():
-            phases = g_vectors.phases(torch.from_numpy(crystal.positions))
-            change = g_vectors.from_grid(torch.from_numpy(density.total - atomic.total))
-            changes = network.occupancy_changes(change, ions, g_vectors, phases)
-        return self._changed(density, atomic, changes)
+        atomic = self._superposed(density.crystal, density.shape, atoms)
+        response, g_max = self.network.augmentation, self.network.config.g_max
+        return response.complete(density, atomic, self.card.name, g_max)
 
     @override
     def with_element_means(
         self, density: Density, atoms: Mapping[str, PawDataset] | None = None
     ) -> Density:
         atomic = self._superposed(density.crystal, density.shape, atoms)
-        changes = self.network.augmentation.element_means(self._species(density.crystal))
-        return self._changed(density, atomic, changes)
+        response = self.network.augmentation
+        means = response.element_means(response.species(density.crystal))
+        return response.changed(density, atomic, means, self.card.name)
 
     def _superposed(
         self,
@@ -153,30 +145,6 @@ class OrbitalModel(DensityModel):
             return superpose(crystal, atoms or self.atoms, shape)
         except ValueError as error:
             raise ModelError(f"the model {self.card.name} holds no free atoms: {error}") from None
-
-    def _species(self, crystal: Crystal) -> torch.Tensor:
-        elements = self.network.config.elements
-        return torch.tensor([elements.index(symbol) for symbol in crystal.symbols])
-
-    def _changed(
-        self, density: Density, atomic: Density, changes: Sequence[torch.Tensor]
-    ) -> Density:
-        """Give a density the occupancies of a superposition of atoms, changed."""
-        pairs = zip(atomic.augmentation or (), self._checked(density.crystal, changes), strict=True)
-        return replace(density, augmentation=tuple(values + change for values, change in pairs))
-
-    def _checked(self, crystal: Crystal, changes: Sequence[torch.Tensor]) -> tuple[np.ndarray, ...]:
-        """Changes of the occupancies; refused if they are much larger than in training."""
-        species = self._species(crystal).tolist()
-        for ion, (index, change) in enumerate(zip(species, changes, strict=True)):
-            relative = self.network.augmentation.relative_change(index, change)
-            if relative > MAX_RELATIVE_CHANGE:
-                raise ModelError(
-                    f"{self.card.name}: the density around ion {ion + 1} "
-                    f"({crystal.symbols[ion]}) is unlike any in training: its augmentation "
-                    f"occupancies would change {relative:.1f} times as much as the largest there"
-                )
-        return tuple(change.double().numpy() for change in changes)
 
 
 def load(checkpoint: Checkpoint) -> OrbitalModel:

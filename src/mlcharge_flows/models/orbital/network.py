@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from mlcharge_flows.models.orbital.augmentation_response import AugmentationResponse
 from mlcharge_flows.models.orbital.config import OrbitalConfig
 from mlcharge_flows.models.orbital.elements import Embedding, FormFactors
 from mlcharge_flows.models.orbital.equivariant import degree_of_component, mlp, scatter_sum
-from mlcharge_flows.models.orbital.fourier_box import FourierBox
+from mlcharge_flows.models.orbital.fourier_box import g_vectors_for_sites
 from mlcharge_flows.models.orbital.g_vectors import Expansion, GVectors
-from mlcharge_flows.models.orbital.gaussians import AugmentationResponse, GaussianBasis
+from mlcharge_flows.models.orbital.gaussians import GaussianBasis
 from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.models.orbital.interaction import Interaction
 
 if TYPE_CHECKING:
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.models.orbital.config import SiteConfig
+    from mlcharge_flows.models.orbital.fourier_box import FourierBox
     from mlcharge_flows.models.orbital.gaussians import Basis, SiteOrbitals
 
 _SMALLEST_SCALE, _LARGEST_SCALE = 0.5, 2.0
 """Range of the factors of the exponents (SCDP, appendix)."""
-MAX_DIRECT_SITES = 12
-"""Sites up to which sums over sites and G vectors are direct."""
 
 
 class OrbitalNetwork(nn.Module):
@@ -116,19 +116,17 @@ class OrbitalNetwork(nn.Module):
         shape
             The fine grid (NGXF, NGYF, NGZF).
         n_sites
-            Number of sites. Up to :data:`MAX_DIRECT_SITES` the sum over all pairs of sites and G
-            vectors is faster than Fourier transforms, which need Gaussians that are the same on
-            all sites.
+            Number of sites.
 
         Returns
         -------
         GVectors or FourierBox
             On the CPU.
         """
-        g_max = self.config.g_max
-        if n_sites > MAX_DIRECT_SITES and self.takes_transforms:
-            return FourierBox.of(crystal, shape, g_max)
-        return GVectors.of(crystal, shape, g_max, self.basis.lmax)
+        g_max, lmax = self.config.g_max, self.basis.lmax
+        if self.takes_transforms:
+            return g_vectors_for_sites(crystal, shape, g_max, lmax, n_sites)
+        return GVectors.of(crystal, shape, g_max, lmax)
 
     def forward(self, graph: Graph) -> list[Expansion]:
         """Predict the expansions of all crystals of a graph.
