@@ -101,8 +101,9 @@ def test_occupancies_of_another_model(inputs, trained, atoms, tmp_path, refusal)
     trained("bare", occupancies="none")
     line = refusal(inputs, Learned("bare"))
     assert line == (
-        "the model bare predicts no occupancies: take those of a model that does (orbital), "
-        "element-mean or atomic ones"
+        "the model bare predicts no occupancies: calibrate it with finished runs (mlcharge "
+        "calibrate), or take the occupancies of a model that does (orbital), element-mean or "
+        "atomic ones"
     )
     assert InitialDensity(Learned("bare"), Superposition()).write(inputs, tmp_path).path
     trained("tiny")

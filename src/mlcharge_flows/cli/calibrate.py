@@ -56,7 +56,9 @@ def calibrate(
     """Calibrate a model with finished runs at another cutoff, or with other PAW data sets.
 
     Fits for each element a spherical change of the density without charge, and constants of the
-    occupancies, in closed form. One run per element gives most of the improvement, up to three are
+    occupancies, in closed form. For a model of the density alone (charge3net, superres), the
+    occupancies are a linear response to the density instead, for which three to five runs per
+    element are useful. One run per element gives most of the improvement, up to three are
     useful. An element that the model does not know needs three runs. Constants that are not
     significant are left out. The errors of runs that were left out of the fit are printed and
     stored, as fractions of the superposition's error. Runs with ISPIN = 2 in folders also give the
@@ -69,6 +71,8 @@ def calibrate(
     [bold]Examples[/bold]
 
         mlcharge calibrate archive/ --out pbe54-520.json
+
+        mlcharge calibrate archive/ --model charge3net-mp --out charge3net-mp.json
 
         mlcharge calibrate --potcar POTCAR --potcars model-potcars --out converted.json
     """
@@ -132,16 +136,25 @@ def _show(console: Console, calibration: Calibration) -> None:
     ):
         if not part:
             continue
-        table = _table(title, "PAW data set", "hash", "runs", "density", "occupancies", "kept")
+        heads = ["hash", "runs", "density", "occupancies", "kept"]
+        has_response = any(mine.response for mine in part.values())
+        table = _table(title, "PAW data set", *heads, *["of converged"] * has_response)
         for symbol, mine in part.items():
             kept = f"{mine.density_significance:.0%}, {mine.occupancies_significance:.0%}"
             left = (_percent(mine.density_left), _percent(mine.occupancies_left))
+            response = [_percent(mine.response_left)] * has_response
             hashed = mine.fingerprint[:8]
-            table.add_row(symbol, mine.titel, hashed, str(mine.n_runs), *left, kept)
+            table.add_row(symbol, mine.titel, hashed, str(mine.n_runs), *left, kept, *response)
         console.print(table)
+        if has_response:
+            console.print(
+                "of converged: error of the occupancies that follow from the converged density "
+                f"(damping {calibration.ridge:g})",
+                soft_wrap=True,
+            )
     if calibration.magnetization:
         title = "magnetization; error left in runs not fitted, relative to superposed MAGMOM"
-        heads = ("hash", "runs", "moments, muB", "density", "occupancies")
+        heads = ["hash", "runs", "moments, muB", "density", "occupancies"]
         table = _table(title, "PAW data set", *heads)
         for symbol, its in calibration.magnetization.items():
             moments = its.all_moments

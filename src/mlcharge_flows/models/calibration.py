@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlcharge_flows.density.augmentation import spherical
 from mlcharge_flows.density.density import Density, sum_of_form_factors
@@ -23,6 +23,7 @@ from mlcharge_flows.density.neutral_form_factor import NeutralSines
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.io import atomic_write, file_sha256
 from mlcharge_flows.models.domain import OutOfDomainError
+from mlcharge_flows.models.element_calibration import ElementCalibration  # noqa: TC001 - a field
 from mlcharge_flows.models.magnetization import ElementMagnetization  # noqa: TC001 - a field
 from mlcharge_flows.models.model import ModelError
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from mlcharge_flows.density.paw_dataset import PawDataset
+    from mlcharge_flows.models.orbital.augmentation_response import AugmentationResponse
 
 ENCUT_TOLERANCE = 1.0
 """Difference of ENCUT from that of the runs that is accepted, eV."""
@@ -45,49 +47,6 @@ class CalibrationError(ModelError):
     """A file is no calibration, or there is nothing to calibrate with; one line."""
 
 
-class ElementCalibration(BaseModel):
-    """What is added to every ion of one element, and how well that does.
-
-    Errors are fractions of those of the superposition of atoms: root mean square of the density,
-    mean absolute of the occupancies.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    titel: str = Field(description="TITEL of the PAW data set of the runs.")
-    fingerprint: str = Field(description="SHA-256 of its valence, channels and free atom.")
-    zval: float = Field(gt=0, description="Its valence electrons.")
-    channels: tuple[int, ...] = Field(description="l of each of its projector channels.")
-    transfer: tuple[tuple[float, ...], ...] | None = Field(
-        None,
-        description="Expansion of the partial waves of the model's data set (columns) in those of "
-        "the runs (rows); None if it is the same data set, or the expansion is not known.",
-    )
-    n_runs: int = Field(ge=0, description="Runs with the element.")
-    density_significance: float = Field(
-        1.0, ge=0, le=1, description="What the fitted form factor was multiplied with."
-    )
-    occupancies_significance: float = Field(
-        1.0, ge=0, le=1, description="What the fitted occupancies were multiplied with."
-    )
-    form_factor: tuple[float, ...] = Field(
-        description="Coefficients of the neutral sines, electrons."
-    )
-    occupancies: tuple[float, ...] = Field(description="Constant of each L = 0 block, electrons.")
-    density_left: float | None = Field(
-        None, description="Leave-one-out error of the density; None without other runs."
-    )
-    occupancies_left: float | None = Field(
-        None, description="Leave-one-out error of the occupancies; None without other runs."
-    )
-
-    @model_validator(mode="after")
-    def _has_all_blocks(self) -> Self:
-        if len(self.occupancies) != len(spherical(self.channels)):
-            raise ValueError("the number of occupancies is not that of the L = 0 blocks")
-        return self
-
-
 class RunErrors(BaseModel):
     """Error of one run, as a fraction of that of the superposition of atoms."""
 
@@ -99,6 +58,9 @@ class RunErrors(BaseModel):
     occupancies_before: float = Field(description="Mean absolute error without calibration.")
     density_left: float = Field(description="With constants of the runs of other formulas.")
     occupancies_left: float = Field(description="With constants of the runs of other formulas.")
+    response_left: float | None = Field(
+        None, description="Of the occupancies that follow from the converged density, likewise."
+    )
 
 
 class Calibration(BaseModel):
@@ -114,6 +76,9 @@ class Calibration(BaseModel):
     functional: str | None = Field(None, description="Exchange-correlation functional.")
     radius: float = Field(2.0, gt=0, description="Of the form factors' sphere, angstrom.")
     q_max: float = Field(34.0, gt=0, description="Largest wave number, 1/angstrom.")
+    ridge: float | None = Field(
+        None, gt=0, description="Damping of the responses, chosen by their leave-one-out error."
+    )
     elements: dict[str, ElementCalibration] = Field(description="On the model's prediction.")
     alone: dict[str, ElementCalibration] = Field(
         default_factory=dict,
@@ -135,6 +100,57 @@ class Calibration(BaseModel):
     def spin_basis(self) -> SpinSines:
         """Functions of the spin form factors."""
         return SpinSines(self.radius, self.q_max)
+
+    @cached_property
+    def response(self) -> AugmentationResponse:
+        """Response of the occupancies of all elements that have one."""
+        from mlcharge_flows.models.orbital.augmentation_response import AugmentationResponse
+
+        return AugmentationResponse.of(
+            {
+                symbol: (its.channels, np.array(its.response), its.largest_change or 0.0)
+                for symbol, its in self.elements.items()
+                if its.response is not None
+            }
+        )
+
+    def without_response(self, symbols: Iterable[str]) -> list[str]:
+        """Elements whose occupancies do not follow from a density.
+
+        Parameters
+        ----------
+        symbols
+            Elements of a crystal.
+
+        Returns
+        -------
+        list of str
+            Those without a response, sorted.
+        """
+        have = {symbol for symbol, its in self.elements.items() if its.response is not None}
+        return sorted(set(symbols) - have)
+
+    def complete(self, density: Density, atomic: Density) -> Density:
+        """Give a density the occupancies that follow from it.
+
+        Parameters
+        ----------
+        density
+            Of the data sets of the runs, from any source; all elements have a response.
+        atomic
+            Superposition of their free atoms.
+
+        Returns
+        -------
+        Density
+            The same total, with occupancies of every ion.
+
+        Raises
+        ------
+        ModelError
+            The occupancies change much more than those of the runs.
+        """
+        return self.response.complete(density, atomic, f"the calibration of {self.model}")
 
     def part_for(self, symbols: Iterable[str]) -> Part:
         """Constants that a crystal needs.

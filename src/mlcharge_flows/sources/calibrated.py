@@ -23,6 +23,7 @@ from mlcharge_flows.vasp.potcar import PotcarError
 
 if TYPE_CHECKING:
     from mlcharge_flows.density.density import Density
+    from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.registry import LoadedModel
     from mlcharge_flows.sources.run_inputs import RunInputs
 
@@ -72,7 +73,7 @@ def predict_calibrated(
 
     With ISPIN = 2 and a calibration from spin-polarized runs, it has a magnetization. Elements that
     the model knows and the calibration does not get the deformation without constants, as in a run
-    without a calibration.
+    without a calibration. Occupancies of a model of the density alone follow from the density.
 
     Parameters
     ----------
@@ -86,7 +87,8 @@ def predict_calibrated(
     Returns
     -------
     density : Density
-        With augmentation occupancies of the run's PAW data sets.
+        With augmentation occupancies of the run's PAW data sets, unless the model predicts none and
+        the calibration has no response of an element.
     warnings : tuple of str
         What differs from the calibrated runs without being refused.
 
@@ -97,36 +99,19 @@ def predict_calibrated(
         occupancies of an element without constants cannot be converted to its PAW data set.
     """
     card, crystal = loaded.card, inputs.crystal
-    if inputs.elements <= card.paw.keys():  # without a POTCAR: for the model's own data sets
-        inputs = inputs.with_datasets({symbol: card.paw[symbol] for symbol in inputs.elements})
-    try:
-        paw = {symbol: inputs.datasets[symbol] for symbol in sorted(inputs.elements)}
-    except PotcarError as error:
-        raise ModelError(str(error)) from None
-    except (SetupError, OSError, KeyError, ValueError):
-        raise ModelError(
-            f"the model {card.name} does not know all elements of the run, and without its POTCAR "
-            "there are no free atoms to begin with"
-        ) from None
-    calibrated = calibration.elements.keys() | calibration.alone.keys()
-    bare = {s: dataset for s, dataset in paw.items() if s in card.paw and s not in calibrated}
+    inputs, paw, bare = _checked(loaded, calibration, inputs)
     part = calibration.part_for(paw.keys() - bare.keys())
     if part == "with model":
-        calibration.check({s: paw[s] for s in paw if s not in bare}, inputs.encut)
-    else:  # constants on the superposition are needed of all elements
-        calibration.check(paw, inputs.encut)
-    domain = replace(loaded.domain, paw=paw)
-    domain.check(crystal, inputs.grid, inputs.n_electrons)
-    if part == "with model":
-        density = deformed_superposition(
-            loaded.model.deformation(crystal, inputs.grid),
-            card.paw,
-            paw,
-            calibration.transfers() | carried_transfers(loaded, bare),
-        )
+        transfers = calibration.transfers()
+        if card.occupancies != "none":
+            transfers |= carried_transfers(loaded, bare)
+        deformation = loaded.model.deformation(crystal, inputs.grid)
+        density = deformed_superposition(deformation, card.paw, paw, transfers)
     else:
         density = superpose(crystal, paw, inputs.grid, comment=f"{card.name}, constants alone")
     density, warnings = calibration.correct(density, part), _warnings(loaded, calibration, inputs)
+    if density.augmentation is None and not calibration.without_response(paw):
+        density = calibration.complete(density, superpose(crystal, paw, inputs.grid))
     if bare:
         warnings.append(
             f"the calibration has no runs with {', '.join(bare)}: these get the change that the "
@@ -144,6 +129,95 @@ def predict_calibrated(
         )
         density, warnings = replace(density, magnetization=magnetization), [*warnings, *lines]
     return density, tuple(warnings)
+
+
+def complete_calibrated(
+    loaded: LoadedModel, calibration: Calibration, inputs: RunInputs, density: Density
+) -> tuple[Density, tuple[str, ...]]:
+    """Give a density from any source the occupancies that follow from it.
+
+    Parameters
+    ----------
+    loaded
+        The model.
+    calibration
+        Of this model, with the response of all elements.
+    inputs
+        Inputs of the run.
+    density
+        On the grid of the run.
+
+    Returns
+    -------
+    density : Density
+        The same total, with augmentation occupancies of the run's PAW data sets.
+    warnings : tuple of str
+        What differs from the calibrated runs without being refused.
+
+    Raises
+    ------
+    ModelError
+        The run is not of the calibrated settings, or its occupancies would change much more than
+        those of the runs.
+    """
+    inputs, paw, _ = _checked(loaded, calibration, inputs)
+    atomic = superpose(inputs.crystal, paw, density.shape)
+    completed = calibration.complete(density, atomic)
+    return completed, tuple(_warnings(loaded, calibration, inputs))
+
+
+def no_response(loaded: LoadedModel, calibration: Calibration, inputs: RunInputs) -> str | None:
+    """Reason why a density of a run gets no occupancies from a calibration.
+
+    Parameters
+    ----------
+    loaded
+        The model.
+    calibration
+        Of this model.
+    inputs
+        Inputs of the run.
+
+    Returns
+    -------
+    str or None
+        None if there is a response of all elements.
+    """
+    missing = calibration.without_response(inputs.elements)
+    if not missing:
+        return None
+    return (
+        f"the model {loaded.card.name} predicts no occupancies, and its calibration has no runs "
+        f"with {', '.join(missing)}: calibrate with runs of these, too, or take the occupancies of "
+        "another model"
+    )
+
+
+def _checked(
+    loaded: LoadedModel, calibration: Calibration, inputs: RunInputs
+) -> tuple[RunInputs, dict[str, PawDataset], dict[str, PawDataset]]:
+    """Refuse other runs than the calibrated; data sets, and those of elements without runs."""
+    card = loaded.card
+    if inputs.elements <= card.paw.keys():  # without a POTCAR: for the model's own data sets
+        inputs = inputs.with_datasets({symbol: card.paw[symbol] for symbol in inputs.elements})
+    try:
+        paw = {symbol: inputs.datasets[symbol] for symbol in sorted(inputs.elements)}
+    except PotcarError as error:
+        raise ModelError(str(error)) from None
+    except (SetupError, OSError, KeyError, ValueError):
+        raise ModelError(
+            f"the model {card.name} does not know all elements of the run, and without its POTCAR "
+            "there are no free atoms to begin with"
+        ) from None
+    calibrated = calibration.elements.keys() | calibration.alone.keys()
+    bare = {s: dataset for s, dataset in paw.items() if s in card.paw and s not in calibrated}
+    if calibration.part_for(paw.keys() - bare.keys()) == "with model":
+        calibration.check({s: paw[s] for s in paw if s not in bare}, inputs.encut)
+    else:  # constants on the superposition are needed of all elements
+        calibration.check(paw, inputs.encut)
+    domain = replace(loaded.domain, paw=paw)
+    domain.check(inputs.crystal, inputs.grid, inputs.n_electrons)
+    return inputs, paw, bare
 
 
 def _warnings(loaded: LoadedModel, calibration: Calibration, inputs: RunInputs) -> list[str]:

@@ -15,7 +15,12 @@ from mlcharge_flows.models.deformation import predict_on_atoms
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.registry import DEFAULT, LoadedModel, Registry
 from mlcharge_flows.settings import Settings
-from mlcharge_flows.sources.calibrated import calibration_of, predict_calibrated
+from mlcharge_flows.sources.calibrated import (
+    calibration_of,
+    complete_calibrated,
+    no_response,
+    predict_calibrated,
+)
 from mlcharge_flows.sources.other_datasets import predict_on_other_datasets, refusals
 from mlcharge_flows.sources.source import Evaluated, Source, SourceError, Superposition, joined
 from mlcharge_flows.vasp.potcar import PotcarError
@@ -201,8 +206,9 @@ class _OfModel(Source):
 
 def _no_augmentation(loaded: LoadedModel) -> str:
     return (
-        f"the model {loaded.card.name} predicts no occupancies: take those of a model that does "
-        f"({DEFAULT}), {ElementMean.word} or atomic ones"
+        f"the model {loaded.card.name} predicts no occupancies: calibrate it with finished runs "
+        f"(mlcharge calibrate), or take the occupancies of a model that does ({DEFAULT}), "
+        f"{ElementMean.word} or atomic ones"
     )
 
 
@@ -238,9 +244,13 @@ class Learned(_OfModel):
 
     @override
     def check(self, augmentation: bool = False) -> None:
-        super().check(augmentation)
-        if self.calibration:
-            calibration_of(self.calibration, known_models().load(self.model))
+        if not self.calibration:
+            super().check(augmentation)
+            return
+        loaded = known_models().load(self.model)
+        calibration = calibration_of(self.calibration, loaded)
+        if augmentation and loaded.card.occupancies == "none" and not calibration.response.elements:
+            raise ModelError(f"{self.calibration}: has no responses; {_no_augmentation(loaded)}")
 
     def evaluate(self, inputs: RunInputs, given: Evaluated | None = None) -> Evaluated:
         """Predict the converged density of a run.
@@ -250,9 +260,10 @@ class Learned(_OfModel):
         inputs
             Inputs of the run.
         given
-            Density that augmentation occupancies are wanted for. A model that completes densities
-            gives those that belong to it. Every other model, and every model for a superposition
-            of free atoms, gives those of its own prediction.
+            Density that augmentation occupancies are wanted for. A model that completes densities,
+            or a calibration of a model of the density alone, gives those that belong to it. Every
+            other model, and every model for a superposition of free atoms, gives those of its own
+            prediction.
 
         Returns
         -------
@@ -270,9 +281,7 @@ class Learned(_OfModel):
         model = loaded.model
         try:
             if self.calibration:
-                calibration = calibration_of(self.calibration, loaded)
-                density, warnings = predict_calibrated(loaded, calibration, inputs)
-                return Evaluated(density, warnings)
+                return self._calibrated(loaded, inputs, given)
             if self._has_other_datasets(loaded, inputs):
                 density, warnings = predict_on_other_datasets(loaded, inputs)
                 issue = _no_augmentation(loaded) if density.augmentation is None else None
@@ -284,6 +293,18 @@ class Learned(_OfModel):
         except (ModelError, PotcarError) as error:
             raise SourceError(str(error)) from None
         issue = _no_augmentation(loaded) if density.augmentation is None else None
+        return Evaluated(density, warnings, augmentation_issue=issue)
+
+    def _calibrated(
+        self, loaded: LoadedModel, inputs: RunInputs, given: Evaluated | None
+    ) -> Evaluated:
+        calibration, issue = calibration_of(self.calibration, loaded), None
+        if loaded.card.occupancies == "none":
+            issue = no_response(loaded, calibration, inputs)
+            if given is not None and not given.is_superposition and not issue:
+                return Evaluated(*complete_calibrated(loaded, calibration, inputs, given.density))
+        density, warnings = predict_calibrated(loaded, calibration, inputs)
+        issue = issue if density.augmentation is None else None
         return Evaluated(density, warnings, augmentation_issue=issue)
 
 

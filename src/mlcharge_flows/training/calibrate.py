@@ -15,24 +15,20 @@ from mlcharge_flows.density.density import superpose
 from mlcharge_flows.density.magnetization import SpinSines
 from mlcharge_flows.density.neutral_form_factor import NeutralSines
 from mlcharge_flows.density.partial_wave_transfer import transfer_matrix
-from mlcharge_flows.models.calibration import (
-    Calibration,
-    CalibrationError,
-    ElementCalibration,
-    RunErrors,
-)
+from mlcharge_flows.models.calibration import Calibration, CalibrationError
 from mlcharge_flows.models.deformation import deformed_superposition
 from mlcharge_flows.models.model import ModelError
-from mlcharge_flows.training.calibration_fit import fit_constants, leave_one_out
+from mlcharge_flows.training.calibration_elements import element_calibration, fit_elements
 from mlcharge_flows.training.calibration_run import CalibrationRun, Constants
 from mlcharge_flows.training.magnetization_fit import MagneticRun, fit_magnetization, like
 from mlcharge_flows.vasp.incar import fft_grids
 from mlcharge_flows.vasp.potcar import PotcarSearch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from mlcharge_flows.density.paw_dataset import PawDataset
+    from mlcharge_flows.models.element_calibration import ElementCalibration
     from mlcharge_flows.models.registry import LoadedModel
     from mlcharge_flows.training.sample import DensitySample
 
@@ -113,8 +109,6 @@ class Calibrator:
                 paw,
                 transfers,
             )
-            if predicted.augmentation is None:
-                raise ModelError(f"the model {self.loaded.card.name} predicts no occupancies")
             with_model = CalibrationRun.of(
                 sample.id, formula, predicted, superposition, converged, channels, self.basis
             )
@@ -148,9 +142,12 @@ class Calibrator:
         Returns
         -------
         numpy.ndarray or None
-            None if it is the model's, or the partial waves of one of them are not known.
+            None if it is the model's, the partial waves of one of them are not known, or the model
+            predicts no occupancies.
         """
         known = self.loaded.card.paw[symbol]
+        if self.loaded.card.occupancies == "none":
+            return None
         both = known.fingerprint or "", dataset.fingerprint or ""
         is_same = both[0] == both[1] != ""
         if is_same or (known.has_free_atom and known.matches(dataset)):
@@ -171,6 +168,9 @@ class Calibrator:
             else:
                 self._transfers[both] = transfer_matrix(own, other)
         return self._transfers[both]
+
+    def _known_transfer(self, symbol: str, dataset: PawDataset) -> np.ndarray | None:
+        return self.transfer(symbol, dataset) if symbol in self.loaded.card.paw else None
 
     def fit(self, encut: float | None = None) -> Calibration:
         """Fit the constants, and estimate what they leave in crystals that they have not seen.
@@ -202,10 +202,12 @@ class Calibrator:
         paw = {symbol: dataset for run in runs for symbol, dataset in run.paw.items()}
         known = [run.with_model for run in runs if run.with_model is not None]
         unknown = sorted(paw.keys() - self.loaded.card.paw.keys())
-        elements, errors = self._elements(known, paw)
+        elements, errors, ridge = fit_elements(known, paw, self.basis, self._known_transfer)
         alone: dict[str, ElementCalibration] = {}
         if unknown:
-            alone, errors_alone = self._elements([run.alone for run in runs], paw)
+            alone, errors_alone, _ = fit_elements(
+                [run.alone for run in runs], paw, self.basis, self._known_transfer
+            )
             names = {error.name for error in errors}
             errors += [error for error in errors_alone if error.name not in names]
         precs = {run.prec for run in runs}
@@ -217,6 +219,7 @@ class Calibrator:
             functional=runs[0].settings[1],
             radius=self.basis.radius,
             q_max=self.basis.q_max,
+            ridge=ridge,
             elements=elements,
             alone=alone,
             magnetization=fit_magnetization(
@@ -258,41 +261,6 @@ class Calibrator:
                 taken.append(run)
         return taken
 
-    def _elements(
-        self, runs: Sequence[CalibrationRun], paw: Mapping[str, PawDataset]
-    ) -> tuple[dict[str, ElementCalibration], list[RunErrors]]:
-        """Constants of every element of some runs, and the errors of every run."""
-        if not runs:
-            return {}, []
-        fit = fit_constants(runs)
-        counts = Counter(symbol for run in runs for symbol in run.channels)
-        errors, left = [], dict[str, list[tuple[float, float]]]()
-        for run, others in leave_one_out(runs):
-            mine = run.density_left(others), run.occupancies_left(others)
-            before = run.density_left({}), run.occupancies_left({})
-            errors.append(
-                RunErrors(
-                    name=run.name,
-                    formula=run.formula,
-                    density_before=before[0],
-                    occupancies_before=before[1],
-                    density_left=mine[0],
-                    occupancies_left=mine[1],
-                )
-            )
-            for symbol in run.channels.keys() & others.keys():
-                left.setdefault(symbol, []).append(mine)
-        found = {}
-        for symbol in sorted(fit):
-            mean = np.mean(left[symbol], axis=0).tolist() if symbol in left else (None, None)
-            transfer = None
-            if symbol in self.loaded.card.paw:
-                transfer = self.transfer(symbol, paw[symbol])
-            found[symbol] = _element(
-                paw[symbol], counts[symbol], transfer, fit[symbol], (mean[0], mean[1])
-            )
-        return found, errors
-
 
 def carried_only(
     loaded: LoadedModel, datasets: Mapping[str, PawDataset], potcars: PotcarSearch
@@ -316,8 +284,14 @@ def carried_only(
     Raises
     ------
     CalibrationError
-        The model does not know an element, or the partial waves of a data set are not known.
+        The model does not know an element or predicts no occupancies, or the partial waves of a
+        data set are not known.
     """
+    if loaded.card.occupancies == "none":
+        raise CalibrationError(
+            f"the model {loaded.card.name} predicts no occupancies that could be converted: "
+            "calibrate it with finished runs"
+        )
     if unknown := sorted(datasets.keys() - loaded.card.paw.keys()):
         raise CalibrationError(
             f"the model {loaded.card.name} does not know {', '.join(unknown)}: runs of them are "
@@ -329,7 +303,9 @@ def carried_only(
     for symbol in sorted(datasets):
         constants = Constants(zero, np.zeros(len(spherical(datasets[symbol].channels))))
         transfer = calibrator.transfer(symbol, datasets[symbol])
-        elements[symbol] = _element(datasets[symbol], 0, transfer, constants, (None, None))
+        elements[symbol] = element_calibration(
+            datasets[symbol], 0, transfer, constants, (None, None)
+        )
     if calibrator.notes:
         raise CalibrationError("; ".join(calibrator.notes))
     return Calibration(
@@ -340,31 +316,6 @@ def carried_only(
         q_max=calibrator.basis.q_max,
         elements=elements,
         version=__version__,
-    )
-
-
-def _element(
-    dataset: PawDataset,
-    n_runs: int,
-    transfer: np.ndarray | None,
-    constants: Constants,
-    left: tuple[float | None, float | None],
-) -> ElementCalibration:
-    if dataset.fingerprint is None or dataset.zval is None:
-        raise CalibrationError(f"{dataset.titel}: its free atom is not known")
-    return ElementCalibration(
-        titel=dataset.titel,
-        fingerprint=dataset.fingerprint,
-        zval=dataset.zval,
-        channels=dataset.channels,
-        transfer=None if transfer is None else tuple(map(tuple, transfer.tolist())),
-        n_runs=n_runs,
-        density_significance=constants.significance[0],
-        occupancies_significance=constants.significance[1],
-        form_factor=tuple(constants.form_factor.tolist()),
-        occupancies=tuple(constants.occupancies.tolist()),
-        density_left=left[0],
-        occupancies_left=left[1],
     )
 
 

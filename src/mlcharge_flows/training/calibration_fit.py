@@ -15,7 +15,7 @@ Fourth Berkeley Symp. 1, 361 (1961).
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,14 @@ from mlcharge_flows.training.calibration_run import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+
+class _OfFormula(Protocol):
+    @property
+    def formula(self) -> str: ...
+
+
+_Run = TypeVar("_Run", bound=_OfFormula)
 
 MAX_FOLDS = 40
 """Groups of formulas that are left out together; each formula is its own up to this number."""
@@ -78,7 +86,7 @@ def leave_one_out(
             yield run, fit
 
 
-def folds(runs: Sequence[CalibrationRun]) -> dict[str, list[CalibrationRun]]:
+def folds(runs: Sequence[_Run]) -> dict[str, list[_Run]]:
     """Group runs by formula, in at most :data:`MAX_FOLDS` groups.
 
     Parameters
@@ -88,11 +96,11 @@ def folds(runs: Sequence[CalibrationRun]) -> dict[str, list[CalibrationRun]]:
 
     Returns
     -------
-    dict of str to list of CalibrationRun
+    dict of str to list
         The groups.
     """
     many = len({run.formula for run in runs}) > MAX_FOLDS
-    found: dict[str, list[CalibrationRun]] = {}
+    found: dict[str, list[_Run]] = {}
     for run in runs:
         digest = int.from_bytes(sha256(run.formula.encode()).digest()[:4])
         key = str(digest % MAX_FOLDS) if many else run.formula

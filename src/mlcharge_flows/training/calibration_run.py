@@ -15,7 +15,7 @@ the ions of an element, run by run.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ import numpy as np
 from mlcharge_flows.density.augmentation import spherical
 from mlcharge_flows.density.nonuniform_fft import structure_factor
 from mlcharge_flows.training.half_spectrum import GVectors
+from mlcharge_flows.training.response_run import ResponseRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -217,6 +218,8 @@ class CalibrationRun:
         Sum of the absolute errors of the occupancies of free atoms, electrons.
     channels
         Projector channels of each element.
+    response
+        For a model of the density alone: what its occupancies are fitted to.
     """
 
     name: str
@@ -228,6 +231,7 @@ class CalibrationRun:
     occupancies: tuple[np.ndarray, ...]
     occupancies_from_atoms: float
     channels: Mapping[str, tuple[int, ...]]
+    response: ResponseRun | None = None
 
     @classmethod
     def of(
@@ -249,7 +253,8 @@ class CalibrationRun:
         formula
             Reduced formula.
         predicted
-            What is to be calibrated.
+            What is to be calibrated; without occupancies, those of the free atoms are taken, and
+            a response is prepared.
         superposition
             Superposition of the run's atoms.
         converged
@@ -264,7 +269,10 @@ class CalibrationRun:
         CalibrationRun
             Of the run.
         """
-        crystal, n = converged.crystal, len(converged.crystal)
+        response, crystal, n = None, converged.crystal, len(converged.crystal)
+        if predicted.augmentation is None:
+            response = ResponseRun.of(name, formula, predicted, superposition, converged, channels)
+            predicted = replace(predicted, augmentation=superposition.augmentation)
         counts = Counter(crystal.symbols)
         waves = GVectors.of(crystal, converged.shape)
         residual = waves.coefficients(converged.total - predicted.total)
@@ -298,6 +306,7 @@ class CalibrationRun:
             occupancies=occupancies,
             occupancies_from_atoms=float(sum(np.abs(a - b).sum() for a, b in free)),
             channels={symbol: channels[symbol] for symbol in counts},
+            response=response,
         )
 
     def density_left(self, fit: Mapping[str, Constants]) -> float:

@@ -82,6 +82,31 @@ class AugmentationResponse(nn.Module):
             self.register_buffer(f"block_{index}", torch.tensor(block), persistent=False)
             self.register_buffer(f"component_{index}", torch.tensor(component), persistent=False)
 
+    @classmethod
+    def of(
+        cls, fitted: Mapping[str, tuple[Sequence[int], np.ndarray, float]]
+    ) -> AugmentationResponse:
+        """Make a response from coefficients that are known.
+
+        Parameters
+        ----------
+        fitted
+            Of each element l of its projector channels, coefficients of shape (blocks, exponents)
+            and the largest change of an occupancy that they were fitted to.
+
+        Returns
+        -------
+        AugmentationResponse
+            In double precision as far as the coefficients go; it has no means of elements.
+        """
+        made = cls(list(fitted), {symbol: its[0] for symbol, its in fitted.items()}, LMAX)
+        for index, (_, coefficients, largest) in enumerate(fitted.values()):
+            zero = np.zeros((1, N_EXPONENTS))
+            response = torch.from_numpy(np.concatenate([coefficients, zero]))
+            made.register_buffer(f"response_{index}", response)
+            made.get_buffer(f"largest_{index}").fill_(largest)
+        return made
+
     def projections(
         self, density: torch.Tensor, g_vectors: GVectors | FourierBox, phases: torch.Tensor
     ) -> torch.Tensor:
