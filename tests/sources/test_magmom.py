@@ -12,6 +12,7 @@ from mlcharge_flows.sources import InitialDensity, Learned, SourceError, Superpo
 from mlcharge_flows.sources.magmom import magmom_of
 from mlcharge_flows.training.calibrate import Calibrator
 from mlcharge_flows.training.origin import Origin, RunSettings
+from mlcharge_flows.training.packed_magnetization import PackedMagnetization
 from mlcharge_flows.training.sample import DensitySample
 from mlcharge_flows.vasp.chgcar import read_chgcar
 
@@ -40,7 +41,10 @@ def sample(model, inputs, atoms):
         packed = DensitySample.pack(density, atoms, Origin(f"MgO-{scale}", "p"), encut=350.0)
         settings = RunSettings(functional="PE", charged=False, ispin=ispin, hubbard=hubbard or {})
         if ispin == 2:
-            packed = replace(packed, magnetization=replace(converged, moments=2 * moments))
+            whole = replace(converged, moments=2 * moments)
+            packed = replace(
+                packed, packed_magnetization=PackedMagnetization.pack(whole, crystal.volume)
+            )
         return replace(packed, settings=settings)
 
     return sample
