@@ -55,7 +55,7 @@ def test_every_benchmark_is_tested_and_says_how_it_is_run():
     for path in scripts:
         assert f"python benchmarks/{path.name}" in path.read_text(encoding="utf-8")
         assert f'"{path.stem}"' in tests
-    assert len(scripts) == 17
+    assert len(scripts) == 18
 
 
 def test_commands_of_the_documents_name_scripts_that_are_there():
@@ -229,6 +229,18 @@ def test_calibration(run, compared):
     assert re.fullmatch(r"\d+ \(\d\.\d/\d\.\d\)", learned)
     assert int(converged) < int(default)
     assert summary[:2] == ["learned", "1"]
+
+
+@pytest.mark.gpaw
+@pytest.mark.slow
+def test_response(run, compared):
+    heads, (number, *errors) = run(
+        "response", compared, compared, "--models", "orbital", "--orders", 1, "--most", 1
+    )
+    assert heads == ["runs per element", "density converged", "density orbital"]
+    assert number == "1"
+    # The run itself is among those that it was fitted to.
+    assert all(float(error.split()[0]) < 50 for error in errors)
 
 
 @pytest.mark.gpaw

@@ -56,14 +56,16 @@ def calibrate(
     """Calibrate a model with finished runs at another cutoff, or with other PAW data sets.
 
     Fits for each element a spherical change of the density without charge, and constants of the
-    occupancies, in closed form. For a model of the density alone (charge3net, superres), the
-    occupancies are a linear response to the density instead, for which three to five runs per
-    element are useful. One run per element gives most of the improvement, up to three are
+    occupancies, in closed form. One run per element gives most of the improvement, up to three are
     useful. An element that the model does not know needs three runs. Constants that are not
     significant are left out. The errors of runs that were left out of the fit are printed and
     stored, as fractions of the superposition's error. Runs with ISPIN = 2 in folders also give the
     magnetization of their elements: a spin density per Bohr magneton, and the sizes of the moments.
     MAGMOM gives the order and signs of the moments.
+
+    A model of the density alone (charge3net, superres) gets occupancies that follow linearly from
+    the density, in place of the constants of the occupancies. Four to six runs per element are
+    useful, most of them of crystals that are not cubic.
 
     Give the file as --calibration to predict, compare and bands, as calibration in a SPEC.yaml, or
     to start_from_predicted_density.
