@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlcharge_flows.cli.coverage import coverage
 from mlcharge_flows.cli.options import AsJson  # noqa: TC001 - typer needs it at run time
 from mlcharge_flows.cli.terminal import NOTHING_DONE, exit_with_error, require
 
@@ -216,6 +217,9 @@ def add(
     except OSError as error:
         exit_with_error(f"{error.filename or file}: {error.strerror or error}")
     typer.echo(f"added {added.stem}: {added}")
+
+
+app.command()(coverage)
 
 
 def _add_published(file: Path, name: str, functional: str, replace: bool) -> Path:
