@@ -1,10 +1,12 @@
 """Electronic steps of whole flows whose runs begin from finished runs: docs/powerup.md.
 
-    python benchmarks/neighbors.py [--flows Phonon,Eos,Elastic] [--densities atoms,learned,carried]
-        [--incar JSON] [--kpoints JSON] [--rows FOLDER] [--table]
+    python benchmarks/neighbors.py [--flows Phonon-Si,Phonon-MgO,Elastic-Si,Elastic-MgO,Eos-Al]
+        [--densities atoms,learned,carried] [--incar JSON] [--kpoints JSON] [--rows FOLDER]
+        [--table]
 
 A density with ``+orbitals`` has atomic orbitals, too. ``carried`` and ``anchored`` are
-``start_from_neighbors`` without and with the model; ``learned`` is a prediction for every run. With
+``start_from_neighbors`` without and with the model; ``learned`` is a prediction for every run;
+``converged`` the density of the same run in a flow from atoms, which costs that flow. With
 ``--rows`` each row is kept in a folder when it is known, and those that are there are not computed
 again.
 """
@@ -53,7 +55,15 @@ if TYPE_CHECKING:
 ATOMS = "atoms"
 #: Model of a density that is carried over.
 NEIGHBORS = {"carried": None, "anchored": DEFAULT}
-DENSITIES = (ATOMS, "learned", *NEIGHBORS, f"{ATOMS}+orbitals", "anchored+orbitals")
+CONVERGED = "converged"
+DENSITIES = (
+    ATOMS,
+    "learned",
+    *NEIGHBORS,
+    CONVERGED,
+    *(f"{word}+orbitals" for word in (ATOMS, "anchored", CONVERGED)),
+)
+FLOWS = ("Phonon-Si", "Phonon-MgO", "Elastic-Si", "Elastic-MgO", "Eos-Al")
 
 #: Of the training of the shipped model, but the cutoffs of the steps.
 INCAR: dict[str, Any] = {
@@ -68,8 +78,10 @@ INCAR: dict[str, Any] = {
     "LREAL": False,
     **dict.fromkeys(("KSPACING", "LAECHG", "LASPH", "LELF", "LMIXTAU", "LORBIT", "MAGMOM")),
 }
-#: Four along each vector of silicon, two along those of the supercell: the same points.
+#: Four along each vector of the primitive cell, two along those of the supercell: the same points.
 KPOINTS = {"reciprocal_density": 12}
+#: A metal needs more, and a smearing whose energies do not depend on its width.
+METAL = {"incar": {"ISMEAR": 1, "SIGMA": 0.1}, "kpoints": {"reciprocal_density": 250}}
 
 HEADS = [
     "flow",
@@ -88,10 +100,10 @@ HEADS = [
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     options = parser(__doc__)
-    options.add_argument("--flows", default="Phonon,Eos,Elastic", help="default: all")
+    options.add_argument("--flows", default=",".join(FLOWS), help="default: all")
     options.add_argument("--densities", default=",".join(DENSITIES), help="default: all")
     options.add_argument("--incar", type=json.loads, default={}, help="INCAR tags, as JSON")
-    options.add_argument("--kpoints", type=json.loads, default=KPOINTS, help="k-points, as JSON")
+    options.add_argument("--kpoints", type=json.loads, default={}, help="k-points, as JSON")
     options.add_argument("--rows", type=Path, help="folder that keeps what was computed")
     options.add_argument("--table", action="store_true", help="compute nothing")
     given = options.parse_args(arguments)
@@ -125,37 +137,48 @@ def _saved(cells: Mapping[str, str], before: Mapping[str, str] | None) -> str:
     return f"{100 * (1 - int(cells['steps']) / int(before['steps'])):.1f} %"
 
 
+def crystal(name: str) -> Structure:
+    """Primitive cell of Si, MgO or Al, with a lattice constant near that of PBE."""
+    edge, symbols = {"Si": (5.45, ["Si"] * 2), "MgO": (4.25, ["Mg", "O"]), "Al": (4.04, ["Al"])}[
+        name
+    ]
+    second = [0.5] * 3 if name == "MgO" else [0.25] * 3
+    cell = Lattice(edge / 2 * (1 - np.eye(3)))
+    return Structure(cell, symbols, [[0] * 3, second][: len(symbols)])
+
+
 def made_flow(name: str) -> Flow:
-    """Flow of a name: phonons and elastic constants of silicon, equation of state of aluminum."""
-    silicon = Structure(
-        Lattice(5.45 / 2 * (1 - np.eye(3))), ["Si", "Si"], [[0, 0, 0], [0.25, 0.25, 0.25]]
-    )
-    aluminum = Structure(Lattice(4.04 / 2 * (1 - np.eye(3))), ["Al"], [[0, 0, 0]])
-    if name == "Phonon":
+    """Flow of a name such as Phonon-Si, with atomate2's Makers."""
+    kind, _, formula = name.partition("-")
+    if kind == "Phonon":
         maker = PhononMaker(born_maker=None, bulk_relax_maker=None)
-        return maker.make(silicon, supercell_matrix=2 * np.eye(3))
-    if name == "Eos":
+        return maker.make(crystal(formula), supercell_matrix=2 * np.eye(3))
+    if kind == "Eos":
         # EosMaker's own Makers copy the WAVECAR of the relaxed run, whose density VASP then takes.
         relax, deformed = RelaxMaker(), RelaxMaker(input_set_generator=_at_fixed_cell())
         eos = EosMaker(initial_relax_maker=relax, eos_relax_maker=deformed, number_of_frames=4)
-        return eos.make(aluminum)
+        return eos.make(crystal(formula))
     elastic = ElasticMaker(
         bulk_relax_maker=TightRelaxMaker(),
         generate_elastic_deformations_kwargs={"strain_magnitudes": [0.01]},
     )
-    return elastic.make(silicon)
+    return elastic.make(crystal(formula))
 
 
 def _at_fixed_cell() -> RelaxSetGenerator:
     return RelaxSetGenerator(user_incar_settings={"ISIF": 2})
 
 
-def started(flow: Flow, density: str) -> Flow:
-    """Let the runs of a flow begin from a density in words."""
+def started(flow: Flow, density: str, finished: Path | None = None) -> Flow:
+    """Let the runs of a flow begin from a density in words, or from those of finished runs."""
     word, plus, _ = density.partition("+")
-    if word in NEIGHBORS:
+    if word in NEIGHBORS or finished is not None:
         changed: Flow = start_from_neighbors(
-            flow, model=NEIGHBORS[word], orbitals=bool(plus), explicit_kpoints=True
+            flow,
+            [finished] if finished else (),
+            model=NEIGHBORS.get(word),
+            orbitals=bool(plus),
+            explicit_kpoints=True,
         )
         return changed
     if density == ATOMS:
@@ -168,29 +191,24 @@ def row(
     name: str, density: str, incar: Mapping[str, Any], kpoints: Mapping[str, Any]
 ) -> dict[str, str]:
     """Run a flow; the cells of its row by their heads."""
-    flow = update_user_incar_settings(made_flow(name), INCAR | dict(incar))
-    flow = update_user_kpoints_settings(flow, dict(kpoints))
-    command = {f"run_vasp_kwargs->vasp_{kind}cmd": EXECUTABLE for kind in ("", "gamma_")}
-    flow = started(update_vasp_input_generators(flow, command), density)
-    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
-    before = os.times()
+    metal = METAL if name.endswith("-Al") else {"incar": {}, "kpoints": KPOINTS}
+    tags = INCAR | metal["incar"] | dict(incar)
+    points = dict(kpoints) or metal["kpoints"]
+
+    def made() -> Flow:
+        flow = update_user_incar_settings(made_flow(name), tags)
+        return update_user_kpoints_settings(flow, points)
+
     with tempfile.TemporaryDirectory() as folder:
-        run_locally(
-            flow,
-            store=store,
-            create_folders=True,
-            root_dir=folder,
-            log=False,
-            raise_immediately=True,
-        )
-        after = os.times()
-        documents = sorted(store.query(load=True), key=lambda found: found["completed_at"])
-        outputs = [found["output"] for found in documents if isinstance(found["output"], dict)]
+        finished = None
+        if density.startswith(CONVERGED):
+            finished = Path(folder, "finished")
+            kept = update_user_incar_settings(made(), {"LCHARG": True})
+            _run(kept, finished)
+        outputs, spent = _run(started(made(), density, finished), Path(folder, "runs"))
         tasks = [output for output in outputs if "calcs_reversed" in output]
         folders = (strip_hostname(task["dir_name"]) for task in tasks)
         residuals = [count_run(folder).first_residual or np.nan for folder in folders]
-    spent = after.children_user + after.children_system
-    spent -= before.children_user + before.children_system
     counts = [
         [n for c in reversed(t["calcs_reversed"]) for n in c["output"]["num_electronic_steps"]]
         for t in tasks
@@ -206,6 +224,23 @@ def row(
         "result": _result(outputs),
         "CPU (s)": f"{spent:.0f}",
     }
+
+
+def _run(flow: Flow, folder: Path) -> tuple[list[dict[str, Any]], float]:
+    """Run a flow in a folder; its outputs in order, and the processor time of its runs in s."""
+    command = {f"run_vasp_kwargs->vasp_{kind}cmd": EXECUTABLE for kind in ("", "gamma_")}
+    flow = update_vasp_input_generators(flow, command)
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    folder.mkdir()
+    before = os.times()
+    run_locally(
+        flow, store=store, create_folders=True, root_dir=folder, log=False, raise_immediately=True
+    )
+    after = os.times()
+    spent = after.children_user + after.children_system
+    spent -= before.children_user + before.children_system
+    documents = sorted(store.query(load=True), key=lambda found: found["completed_at"])
+    return [d["output"] for d in documents if isinstance(d["output"], dict)], spent
 
 
 def _source(task: Mapping[str, Any]) -> str:
