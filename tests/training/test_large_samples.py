@@ -10,7 +10,7 @@ from synthetic_samples import packed  # noqa: E402
 from mlcharge_flows.models.orbital.boxed_vectors import BoxedGVectors  # noqa: E402
 from mlcharge_flows.models.orbital.elements import FormFactorFit  # noqa: E402
 from mlcharge_flows.models.orbital.g_vectors import GVectors  # noqa: E402
-from mlcharge_flows.training import orbital  # noqa: E402
+from mlcharge_flows.training import orbital, orbital_sample  # noqa: E402
 from mlcharge_flows.training.config import TrainingConfig  # noqa: E402
 from mlcharge_flows.training.dataset import write_dataset  # noqa: E402
 
@@ -34,7 +34,8 @@ def tasks(tmp_path, monkeypatch):
     )
 
     def made(most_direct, thinning):
-        monkeypatch.setattr(orbital, "MAX_DIRECT_SITES", most_direct)
+        for module in (orbital, orbital_sample):
+            monkeypatch.setattr(module, "MAX_DIRECT_SITES", most_direct)
         loss = {"coefficients": 1.0, "shells": 1.0, "grid": 1.0, "thinning": thinning}
         config = TrainingConfig(name="small", data=dataset.path, model=MODEL, loss=loss)
         torch.manual_seed(0)
@@ -76,7 +77,8 @@ def test_a_loss_of_few_g_vectors_takes_direct_sums(tasks, monkeypatch):
     task, (sample, _), _ = tasks(0, 4)
     losses = []
     for most_direct, kind in ((0, BoxedGVectors), (len(sample.graph.positions) - 0.1, GVectors)):
-        monkeypatch.setattr(orbital, "MAX_DIRECT_SITES", most_direct)
+        for module in (orbital, orbital_sample):
+            monkeypatch.setattr(module, "MAX_DIRECT_SITES", most_direct)
         torch.manual_seed(2)  # the same G vectors
         few = orbital.thinned(sample, 16)
         assert type(few.g_vectors) is kind

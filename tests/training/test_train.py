@@ -26,7 +26,8 @@ from mlcharge_flows.training.config import TrainingConfig, TrainingError, read_c
 from mlcharge_flows.training.dataset import write_dataset  # noqa: E402
 from mlcharge_flows.training.files import load_initial_weights  # noqa: E402
 from mlcharge_flows.training.loop import train, validate  # noqa: E402
-from mlcharge_flows.training.orbital import SHELL_BOUNDS, OrbitalTask, thinned  # noqa: E402
+from mlcharge_flows.training.orbital import OrbitalTask  # noqa: E402
+from mlcharge_flows.training.orbital_sample import SHELL_BOUNDS, thinned  # noqa: E402
 
 RESPONSE = "mlcharge_flows.models.orbital.augmentation_response"
 SMALL = {

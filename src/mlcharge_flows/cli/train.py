@@ -148,9 +148,12 @@ def _train(
     digest = write_checkpoint(path, checkpoint)
     removed = ", ".join(
         f"{part} {100 * (1 - errors[f'{part}_left']):.1f} %"
-        for part in ("density", "occupancies")
+        for part in ("density", "occupancies", "magnetization", "spin_occupancies")
         if f"{part}_left" in errors
-    )
+    ).replace("spin_occupancies", "its occupancies")
+    if "closed_form_left" in errors:
+        alone = 100 * (1 - errors["closed_form_left"])
+        removed += f" (of the magnetization in closed form alone {alone:.1f} %)"
     console.print(
         f"removed of the superposition's error (median of {len(held_out)} materials): {removed}; "
         f"NMAE {errors['nmae']:.3f} %"
@@ -205,6 +208,9 @@ def _progress(console: Console, epochs: int, folder: Path) -> Iterator[Callable[
             left = f"density {100 * row['density_left']:.1f} % (training {100 * training:.1f} %)"
             if "occupancies_left" in row:
                 left += f", occupancies {100 * row['occupancies_left']:.1f} %"
+            if "magnetization_left" in row:
+                left += f", magnetization {100 * row['magnetization_left']:.1f} %"
+                left += f", its occupancies {100 * row['spin_occupancies_left']:.1f} %"
             bar.console.print(
                 f"epoch {progress.epoch}: left of the superposition's error: "
                 f"{left}; NMAE {row['nmae']:.3f} %"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.model import DensityModel
+    from mlcharge_flows.models.orbital.spin_prediction import SpinPrediction
 
 
 def deformed_superposition(
@@ -60,12 +61,47 @@ def deformed_superposition(
     if deformation.augmentation is None or atomic.augmentation is None:
         return replace(atomic, total=total, augmentation=None)
     changed = tuple(
-        values + _carried(change, known[s].channels, atoms[s].channels, transfers.get(s))
+        values + carried(change, known[s].channels, atoms[s].channels, transfers.get(s))
         for s, values, change in zip(
             crystal.symbols, atomic.augmentation, deformation.augmentation, strict=True
         )
     )
     return replace(atomic, total=total, augmentation=changed)
+
+
+def predict_spin_on_atoms(
+    prediction: SpinPrediction,
+    known: Mapping[str, PawDataset],
+    atoms: Mapping[str, PawDataset],
+    transfers: Mapping[str, np.ndarray] | None = None,
+) -> tuple[Density, tuple[str, ...]]:
+    """Density of a spin-polarized run, from the prediction of a model.
+
+    Parameters
+    ----------
+    prediction
+        Of the model.
+    known
+        The model's PAW data set of each element.
+    atoms
+        The run's PAW data set of each element, with its free atom.
+    transfers
+        Expansion of the model's partial waves in those of the run, by element.
+
+    Returns
+    -------
+    density : Density
+        With a magnetization, unless it would be what VASP superposes for MAGMOM.
+    warnings : tuple of str
+        A line for each element whose magnetization is that of MAGMOM, with the reason.
+
+    Raises
+    ------
+    ModelError
+        The free atom of an element of the run is not known.
+    """
+    density = deformed_superposition(prediction.deformation, known, atoms, transfers)
+    return prediction.magnetized(density, atoms, transfers)
 
 
 def predict_on_atoms(
@@ -102,12 +138,30 @@ def predict_on_atoms(
     return deformed_superposition(model.deformation(crystal, shape), model.card.paw, atoms)
 
 
-def _carried(
+def carried(
     change: np.ndarray,
     channels: tuple[int, ...],
     target: tuple[int, ...],
     transfer: np.ndarray | None,
 ) -> np.ndarray:
+    """Occupancies of one PAW data set in another one.
+
+    Parameters
+    ----------
+    change
+        Change of the occupancies of an ion, or those of up minus down.
+    channels
+        l of each channel of their data set.
+    target
+        l of each channel of the other one.
+    transfer
+        Expansion of the partial waves of the one in those of the other, if it is known.
+
+    Returns
+    -------
+    numpy.ndarray
+        Without a transfer the same if the channels are, else zero.
+    """
     if transfer is not None:
         return carry_occupancies(change, channels, target, transfer)
     return change if channels == target else np.zeros(n_occupancies(target))

@@ -11,12 +11,14 @@ from mlcharge_flows.errors import MlchargeError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
     import torch
 
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.density import Density
     from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.card import Card
+    from mlcharge_flows.models.orbital.spin_prediction import SpinPrediction
 
 
 class ModelError(MlchargeError, ValueError):
@@ -42,6 +44,9 @@ class DensityModel(Protocol):
     deforms_any_atoms: bool = False
     """Whether :meth:`deformation` uses no free atoms of the card: it is then added to the
     superposition of the run's own atoms."""
+
+    predicts_magnetization: bool = False
+    """Whether :meth:`predict_spin` predicts magnetizations."""
 
     def predict(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
         """Predict the converged density of a neutral cell.
@@ -142,6 +147,41 @@ class DensityModel(Protocol):
             pairs = zip(augmentation, atomic.augmentation, strict=True)
             augmentation = tuple(values - free for values, free in pairs)
         return replace(predicted, total=predicted.total - atomic.total, augmentation=augmentation)
+
+    def predict_spin(
+        self,
+        crystal: Crystal,
+        shape: tuple[int, int, int],
+        magmom: np.ndarray,
+        is_fixed: bool = False,
+    ) -> SpinPrediction:
+        """Predict the converged density of a spin-polarized run, and its magnetization.
+
+        Reversing all moments reverses the magnetization and leaves the density, bit for bit.
+
+        Parameters
+        ----------
+        crystal
+            The ions.
+        shape
+            Fine grid (NGXF, NGYF, NGZF).
+        magmom
+            MAGMOM of the run: moment of each ion, Bohr magnetons, shape (ions,).
+        is_fixed
+            Whether the run keeps the density (ICHARG = 11): nothing of MAGMOM is then used but the
+            signs.
+
+        Returns
+        -------
+        SpinPrediction
+            To be added to the superposition of the run's atoms.
+
+        Raises
+        ------
+        ModelError
+            The model predicts no magnetizations, or the output of the network is no density.
+        """
+        raise ModelError(f"the model {self.card.name} predicts no magnetizations")
 
     def complete(self, density: Density, atoms: Mapping[str, PawDataset] | None = None) -> Density:
         """Add the augmentation occupancies that belong to a given density.

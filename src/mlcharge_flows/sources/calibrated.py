@@ -17,13 +17,16 @@ from mlcharge_flows.models.deformation import deformed_superposition
 from mlcharge_flows.models.magnetization import predict_magnetization
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.settings import SetupError
-from mlcharge_flows.sources.magmom import magmom_of
+from mlcharge_flows.sources.magmom import magmom_of, predicted_spin
 from mlcharge_flows.sources.other_datasets import CALIBRATE, carried_transfers
 from mlcharge_flows.vasp.potcar import PotcarError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mlcharge_flows.density.density import Density
     from mlcharge_flows.density.paw_dataset import PawDataset
+    from mlcharge_flows.models.orbital.spin_prediction import SpinPrediction
     from mlcharge_flows.models.registry import LoadedModel
     from mlcharge_flows.sources.run_inputs import RunInputs
 
@@ -101,11 +104,18 @@ def predict_calibrated(
     card, crystal = loaded.card, inputs.crystal
     inputs, paw, bare = _checked(loaded, calibration, inputs)
     part = calibration.part_for(paw.keys() - bare.keys())
+    prediction: SpinPrediction | None = None
+    transfers: dict[str, np.ndarray] = {}
     if part == "with model":
         transfers = calibration.transfers()
         if card.occupancies != "none":
             transfers |= carried_transfers(loaded, bare)
-        deformation = loaded.model.deformation(crystal, inputs.grid)
+        prediction = predicted_spin(loaded.model, inputs)
+        deformation = (
+            loaded.model.deformation(crystal, inputs.grid)
+            if prediction is None
+            else prediction.deformation
+        )
         density = deformed_superposition(deformation, card.paw, paw, transfers)
     else:
         density = superpose(crystal, paw, inputs.grid, comment=f"{card.name}, constants alone")
@@ -118,7 +128,11 @@ def predict_calibrated(
             f"model {card.name} predicts without constants, expect it to save less until you "
             f"{CALIBRATE}"
         )
-    if calibration.magnetization and (magmom := magmom_of(inputs)) is not None:
+    if prediction is not None and (prediction.knows_all or not calibration.magnetization):
+        known = calibration.magnetization, calibration.spin_basis
+        density, lines = prediction.magnetized(density, paw, transfers, *known)
+        warnings += lines
+    elif calibration.magnetization and (magmom := magmom_of(inputs)) is not None:
         magnetization, lines = predict_magnetization(
             density,
             magmom,

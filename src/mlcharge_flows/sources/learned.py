@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from mlcharge_flows.io import file_sha256, is_file
 from mlcharge_flows.models.checkpoint import SUFFIX
-from mlcharge_flows.models.deformation import predict_on_atoms
+from mlcharge_flows.models.deformation import predict_on_atoms, predict_spin_on_atoms
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.registry import DEFAULT, LoadedModel, Registry
 from mlcharge_flows.settings import Settings
@@ -21,6 +21,7 @@ from mlcharge_flows.sources.calibrated import (
     no_response,
     predict_calibrated,
 )
+from mlcharge_flows.sources.magmom import predicted_spin
 from mlcharge_flows.sources.other_datasets import predict_on_other_datasets, refusals
 from mlcharge_flows.sources.source import Evaluated, Source, SourceError, Superposition, joined
 from mlcharge_flows.vasp.potcar import PotcarError
@@ -289,6 +290,9 @@ class Learned(_OfModel):
             inputs, warnings = self._checked(loaded, inputs)
             if given is not None and not given.is_superposition and model.completes_densities:
                 return Evaluated(model.complete(given.density, inputs.datasets), warnings)
+            if (prediction := predicted_spin(model, inputs)) is not None:
+                density, lines = predict_spin_on_atoms(prediction, loaded.card.paw, inputs.datasets)
+                return Evaluated(density, (*warnings, *lines))
             density = predict_on_atoms(model, inputs.crystal, inputs.grid, inputs.datasets)
         except (ModelError, PotcarError) as error:
             raise SourceError(str(error)) from None

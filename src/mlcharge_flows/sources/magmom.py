@@ -8,7 +8,12 @@ import numpy as np
 
 if TYPE_CHECKING:
     from mlcharge_flows.density.density import Density
+    from mlcharge_flows.models.model import DensityModel
+    from mlcharge_flows.models.orbital.spin_prediction import SpinPrediction
     from mlcharge_flows.sources.run_inputs import RunInputs
+
+_FIXED_DENSITY = 11
+"""ICHARG of runs that keep the density."""
 
 
 def magmom_of(inputs: RunInputs) -> np.ndarray | None:
@@ -42,6 +47,33 @@ def magmom_of(inputs: RunInputs) -> np.ndarray | None:
     except (TypeError, ValueError):
         return None
     return moments if len(moments) == n and np.isfinite(moments).all() else None
+
+
+def predicted_spin(model: DensityModel, inputs: RunInputs) -> SpinPrediction | None:
+    """Prediction of a model for a spin-polarized run.
+
+    Parameters
+    ----------
+    model
+        The model.
+    inputs
+        Inputs of the run.
+
+    Returns
+    -------
+    SpinPrediction or None
+        None where the model predicts no magnetizations, or the run has no moments.
+
+    Raises
+    ------
+    ModelError
+        The output of the network is no density.
+    """
+    magmom = magmom_of(inputs) if model.predicts_magnetization else None
+    if magmom is None or not magmom.any():
+        return None
+    is_fixed = inputs.incar.get("ICHARG") == _FIXED_DENSITY
+    return model.predict_spin(inputs.crystal, inputs.grid, magmom, is_fixed)
 
 
 def superposed_moments_warning(density: Density, inputs: RunInputs) -> str | None:

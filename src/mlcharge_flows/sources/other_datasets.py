@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING
 
 from mlcharge_flows.density.augmentation import blocks
 from mlcharge_flows.density.partial_wave_transfer import carry_occupancies, transfer_matrix
-from mlcharge_flows.models.deformation import deformed_superposition
+from mlcharge_flows.models.deformation import deformed_superposition, predict_spin_on_atoms
 from mlcharge_flows.models.domain import OutOfDomainError
 from mlcharge_flows.settings import Settings, SetupError
+from mlcharge_flows.sources.magmom import predicted_spin
 from mlcharge_flows.vasp.potcar import PotcarSearch
 
 if TYPE_CHECKING:
@@ -130,16 +131,20 @@ def predict_on_other_datasets(
     transfers = carried_transfers(loaded, paw)
     domain = replace(loaded.domain, paw=paw)
     domain.check(crystal, inputs.grid, inputs.n_electrons)
-    density = deformed_superposition(
-        loaded.model.deformation(crystal, inputs.grid), card.paw, paw, transfers
-    )
+    lines: tuple[str, ...] = ()
+    if (prediction := predicted_spin(loaded.model, inputs)) is not None:
+        density, lines = predict_spin_on_atoms(prediction, card.paw, paw, transfers)
+    else:
+        density = deformed_superposition(
+            loaded.model.deformation(crystal, inputs.grid), card.paw, paw, transfers
+        )
     carried = (
         f"the PAW data sets of {', '.join(transfers)} are not those of the model {card.name}: its "
         "change of the occupancies is converted by the partial waves, expect it to save less "
         f"until you {CALIBRATE}"
     )
     cutoff = domain.encut_warning(inputs.encut)
-    return density, (carried, *([cutoff] if cutoff else ()))
+    return density, (carried, *([cutoff] if cutoff else ()), *lines)
 
 
 def _transfer(known: PawDataset, given: PawDataset) -> np.ndarray:

@@ -78,6 +78,12 @@ class LossConfig(_Renaming):
         description="Wave number, 1/angstrom, below which G vectors have more weight, as in the "
         "Hartree energy: the weight is 1 + (coulomb / |G|)^2.",
     )
+    spin: float = Field(
+        1.0,
+        ge=0,
+        description="Error of the magnetization, by the terms above, and of the sizes of the "
+        "moments; for `model: {spin: true}`.",
+    )
     thinning: int = Field(
         1,
         ge=1,
@@ -236,7 +242,11 @@ class TrainingConfig(_Renaming):
         if self.precision == "32":
             free.add("precision")
         materials = self.materials_per_step(processes)
-        settings = self.model_copy(update={"batch_size": materials}).model_dump_json(exclude=free)
+        left_out: dict[str, Any] = dict.fromkeys(free, True)
+        if not self.model.get("spin"):
+            left_out["loss"] = {"spin"}
+        same = self.model_copy(update={"batch_size": materials})
+        settings = same.model_dump_json(exclude=left_out)
         if self.finetune_from is None:
             return settings
         return f"{settings} {file_sha256(self.finetune_from)}"

@@ -11,12 +11,15 @@ import numpy as np
 from pymatgen.core.periodic_table import Element
 
 from mlcharge_flows.density.density import error_removed, nmae
+from mlcharge_flows.density.magnetization import SpinDensity, superpose_moments
 from mlcharge_flows.io import file_sha256
-from mlcharge_flows.models.deformation import predict_on_atoms
+from mlcharge_flows.models.deformation import predict_on_atoms, predict_spin_on_atoms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from mlcharge_flows.density.density import Density, Magnetization
+    from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.model import DensityModel
     from mlcharge_flows.training.dataset import DensityDataset
     from mlcharge_flows.training.sample import DensitySample
@@ -41,6 +44,11 @@ class MaterialErrors:
         model without augmentation occupancies.
     seconds
         Wall time of the prediction on its grid, without output.
+    magnetization_removed, spin_occupancies_removed
+        Fractions of the error of the magnetization that VASP superposes for MAGMOM that the
+        prediction removes: on the grid, and of its occupancies; NaN without a magnetization.
+    closed_form_removed, closed_form_occupancies_removed
+        The same for the spin densities of the elements alone, without the network.
     """
 
     id: str
@@ -50,6 +58,10 @@ class MaterialErrors:
     density_removed: float
     occupancies_removed: float
     seconds: float
+    magnetization_removed: float = float("nan")
+    spin_occupancies_removed: float = float("nan")
+    closed_form_removed: float = float("nan")
+    closed_form_occupancies_removed: float = float("nan")
 
 
 def evaluate(model: DensityModel, sample: DensitySample) -> MaterialErrors:
@@ -75,10 +87,22 @@ def evaluate(model: DensityModel, sample: DensitySample) -> MaterialErrors:
     superposition, reference = sample.superposition(), sample.density()
     if superposition is None:
         raise ValueError(f"{sample.id}: its free atoms are not known")
+    magnetization, spin = reference.magnetization, None
     began = perf_counter()
-    predicted = predict_on_atoms(model, sample.crystal, sample.shape, sample.paw)
+    if magnetization is not None and model.predicts_magnetization:
+        spin = model.predict_spin(sample.crystal, sample.shape, magnetization.moments)
+        predicted, _ = predict_spin_on_atoms(spin, model.card.paw, sample.paw)
+    else:
+        predicted = predict_on_atoms(model, sample.crystal, sample.shape, sample.paw)
     seconds = perf_counter() - began
     density, occupancies = error_removed(predicted, superposition, reference)
+    removed: tuple[float, ...] = ()
+    if magnetization is not None and magnetization.moments.any() and spin is not None:
+        alone, _ = predict_spin_on_atoms(spin.closed_form(), model.card.paw, sample.paw)
+        removed = (
+            *_magnetization_removed(predicted, magnetization, sample.paw),
+            *_magnetization_removed(alone, magnetization, sample.paw),
+        )
     return MaterialErrors(
         sample.id,
         sample.crystal.symbols,
@@ -87,7 +111,26 @@ def evaluate(model: DensityModel, sample: DensitySample) -> MaterialErrors:
         density,
         occupancies,
         seconds,
+        *removed,
     )
+
+
+def _magnetization_removed(
+    predicted: Density, reference: Magnetization, paw: Mapping[str, PawDataset]
+) -> tuple[float, float]:
+    """Fractions of the error of what VASP superposes for MAGMOM: grid and occupancies."""
+    atoms = {symbol: SpinDensity.of_free_atom(dataset) for symbol, dataset in paw.items()}
+    crystal, shape = predicted.crystal, predicted.shape
+    superposed = superpose_moments(crystal, reference.moments, atoms, shape)
+    found = predicted.magnetization or superposed
+
+    def errors(one: Magnetization) -> np.ndarray:
+        pairs = zip(one.augmentation or (), reference.augmentation or (), strict=True)
+        occupancies = sum(float(np.abs(a - b).sum()) for a, b in pairs)
+        return np.array([np.abs(one.grid - reference.grid).sum(), occupancies])
+
+    grid, occupancies = 1.0 - errors(found) / errors(superposed)
+    return float(grid), float(occupancies)
 
 
 class HasSymbols(Protocol):
@@ -160,7 +203,21 @@ def summary(rows: Sequence[MaterialErrors]) -> dict[str, float]:
         "density_removed": float(np.median([row.density_removed for row in rows])),
         "occupancies_removed": float(np.median([row.occupancies_removed for row in rows])),
         "seconds_median": float(np.median([row.seconds for row in rows])),
+        **_spin_summary(rows),
     }
+
+
+def _spin_summary(rows: Sequence[MaterialErrors]) -> dict[str, float]:
+    """Medians over the materials with a magnetization; empty without any."""
+    magnetic = [row for row in rows if np.isfinite(row.magnetization_removed)]
+    if not magnetic:
+        return {}
+    names = ("magnetization", "spin_occupancies", "closed_form", "closed_form_occupancies")
+    medians = {
+        f"{name}_removed": float(np.median([getattr(row, f"{name}_removed") for row in magnetic]))
+        for name in names
+    }
+    return {"magnetic": len(magnetic), **medians}
 
 
 def summarize(dataset: DensityDataset) -> dict[str, str]:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 RESPONSE = "augmentation."
 """Prefix of the weights of the augmentation response, which is fitted, not trained."""
+_SPIN, _TRAINED_SPIN = "spin.", ("spin.sign.", "spin.readout", "spin.size.")
+"""Prefixes of the weights of magnetizations, and of those that are trained."""
 
 
 def load_initial_weights(
@@ -76,7 +78,7 @@ def load_initial_weights(
             f"finetune_from: {config.finetune_from} is of architecture {card.architecture}"
         )
     own = network.state_dict()
-    taken = {name: w for name, w in checkpoint.weights.items() if not name.startswith(RESPONSE)}
+    taken = {name: w for name, w in checkpoint.weights.items() if not _is_fitted(name)}
     notes: list[str] = []
     elements = getattr(getattr(network, "config", None), "elements", None)
     if elements is not None and (known := card.config.get("elements")):
@@ -93,6 +95,12 @@ def load_initial_weights(
         if isinstance(module, Coupling) and not any(key.startswith(f"{name}.") for key in taken):
             module.zero_init()
     return notes
+
+
+def _is_fitted(name: str) -> bool:
+    """Whether a weight is fitted to the training set before the first step."""
+    is_spin = name.startswith(_SPIN) and not name.startswith(_TRAINED_SPIN)
+    return is_spin or name.startswith(RESPONSE)
 
 
 def _same_data(card: Card, dataset: DensityDataset) -> set[str]:
@@ -180,7 +188,7 @@ def checkpoint_of(
             "nmae_mean": round(errors["nmae_mean"], 4),
             **{
                 f"{part}_removed": round(1 - errors[f"{part}_left"], 4)
-                for part in ("density", "occupancies")
+                for part in ("density", "occupancies", "magnetization", "spin_occupancies")
                 if f"{part}_left" in errors
             },
         },
@@ -238,6 +246,8 @@ def draw_curves(path: Path, rows: Sequence[dict[str, float]]) -> None:
         ("coefficients", "G-vector coefficients, training", "C2--"),
         ("density_left", "density, validation", "C0-"),
         ("occupancies_left", "occupancies, validation", "C1-"),
+        ("magnetization_left", "magnetization, validation", "C3-"),
+        ("spin_occupancies_left", "its occupancies, validation", "C4-"),
     ):
         points = [(row["epoch"], 100 * row[name]) for row in rows if name in row]
         if points:

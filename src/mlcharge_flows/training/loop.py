@@ -120,7 +120,8 @@ def train(
             network = optimization.averaged.module
             errors = validate(task, network, validation, fabric)
             row |= errors
-            score = errors["density_left"] + errors.get("occupancies_left", 0.0)
+            scored = ("occupancies_left", "magnetization_left", "spin_occupancies_left")
+            score = errors["density_left"] + sum(errors.get(name, 0.0) for name in scored)
             progress.stale += 1
             if score < progress.best:
                 progress.best, progress.stale = score, 0
@@ -252,7 +253,12 @@ def validate(
         table[first::step] = own
         table = summed(fabric, table)
     summary: dict[str, float] = {}
-    for name, values in zip(names, table.T, strict=True):
+    for name, column in zip(names, table.T, strict=True):
+        values = column
+        if name in task.optional_errors:
+            values = column[~np.isnan(column)]
+            if not len(values):
+                continue
         summary[name], summary[f"{name}_mean"] = float(np.median(values)), float(np.mean(values))
         if not math.isfinite(summary[f"{name}_mean"]):
             raise TrainingError(

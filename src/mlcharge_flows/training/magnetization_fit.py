@@ -163,7 +163,7 @@ class MagneticRun:
             name,
             formula,
             settings,
-            replace(total, total=np.broadcast_to(0.0, total.shape)),
+            replace(total, total=np.broadcast_to(0.0, total.shape), magnetization=None),
             np.array(magnetization.moments, dtype=float),
             datasets,
             g_vectors,
@@ -178,6 +178,23 @@ class MagneticRun:
     def crystal(self) -> Crystal:
         """The ions."""
         return self.total.crystal
+
+    def light(self) -> MagneticRun:
+        """The same run without what only its errors need.
+
+        Returns
+        -------
+        MagneticRun
+            For :func:`fit_spin_densities`.
+        """
+        none = np.zeros(0, dtype=bool)
+        return replace(
+            self,
+            total=replace(self.total, total=np.zeros((1, 1, 1)), augmentation=None),
+            g_vectors=self.g_vectors.where(none),
+            coefficients=self.coefficients[:0].copy(),
+            occupancies=(),
+        )
 
     def sizes(self, symbol: str) -> np.ndarray:
         """Sizes of the moments of an element.
@@ -298,10 +315,10 @@ def fit_magnetization(
     dict of str to ElementMagnetization
         By element; empty without runs.
     """
-    fit = _fit(runs, basis)
+    fit = fit_spin_densities(runs, basis)[0]
     errors: dict[str, list[tuple[float, float]]] = {}
     for formula in dict.fromkeys(run.formula for run in runs):
-        others = _fit([run for run in runs if run.formula != formula], basis)
+        others, _ = fit_spin_densities([run for run in runs if run.formula != formula], basis)
         others = {s: m.model_copy(update={"moments": fit[s].moments}) for s, m in others.items()}
         for run in (run for run in runs if run.formula == formula):
             if (left := run.left(others, basis)) is not None:
@@ -321,11 +338,28 @@ def fit_magnetization(
     }
 
 
-def _fit(runs: Sequence[MagneticRun], basis: SpinSines) -> dict[str, ElementMagnetization]:
-    """Spin densities and sizes of moments, without errors."""
+def fit_spin_densities(
+    runs: Sequence[MagneticRun], basis: SpinSines
+) -> tuple[dict[str, ElementMagnetization], dict[str, float]]:
+    """Fit spin densities and sizes of moments, without errors.
+
+    Parameters
+    ----------
+    runs
+        Spin-polarized runs with the same PAW data set of each element.
+    basis
+        Functions of the form factors.
+
+    Returns
+    -------
+    fit : dict of str to ElementMagnetization
+        By element; empty without runs.
+    factors : dict of str to float
+        Moment of an ion of the element over that of its sphere.
+    """
     total = NormalEquations.sum(run.equations for run in runs)
     constants = total.solve(RIDGE)
-    found = {}
+    found, factors = {}, {}
     for symbol, mine in constants.items():
         own = [run for run in runs if symbol in run.equations.rhs]
         square = float(np.mean([np.mean(run.sizes(symbol) ** 2) for run in own]))
@@ -337,6 +371,7 @@ def _fit(runs: Sequence[MagneticRun], basis: SpinSines) -> dict[str, ElementMagn
             ratios = tuple((products / (squares + LEAST_ANISOTROPY**2)).tolist())
         else:
             factor = 1.0
+        factors[symbol] = factor
         groups: dict[tuple[str, ...], list[Moments]] = {}
         for run in own:
             elements, sizes = tuple(sorted(run.datasets)), factor * run.sizes(symbol)
@@ -356,4 +391,4 @@ def _fit(runs: Sequence[MagneticRun], basis: SpinSines) -> dict[str, ElementMagn
             occupancies=occupancies,
             anisotropy=ratios,
         )
-    return found
+    return found, factors

@@ -76,6 +76,11 @@ class Task(ABC, Generic[Prepared, Training]):
         """Tensors that a checkpoint holds, by name."""
         return self.network.state_dict()
 
+    @property
+    def optional_errors(self) -> tuple[str, ...]:
+        """Names of errors that are not a number for materials to which they do not apply."""
+        return ()
+
     @abstractmethod
     def prepare(self, sample: DensitySample) -> Prepared:
         """Convert a sample to tensors on the CPU.

@@ -67,3 +67,4 @@ class OrbitalConfig(SiteConfig):
     n_exponents: int = Field(14, ge=2, le=20, description="Gaussians per degree.")
     smallest_exponent: float = Field(0.28, gt=0, description="1/angstrom^2.")
     ratio: float = Field(1.6, gt=1, description="Ratio of consecutive exponents (even-tempered).")
+    spin: bool = Field(False, description="Whether magnetizations are predicted, too.")

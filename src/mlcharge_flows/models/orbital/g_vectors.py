@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import pi
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -31,48 +31,6 @@ if TYPE_CHECKING:
 
 N_SHELLS = 3
 """|G| shells of the sums: tables of one fit into the cache, and wide orbitals drop out of some."""
-
-
-class Expansion(NamedTuple):
-    """Predicted expansion of the density change of one crystal in orbitals.
-
-    Parameters
-    ----------
-    coefficients
-        Of the Gaussians, shape (sites, (lmax + 1)^2, exponents).
-    scales
-        Factors of the exponents, shape (sites, lmax + 1, exponents), or None.
-    species
-        Species of each site, shape (sites,).
-    n_ions
-        Number of sites that are ions; they come first.
-    """
-
-    coefficients: torch.Tensor
-    scales: torch.Tensor | None
-    species: torch.Tensor
-    n_ions: int
-
-    @property
-    def ions(self) -> torch.Tensor:
-        """Element of each ion, shape (ions,)."""
-        return self.species[: self.n_ions]
-
-    def to(self, device: torch.device | str) -> Expansion:
-        """Copy the expansion to a device.
-
-        Parameters
-        ----------
-        device
-            Such as ``cpu`` or ``cuda``.
-
-        Returns
-        -------
-        Expansion
-            The same there.
-        """
-        scales = None if self.scales is None else self.scales.to(device)
-        return Expansion(self.coefficients.to(device), scales, self.species.to(device), self.n_ions)
 
 
 @dataclass(frozen=True, eq=False)

@@ -88,6 +88,8 @@ class Graph:
         Sites of each crystal.
     n_ions
         Ions of each crystal: the first of its sites.
+    spins
+        Sign of the moment of each site, 1, -1 or 0, shape (sites,); None where all are zero.
     """
 
     species: torch.Tensor
@@ -98,6 +100,7 @@ class Graph:
     positions: torch.Tensor
     n_sites: tuple[int, ...]
     n_ions: tuple[int, ...]
+    spins: torch.Tensor | None = None
 
     @classmethod
     def of(cls, crystal: Crystal, config: SiteConfig) -> Self:
@@ -216,6 +219,13 @@ class Graph:
         """
         offsets = np.cumsum([0, *(len(graph.species) for graph in graphs)])[:-1].tolist()
         shifted = list(zip(graphs, offsets, strict=True))
+        spins = [
+            torch.zeros_like(graph.distances[:1]).expand(len(graph.species))
+            if graph.spins is None
+            else graph.spins
+            for graph in graphs
+        ]
+        has_spins = any(graph.spins is not None for graph in graphs)
         return cls(
             torch.cat([graph.species for graph in graphs]),
             torch.cat([graph.centers + offset for graph, offset in shifted]),
@@ -225,6 +235,7 @@ class Graph:
             torch.cat([graph.positions for graph in graphs]),
             tuple(n for graph in graphs for n in graph.n_sites),
             tuple(n for graph in graphs for n in graph.n_ions),
+            torch.cat(spins) if has_spins else None,
         )
 
     def to(self, device: torch.device | str) -> Graph:
@@ -241,7 +252,10 @@ class Graph:
             The same graph there.
         """
         names = ("species", "centers", "neighbors", "distances", "harmonics", "positions")
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+        spins = None if self.spins is None else self.spins.to(device)
+        return replace(
+            self, spins=spins, **{name: getattr(self, name).to(device) for name in names}
+        )
 
     @property
     def n_neighbors(self) -> float:

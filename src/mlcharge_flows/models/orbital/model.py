@@ -15,15 +15,18 @@ from mlcharge_flows.models.model import DensityModel, ModelError
 from mlcharge_flows.models.orbital.config import OrbitalConfig
 from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.models.orbital.network import OrbitalNetwork
+from mlcharge_flows.models.orbital.spin_prediction import SpinPrediction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import numpy as np
 
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.card import Card
     from mlcharge_flows.models.checkpoint import Checkpoint
-    from mlcharge_flows.models.orbital.g_vectors import Expansion
+    from mlcharge_flows.models.orbital.expansion import Expansion
 
 
 class OrbitalModel(DensityModel):
@@ -93,13 +96,39 @@ class OrbitalModel(DensityModel):
         augmentation = tuple(values + changed for values, changed in pairs)
         return replace(change, total=atomic.total + change.total, augmentation=augmentation)
 
+    @property
+    def predicts_magnetization(self) -> bool:  # type: ignore[override]
+        """Whether the network was trained with spin."""
+        return self.network.spin is not None
+
+    @override
+    def predict_spin(
+        self,
+        crystal: Crystal,
+        shape: tuple[int, int, int],
+        magmom: np.ndarray,
+        is_fixed: bool = False,
+    ) -> SpinPrediction:
+        network, spin = self.network, self.network.spin
+        if spin is None:
+            raise ModelError(f"the model {self.card.name} predicts no magnetizations")
+        graph = network.graph(crystal)
+        signs = spin.signs(graph.species, torch.from_numpy(magmom))
+        expansion, positions = self._expanded([replace(graph, spins=signs)])[0]
+        deformation = self._deformation(crystal, shape, (expansion, positions))
+        return SpinPrediction.of(
+            deformation, magmom, is_fixed, self.card, network, expansion, positions
+        )
+
     @override
     def deformation(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
         return self._deformation(crystal, shape, self._expansions([crystal])[0])
 
     def _expansions(self, crystals: Sequence[Crystal]) -> list[tuple[Expansion, torch.Tensor]]:
         """Expansion and positions of the sites of each crystal, by one pass of the network."""
-        graphs = [self.network.graph(crystal) for crystal in crystals]
+        return self._expanded([self.network.graph(crystal) for crystal in crystals])
+
+    def _expanded(self, graphs: Sequence[Graph]) -> list[tuple[Expansion, torch.Tensor]]:
         together = graphs[0] if len(graphs) == 1 else Graph.batch(graphs)
         device = next(self._on_device.parameters()).device
         with torch.inference_mode():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import pi
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,13 @@ from mlcharge_flows.models.orbital.augmentation_response import AugmentationResp
 from mlcharge_flows.models.orbital.config import OrbitalConfig
 from mlcharge_flows.models.orbital.elements import Embedding, FormFactors
 from mlcharge_flows.models.orbital.equivariant import degree_of_component, mlp, scatter_sum
+from mlcharge_flows.models.orbital.expansion import Expansion, SpinExpansion
 from mlcharge_flows.models.orbital.fourier_box import g_vectors_for_sites
-from mlcharge_flows.models.orbital.g_vectors import Expansion, GVectors
+from mlcharge_flows.models.orbital.g_vectors import GVectors
 from mlcharge_flows.models.orbital.gaussians import GaussianBasis
 from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.models.orbital.interaction import Interaction
+from mlcharge_flows.models.orbital.spin import SpinPart, neutral_where
 
 if TYPE_CHECKING:
     from mlcharge_flows.density.crystal import Crystal
@@ -78,6 +81,9 @@ class OrbitalNetwork(nn.Module):
         self.form_factors = (
             FormFactors(len(config.elements), config.g_max) if config.form_factors else None
         )
+        self.spin: SpinPart | None = None
+        if isinstance(config, OrbitalConfig) and config.spin:
+            self.spin = SpinPart(config, basis, shape)
 
     def graph(self, crystal: Crystal) -> Graph:
         """Graph of a crystal with the sites and edges of this network.
@@ -141,14 +147,44 @@ class OrbitalNetwork(nn.Module):
         list of Expansion
             One per crystal.
         """
-        coefficients, scales = self.coefficients(graph)
+        features, odd = self.spin_features(graph)
+        coefficients, scales = self._coefficients(features, graph)
+        spin = None
+        if self.spin is not None and odd is not None:
+            spin = self._spin(self.spin, features, odd, graph)
         expansions, first = [], 0
         for n_sites, n_ions in zip(graph.n_sites, graph.n_ions, strict=True):
             sites = slice(first, first + n_sites)
             factors = None if scales is None else scales[sites]
-            expansions.append(Expansion(coefficients[sites], factors, graph.species[sites], n_ions))
+            own = None if spin is None else SpinExpansion(*(tensor[sites] for tensor in spin))
+            species = graph.species[sites]
+            expansions.append(Expansion(coefficients[sites], factors, species, n_ions, own))
             first += n_sites
         return expansions
+
+    def spin_features(self, graph: Graph) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Features of all sites that are even and odd under a reversal of all moments.
+
+        Reversed moments exchange two passes of the network, so that the even features are the same
+        and the odd ones are reversed, bit for bit. Without moments there is one pass.
+
+        Parameters
+        ----------
+        graph
+            Of one or several crystals.
+
+        Returns
+        -------
+        even : torch.Tensor
+            Shape (sites, (lmax + 1)^2, n_channels).
+        odd : torch.Tensor or None
+            The same; None without moments.
+        """
+        features = self.features(graph)
+        if graph.spins is None:
+            return features, None
+        reversed_ = self.features(replace(graph, spins=-graph.spins))
+        return (features + reversed_) / 2, (features - reversed_) / 2
 
     def coefficients(self, graph: Graph) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Coefficients of the orbitals of all sites; those of each crystal integrate to zero.
@@ -165,10 +201,15 @@ class OrbitalNetwork(nn.Module):
         scales : torch.Tensor or None
             Factors of the exponents, shape (sites, lmax + 1, exponents).
         """
-        features = self.features(graph)
+        return self._coefficients(self.spin_features(graph)[0], graph)
+
+    def _coefficients(
+        self, features: torch.Tensor, graph: Graph
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         scalars = features[:, 0]
         orbitals = self.basis.of(graph.species)
-        coefficients = orbitals.uncontracted(self._read(features, graph.species))
+        read = self._read(features, graph.species, self.readout)
+        coefficients = orbitals.uncontracted(read)
         scales = None if self.scaling is None else self.scales(self.scaling(scalars))
         return self._neutral(coefficients, scales, scalars, graph, orbitals), scales
 
@@ -188,6 +229,8 @@ class OrbitalNetwork(nn.Module):
         edges, envelope = self.embedding.edges(graph)
         harmonics = graph.harmonics * (4 * pi) ** 0.5
         embedding = self.embedding.species()[graph.species]
+        if self.spin is not None and graph.spins is not None:
+            embedding = self.spin.embedded(embedding, graph.spins)
         features: torch.Tensor | None = None
         for interaction in self.interactions:
             features = interaction(
@@ -196,13 +239,29 @@ class OrbitalNetwork(nn.Module):
         assert features is not None
         return features
 
-    def _read(self, features: torch.Tensor, species: torch.Tensor) -> torch.Tensor:
+    def _spin(
+        self, spin: SpinPart, features: torch.Tensor, odd: torch.Tensor, graph: Graph
+    ) -> SpinExpansion:
+        """Expansion of the magnetization, of all crystals of a graph."""
+        assert graph.spins is not None
+        orbitals = self.basis.of(graph.species)
+        coefficients = orbitals.uncontracted(self._read(odd, graph.species, spin.readout))
+        charges = orbitals.charges().expand(len(coefficients), -1)
+        sizes, spreads = spin.sizes(features[:, 0], graph.species)
+        # Virtual sites hold no moment, either: the moments are those of the ions.
+        is_neutral = (graph.spins != 0) | (graph.species >= len(self.config.elements))
+        coefficients = neutral_where(is_neutral, coefficients, charges)
+        return SpinExpansion(coefficients, graph.spins, sizes, spreads)
+
+    def _read(
+        self, features: torch.Tensor, species: torch.Tensor, readout: torch.Tensor
+    ) -> torch.Tensor:
         """Coefficients of the contracted orbitals, shape (sites, (lmax + 1)^2, exponents)."""
         # Once per species, not per site: a batch has few.
         kinds, of_site = species.unique(return_inverse=True)
         mix = self.element_mix(self.embedding.species()[kinds])
-        of_kind = torch.einsum("zr,rlck->zlck", mix, self.readout[1:])
-        maps = (self.readout[0] + of_kind)[:, self.degrees]
+        of_kind = torch.einsum("zr,rlck->zlck", mix, readout[1:])
+        maps = (readout[0] + of_kind)[:, self.degrees]
         return torch.einsum("smc,smck->smk", features, maps[of_site])
 
     def scales(self, raw: torch.Tensor) -> torch.Tensor:
