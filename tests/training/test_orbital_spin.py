@@ -156,7 +156,7 @@ def test_training_removes_error_beyond_the_closed_form(dataset, tmp_path, terms)
     task, samples, training = prepared_task(dataset, settings, ["spin-0"])
     before = validate(task, task.network, samples)
     after = train(task, (training, samples), settings, tmp_path / "state.pt").rows[-1]
-    assert after["magnetization_left"] < 0.7 * before["closed_form_left"]
+    assert after["magnetization_left"] < 0.8 * before["closed_form_left"]
     assert after["density_left"] < before["density_left"]
     assert after["moments"] < 0.0, "the spread falls with the error of the sizes"
 

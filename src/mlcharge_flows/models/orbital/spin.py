@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 
 CARRIED = 0.5
 """Mean size of the moments in a run from which on an element carries moments, Bohr magnetons."""
-LEAST_SPREAD = 0.05
-"""Least standard deviation of the sizes of moments before training, Bohr magnetons."""
+LEAST_SPREAD = 0.1
+"""Least standard deviation of the sizes of moments, Bohr magnetons."""
 _MESH_STEP = 0.05
 """Mesh of the spin form factors, 1/angstrom."""
 _SIZE_STEP = 4.0
-"""Change of a size for one unit of the output of its MLP, Bohr magnetons."""
+"""Factor of the MLP of the sizes: a moment changes by some Bohr magnetons, features by one."""
 _INITIAL_CHANGE = 1.0
 """Initial size of W E relative to E."""
 SPIN_BASIS = SpinSines()
@@ -183,11 +183,9 @@ class SpinPart(nn.Module):
         sizes, spreads : torch.Tensor
             Bohr magnetons, shape (sites,).
         """
-        change, logarithm = self.size(scalars).unbind(-1)
-        spread = self.spread[species]
-        return self.mean[species] + _SIZE_STEP * change, spread * torch.exp(
-            logarithm.clamp(-4.0, 4.0)
-        )
+        change, logarithm = (_SIZE_STEP * self.size(scalars)).unbind(-1)
+        spread = self.spread[species] * torch.exp(logarithm.clamp(-4.0, 4.0))
+        return self.mean[species] + change, (spread**2 + LEAST_SPREAD**2) ** 0.5
 
     def magnetization(
         self,
