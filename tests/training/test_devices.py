@@ -266,6 +266,16 @@ def test_impossible_devices_are_refused_in_one_line(dataset, monkeypatch):
         fabric_of(config(dataset, "orbital"))
 
 
+def test_other_nodes_without_a_launcher_are_refused_not_waited_for(dataset, monkeypatch):
+    asked = config(dataset, "orbital", device="cpu")
+    for name in ("NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(TrainingError, match="nothing starts the processes of the other nodes"):
+        fabric_of(asked, nodes=2)
+    monkeypatch.setenv("NODE_RANK", "1")
+    assert fabric_of(asked, nodes=2).world_size == 2
+
+
 def test_samples_on_disk_are_read_at_every_access(dataset):
     read = []
     samples = SamplesOnDisk(dataset, MATERIALS, lambda sample: read.append(sample.id) or sample.id)

@@ -26,6 +26,8 @@ _PRECISION: dict[str, Any] = {"32": "32-true", "tf32": "32-true", "bf16": "bf16-
 """Fabric's name of each precision; tf32 is a setting of torch's matrix products."""
 _PROCESSES_OF_A_JOB = ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 """Number of processes as torchrun and srun tell it to each of them."""
+_RANK_OF_A_NODE = ("NODE_RANK", "GROUP_RANK")
+"""Set on each node by who starts a command on all of them without torchrun or srun."""
 
 
 def device_of(name: str) -> torch.device:
@@ -85,9 +87,11 @@ def fabric_of(config: TrainingConfig, devices: int = 1, nodes: int = 1) -> Fabri
     Raises
     ------
     TrainingError
-        There is no such device, or this is one of several processes although one device is given.
+        There is no such device, this is one of several processes although one device is given, or
+        nothing starts the processes of the other nodes.
     """
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from lightning_fabric.strategies.ddp import DDPStrategy
 
     device = device_of(config.device)
@@ -105,7 +109,7 @@ def fabric_of(config: TrainingConfig, devices: int = 1, nodes: int = 1) -> Fabri
     # Buffers are fitted to the same training set in all processes.
     strategy = DDPStrategy(broadcast_buffers=False)
     try:
-        return Fabric(
+        fabric = Fabric(
             accelerator=device.type,
             devices=devices,
             num_nodes=nodes,
@@ -114,6 +118,13 @@ def fabric_of(config: TrainingConfig, devices: int = 1, nodes: int = 1) -> Fabri
         )
     except (ValueError, RuntimeError) as error:
         raise TrainingError(f"--devices {devices} --nodes {nodes}: {error}") from None
+    is_alone = isinstance(strategy.cluster_environment, LightningEnvironment)
+    if nodes > 1 and is_alone and os.environ.keys().isdisjoint(_RANK_OF_A_NODE):
+        raise TrainingError(  # it would wait for the other nodes
+            f"--nodes {nodes}: nothing starts the processes of the other nodes; start all of them "
+            "with torchrun or srun"
+        )
+    return fabric
 
 
 def single_device(device: torch.device, precision: Precision = "32") -> Fabric:
