@@ -59,6 +59,8 @@ def model(atoms, inputs, tmp_path):
     for index in range(len(atoms)):
         network.augmentation.get_buffer(f"largest_{index}").fill_(1e9)
         torch.nn.init.normal_(network.spin.augmentation.get_buffer(f"response_{index}")[:-1])
+        network.spin.augmentation.get_buffer(f"largest_{index}").fill_(1e9)
+        network.spin.get_buffer(f"responds_{index}").fill_(True)
     card = tiny_model.checkpoint(
         atoms, [inputs.crystal], architecture="orbital", config=config.model_dump(), name="spin"
     ).card

@@ -203,3 +203,31 @@ def test_an_interrupted_training_of_before_continues(dataset):
     plain = config(dataset, model={k: v for k, v in SMALL.items() if k != "spin"})
     assert '"spin"' not in plain.identity
     assert '"spin":1.0' in config(dataset).identity
+
+
+def test_the_response_is_used_where_left_out_runs_are_better_with_it():
+    """A response that all formulas share is; one that is another one in each is not."""
+    from mlcharge_flows.density.augmentation import blocks
+    from mlcharge_flows.models.orbital.config import OrbitalConfig
+    from mlcharge_flows.models.orbital.gaussians import GaussianBasis
+    from mlcharge_flows.models.orbital.spin import SpinPart
+    from mlcharge_flows.training.spin_response_fit import SpinIon, fit_spin_response
+
+    channels = {"Na": list(PAW["Na"].channels)}
+    config = OrbitalConfig(elements=["Na"], channels=channels, spin=True, lmax=2)
+    for is_common in (True, False):
+        spin = SpinPart(config, GaussianBasis(0.3, 1.6, 4, 2), (1, 3, 4, 4))
+        rng = np.random.default_rng(0)
+        ions, common = [], rng.standard_normal(12)
+        for number in range(12):
+            response = common if is_common else rng.standard_normal(12)
+            overlaps = rng.standard_normal((9, 12))
+            values = np.zeros(n_occupancies(channels["Na"]))
+            for block in blocks(channels["Na"]):
+                row = slice(block.offset, block.offset + 2 * block.L + 1)
+                values[row] = overlaps[block.L**2 : (block.L + 1) ** 2] @ response
+            parts = (torch.from_numpy(part) for part in (overlaps, values, 0.0 * values))
+            ions += [SpinIon(0, f"Na{number}", *parts, in_sphere=1.0)]
+        # Of degree zero there is one number per ion: more ions than exponents are needed.
+        fit_spin_response(spin, channels, ions + ions)
+        assert bool(spin.get_buffer("responds_0")[-1]) == is_common

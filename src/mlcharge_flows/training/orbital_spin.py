@@ -10,6 +10,7 @@ import torch
 from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.models.orbital.spin import SPIN_BASIS, nll
 from mlcharge_flows.training.magnetization_fit import fit_spin_densities
+from mlcharge_flows.training.spin_response_fit import SpinIon, fit_spin_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -172,7 +173,23 @@ def spin_errors(
         return float((grid - sample.grid).abs().sum()) / sample.superposed[0]
 
     around = spin.augmentation.projections(found, g_vectors, phases[:n])
-    occupancies = torch.cat(spin.augmentation(around, expansion.ions))
+    predicted_moments = (
+        own.signs * own.sizes if own is not None else torch.zeros_like(phases[:, 0].real)
+    )
+    lengths = [n_occupancies(spin.config.channels[spin.config.elements[i]]) for i in expansion.ions]
+    totals = torch.split(sample.total_augmentation, lengths)
+    occupancies = torch.cat(
+        [
+            spin.occupancies(values, index, moment, whole)
+            for values, index, moment, whole in zip(
+                spin.augmentation(around, expansion.ions),
+                expansion.ions.tolist(),
+                predicted_moments[:n],
+                totals,
+                strict=True,
+            )
+        ]
+    )
     error = float((occupancies - sample.augmentation).abs().sum())
     values = left(found, total), error / sample.superposed[1], left(closed, mean)
     return dict(zip(ERRORS, values, strict=True))
@@ -192,7 +209,7 @@ class ClosedFormFit:
     def __init__(self, spin: SpinPart, channels: Mapping[str, Sequence[int]]) -> None:
         self.spin, self.channels = spin, channels
         self._runs: list[MagneticRun] = []
-        self._known: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+        self._ions: list[SpinIon] = []
 
     def add(
         self,
@@ -220,13 +237,17 @@ class ClosedFormFit:
         elements = self.spin.config.elements
         lengths = [n_occupancies(self.channels[elements[index]]) for index in species.tolist()]
         projections = self.spin.augmentation.projections(sample.target, g_vectors, phases)
-        changes = torch.split(sample.augmentation, lengths)
-        for index, projection, change in zip(species.tolist(), projections, changes, strict=True):
-            self._known.setdefault(index, []).append((projection, change))
+        parts = zip(
+            species.tolist(),
+            projections,
+            torch.split(sample.augmentation, lengths),
+            torch.split(sample.total_augmentation, lengths),
+            sample.in_spheres.tolist(),
+            strict=True,
+        )
+        self._ions += [SpinIon(index, sample.run.formula, *rest) for index, *rest in parts]
 
     def solve(self) -> None:
         """Fit, and give the results to the network."""
         self.spin.fit(*fit_spin_densities(self._runs, SPIN_BASIS))
-        for index, pairs in self._known.items():
-            stacked = [torch.stack(tensors) for tensors in zip(*pairs, strict=True)]
-            self.spin.augmentation.fit(index, *stacked)
+        fit_spin_response(self.spin, self.channels, self._ions)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
+from pymatgen.core import Composition
 
 from mlcharge_flows.density.magnetization import SpinDensity, superpose_moments
 from mlcharge_flows.models.orbital.spin import SPIN_BASIS
@@ -126,6 +127,8 @@ class SpinSample(SpinTarget):
         The magnetization, Bohr magnetons/angstrom^3.
     augmentation
         Its occupancies, ion after ion.
+    total_augmentation
+        Occupancies of the total density, ion after ion.
     superposed
         Sums of the absolute errors of what VASP superposes for MAGMOM: on the grid, and of the
         occupancies.
@@ -135,6 +138,7 @@ class SpinSample(SpinTarget):
 
     grid: torch.Tensor
     augmentation: torch.Tensor
+    total_augmentation: torch.Tensor
     superposed: tuple[float, float]
     run: MagneticRun
 
@@ -161,7 +165,7 @@ class SpinSample(SpinTarget):
         if magnetization is None or magnetization.augmentation is None or not sample.has_free_atoms:
             return None
         settings = (sample.encut, sample.settings.functional)
-        formula = "".join(crystal.symbols)
+        formula = Composition("".join(crystal.symbols)).reduced_formula
         run = MagneticRun.of(sample.id, formula, settings, density, magnetization, paw, SPIN_BASIS)
         if run is None:
             return None
@@ -183,6 +187,7 @@ class SpinSample(SpinTarget):
             torch.from_numpy(np.array(magnetization.moments)).to(dtype),
             torch.from_numpy(grid).to(dtype),
             torch.from_numpy(augmentation).to(dtype),
+            torch.from_numpy(np.concatenate(density.augmentation or ())).to(dtype),
             (float(np.abs(guess.grid - grid).sum()), float(np.abs(error).sum())),
             run.light(),
         )

@@ -7,9 +7,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the models extra")
 
-from orbital_models import ATOMS, CHANNELS, crystal, model, precision  # noqa: E402
+from orbital_models import ATOMS as NOT_SPHERICAL  # noqa: E402
+from orbital_models import CHANNELS, crystal, model, precision  # noqa: E402
 
-from mlcharge_flows.density.augmentation import n_occupancies, rotate  # noqa: E402
+from mlcharge_flows.density.augmentation import (  # noqa: E402
+    blocks,
+    n_occupancies,
+    rotate,
+    spherical,
+)
 from mlcharge_flows.density.crystal import Crystal  # noqa: E402
 from mlcharge_flows.models.checkpoint import (  # noqa: E402
     Checkpoint,
@@ -23,6 +29,16 @@ from mlcharge_flows.models.orbital.spin import SPIN_BASIS  # noqa: E402
 from mlcharge_flows.models.orbital.spin_prediction import SiteMoments  # noqa: E402
 
 SHAPE = (12, 15, 16)
+
+
+def free_atom(atom):
+    occupancies = np.zeros_like(atom.atomic_occupancies)
+    places = spherical(atom.channels)
+    occupancies[places] = atom.atomic_occupancies[places]
+    return replace(atom, atomic_occupancies=occupancies)
+
+
+ATOMS = {symbol: free_atom(atom) for symbol, atom in NOT_SPHERICAL.items()}
 MAGMOM = np.array([2.0, -1.0, 0.6])
 
 
@@ -34,14 +50,9 @@ def known(symbol, mean, channels):
         channels=tuple(channels),
         moments=(Moments(elements=("Mg", "O"), n_runs=3, mean=mean, spread=0.1),),
         form_factor=tuple((0.1 * rng.standard_normal(SPIN_BASIS.size - 1)).tolist()),
-        occupancies=(0.0,) * sum(n == 0 for n in blocks_l0(channels)),
+        occupancies=(0.2,) * len(spherical(channels)),
+        anisotropy=(-0.8,) * (len(blocks(channels)) - len(spherical(channels))),
     )
-
-
-def blocks_l0(channels):
-    from mlcharge_flows.density.augmentation import spherical
-
-    return [0] * len(spherical(channels))
 
 
 def spin_model(sizes=None, **options):
@@ -58,6 +69,12 @@ def spin_model(sizes=None, **options):
     torch.nn.init.normal_(spin.size[-1].weight, std=0.05)
     for index in range(len(CHANNELS)):
         torch.nn.init.normal_(getattr(spin.augmentation, f"response_{index}")[:-1])
+        getattr(spin.augmentation, f"largest_{index}").fill_(1e9)
+        # Every other block by the response, the others in closed form.
+        channels = CHANNELS[made.network.config.elements[index]]
+        for block in blocks(channels)[::2]:
+            row = slice(block.offset, block.offset + 2 * block.L + 1)
+            spin.get_buffer(f"responds_{index}")[row] = True
     return made
 
 
@@ -253,6 +270,14 @@ def test_where_magmom_stands_the_ion_has_what_vasp_superposes():
     assert len(warnings) == 1
     fixed, _ = predict(made, crystal(), MAGMOM, is_fixed=True)
     assert fixed.magnetization is None
+
+
+def test_a_magnetization_that_is_none_of_an_ion_is_refused():
+    made = spin_model()
+    made.network.spin.augmentation.largest_0.fill_(1e-3)
+    found, warnings = predict(made, crystal(), MAGMOM)
+    assert found.magnetization is None
+    assert "the magnetization around Mg is unlike any in training" in warnings[0]
 
 
 def test_a_calibration_replaces_the_closed_form(made):

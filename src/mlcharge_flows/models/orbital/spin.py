@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mlcharge_flows.density.augmentation import spherical
+from mlcharge_flows.density.augmentation import blocks, n_occupancies, spherical
 from mlcharge_flows.density.magnetization import SpinSines
 from mlcharge_flows.models.magnetization import ElementMagnetization, Moments
 from mlcharge_flows.models.orbital.augmentation_response import AugmentationResponse
@@ -92,6 +92,11 @@ class SpinPart(nn.Module):
             self.register_buffer(name, torch.full((n,), initial))
         for name in ("is_known", "carries"):
             self.register_buffer(name, torch.zeros(n, dtype=torch.bool))
+        for index, symbol in enumerate(config.elements):
+            n_values = n_occupancies(config.channels[symbol])
+            self.register_buffer(f"unit_{index}", torch.zeros(n_values))
+            self.register_buffer(f"ratio_{index}", torch.zeros(n_values))
+            self.register_buffer(f"responds_{index}", torch.zeros(n_values, dtype=torch.bool))
 
     @torch.no_grad()
     def fit(self, known: Mapping[str, ElementMagnetization], factors: Mapping[str, float]) -> None:
@@ -114,8 +119,14 @@ class SpinPart(nn.Module):
             self.mean[index] = every.mean
             self.spread[index] = max(every.spread, LEAST_SPREAD)
             self.factor[index] = factors[symbol]
-            if mine.form_factor is not None:
+            if mine.form_factor is not None and mine.occupancies is not None:
                 self.form_factors[index] = torch.tensor(mine.form_factor)
+                places = torch.from_numpy(spherical(mine.channels))
+                self.get_buffer(f"unit_{index}")[places] = torch.tensor(mine.occupancies)
+                others = [block for block in blocks(mine.channels) if block.L > 0]
+                for block, ratio in zip(others, mine.anisotropy or (), strict=False):
+                    row = slice(block.offset, block.offset + 2 * block.L + 1)
+                    self.get_buffer(f"ratio_{index}")[row] = ratio
         self.tabulate()
 
     @torch.no_grad()
@@ -222,6 +233,55 @@ class SpinPart(nn.Module):
         structure = (one_hot * moments[:, None]).T.to(phases) @ phases
         return (factors * structure).sum(0)
 
+    def closed_occupancies(
+        self, index: int, moment: torch.Tensor, total: torch.Tensor
+    ) -> torch.Tensor:
+        """Occupancies of up minus down in closed form, as those of a calibration.
+
+        Parameters
+        ----------
+        index
+            Of the element.
+        moment
+            Of the ion, Bohr magnetons.
+        total
+            Augmentation occupancies of the ion, electrons.
+
+        Returns
+        -------
+        torch.Tensor
+            Electrons; zero for an element that carries no moments.
+        """
+        if not self.carries[index]:
+            return torch.zeros_like(total)
+        size = torch.sign(moment) * (moment.abs() / self.mean[index]).clamp(max=1.0)
+        unit, ratio = (self.get_buffer(f"{name}_{index}") for name in ("unit", "ratio"))
+        return moment * unit.to(total) + size * ratio.to(total) * total
+
+    def occupancies(
+        self, response: torch.Tensor, index: int, moment: torch.Tensor, total: torch.Tensor
+    ) -> torch.Tensor:
+        """Occupancies of up minus down: by the response where runs showed it to help.
+
+        Parameters
+        ----------
+        response
+            What follows from the magnetization.
+        index
+            Of the element.
+        moment
+            Of the ion, Bohr magnetons.
+        total
+            Augmentation occupancies of the ion, electrons.
+
+        Returns
+        -------
+        torch.Tensor
+            Electrons.
+        """
+        closed = self.closed_occupancies(index, moment, total)
+        return torch.where(self.get_buffer(f"responds_{index}"), response.to(total), closed)
+
     def is_carried(self, symbol: str) -> bool:
         """Whether an element carries moments.
 
@@ -250,12 +310,14 @@ class SpinPart(nn.Module):
         Returns
         -------
         ElementMagnetization or None
-            Without occupancies of its own: these follow from the magnetization.
+            None if it carries none.
         """
         index = self.config.elements.index(symbol)
         if not self.carries[index]:
             return None
-        none = (0.0,) * len(spherical(dataset.channels))
+        unit, ratio = (self.get_buffer(f"{name}_{index}") for name in ("unit", "ratio"))
+        places = torch.from_numpy(spherical(dataset.channels))
+        others = [block.offset for block in blocks(dataset.channels) if block.L > 0]
         mean, spread = float(self.mean[index]), float(self.spread[index])
         return ElementMagnetization(
             titel=dataset.titel,
@@ -263,7 +325,8 @@ class SpinPart(nn.Module):
             channels=dataset.channels,
             moments=(Moments(elements=(), n_runs=1, mean=mean, spread=spread),),
             form_factor=tuple(self.form_factors[index].tolist()),
-            occupancies=none,
+            occupancies=tuple(unit[places].tolist()),
+            anisotropy=tuple(ratio[others].tolist()),
         )
 
 

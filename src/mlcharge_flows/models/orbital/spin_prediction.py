@@ -18,6 +18,7 @@ from mlcharge_flows.density.density import Magnetization
 from mlcharge_flows.density.magnetization import SpinDensity, superpose_moments
 from mlcharge_flows.models.deformation import carried
 from mlcharge_flows.models.magnetization import MIN_SYSTEMS, SMALLEST_MOMENT, Moments, size_issue
+from mlcharge_flows.models.orbital.augmentation_response import MAX_RELATIVE_CHANGE
 from mlcharge_flows.models.orbital.spin import SPIN_BASIS
 
 if TYPE_CHECKING:
@@ -311,6 +312,8 @@ class SpinPrediction:
             if replaced.any()
             else rest + closed
         )
+        if not replaced.any() and (issue := self._issue(response)) is not None:
+            return density, (*sites.warnings, issue)
         fitted = {s: e.spin_density(basis) or free[s] for s, e in new.items()}
         if replaced.any():
             others = superpose_moments(crystal, exchange, {**free, **fitted}, shape)
@@ -322,8 +325,12 @@ class SpinPrediction:
                 values = (atomic.augmentation or ())[ion]
             else:
                 channels = self.card.paw[symbol].channels, atoms[symbol].channels
-                transfer = (transfers or {}).get(symbol)
-                values = carried(response[ion], *channels, transfer)
+                transfer, values = (transfers or {}).get(symbol), response[ion]
+                if not replaced[ion]:
+                    known = density.augmentation is not None and channels[0] == channels[1]
+                    total = (density.augmentation or ())[ion] if known else np.zeros_like(values)
+                    values = self._chosen(ion, values, predicted[ion], total)
+                values = carried(values, *channels, transfer)
                 if replaced[ion]:
                     values = np.array(values)
                     places = spherical(atoms[symbol].channels)
@@ -331,6 +338,34 @@ class SpinPrediction:
             augmentation.append(values)
         found = Magnetization(closed + rest, tuple(augmentation), sites.moments + induced)
         return replace(density, magnetization=found), sites.warnings
+
+    def _chosen(
+        self, ion: int, response: np.ndarray, moment: float, total: np.ndarray
+    ) -> np.ndarray:
+        """Occupancies of an ion: by the response where runs showed it to help."""
+        spin, index = self.network.spin, int(self.expansion.ions[ion])
+        assert spin is not None
+        values = torch.from_numpy(response), torch.tensor(moment), torch.from_numpy(total)
+        found: np.ndarray = spin.occupancies(values[0], index, *values[1:]).double().numpy()
+        return found
+
+    def _issue(self, response: Sequence[np.ndarray]) -> str | None:
+        """Refusal of occupancies that are much larger than in the training."""
+        spin, elements = self.network.spin, self.network.config.elements
+        assert spin is not None
+        for ion, (index, values) in enumerate(
+            zip(self.expansion.ions.tolist(), response, strict=True)
+        ):
+            if not self.sites.is_predicted[ion]:
+                continue
+            relative = spin.augmentation.relative_change(index, torch.from_numpy(values))
+            if spin.carries[index] and relative > MAX_RELATIVE_CHANGE:
+                return (
+                    f"VASP's superposition for all moments: the magnetization around "
+                    f"{elements[index]} is unlike any in training, its occupancies would be "
+                    f"{relative:.1f} times as large as the largest there"
+                )
+        return None
 
     def _orbitals(self, volume: float) -> tuple[np.ndarray, np.ndarray]:
         """Magnetization of the orbitals on the grid, and the moment on each ion."""
