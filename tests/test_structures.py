@@ -271,6 +271,23 @@ def test_several_crystals_in_one_entry(tmp_path, salt):
     assert "2 crystals in one entry" in problem(path)
 
 
+@pytest.mark.parametrize(
+    ("moments", "message"),
+    [
+        ([[0, 0, 2], [0, 0, 2]], r"magmom of atom 1 \(Fe\) is \[0, 0, 2\]: give one number"),
+        ([2.0, "down"], r"magmom of atom 2 \(Fe\) is 'down': give one number"),
+        ([2.0, float("inf")], r"magmom of atom 2 \(Fe\) is inf: give one number"),
+        ([None, 2.0], r"atom 1 \(Fe\) has no magmom, others have: give 0"),
+    ],
+)
+def test_moments_that_make_no_magmom_are_refused(moments, message):
+    iron = Structure(Lattice.cubic(2.8), ["Fe"] * 2, [[0, 0, 0], [0.5] * 3])
+    for fine in ([2, -2.0], [None, None]):
+        check_structure(iron.copy(site_properties={"magmom": fine}))
+    with pytest.raises(StructureError, match=message):
+        check_structure(iron.copy(site_properties={"magmom": moments}))
+
+
 @pytest.mark.parametrize("far", [1e9, -1e7, 2000.0])
 def test_ions_far_outside_of_the_cell_are_refused(far):
     """A search for their neighbors would never end."""

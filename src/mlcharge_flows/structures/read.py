@@ -303,7 +303,8 @@ def check_structure(structure: Structure) -> None:
     ------
     StructureError
         There are no atoms or too many, numbers are not finite, the cell is degenerate or
-        left-handed, sites are partly occupied, or atoms are on top of each other.
+        left-handed, sites are partly occupied, atoms are on top of each other, or magnetic moments
+        are not one number for each atom.
 
     Examples
     --------
@@ -328,6 +329,7 @@ correct the cell
             f"atom {int(farthest.argmax()) + 1} ({structure[int(farthest.argmax())].specie}) is "
             f"{farthest.max():.3g} cells away from the cell; correct its coordinates"
         )
+    _check_moments(structure)
     _check_cell(structure)
     first_ions, second_ions, _, distances = structure.get_neighbor_list(
         MIN_DISTANCE, exclude_self=True
@@ -340,6 +342,26 @@ correct the cell
             f"({structure[second].specie}) are {distances[nearest]:.2f} angstrom apart; "
             "remove one of them or correct the cell"
         )
+
+
+def _check_moments(structure: Structure) -> None:
+    """Refuse magnetic moments from which no MAGMOM of a collinear run can be made."""
+    moments = structure.site_properties.get("magmom", [])
+    if all(moment is None for moment in moments):
+        return
+    for number, (site, moment) in enumerate(zip(structure, moments, strict=True), start=1):
+        where = f"atom {number} ({site.specie})"
+        if moment is None:
+            raise StructureError(f"{where} has no magmom, others have: give 0 where there is none")
+        try:
+            is_number = not isinstance(moment, str) and np.isfinite(float(moment))
+        except (TypeError, ValueError):
+            is_number = False
+        if not is_number:
+            raise StructureError(
+                f"magmom of {where} is {one_line(repr(moment), 40)}: give one number for each "
+                "atom (Bohr magnetons); noncollinear moments are not supported"
+            )
 
 
 def _check_cell(structure: Structure) -> None:
