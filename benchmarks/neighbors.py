@@ -203,7 +203,8 @@ def row(
         finished = None
         if density.startswith(CONVERGED):
             finished = Path(folder, "finished")
-            kept = update_user_incar_settings(made(), {"LCHARG": True})
+            # LMAXMIX as the power-up sets it: with 2 the file has no occupancies of higher L.
+            kept = update_user_incar_settings(made(), {"LCHARG": True, "LMAXMIX": 4})
             _run(kept, finished)
         outputs, spent = _run(started(made(), density, finished), Path(folder, "runs"))
         tasks = [output for output in outputs if "calcs_reversed" in output]

@@ -89,6 +89,15 @@ def test_the_previous_run_wins_only_if_nothing_is_nearer(crystal, finished, docu
     assert document_of(source, tmp_path / "archive" / "previous").reference_run == nearer
 
 
+def test_the_own_run_of_a_displacement_is_nearer_than_the_undisplaced_one(
+    crystal, finished, document_of, tmp_path
+):
+    own = finished(crystal, "displaced")
+    finished(moved(crystal, 0.01), "previous")
+    source = Nearest((own,), model=None)
+    assert document_of(source, tmp_path / "archive" / "previous").reference_run == own
+
+
 def test_a_run_that_failed_leaves_its_place_to_the_next(crystal, finished, document_of):
     failed = finished(crystal, "failed", failed=True)
     next_one = finished(moved(crystal, 0.1), "next")

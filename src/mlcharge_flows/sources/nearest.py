@@ -33,8 +33,9 @@ _BOND = 2.5
 """Length in angstrom by which a strain becomes a displacement, for comparison."""
 _TRIED = 3
 """Runs that are tried in turn, the nearest first: one may have failed or have other data sets."""
-_EQUAL = 0.01
-"""Difference of distances, in angstrom, that decides nothing."""
+_EQUAL = 1e-4
+"""Difference of distances, in angstrom, that decides nothing: the rounding of coordinates. One ion
+of a thousand that is displaced by 0.01 angstrom, as for phonons, makes three times as much."""
 
 
 class _Neighbor(NamedTuple):
