@@ -6,7 +6,8 @@ FOLDER is that of a comparison with the arms learned and converged, whose CHGCAR
 OUT takes the runs. Every crystal is started from its converged density and occupancies plus a
 fraction of the error of the learned ones (1, 0.7, 0.5, 0.25) or of the superposition of atoms (0.1,
 0.05). The table has what is left of the superposition's error (L1 norms, medians), and the steps.
-Finished runs are not run again.
+With ``--left 0.5,1`` the learned errors are scaled so that the larger of the parts that are left in
+density and occupancies is 0.5, and 1. Finished runs are not run again.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from mlcharge_flows.vasp.chgcar import ChgcarDensity, read_chgcar
 from mlcharge_flows.vasp.chgcar_writer import write_chgcar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy as np
 
@@ -82,20 +83,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("compared", type=Path)
     options.add_argument("out", type=Path)
     options.add_argument("--executable", help="such as gpaw-vasp, instead of the configured one")
+    options.add_argument("--left", default="", help="parts of the error, such as 0.5,1")
     given = options.parse_args(arguments)
+    errors = [("left", float(part)) for part in given.left.split(",") if part] or ERRORS
     command = executable(given.executable)
     # GPAW's data sets are none of VASP's.
     warnings.simplefilter("ignore", UnknownPotcarWarning)
     found: dict[tuple[str, float], list[tuple[float, float, int, int]]] = {}
     for comparison in track(read_results(given.compared), "crystals"):
         folder = given.compared / comparison.material_id
-        for key, row in crystal_rows(comparison, folder, given.out, command):
+        for key, row in crystal_rows(comparison, folder, given.out, command, errors):
             found.setdefault(key, []).append(row)
     print_table(HEADS, (summary_row(*key, rows) for key, rows in found.items()))
 
 
 def crystal_rows(
-    comparison: Comparison, folder: Path, out: Path, command: str
+    comparison: Comparison,
+    folder: Path,
+    out: Path,
+    command: str,
+    errors: Iterable[tuple[str, float]] = ERRORS,
 ) -> Iterator[tuple[tuple[str, float], tuple[float, float, int, int]]]:
     """Run one crystal from every initial density; errors left, steps, steps from atoms."""
     converged, learned = (
@@ -106,9 +113,11 @@ def crystal_rows(
     run_inputs = RunInputs.from_input_set(VaspInput.from_directory(inputs))
     superposition = Superposition().evaluate(run_inputs).density
     from_atoms = comparison.arms[REFERENCE].n_total
-    for kind, fraction in ERRORS:
-        far = learned if kind == "learned" else superposition
-        initial = between(converged, far, fraction)
+    largest_left = 1 - min(error_removed(learned, superposition, converged))
+    for kind, fraction in errors:
+        far = superposition if kind == "superposition" else learned
+        scale = fraction / largest_left if kind == "left" else fraction
+        initial = between(converged, far, scale)
         run = out / comparison.material_id / f"{kind}-{fraction}"
         counted = run_from(initial, run, folder / "converged-run", command)
         if counted.failure or counted.n_total is None or from_atoms is None:

@@ -7,11 +7,9 @@ The command of a run is the first of these that is set:
 
 1. ``run_vasp_kwargs["vasp_cmd"]`` of its Maker,
 2. ``MLCHARGE_VASP_CMD``, or ``--executable``, which sets it for a command and its workers,
-3. ``ATOMATE2_VASP_CMD``, or ``VASP_CMD`` in ``~/.atomate2.yaml``,
+3. ``ATOMATE2_VASP_CMD``, or ``VASP_CMD`` in ``~/.atomate2.yaml``, which atomate2 itself reads,
 4. ``VASP_CMD``,
 5. ``vasp_std``, atomate2's default.
-
-In the third case nothing is changed: atomate2 reads its own settings.
 """
 
 from __future__ import annotations
@@ -65,18 +63,19 @@ class Settings(BaseSettings):
     **given
         Those of the following that do not come from the environment.
     vasp_cmd
-        Command line of the executable. ``gpaw-vasp`` alone, or behind an MPI launcher, is the
-        embedded executable. If not given, what is configured for VASP; see the module's text.
+        Command line of the executable; if not given, that of VASP, see the module's text.
     cache
         Folder of what can be made again, such as the embedded POTCAR library.
     models
         Folder of the models that the user has added.
     models_url
-        Web address, or folder, of the catalog that ``mlcharge models get`` fetches from.
+        Web address, or folder, of the catalog of ``mlcharge models get``.
     model_potcars
         Folder with POTCARs of the PAW data sets that models were trained with.
     max_wavecar_size
         Largest WAVECAR of initial orbitals that is written, in GB.
+    max_expected_error
+        Limit of the expected error, as part of the superposition's; by default the model's own.
 
     Examples
     --------
@@ -100,6 +99,7 @@ class Settings(BaseSettings):
     models_url: str = ""
     model_potcars: Path | None = None
     max_wavecar_size: float = Field(4.0, ge=0.0)
+    max_expected_error: float | None = Field(None, gt=0.0)
 
     def __init__(self, **given: Any) -> None:
         """Read the environment.

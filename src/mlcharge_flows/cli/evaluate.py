@@ -25,6 +25,7 @@ from mlcharge_flows.cli.terminal import (
 from mlcharge_flows.errors import spreadsheet_text
 
 if TYPE_CHECKING:
+    from mlcharge_flows.training.error_fit import Reliability
     from mlcharge_flows.training.evaluation import MaterialErrors
 
 
@@ -33,6 +34,10 @@ def evaluate(
     model: Model = "orbital",
     table: Annotated[
         Path | None, typer.Option("--csv", help="Write one line per material to this file.")
+    ] = None,
+    reliability: Annotated[
+        Path | None,
+        typer.Option(help="Draw found against expected errors in this file (.png, .svg, .pdf)."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -72,6 +77,11 @@ def evaluate(
         exit_with_error(f"{data}: the model {loaded.card.name} predicted no material of it")
     if table is not None:
         written(lambda: _write_csv(table, rows), table)
+    known = evaluation.reliability(rows)
+    if reliability is not None:
+        if known is None:
+            exit_with_error(f"--reliability: the model {loaded.card.name} expects no errors")
+        written(lambda: _draw(reliability, known), reliability)
     if as_json:
         grouped = evaluation.classes(rows, loaded.card.data.per_element)
         found = {name: _numbers(evaluation.summary(members)) for name, members in grouped.items()}
@@ -101,6 +111,8 @@ def evaluate(
         f"{evaluation.summary(rows)['seconds_median']:.3f} s per material "
         "(median)."
     )
+    if known is not None:
+        console.print(f"expected errors, {known.summary}")
     if (every := evaluation.summary(rows)).get("magnetic"):
         own, alone = (
             f"{100 * every[f'{grid}_removed']:.1f} % and {100 * every[f'{rest}_removed']:.1f} %"
@@ -119,6 +131,12 @@ def evaluate(
 def _numbers(summary: dict[str, float]) -> dict[str, float | None]:
     """JSON has no NaN, which stands for what a model does not predict."""
     return {name: None if isnan(value) else value for name, value in summary.items()}
+
+
+def _draw(path: Path, known: Reliability) -> None:
+    from mlcharge_flows.reports.reliability import reliability_figure
+
+    reliability_figure(*known.columns).savefig(path, dpi=150)
 
 
 def _write_csv(path: Path, rows: list[MaterialErrors]) -> None:

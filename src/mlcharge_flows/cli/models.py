@@ -292,6 +292,14 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
         # NMAE is in percent on a card, what is removed a fraction.
         shown_error = f"{100 * error if name.endswith('_removed') else error:.3g} %"
         yield ("errors" if name == next(iter(card.errors)) else ""), f"{name} {shown_error}"
+    if known_error := card.expected_error:
+        yield (
+            "expected error",
+            f"{known_error.materials} unseen crystals: correlation {known_error.correlation:g}, "
+            f"{100 * known_error.coverage_50:.0f} % in the 50 % and "
+            f"{100 * known_error.coverage_90:.0f} % in the 90 % interval; refused if more than "
+            f"{100 * known_error.limit:g} % may be left",
+        )
     if took := card.training:
         yield (
             "training",

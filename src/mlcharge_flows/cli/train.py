@@ -114,6 +114,7 @@ def _train(
 
     from mlcharge_flows.models.card import TrainingCard
     from mlcharge_flows.models.checkpoint import SUFFIX, write_checkpoint
+    from mlcharge_flows.reports.reliability import reliability_figure
     from mlcharge_flows.training.batches import to_device
     from mlcharge_flows.training.files import checkpoint_of
     from mlcharge_flows.training.loop import train as run
@@ -143,7 +144,14 @@ def _train(
         device=device.type,
         threads=torch.get_num_threads(),
     )
-    checkpoint = checkpoint_of(task, config, store, chosen[0], len(held_out), errors, training)
+    on_device = (to_device(sample, device) for sample in samples)
+    what = "fitting the expected error"
+    estimate = task.error_estimate(
+        track(on_device, what, len(samples), console=console),
+        (to_device(sample, device) for sample in held_out),
+    )
+    facts = (store, chosen[0], len(held_out), errors, training, estimate)
+    checkpoint = checkpoint_of(task, config, *facts)
     path = folder / f"{config.name}{SUFFIX}"
     digest = write_checkpoint(path, checkpoint)
     removed = ", ".join(
@@ -158,6 +166,10 @@ def _train(
         f"removed of the superposition's error (median of {len(held_out)} materials): {removed}; "
         f"NMAE {errors['nmae']:.3f} %"
     )
+    if estimate is not None:
+        console.print(f"expected errors, {estimate.reliability.summary}")
+        figure = reliability_figure(*estimate.reliability.columns)
+        figure.savefig(folder / "reliability.png", dpi=150)
     console.print(f"{path}\nsha256 {digest}", markup=False)
 
 

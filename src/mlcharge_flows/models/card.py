@@ -18,6 +18,7 @@ from pydantic_core import core_schema
 
 from mlcharge_flows.density.paw_dataset import PawDataset, n_electrons
 from mlcharge_flows.models.domain import Domain, GeometryBounds, cutoffs
+from mlcharge_flows.models.expected_error import MAX_EXPECTED_ERROR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -125,6 +126,28 @@ class TrainingCard(BaseModel):
     threads: int = Field(ge=1, description="Threads of the CPU.")
 
 
+class ExpectedErrorCard(BaseModel):
+    """How reliable the expected error of a model is, and up to which it predicts.
+
+    The figures are of crystals outside of the training, each predicted by a fit to others.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    materials: int = Field(ge=0, description="Crystals of the fit.")
+    correlation: float = Field(description="Of the logarithms of expected and found errors.")
+    coverage_50: float = Field(ge=0, le=1, description="Fraction in their 50 % intervals.")
+    coverage_90: float = Field(ge=0, le=1, description="Fraction in their 90 % intervals.")
+    above_high: float = Field(ge=0, le=1, description="Fraction above their 90 % quantiles.")
+    spread: float = Field(ge=0, description="Median standard deviation of the natural logarithm.")
+    limit: float = Field(
+        MAX_EXPECTED_ERROR,
+        gt=0,
+        description="Part of the superposition's error that a crystal may leave with a probability "
+        "of more than 10 %; crystals beyond are refused.",
+    )
+
+
 class Card(BaseModel):
     """Card of a checkpoint, kept as JSON in the file itself.
 
@@ -175,6 +198,11 @@ class Card(BaseModel):
         default_factory=dict,
         description="On the validation set, such as nmae_median and nmae_mean (percent), "
         "density_removed and occupancies_removed (fractions of the superposition's error).",
+    )
+    expected_error: ExpectedErrorCard | None = Field(
+        None,
+        exclude_if=lambda known: known is None,  # then as cards without one
+        description="Reliability of the error that is expected of a crystal, if it is.",
     )
     training: TrainingCard | None = Field(None, description="Cost of the training, if known.")
     license: str = Field(

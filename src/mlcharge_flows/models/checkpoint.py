@@ -6,12 +6,13 @@
     atoms.<element>.form_factor     float64, electrons on the mesh q = n * q_step (card)
     atoms.<element>.record          float64, augmentation occupancies of the free atom
     weights.<name>                  state of the network of the architecture
+    estimate.<name>                 fit of the expected error, if there is one
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -64,10 +65,13 @@ class Checkpoint:
         applicability domain, errors, license.
     weights
         State of the network, by name.
+    estimate
+        Fit of the expected error, by name; empty without one.
     """
 
     card: Card
     weights: Mapping[str, Tensor]
+    estimate: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> str:
@@ -99,8 +103,9 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> str:
             raise CheckpointError(f"{path}: not written, the free atom of {symbol} is missing")
     tensors = {
         # safetensors does not write tensors that share memory.
-        f"weights.{name}": weight.detach().cpu().contiguous().clone()
-        for name, weight in checkpoint.weights.items()
+        f"{part}.{name}": tensor.detach().cpu().contiguous().clone()
+        for part in ("weights", "estimate")
+        for name, tensor in getattr(checkpoint, part).items()
     }
     for symbol, atom in checkpoint.card.free_atoms.items():
         tensors[f"atoms.{symbol}.form_factor"] = torch.tensor(atom.form_factor, dtype=torch.float64)
@@ -185,6 +190,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         for name, tensor in tensors.items()
         if name.startswith("weights.")
     }
+    estimate = {
+        name.removeprefix("estimate."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith("estimate.")
+    }
     paw = dict(card.paw)
     for symbol, dataset in card.paw.items():
         if dataset.q_step is None:
@@ -199,7 +209,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             raise CheckpointError(
                 f"{path}: the free atom of {symbol} is broken ({error})"
             ) from None
-    return Checkpoint(card.model_copy(update={"paw": paw}), weights)
+    return Checkpoint(card.model_copy(update={"paw": paw}), weights, estimate)
 
 
 def current_name(architecture: str, name: str) -> str:

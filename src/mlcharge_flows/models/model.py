@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.density import Density
     from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.card import Card
+    from mlcharge_flows.models.expected_error import ExpectedError
     from mlcharge_flows.models.orbital.spin_prediction import SpinPrediction
 
 
@@ -182,6 +183,25 @@ class DensityModel(Protocol):
             The model predicts no magnetizations, or the output of the network is no density.
         """
         raise ModelError(f"the model {self.card.name} predicts no magnetizations")
+
+    def expected_error(
+        self, crystal: Crystal, magmom: np.ndarray | None = None
+    ) -> ExpectedError | None:
+        """Error that the prediction for a crystal is expected to leave.
+
+        Parameters
+        ----------
+        crystal
+            The ions; the model knows all elements.
+        magmom
+            Moment of each ion of a spin-polarized run, Bohr magnetons, shape (ions,).
+
+        Returns
+        -------
+        ExpectedError or None
+            None for a model without an estimate.
+        """
+        return None
 
     def complete(self, density: Density, atoms: Mapping[str, PawDataset] | None = None) -> Density:
         """Add the augmentation occupancies that belong to a given density.

@@ -76,6 +76,11 @@ class InitialDensityDocument(BaseModel):
         description="Folder of the finished run of almost the same crystal whose density was "
         "carried over; None without one.",
     )
+    expected_error: tuple[float, float] | None = Field(
+        None,
+        description="Part of the superposition's error that the density is expected to leave: "
+        "median and 90 % quantile; None if the model does not tell.",
+    )
     preparation_time: float = Field(
         0.0,
         description="Wall time to make and write the initial density, s.",
@@ -179,6 +184,7 @@ def write_initial_chgcar(
     warnings = list(evaluated.warnings)
     if (line := superposed_moments_warning(density, inputs)) is not None:
         warnings.append(line)
+    expected = evaluated.expected_error
     path = folder.absolute() / "CHGCAR"
     write_chgcar(path, density)
     return InitialDensityDocument(
@@ -190,6 +196,7 @@ def write_initial_chgcar(
         n_electrons=density.n_electrons,
         has_magnetization=density.magnetization is not None,
         paw={symbol: inputs.datasets[symbol].titel for symbol in sorted(inputs.elements)},
+        expected_error=None if expected is None else (expected.median, expected.high),
         warnings=warnings,
     )
 

@@ -21,6 +21,7 @@ from mlcharge_flows.sources.calibrated import (
     no_response,
     predict_calibrated,
 )
+from mlcharge_flows.sources.gate import gated
 from mlcharge_flows.sources.magmom import predicted_spin
 from mlcharge_flows.sources.other_datasets import predict_on_other_datasets, refusals
 from mlcharge_flows.sources.source import Evaluated, Source, SourceError, Superposition, joined
@@ -276,26 +277,33 @@ class Learned(_OfModel):
         SourceError
             The model cannot be loaded, or refuses the run: unknown elements, PAW data sets to which
             its occupancies cannot be converted, a charged cell, distances outside of its
-            training, a grid that is too coarse.
+            training, a grid that is too coarse, an expected error beyond the limit.
         """
         loaded = self._load()
-        model = loaded.model
         try:
             if self.calibration:
-                return self._calibrated(loaded, inputs, given)
-            if self._has_other_datasets(loaded, inputs):
-                density, warnings = predict_on_other_datasets(loaded, inputs)
-                issue = _no_augmentation(loaded) if density.augmentation is None else None
-                return Evaluated(density, warnings, augmentation_issue=issue)
-            inputs, warnings = self._checked(loaded, inputs)
-            if given is not None and not given.is_superposition and model.completes_densities:
-                return Evaluated(model.complete(given.density, inputs.datasets), warnings)
-            if (prediction := predicted_spin(model, inputs)) is not None:
-                density, lines = predict_spin_on_atoms(prediction, loaded.card.paw, inputs.datasets)
-                return Evaluated(density, (*warnings, *lines))
-            density = predict_on_atoms(model, inputs.crystal, inputs.grid, inputs.datasets)
+                found = self._calibrated(loaded, inputs, given)
+            else:
+                found = self._uncalibrated(loaded, inputs, given)
+            return gated(loaded, inputs, found) if given is None else found
         except (ModelError, PotcarError) as error:
             raise SourceError(str(error)) from None
+
+    def _uncalibrated(
+        self, loaded: LoadedModel, inputs: RunInputs, given: Evaluated | None
+    ) -> Evaluated:
+        model = loaded.model
+        if self._has_other_datasets(loaded, inputs):
+            density, warnings = predict_on_other_datasets(loaded, inputs)
+            issue = _no_augmentation(loaded) if density.augmentation is None else None
+            return Evaluated(density, warnings, augmentation_issue=issue)
+        inputs, warnings = self._checked(loaded, inputs)
+        if given is not None and not given.is_superposition and model.completes_densities:
+            return Evaluated(model.complete(given.density, inputs.datasets), warnings)
+        if (prediction := predicted_spin(model, inputs)) is not None:
+            density, lines = predict_spin_on_atoms(prediction, loaded.card.paw, inputs.datasets)
+            return Evaluated(density, (*warnings, *lines))
+        density = predict_on_atoms(model, inputs.crystal, inputs.grid, inputs.datasets)
         issue = _no_augmentation(loaded) if density.augmentation is None else None
         return Evaluated(density, warnings, augmentation_issue=issue)
 

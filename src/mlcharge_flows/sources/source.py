@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from mlcharge_flows.density.density import Density
     from mlcharge_flows.density.paw_dataset import PawDataset
+    from mlcharge_flows.models.expected_error import ExpectedError
     from mlcharge_flows.sources.run_inputs import RunInputs
 
 
@@ -47,6 +48,8 @@ class Evaluated:
         evaluated only chose it.
     reference_run
         Folder of the finished run whose density was carried over to this one; None without one.
+    expected_error
+        Error that the density is expected to leave, where a model tells it.
     """
 
     density: Density
@@ -56,6 +59,7 @@ class Evaluated:
     source: Source | None = None
     augmentation_from: Source | None = None
     reference_run: str | None = None
+    expected_error: ExpectedError | None = None
 
 
 class Source(ABC, MSONable):

@@ -14,6 +14,8 @@ from mlcharge_flows.density.density import error_removed, nmae
 from mlcharge_flows.density.magnetization import SpinDensity, superpose_moments
 from mlcharge_flows.io import file_sha256
 from mlcharge_flows.models.deformation import predict_on_atoms, predict_spin_on_atoms
+from mlcharge_flows.models.expected_error import ExpectedError
+from mlcharge_flows.training.error_fit import Reliability
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,6 +51,9 @@ class MaterialErrors:
         prediction removes: on the grid, and of its occupancies; NaN without a magnetization.
     closed_form_removed, closed_form_occupancies_removed
         The same for the spin densities of the elements alone, without the network.
+    expected_left, expected_spread
+        Median, and standard deviation of the logarithm, of the largest of the fractions that are
+        left, as the model expects it; NaN if it does not.
     """
 
     id: str
@@ -62,6 +67,19 @@ class MaterialErrors:
     spin_occupancies_removed: float = float("nan")
     closed_form_removed: float = float("nan")
     closed_form_occupancies_removed: float = float("nan")
+    expected_left: float = float("nan")
+    expected_spread: float = float("nan")
+
+    @property
+    def left(self) -> float:
+        """Largest of the fractions that are left in density, occupancies and magnetization."""
+        removed = (
+            self.density_removed,
+            self.occupancies_removed,
+            self.magnetization_removed,
+            self.spin_occupancies_removed,
+        )
+        return 1.0 - float(np.nanmin(removed))
 
 
 def evaluate(model: DensityModel, sample: DensitySample) -> MaterialErrors:
@@ -103,6 +121,8 @@ def evaluate(model: DensityModel, sample: DensitySample) -> MaterialErrors:
             *_magnetization_removed(predicted, magnetization, sample.paw),
             *_magnetization_removed(alone, magnetization, sample.paw),
         )
+    moments = None if spin is None or magnetization is None else magnetization.moments
+    expected = model.expected_error(sample.crystal, moments) or (float("nan"),) * 2
     return MaterialErrors(
         sample.id,
         sample.crystal.symbols,
@@ -112,6 +132,8 @@ def evaluate(model: DensityModel, sample: DensitySample) -> MaterialErrors:
         occupancies,
         seconds,
         *removed,
+        expected_left=expected[0],
+        expected_spread=expected[1],
     )
 
 
@@ -204,6 +226,7 @@ def summary(rows: Sequence[MaterialErrors]) -> dict[str, float]:
         "occupancies_removed": float(np.median([row.occupancies_removed for row in rows])),
         "seconds_median": float(np.median([row.seconds for row in rows])),
         **_spin_summary(rows),
+        **_reliability_summary(rows),
     }
 
 
@@ -218,6 +241,41 @@ def _spin_summary(rows: Sequence[MaterialErrors]) -> dict[str, float]:
         for name in names
     }
     return {"magnetic": len(magnetic), **medians}
+
+
+def reliability(rows: Iterable[MaterialErrors]) -> Reliability | None:
+    """Expected errors beside those that were found.
+
+    Parameters
+    ----------
+    rows
+        Errors of materials.
+
+    Returns
+    -------
+    Reliability or None
+        None if the model expects no errors.
+    """
+    known = [row for row in rows if np.isfinite(row.expected_left)]
+    if not known:
+        return None
+    expected = [ExpectedError(row.expected_left, row.expected_spread) for row in known]
+    return Reliability(expected, np.array([row.left for row in known]))
+
+
+def _reliability_summary(rows: Sequence[MaterialErrors]) -> dict[str, float]:
+    """Coverage of the expected errors; empty if the model expects none."""
+    found = reliability(rows)
+    if found is None:
+        return {}
+    return {
+        "expected_left_median": float(np.median([one.median for one in found.expected])),
+        "left_median": float(np.median(found.found)),
+        "expected_correlation": found.correlation,
+        "coverage_50": found.coverage(0.5),
+        "coverage_90": found.coverage(0.9),
+        "above_high": found.fraction_above,
+    }
 
 
 def summarize(dataset: DensityDataset) -> dict[str, str]:

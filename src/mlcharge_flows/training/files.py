@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.models.card import TrainingCard
     from mlcharge_flows.training.config import TrainingConfig
     from mlcharge_flows.training.dataset import DensityDataset
-    from mlcharge_flows.training.task import Task
+    from mlcharge_flows.training.task import FittedEstimate, Task
 
 RESPONSE = "augmentation."
 """Prefix of the weights of the augmentation response, which is fitted, not trained."""
@@ -126,6 +126,7 @@ def checkpoint_of(
     n_validation: int,
     errors: Mapping[str, float],
     training: TrainingCard,
+    estimate: FittedEstimate | None = None,
 ) -> Checkpoint:
     """Make the checkpoint of a trained network, card included.
 
@@ -145,6 +146,8 @@ def checkpoint_of(
         On the validation set, see :func:`mlcharge_flows.training.loop.validate`.
     training
         Epochs, time and device.
+    estimate
+        Fit of the expected error, if there is one.
 
     Returns
     -------
@@ -192,12 +195,13 @@ def checkpoint_of(
                 if f"{part}_left" in errors
             },
         },
+        expected_error=None if estimate is None else estimate.reliability.card,
         training=training,
         license=config.license,
         created=datetime.now(UTC).date(),
         version=__version__,
     )
-    return Checkpoint(card, task.weights)
+    return Checkpoint(card, task.weights, {} if estimate is None else estimate.tensors)
 
 
 def write_log(path: Path, rows: Sequence[dict[str, float]]) -> None:

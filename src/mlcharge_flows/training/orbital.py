@@ -20,6 +20,7 @@ from mlcharge_flows.models.orbital.network import OrbitalNetwork
 from mlcharge_flows.models.scdp.config import PRESETS, ScdpConfig
 from mlcharge_flows.models.scdp.network import ScdpNetwork
 from mlcharge_flows.training.config import LossConfig, TrainingError, model_options
+from mlcharge_flows.training.orbital_error import fit_estimate
 from mlcharge_flows.training.orbital_sample import (
     MAX_DIRECT_SITES,
     OrbitalSample,
@@ -37,7 +38,7 @@ from mlcharge_flows.training.orbital_spin import (
     with_signs,
 )
 from mlcharge_flows.training.spin_sample import SpinSample
-from mlcharge_flows.training.task import Task
+from mlcharge_flows.training.task import FittedEstimate, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -250,6 +251,16 @@ class OrbitalTask(Task[OrbitalSample, OrbitalTrainingSample]):
             residual = sample.target - network.density(expansion, g_vectors, phases)
             fit.add(expansion.ions, g_vectors, phases[: expansion.n_ions], residual)
         fit.solve()
+
+    @torch.no_grad()
+    @override
+    def error_estimate(
+        self, training: Iterable[OrbitalTrainingSample], validation: Iterable[OrbitalSample]
+    ) -> FittedEstimate | None:
+        network = self._network(self.network).eval()
+        return fit_estimate(
+            network, training, ((sample, self.errors(network, sample)) for sample in validation)
+        )
 
     @override
     def errors(self, network: nn.Module, sample: OrbitalSample) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import torch
 
@@ -15,12 +15,28 @@ if TYPE_CHECKING:
 
     from mlcharge_flows.training.config import TrainingConfig
     from mlcharge_flows.training.dataset import DensityDataset
+    from mlcharge_flows.training.error_fit import Reliability
     from mlcharge_flows.training.sample import DensitySample
 
 Prepared = TypeVar("Prepared")
 """A sample as tensors, for validation."""
 Training = TypeVar("Training")
 """The part of it that the loss needs."""
+
+
+class FittedEstimate(NamedTuple):
+    """Fit of the error that the predictions of a trained network leave.
+
+    Parameters
+    ----------
+    tensors
+        For the checkpoint.
+    reliability
+        Each crystal predicted by a fit to others.
+    """
+
+    tensors: Mapping[str, torch.Tensor]
+    reliability: Reliability
 
 
 class Task(ABC, Generic[Prepared, Training]):
@@ -184,6 +200,25 @@ class Task(ABC, Generic[Prepared, Training]):
         samples
             The training set.
         """
+
+    def error_estimate(
+        self, training: Iterable[Training], validation: Iterable[Prepared]
+    ) -> FittedEstimate | None:
+        """Fit the error that predictions of the trained network are expected to leave.
+
+        Parameters
+        ----------
+        training
+            The training set.
+        validation
+            Crystals outside of it, all of whose tensors are there.
+
+        Returns
+        -------
+        FittedEstimate or None
+            None where the architecture has no estimate, or there are too few crystals.
+        """
+        return None
 
     @abstractmethod
     def errors(self, network: nn.Module, sample: Prepared) -> dict[str, float]:

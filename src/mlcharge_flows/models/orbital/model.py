@@ -13,6 +13,7 @@ from mlcharge_flows.density.density import Density, superpose
 from mlcharge_flows.models.checkpoint import network_of
 from mlcharge_flows.models.model import DensityModel, ModelError
 from mlcharge_flows.models.orbital.config import OrbitalConfig
+from mlcharge_flows.models.orbital.error_estimate import ErrorEstimate, estimate_of
 from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.models.orbital.network import OrbitalNetwork
 from mlcharge_flows.models.orbital.spin_prediction import SpinPrediction
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.card import Card
     from mlcharge_flows.models.checkpoint import Checkpoint
+    from mlcharge_flows.models.expected_error import ExpectedError
     from mlcharge_flows.models.orbital.expansion import Expansion
 
 
@@ -45,15 +47,22 @@ class OrbitalModel(DensityModel):
         Trained weights.
     atoms
         Free atom of each element, as far as the checkpoint holds them.
+    estimate
+        Of the error that predictions leave, if there is one.
     """
 
     completes_densities = True
     deforms_any_atoms = True
 
     def __init__(
-        self, card: Card, network: OrbitalNetwork, atoms: Mapping[str, PawDataset]
+        self,
+        card: Card,
+        network: OrbitalNetwork,
+        atoms: Mapping[str, PawDataset],
+        estimate: ErrorEstimate | None = None,
     ) -> None:
         self.card = card
+        self.estimate = estimate
         self.atoms = atoms
         self.network = network.eval().requires_grad_(requires_grad=False)
         self._on_device = self.network
@@ -112,13 +121,27 @@ class OrbitalModel(DensityModel):
         network, spin = self.network, self.network.spin
         if spin is None:
             raise ModelError(f"the model {self.card.name} predicts no magnetizations")
-        graph = network.graph(crystal)
-        signs = spin.signs(graph.species, torch.from_numpy(magmom))
-        expansion, positions = self._expanded([replace(graph, spins=signs)])[0]
+        expansion, positions = self._expanded([self._graph(crystal, magmom)])[0]
         deformation = self._deformation(crystal, shape, (expansion, positions))
         return SpinPrediction.of(
             deformation, magmom, is_fixed, self.card, network, expansion, positions
         )
+
+    def _graph(self, crystal: Crystal, magmom: np.ndarray | None) -> Graph:
+        """Graph of a crystal, with the signs of its moments if the network knows of them."""
+        graph, spin = self.network.graph(crystal), self.network.spin
+        if spin is None or magmom is None:
+            return graph
+        return replace(graph, spins=spin.signs(graph.species, torch.from_numpy(magmom)))
+
+    @override
+    def expected_error(
+        self, crystal: Crystal, magmom: np.ndarray | None = None
+    ) -> ExpectedError | None:
+        if self.estimate is None:
+            return None
+        materials = self.card.data.per_element
+        return self.estimate.of(self.network, self._graph(crystal, magmom), materials)
 
     @override
     def deformation(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
@@ -197,4 +220,5 @@ def load(checkpoint: Checkpoint) -> OrbitalModel:
     network = network_of(
         checkpoint, lambda options: OrbitalNetwork(OrbitalConfig.model_validate(options))
     )
-    return OrbitalModel(checkpoint.card, network, checkpoint.card.free_atoms)
+    estimate = estimate_of(checkpoint)
+    return OrbitalModel(checkpoint.card, network, checkpoint.card.free_atoms, estimate)

@@ -16,6 +16,7 @@ from mlcharge_flows.density.crystal import NeighborList
 from mlcharge_flows.models.checkpoint import network_of
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.models.orbital.equivariant import EquivariantLinear, GauntProduct
+from mlcharge_flows.models.orbital.error_estimate import estimate_of
 from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.models.orbital.model import OrbitalModel
 from mlcharge_flows.models.orbital.network import OrbitalNetwork
@@ -266,4 +267,5 @@ def load(checkpoint: Checkpoint) -> OrbitalModel:
         Its weights do not fit its card, or free atoms are missing.
     """
     network = network_of(checkpoint, lambda given: ScdpNetwork(ScdpConfig.model_validate(given)))
-    return OrbitalModel(checkpoint.card, network, checkpoint.card.free_atoms)
+    estimate = estimate_of(checkpoint)
+    return OrbitalModel(checkpoint.card, network, checkpoint.card.free_atoms, estimate)
