@@ -72,7 +72,8 @@ def test_every_crystal_is_predicted_without_itself():
     changed[7] *= 100.0
     after = cross_validated(features, changed)
     assert after.expected[7] == before.expected[7]
-    assert sum(one != other for one, other in zip(after.expected, before.expected, strict=True)) > 30
+    pairs = zip(after.expected, before.expected, strict=True)
+    assert sum(one != other for one, other in pairs) > 30
 
 
 def test_coverage_counts_both_sides():

@@ -331,6 +331,47 @@ def test_the_command_writes_a_checkpoint_that_predicts(dataset, yaml_file, tmp_p
     assert "belongs to a training with other settings" in other.stderr
 
 
+def test_the_command_fits_and_evaluates_the_expected_error(
+    yaml_file, tmp_path, lenient, monkeypatch
+):
+    monkeypatch.setattr("mlcharge_flows.training.orbital_error.MIN_MATERIALS", 3)
+    split = ["train", *["validation"] * 4, "train", "train"]
+    samples = [packed(f"mp-{n}", seed=n, a=3.6 + 0.1 * n, split=split[n]) for n in range(7)]
+    data = write_dataset(tmp_path / "seven.h5", samples)
+    result = run("train", yaml_file(data=str(data.path), epochs=2))
+    assert result.exit_code == 0, result.output
+    assert "expected errors, 4 crystals" in result.output
+    assert (tmp_path / "small" / "reliability.png").stat().st_size > 5000
+    path = tmp_path / "small" / "small.safetensors"
+    checkpoint = read_checkpoint(path)
+    known = checkpoint.card.expected_error
+    assert (known.materials, known.limit) == (4, 0.5)
+    model = load(checkpoint)
+    counts = checkpoint.card.data.per_element
+    assert counts == {"Na": 3, "Cl": 3}
+    # All crystals have the same elements: the regression saw the counts of the card.
+    assert model.estimate.regression.center[:2] == pytest.approx(np.log(4))
+    table, figure = tmp_path / "errors.csv", tmp_path / "reliability.png"
+    options = ("--csv", table, "--reliability", figure)
+    result = run("evaluate", data.path, "--model", path, *options)
+    assert result.exit_code == 0, result.output
+    assert "expected errors, " in result.output
+    assert figure.stat().st_size > 5000
+    with table.open() as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    expected = model.expected_error(data["mp-1"].crystal)
+    assert float(rows["mp-1"]["expected_left"]) == pytest.approx(expected.median)
+    # A stage that begins with these weights has an estimate of its own, or none.
+    monkeypatch.setattr("mlcharge_flows.training.orbital_error.MIN_MATERIALS", 30)
+    again = yaml_file(data=str(data.path), epochs=1, finetune_from=str(path), name="second")
+    assert run("train", again).exit_code == 0
+    second = read_checkpoint(tmp_path / "second" / "second.safetensors")
+    assert (second.card.expected_error, second.estimate) == (None, {})
+    path = tmp_path / "second" / "second.safetensors"
+    result = run("evaluate", data.path, "--model", path, *options)
+    assert "second expects no errors" in result.output
+
+
 def test_a_divergent_loss_ends_the_training(yaml_file):
     result = run("train", yaml_file(learning_rate=1e6, epochs=20))
     assert result.exit_code == 2, result.output

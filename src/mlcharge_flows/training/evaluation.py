@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -122,8 +122,8 @@ def evaluate(model: DensityModel, sample: DensitySample) -> MaterialErrors:
             *_magnetization_removed(alone, magnetization, sample.paw),
         )
     moments = None if spin is None or magnetization is None else magnetization.moments
-    expected = model.expected_error(sample.crystal, moments) or (float("nan"),) * 2
-    return MaterialErrors(
+    expected = model.expected_error(sample.crystal, moments)
+    found = MaterialErrors(
         sample.id,
         sample.crystal.symbols,
         nmae(superposition.total, reference.total),
@@ -132,9 +132,10 @@ def evaluate(model: DensityModel, sample: DensitySample) -> MaterialErrors:
         occupancies,
         seconds,
         *removed,
-        expected_left=expected[0],
-        expected_spread=expected[1],
     )
+    if expected is None:
+        return found
+    return replace(found, expected_left=expected.median, expected_spread=expected.spread)
 
 
 def _magnetization_removed(

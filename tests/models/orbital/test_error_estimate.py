@@ -47,7 +47,8 @@ def estimated(**options):
 def repeated(one, n):
     """The same crystal in a cell that is n times as long."""
     lattice = one.lattice * np.array([[n], [1], [1]])
-    positions = np.concatenate([(one.positions + [k, 0, 0]) / [n, 1, 1] for k in range(n)])
+    cells = [one.positions + np.array([k, 0, 0]) for k in range(n)]
+    positions = np.concatenate(cells) / np.array([n, 1, 1])
     return Crystal(lattice, one.symbols * n, positions)
 
 
