@@ -163,22 +163,22 @@ def test_predictions_are_initial_densities(model, salt, tmp_path):
 def test_a_prediction_beyond_the_limit_is_refused(model, salt, tmp_path, monkeypatch, tiny):
     figures = {"materials": 9, "correlation": 0, "coverage_50": 0.5, "coverage_90": 0.9}
     known = ExpectedErrorCard(**figures, above_high=0.1, spread=0.5)
-    expected = ExpectedError(0.6, 0.5)
+    expected = ExpectedError(0.9, 0.5)
     monkeypatch.setattr(tiny.TinyModel, "expected_error", lambda self, *given: expected)
     path = tmp_path / "doubtful.safetensors"
-    read = read_checkpoint(model)
+    read = read_checkpoint(tmp_path / "models" / f"{model}.safetensors")
     changed = read.card.model_copy(update={"expected_error": known, "name": "doubtful"})
     write_checkpoint(path, replace(read, card=changed))
     assert read.card.expected_error is None
-    assert "refused if more than 50 % may be left" in mlcharge("models", "info", path).output
+    assert "refused if more than 100 % may be left" in mlcharge("models", "info", path).output
     words = ("predict", salt, "--encut", 350, "--model", path, "--out", tmp_path / "out")
     (line,) = refused(*words)
-    assert "the model doubtful is expected to leave 60 % of the superposition's error" in line
+    assert "the model doubtful is expected to leave 90 % of the superposition's error" in line
     assert not (tmp_path / "out" / "MgO" / "CHGCAR").exists()
     monkeypatch.setenv("MLCHARGE_MAX_EXPECTED_ERROR", "inf")
     assert mlcharge(*words).exit_code == 0
     told = (tmp_path / "out" / "MgO" / "initial_density.json").read_text()
-    assert json.loads(told)["expected_error"][0] == 0.6
+    assert json.loads(told)["expected_error"][0] == 0.9
 
 
 def test_what_vasp_would_not_say_of_a_prediction(model, tmp_path):

@@ -40,27 +40,27 @@ def test_a_prediction_tells_the_expected_error(inputs, expecting, tmp_path):
 
 
 def test_a_crystal_beyond_the_limit_is_refused(inputs, expecting, refusal):
-    expecting(0.4)
+    expecting(0.8)
     assert refusal(inputs, Learned("tiny")) == (
-        "the model tiny is expected to leave 40 % of the superposition's error (with a probability "
-        "of 90 % at most 76 %); the limit is 50 % (MLCHARGE_MAX_EXPECTED_ERROR)"
+        "the model tiny is expected to leave 80 % of the superposition's error (with a probability "
+        "of 90 % at most 152 %); the limit is 100 % (MLCHARGE_MAX_EXPECTED_ERROR)"
     )
 
 
 def test_the_limit_is_that_of_the_card(inputs, expecting, refusal, tmp_path):
-    expecting(0.4, limit=0.8)
+    expecting(0.8, limit=1.6)
     InitialDensity(Learned("tiny")).write(inputs, tmp_path)
     (tmp_path / "CHGCAR").unlink()
     expecting(0.1, limit=0.15)
     assert "the limit is 15 %" in refusal(inputs, Learned("tiny"))
 
 
-@pytest.mark.parametrize("off", ["inf", "0.8"])
+@pytest.mark.parametrize("off", ["inf", "1.6"])
 def test_the_gate_can_be_moved_and_switched_off(inputs, expecting, tmp_path, monkeypatch, off):
-    expecting(0.4)
+    expecting(0.8)
     monkeypatch.setenv("MLCHARGE_MAX_EXPECTED_ERROR", off)
     document = InitialDensity(Learned("tiny")).write(inputs, tmp_path)
-    assert document.expected_error[0] == 0.4
+    assert document.expected_error[0] == 0.8
 
 
 def test_a_limit_can_be_lowered(inputs, expecting, refusal, monkeypatch):
@@ -73,12 +73,12 @@ def test_a_limit_can_be_lowered(inputs, expecting, refusal, monkeypatch):
 
 
 def test_a_fallback_takes_the_next_source(inputs, expecting, tmp_path):
-    expecting(0.4)
+    expecting(0.8)
     chain = InitialDensity(Fallback((Learned("tiny"), Superposition())))
     document = chain.write(inputs, tmp_path)
     assert document.density_source == "superposition"
     assert document.expected_error is None
-    assert document.warnings[0].startswith("the model tiny is expected to leave 40 %")
+    assert document.warnings[0].startswith("the model tiny is expected to leave 80 %")
 
 
 def test_models_without_an_estimate_are_not_gated(inputs, trained, tmp_path):
@@ -88,7 +88,7 @@ def test_models_without_an_estimate_are_not_gated(inputs, trained, tmp_path):
 
 
 def test_occupancies_for_another_density_are_not_gated(inputs, expecting):
-    expecting(0.4)
+    expecting(0.8)
     given = Superposition().evaluate(inputs)
     found = Learned("tiny").evaluate(inputs, replace(given, is_superposition=True))
     assert found.density.augmentation is not None

@@ -345,7 +345,7 @@ def test_the_command_fits_and_evaluates_the_expected_error(
     path = tmp_path / "small" / "small.safetensors"
     checkpoint = read_checkpoint(path)
     known = checkpoint.card.expected_error
-    assert (known.materials, known.limit) == (4, 0.5)
+    assert (known.materials, known.limit) == (4, 1.0)
     model = load(checkpoint)
     counts = checkpoint.card.data.per_element
     assert counts == {"Na": 3, "Cl": 3}

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 HIGH = 0.9
 """Probability of the quantile that is compared with the limit of a card: of hundred crystals with
 this quantile at the limit, ten leave more."""
-MAX_EXPECTED_ERROR = 0.5
-"""Limit of a card that names no other: a density with half of the superposition's error saves a few
-percent of the steps, one with all of it none."""
+MAX_EXPECTED_ERROR = 1.0
+"""Limit of a card that names no other: the error of the superposition itself."""
 
 
 class ExpectedError(NamedTuple):

@@ -44,25 +44,27 @@ def fit_estimate(
     FittedEstimate or None
         None if there are too few crystals.
     """
-    found = list(validation)
-    if len(found) < MIN_MATERIALS:
-        return None
     scalars, materials = [], Counter[str]()
     for sample in training:
         graph = with_signs(sample.graph, sample.spin, network)
         scalars.append(scalars_of(network, graph))
-        species = graph.species[: graph.n_ions[0]].unique().tolist()
-        materials.update(network.config.elements[index] for index in species)
+        materials.update(_elements(network, sample))
+    # Crystals of other elements are refused, whatever their error.
+    found = [one for one in validation if _elements(network, one[0]) <= materials.keys()]
+    if len(found) < MIN_MATERIALS:
+        return None
     sites = TrainingSites.of(np.concatenate(scalars))
-    features = np.array(
-        [
-            features_of(sites, network, with_signs(s.graph, s.spin, network), materials)
-            for s, _ in found
-        ]
-    )
+    graphs = [with_signs(sample.graph, sample.spin, network) for sample, _ in found]
+    features = np.array([features_of(sites, network, graph, materials) for graph in graphs])
     left = np.array([largest(errors) for _, errors in found])
     estimate = ErrorEstimate(sites, fit_regression(features, left))
     return FittedEstimate(estimate.tensors(), cross_validated(features, left))
+
+
+def _elements(network: OrbitalNetwork, sample: OrbitalTrainingSample) -> set[str]:
+    """Elements of a crystal."""
+    species = sample.graph.species[: sample.graph.n_ions[0]].unique().tolist()
+    return {network.config.elements[index] for index in species}
 
 
 def largest(errors: dict[str, float]) -> float:
