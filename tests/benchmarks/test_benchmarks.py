@@ -251,6 +251,9 @@ def test_steps_by_error(run, compared, tmp_path):
     assert [row[0] for row in rows] == ["learned"] * 4 + ["superposition"] * 2
     steps = [float(row[5].split()[-1]) for row in rows[:4]]
     assert steps == sorted(steps, reverse=True)
+    _, row = run("steps_by_error", compared, tmp_path, "--left", "0.5")
+    assert row[:2] == ["left", "0.5"]
+    assert max(float(left.rstrip("%")) for left in row[2:4]) == 50.0
 
 
 def test_architectures(run, tmp_path):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,6 +55,10 @@ def _draw_errors(axes: Axes, medians: np.ndarray, spreads: np.ndarray, found: np
     axes.plot(x, x, color="0.4", linewidth=1)
     axes.scatter(x, 100 * found[order], s=14, color="C0", label="crystals")
     axes.set(xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("error left, expected (% of the superposition's)")
     axes.set_ylabel("error left, found (%)")
 
