@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -84,6 +85,31 @@ def test_other_files_are_refused_in_one_line(tmp_path, content):
 def test_occupancies_of_other_channels_are_no_calibration():
     with pytest.raises(ValueError, match="number of occupancies"):
         element("Mg", occupancies=(0.1,))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("form_factor", [1.0] * 5),
+        ("form_factor", [1.0] * 21),
+        ("transfer", [[1.0, 2.0]]),
+        ("transfer", [[1.0], [1.0, 2.0]]),
+        ("radius", 1e-9),
+        ("radius", 1e9),
+        ("q_max", 5.0),
+        ("q_max", 1e300),
+        ("encut", 0.0),
+    ],
+)
+def test_edited_files_are_refused_before_they_are_used(tmp_path, place, value):
+    path = tmp_path / "edited.json"
+    write_calibration(path, calibration())
+    content = json.loads(path.read_text())
+    holder = content["elements"]["Mg"] if place in content["elements"]["Mg"] else content
+    holder[place] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(CalibrationError, match=r"edited\.json: not a calibration"):
+        read_calibration(path)
 
 
 def test_charge_is_conserved_and_the_constants_are_spherical(crystal):

@@ -16,7 +16,7 @@ from mlcharge_flows.density.magnetization import SpinDensity, superpose_moments 
 from mlcharge_flows.models.card import TrainingCard  # noqa: E402
 from mlcharge_flows.models.checkpoint import Checkpoint  # noqa: E402
 from mlcharge_flows.models.orbital import load  # noqa: E402
-from mlcharge_flows.training.config import TrainingConfig  # noqa: E402
+from mlcharge_flows.training.config import TrainingConfig, TrainingError  # noqa: E402
 from mlcharge_flows.training.dataset import write_dataset  # noqa: E402
 from mlcharge_flows.training.evaluation import evaluate, summary  # noqa: E402
 from mlcharge_flows.training.files import checkpoint_of, load_initial_weights  # noqa: E402
@@ -231,3 +231,10 @@ def test_the_response_is_used_where_left_out_runs_are_better_with_it():
         # Of degree zero there is one number per ion: more ions than exponents are needed.
         fit_spin_response(spin, channels, ions + ions)
         assert bool(spin.get_buffer("responds_0")[-1]) == is_common
+
+
+def test_spin_without_a_known_magnetization_is_refused(tmp_path):
+    plain = [packed(f"plain-{n}", seed=n, shape=SHAPE) for n in range(3)]
+    dataset = write_dataset(tmp_path / "plain.h5", plain)
+    with pytest.raises(TrainingError, match=r"plain\.h5 has a known magnetization; add runs of"):
+        prepared_task(dataset, config(dataset))

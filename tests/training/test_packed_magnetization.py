@@ -134,3 +134,35 @@ def test_an_earlier_reader_finds_what_it_knows(tmp_path):
         for key in other.attrs.keys() - {"energy", "energies"}:  # NaN
             assert np.array_equal(one.attrs[key], other.attrs[key])
     assert DensityDataset(tmp_path / "plain.h5")["mp-9"].density().magnetization is None
+
+
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("magmom", lambda values: values[:-1]),
+        ("magmom", lambda values: np.append(values, 1.0)),
+        ("magmom", lambda values: values * np.nan),
+        ("magmom", None),
+        ("magnetization_step", lambda step: np.nan),
+        ("magnetization_step", lambda step: 1e30),
+        ("coefficients_step", lambda step: -step),
+        ("magnetization", lambda values: values.ravel()),
+        ("magnetization", lambda values: np.zeros((2, 500, 500, 2), dtype=int)),
+        ("magnetization", lambda values: values * np.nan),
+        ("spin_augmentation", lambda values: values[:-1]),
+        ("augmentation", lambda values: np.append(values, 1)),
+        ("coefficients", lambda values: values[0]),
+    ],
+)
+def test_damaged_samples_are_refused_when_they_are_read(tmp_path, key, change):
+    path = tmp_path / "damaged.h5"
+    write_dataset(path, [spin_sample()])
+    with h5py.File(path, "a") as file:
+        group = file["materials"]["mp-9"]
+        place = group.attrs if key in group.attrs else group
+        found = place[key] if place is group.attrs else place[key][()]
+        del place[key]
+        if change is not None:
+            place[key] = change(found)
+    with pytest.raises(DatasetError, match=r"damaged.h5: the sample of mp-9 is damaged"):
+        DensityDataset(path)["mp-9"]

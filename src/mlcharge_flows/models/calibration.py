@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mlcharge_flows.density.augmentation import spherical
 from mlcharge_flows.density.density import Density, sum_of_form_factors
@@ -71,11 +71,11 @@ class Calibration(BaseModel):
     format: Literal[1] = Field(1, description="Version of the file's own format.")
     model: str = Field(description="Name of the model.")
     checkpoint: str = Field(description="SHA-256 of its checkpoint.")
-    encut: float | None = Field(description="Plane-wave cutoff, eV; None if not known.")
+    encut: float | None = Field(gt=0, description="Plane-wave cutoff, eV; None if not known.")
     prec: str | None = Field(None, description="PREC, if the grids of the runs tell it.")
     functional: str | None = Field(None, description="Exchange-correlation functional.")
-    radius: float = Field(2.0, gt=0, description="Of the form factors' sphere, angstrom.")
-    q_max: float = Field(34.0, gt=0, description="Largest wave number, 1/angstrom.")
+    radius: float = Field(2.0, gt=0, le=10, description="Of the form factors' sphere, angstrom.")
+    q_max: float = Field(34.0, gt=0, le=1000, description="Largest wave number, 1/angstrom.")
     ridge: float | None = Field(
         None, gt=0, description="Damping of the responses, chosen by their leave-one-out error."
     )
@@ -90,6 +90,17 @@ class Calibration(BaseModel):
     )
     runs: tuple[RunErrors, ...] = Field((), description="Error of each run.")
     version: str = Field(description="Version of mlcharge_flows that wrote it.")
+
+    @model_validator(mode="after")
+    def _has_all_coefficients(self) -> Self:
+        size = self.basis.size
+        for symbol, mine in (*self.elements.items(), *self.alone.items()):
+            if len(mine.form_factor) not in (0, size):
+                raise ValueError(f"{symbol}: a form factor has {size} coefficients, or none")
+        for symbol, spin in self.magnetization.items():
+            if spin.form_factor is not None and len(spin.form_factor) != self.spin_basis.size - 1:
+                raise ValueError(f"{symbol}: a spin form factor has {size} coefficients")
+        return self
 
     @cached_property
     def basis(self) -> NeutralSines:

@@ -64,6 +64,10 @@ class ElementCalibration(BaseModel):
     def _has_all_blocks(self) -> Self:
         if len(self.occupancies) != len(spherical(self.channels)):
             raise ValueError("the number of occupancies is not that of the L = 0 blocks")
+        if self.transfer is not None:
+            lengths = {len(row) for row in self.transfer}
+            if len(self.transfer) != len(self.channels) or len(lengths) > 1 or 0 in lengths:
+                raise ValueError("the transfer has not one row of equal length for each channel")
         if self.response is not None:
             if {len(row) for row in self.response} - {N_RESPONSE}:
                 raise ValueError(f"a response has {N_RESPONSE} coefficients for each block")

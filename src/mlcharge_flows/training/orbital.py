@@ -123,7 +123,7 @@ class OrbitalTask(Task[OrbitalSample, OrbitalTrainingSample]):
     @override
     def fit_scales(self, samples: Iterable[OrbitalSample]) -> None:
         network = self._network(self.network)
-        n_edges, n_sites = 0.0, 0
+        n_edges, n_sites, n_spin = 0.0, 0, 0
         lengths = [n_occupancies(self.model.channels[symbol]) for symbol in self.model.elements]
         known: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
         spin = network.spin
@@ -133,6 +133,7 @@ class OrbitalTask(Task[OrbitalSample, OrbitalTrainingSample]):
             n_sites += len(sample.graph.species)
             n_ions = sample.graph.n_ions[0]
             species = sample.graph.species[:n_ions].tolist()
+            n_spin += sample.spin is not None
             if closed is not None:
                 ions, phases = sample.graph.species[:n_ions], sample.phases[:n_ions]
                 closed.add(sample.spin, ions, sample.g_vectors, phases)
@@ -149,6 +150,12 @@ class OrbitalTask(Task[OrbitalSample, OrbitalTrainingSample]):
             stacked = [torch.stack(tensors) for tensors in zip(*pairs, strict=True)]
             network.augmentation.fit(index, *stacked)
         if closed is not None:
+            if not n_spin:
+                raise TrainingError(
+                    f"model: spin is true, and no training material of {self.config.data} has a "
+                    "known magnetization; add runs of 'mlcharge dataset build --spin', or leave "
+                    "spin out"
+                )
             closed.solve()
 
     @override

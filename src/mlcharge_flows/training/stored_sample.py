@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from operator import gt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.density.crystal import Crystal
 from mlcharge_flows.training.origin import Origin, RunSettings, canonical_split
 from mlcharge_flows.training.packed_magnetization import PackedMagnetization
@@ -26,6 +28,8 @@ _VERSION_1_ATTRIBUTES = {
     "occupancies_step": "augmentation_step",
 }
 _VERSION_1_ARRAYS = {"waves": "coefficients", "occupancies": "augmentation"}
+_MOST = 10.0
+"""Largest G-vector coefficient times the volume over NELECT: beyond it a file is damaged."""
 
 
 def read_sample(
@@ -48,33 +52,69 @@ def read_sample(
     -------
     DensitySample
         The sample.
+
+    Raises
+    ------
+    ValueError
+        Arrays have other shapes than ions, channels and grid, or hold what no run does.
     """
     at = {_VERSION_1_ATTRIBUTES.get(key, key): value for key, value in group.attrs.items()}
     arrays = {_VERSION_1_ARRAYS.get(key, key): array[()] for key, array in group.items()}
     nx, ny, nz = (int(n) for n in at["shape"])
     symbols = tuple(str(symbol) for symbol in at["symbols"].split())
+    crystal, n_electrons = (
+        Crystal(at["lattice"], symbols, at["positions"]),
+        float(at["n_electrons"]),
+    )
+    most = _MOST * abs(n_electrons) / crystal.volume
+    n_values = sum(n_occupancies(paw[symbol].channels) for symbol in symbols)
+
+    def grid(key: str) -> Quantized:
+        found = _quantized(arrays, at, key)
+        box = found.integers.shape
+        if len(box) != 4 or box[0] != 2 or any(map(gt, box[1:], (nx, ny, nz // 2 + 1))):
+            raise ValueError(f"{key} has the shape {box}, the grid is {nx} x {ny} x {nz}")
+        if np.abs(found.integers).max(initial=0) * found.step > most:
+            raise ValueError(f"{key} holds more electrons than the crystal")
+        return found
+
+    def occupancies(key: str) -> Quantized:
+        found = _quantized(arrays, at, key)
+        if found.integers.shape != (n_values,):
+            raise ValueError(f"{key} has the shape {found.integers.shape} instead of {(n_values,)}")
+        return found
+
     magnetization = None
-    if "magmom" in at:
+    if "magmom" in at or "magnetization" in arrays:
+        magmom = np.array(at["magmom"], dtype=float)
+        if magmom.shape != (len(symbols),) or not np.isfinite(magmom).all():
+            raise ValueError("magmom is not one number for each ion")
         magnetization = PackedMagnetization(
-            Quantized(arrays["magnetization"], float(at["magnetization_step"])),
-            Quantized(arrays["spin_augmentation"], float(at["spin_augmentation_step"])),
-            np.array(at["magmom"], dtype=float),
+            grid("magnetization"), occupancies("spin_augmentation"), magmom
         )
     return DensitySample(
         origin=Origin(name, protocol, str(at["source"]), canonical_split(str(at["split"]))),
-        crystal=Crystal(at["lattice"], symbols, at["positions"]),
+        crystal=crystal,
         shape=(nx, ny, nz),
-        n_electrons=float(at["n_electrons"]),
+        n_electrons=n_electrons,
         energy=float(at["energy"]),
         energies=tuple(float(value) for value in at["energies"]),
         encut=float(at["encut"]) if "encut" in at else None,
         baseline_nmae=float(at["baseline_nmae"]),
         paw={symbol: paw[symbol] for symbol in sorted(set(symbols))},
-        packed_total=Quantized(arrays["coefficients"], float(at["coefficients_step"])),
-        packed_augmentation=Quantized(arrays["augmentation"], float(at["augmentation_step"])),
+        packed_total=grid("coefficients"),
+        packed_augmentation=occupancies("augmentation"),
         settings=RunSettings.model_validate_json(at.get("settings", "{}")),
         packed_magnetization=magnetization,
     )
+
+
+def _quantized(arrays: Mapping[str, Any], at: Mapping[str, Any], key: str) -> Quantized:
+    """Integers and their step."""
+    integers, step = arrays[key], float(at[f"{key}_step"])
+    if integers.dtype.kind not in "iu" or not 0.0 < step < np.inf:
+        raise ValueError(f"{key} is not integers in units of a step (step {step:g})")
+    return Quantized(integers, step)
 
 
 def write_sample(materials: h5py.Group, sample: DensitySample) -> None:
