@@ -82,7 +82,7 @@ def calibration(formulas, before=0.5, left=0.05, shared=ELEMENTS, **changes):
         zval=1.0,
         channels=(0,),
         n_runs=2,
-        form_factor=(0.0,),
+        form_factor=(),
         occupancies=(0.0,),
         density_left=left,
         occupancies_left=left,
