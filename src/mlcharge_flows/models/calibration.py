@@ -98,7 +98,7 @@ class Calibration(BaseModel):
             if len(mine.form_factor) not in (0, size):
                 raise ValueError(f"{symbol}: a form factor has {size} coefficients, or none")
         for symbol, spin in self.magnetization.items():
-            if spin.form_factor is not None and len(spin.form_factor) != self.spin_basis.size - 1:
+            if spin.form_factor is not None and len(spin.form_factor) != size:
                 raise ValueError(f"{symbol}: a spin form factor has {size} coefficients")
         return self
 

@@ -17,7 +17,7 @@ from mlcharge_flows.models.deformation import deformed_superposition
 from mlcharge_flows.models.magnetization import predict_magnetization
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.settings import SetupError
-from mlcharge_flows.sources.magmom import magmom_of, predicted_spin
+from mlcharge_flows.sources.magmom import keeps_density, magmom_of, predicted_spin
 from mlcharge_flows.sources.other_datasets import CALIBRATE, carried_transfers
 from mlcharge_flows.vasp.potcar import PotcarError
 
@@ -139,7 +139,7 @@ def predict_calibrated(
             calibration.magnetization,
             paw,
             calibration.spin_basis,
-            is_fixed=inputs.incar.get("ICHARG") == 11,
+            is_fixed=keeps_density(inputs),
         )
         density, warnings = replace(density, magnetization=magnetization), [*warnings, *lines]
     return density, tuple(warnings)

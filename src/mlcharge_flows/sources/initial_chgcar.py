@@ -11,7 +11,7 @@ from pydantic import AliasChoices, BaseModel, Field
 from mlcharge_flows.density.augmentation import miscounted_occupancies
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.io import UNREADABLE, file_sha256, open_text
-from mlcharge_flows.sources.magmom import superposed_moments_warning
+from mlcharge_flows.sources.magmom import keeps_density, superposed_moments_warning
 from mlcharge_flows.sources.source import SourceError
 from mlcharge_flows.vasp.chgcar_writer import (
     COMMENT_LENGTH,
@@ -333,7 +333,7 @@ def _check(density: Density, inputs: RunInputs) -> None:
             f"the density holds {density.n_electrons:.4f} electrons, "
             f"the run has {inputs.n_electrons:.4f}"
         )
-    if inputs.incar.get("ICHARG") == 11 and (
+    if keeps_density(inputs) and (
         reason := frozen_moments_reason(inputs.incar, density.magnetization is not None)
     ):
         raise SourceError(reason)

@@ -49,6 +49,22 @@ def magmom_of(inputs: RunInputs) -> np.ndarray | None:
     return moments if len(moments) == n and np.isfinite(moments).all() else None
 
 
+def keeps_density(inputs: RunInputs) -> bool:
+    """Whether a run is not self-consistent: its density, and its magnetization, stay as given.
+
+    Parameters
+    ----------
+    inputs
+        Inputs of the run.
+
+    Returns
+    -------
+    bool
+        True with ICHARG = 11.
+    """
+    return bool(inputs.incar.get("ICHARG") == _FIXED_DENSITY)
+
+
 def predicted_spin(model: DensityModel, inputs: RunInputs) -> SpinPrediction | None:
     """Prediction of a model for a spin-polarized run.
 
@@ -72,8 +88,7 @@ def predicted_spin(model: DensityModel, inputs: RunInputs) -> SpinPrediction | N
     magmom = magmom_of(inputs) if model.predicts_magnetization else None
     if magmom is None or not magmom.any():
         return None
-    is_fixed = inputs.incar.get("ICHARG") == _FIXED_DENSITY
-    return model.predict_spin(inputs.crystal, inputs.grid, magmom, is_fixed)
+    return model.predict_spin(inputs.crystal, inputs.grid, magmom, keeps_density(inputs))
 
 
 def superposed_moments_warning(density: Density, inputs: RunInputs) -> str | None:

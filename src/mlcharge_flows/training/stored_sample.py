@@ -62,10 +62,8 @@ def read_sample(
     arrays = {_VERSION_1_ARRAYS.get(key, key): array[()] for key, array in group.items()}
     nx, ny, nz = (int(n) for n in at["shape"])
     symbols = tuple(str(symbol) for symbol in at["symbols"].split())
-    crystal, n_electrons = (
-        Crystal(at["lattice"], symbols, at["positions"]),
-        float(at["n_electrons"]),
-    )
+    crystal = Crystal(at["lattice"], symbols, at["positions"])
+    n_electrons = float(at["n_electrons"])
     most = _MOST * abs(n_electrons) / crystal.volume
     n_values = sum(n_occupancies(paw[symbol].channels) for symbol in symbols)
 

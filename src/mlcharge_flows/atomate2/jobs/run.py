@@ -42,6 +42,7 @@ from mlcharge_flows.io import plain_or_compressed
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.settings import Settings
 from mlcharge_flows.sources.initial_chgcar import InitialDensityDocument, frozen_moments_reason
+from mlcharge_flows.sources.magmom import keeps_density
 from mlcharge_flows.sources.run_inputs import RunInputs
 from mlcharge_flows.sources.source import SourceError
 from mlcharge_flows.vasp.algorithm import algorithm, takes_rmm_diis
@@ -204,7 +205,7 @@ class RunFromDensityMaker(WrapperMaker):
         provenance.execution = execution(self.maker.run_vasp_kwargs.get("vasp_cmd"), potcars)
         icharg = self.icharg
         if icharg is None:
-            icharg = 11 if inputs.incar.get("ICHARG") == 11 else 1
+            icharg = 11 if keeps_density(inputs) else 1
             reason = existing_density_reason(self.maker, inputs.incar, folder)
             if reason is None:
                 remove_initial_files(folder)
@@ -306,7 +307,7 @@ class RunFromDensityMaker(WrapperMaker):
                 raise SourceError("no initial density was written for this run")
             return stage_chgcar(given, inputs, folder, adapt=self.icharg is None)
         except Exception as error:
-            is_ordered = self.icharg is not None or inputs.incar.get("ICHARG") == 11
+            is_ordered = self.icharg is not None or keeps_density(inputs)
             if is_ordered or self.on_density_error == "raise":
                 raise
             if given is None and own is not None:
