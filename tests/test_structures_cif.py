@@ -274,6 +274,16 @@ def test_operations_of_every_setting_are_those_of_their_group(number: int) -> No
         assert groups.group_of(rotations, rounded, _lattice(rotations)) == number
 
 
+def test_a_cell_that_is_almost_hexagonal_may_have_the_identity_alone() -> None:
+    """Relaxed cells of the Materials Project; here that of CuI (mp-570081)."""
+    from mlcharge_flows.structures import space_group as groups
+
+    lattice = Lattice.from_parameters(
+        4.12861160, 4.12862427, 7.47810604, 89.99107309, 90.00938773, 119.98448271
+    )
+    assert groups.group_of(np.eye(3)[None], np.zeros((1, 3)), lattice.matrix) == 1
+
+
 def _lattice(rotations) -> np.ndarray:
     """A lattice that the rotations leave as it is: of the mean of a metric that they turn."""
     metric = np.diag([16.0, 25.0, 36.0]) + 1.0

@@ -22,6 +22,7 @@ import spglib
 _N_HALL = 530
 _METRIC_TOLERANCE = 0.02
 _SHIFT_TOLERANCE = 1e-2  # of translations such as 0.33
+_EXACT = 1e-5  # for cells that are almost more symmetric, which spglib gives up at the other
 _SUFFIX = re.compile(r"\s*:\s*(\S+)$|\s+(HR|RH|[HRSZ])$")
 _CHOICES = {"HR": "H", "RH": "R", "S": "1", "Z": "2"}
 """Setting as ICSD writes it behind the symbol."""
@@ -163,10 +164,13 @@ def group_of(rotations: np.ndarray, translations: np.ndarray, lattice: np.ndarra
             return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of spglib's own way to fail
-        found = spglib.get_spacegroup_type_from_symmetry(
-            whole, translations, lattice=lattice, symprec=_SHIFT_TOLERANCE
-        )
-    return None if found is None else int(found.number)
+        for tolerance in (_SHIFT_TOLERANCE, _EXACT):
+            found = spglib.get_spacegroup_type_from_symmetry(
+                whole, translations, lattice=lattice, symprec=tolerance
+            )
+            if found is not None:
+                return int(found.number)
+    return None
 
 
 def are_isometries(rotations: np.ndarray, lattice: np.ndarray) -> bool:
