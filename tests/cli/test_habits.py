@@ -193,6 +193,7 @@ def test_settings_of_a_comparison_from_the_options(tmp_path):
     incar.write_text("PREC = Accurate\n")
     maker = chosen_static(None, str(incar), str(kpoints), None, gamma=False, nelmdl=None)
     assert maker.input_set_generator.user_incar_settings == {"PREC": "Accurate"}
+    assert chosen_static(None, "", None, None, gamma=False).name  # no tags
     assert maker.input_set_generator.user_kpoints_settings.kpts == [(4, 4, 4)]
 
 
@@ -201,8 +202,15 @@ def test_settings_of_a_comparison_from_the_options(tmp_path):
     [
         (("x.y.Z", None, None, None), "--maker: 'x.y.Z' cannot be imported"),
         ((None, "ICHARG = 1", None, None), "ICHARG and ISTART follow"),
-        ((None, "some words", None, None), "--incar: no 'tag = value' in it"),
-        ((None, None, "dense", None), "give a KPOINTS file, or settings"),
+        ((None, "some words = 1", None, None), "--incar: 'some words' before '='"),
+        ((None, "no.incar", None, None), "--incar no.incar: there is no such file; tags as text"),
+        ((None, "no.yaml", None, None), "--incar no.yaml: there is no such file"),
+        ((None, "/", None, None), "--incar /: is a folder"),
+        ((None, "x" * 5000, None, None), "--incar x+...: cannot be read"),
+        (
+            (None, None, "dense", None),
+            "--kpoints dense: there is no such file; give",
+        ),
         (("atomate2.vasp.flows.core.DoubleRelaxMaker", None, None, None), "give a static Maker"),
     ],
 )

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlcharge_flows.cli.terminal import exit_with_error
+from mlcharge_flows.errors import one_line
+from mlcharge_flows.file_kinds import not_a_file
 from mlcharge_flows.io import is_file
 
 if TYPE_CHECKING:
@@ -217,9 +219,13 @@ def chosen_static(
     if gamma and kpoints is not None:
         raise SpecError("--gamma and --kpoints exclude each other")
     tags: dict[str, Any] = {}
-    if incar is not None and not is_file(incar):
+    is_text = incar is not None and ("=" in incar or not incar.strip()) and not is_file(incar)
+    if incar is not None and is_text:
         tags |= parse_incar(incar, "--incar")
     elif incar is not None:
+        if reason := not_a_file(incar):
+            shown = one_line(incar, 60)
+            raise SpecError(f"--incar {shown}: {reason}; tags as text have '=': 'ISPIN = 1'")
         is_mapping = Path(incar).suffix in (".yaml", ".yml", ".json")
         any_tags = create_model("Tags", __config__=ConfigDict(extra="allow"))
         tags |= (
@@ -263,7 +269,8 @@ def _mesh(text: str) -> dict[str, Any]:
             equals = ""
         if not (key and equals):
             raise SpecError(
-                f"--kpoints {text}: give a KPOINTS file, or settings such as reciprocal_density=64"
+                f"--kpoints {one_line(text, 60)}: {not_a_file(text)}; give a KPOINTS file, or "
+                "settings such as reciprocal_density=64"
             )
     return found
 
