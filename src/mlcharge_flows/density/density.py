@@ -20,23 +20,18 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from scipy import fft
 
 from mlcharge_flows.density.grid import half_frequencies
-from mlcharge_flows.density.nonuniform_fft import structure_factor
+from mlcharge_flows.density.inverse_transform import from_planes
+from mlcharge_flows.density.structure_factor import structure_factor_planes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.paw_dataset import PawDataset
 
     FormFactor = Callable[[np.ndarray], np.ndarray]
-
-_POINTS_AT_ONCE = 1 << 16
-"""G vectors whose form and structure factors are held in memory."""
-MAX_DIRECT_SITES = 500
-"""Ions of an element up to which the sum over all ions and G vectors is faster than a transform."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,49 +242,31 @@ def sum_of_form_factors(
     nx, ny, nz = (int(n) for n in shape)
     if min(nx, ny, nz) < 1:
         raise ValueError(f"grid {(nx, ny, nz)} has an axis without points")
-    spectrum = np.zeros((nx, ny, nz // 2 + 1), dtype=complex)
-    for symbol in dict.fromkeys(crystal.symbols):
-        if symbol in factors:
-            sites = crystal.positions[[s == symbol for s in crystal.symbols]]
-            _add_element(spectrum, crystal.reciprocal, sites, factors[symbol], nz)
-    for axis, n in enumerate((nx, ny, nz)):
-        if n % 2 == 0:
-            np.moveaxis(spectrum, axis, 0)[n // 2] = 0.0
-    total: np.ndarray = fft.irfftn(spectrum, s=(nx, ny, nz), overwrite_x=True)
-    total *= nx * ny * nz / crystal.volume
+    total = from_planes(_coefficients(crystal, factors, (nx, ny, nz)), (nx, ny, nz))
+    total /= crystal.volume
     return total
 
 
-def _add_element(
-    spectrum: np.ndarray, reciprocal: np.ndarray, sites: np.ndarray, factor: FormFactor, nz: int
-) -> None:
-    """Add f(|G|) S(G) of one element to the half spectrum, some planes of G at a time."""
-    shape = (*spectrum.shape[:2], nz)
+def _coefficients(
+    crystal: Crystal, factors: Mapping[str, FormFactor], shape: tuple[int, int, int]
+) -> Iterator[np.ndarray]:
+    """Sum f(|G|) S(G) over the elements, for each frequency along the second lattice vector."""
+    elements = [symbol for symbol in dict.fromkeys(crystal.symbols) if symbol in factors]
+    structures = [
+        structure_factor_planes(crystal.positions[np.equal(crystal.symbols, symbol)], shape)
+        for symbol in elements
+    ]
     hx, hy, hz = half_frequencies(shape)
-    metric = reciprocal @ reciprocal.T
-    plane = (
-        metric[1, 1] * hy[:, None] ** 2
-        + metric[2, 2] * hz[None, :] ** 2
-        + 2 * metric[1, 2] * hy[:, None] * hz[None, :]
-    )
-    slope = 2 * (metric[0, 1] * hy[:, None] + metric[0, 2] * hz[None, :])
-    if len(sites) <= MAX_DIRECT_SITES:
-        # The structure factor of a plane is one matrix product over the sites: phases separate.
-        phase_x, phase_y, phase_z = (
-            np.exp(-2j * np.pi * np.outer(h, sites[:, axis])) for axis, h in enumerate((hx, hy, hz))
-        )
-    else:
-        structure = structure_factor(sites, shape)
-    n_planes = max(_POINTS_AT_ONCE // plane.size, 1)
-    for first in range(0, len(hx), n_planes):
-        some = slice(first, first + n_planes)
-        h = hx[some, None, None]
-        q = np.sqrt(np.maximum(plane + slope * h + metric[0, 0] * h * h, 0.0))
-        if len(sites) <= MAX_DIRECT_SITES:
-            factors = (phase_x[some, None] * phase_y) @ phase_z.T
-        else:
-            factors = structure[some]
-        spectrum[some] += factor(q) * factors
+    metric = crystal.reciprocal @ crystal.reciprocal.T
+    hx = hx[:, None]
+    squares = metric[0, 0] * hx**2 + metric[2, 2] * hz**2 + 2 * metric[0, 2] * hx * hz
+    slope = 2 * (metric[0, 1] * hx + metric[1, 2] * hz)
+    for h in hy:
+        q = np.sqrt(np.maximum(squares + slope * h + metric[1, 1] * h * h, 0.0))
+        total = np.zeros(q.shape, dtype=complex)
+        for symbol, structure in zip(elements, structures, strict=True):
+            total += factors[symbol](q) * next(structure)
+        yield total
 
 
 def nmae(density: np.ndarray, reference: np.ndarray) -> float:

@@ -43,7 +43,6 @@ OVERSAMPLING = 1.3
 """Least ratio of the points of a grid to the frequencies, along each lattice vector, by default."""
 MAX_DERIVATIVE = 6
 """Highest derivative of the window that is known."""
-_POINTS_AT_ONCE = 1 << 17
 _DEGREE, _CELL_DEGREE, _N_QUADRATURE = 64, 20, 100
 
 
@@ -196,67 +195,3 @@ class SpreadingGrid:
             np.cos(np.outer(2 * pi / n * np.arange(h + 1), nodes)) @ window
             for h, n in zip(self.half, self.shape, strict=True)
         ]
-
-
-def structure_factor(positions: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    r"""Structure factor :math:`\sum_i e^{-i \mathbf G \cdot \mathbf R_i}` of sites on a grid.
-
-    Parameters
-    ----------
-    positions
-        Fractional coordinates, shape (sites, 3).
-    shape
-        Points (nx, ny, nz) of the grid.
-
-    Returns
-    -------
-    numpy.ndarray
-        Half spectrum, shape (nx, ny, nz // 2 + 1), complex, accurate to 1e-9 of the number of
-        sites, which it is at G = 0 exactly; 0 at the Nyquist frequency of an even grid.
-
-    Examples
-    --------
-    >>> found = structure_factor(np.array([[0.1, 0.2, 0.3], [0.5, 0.0, 0.9]]), (3, 3, 3))
-    >>> expected = np.exp(-2j * np.pi * 0.6) + np.exp(-2j * np.pi * 1.4)
-    >>> bool(abs(found[1, 1, 1] - expected) < 1e-8)
-    True
-    """
-    grid = SpreadingGrid.of([(n - 1) // 2 for n in shape])
-    spread = _spread(grid, positions)
-    a, b, c = grid.half
-    nx, ny, nz = grid.shape
-    fx, fy, fz = (1 / transform for transform in grid.transforms())
-    fx, fy = (np.concatenate([f, f[:0:-1]]) for f in (fx, fy))
-    # Some planes at a time, so that working arrays stay in the cache; what is beyond the
-    # frequencies wanted is dropped between the axes.
-    planes = np.empty((nx, 2 * b + 1, c + 1), dtype=complex)
-    step = max(1, _POINTS_AT_ONCE // (ny * nz))
-    for first in range(0, nx, step):
-        some = slice(first, first + step)
-        transformed = fft.rfft2(spread[some])
-        planes[some, : b + 1] = transformed[:, : b + 1, : c + 1]
-        planes[some, b + 1 :] = transformed[:, ny - b :, : c + 1]
-    result = np.zeros((shape[0], shape[1], shape[2] // 2 + 1), dtype=complex)
-    for row in range(2 * b + 1):
-        transformed = fft.fft(planes[:, row], axis=0)
-        factor = fy[row] * fz
-        to = row if row <= b else row - 2 * b - 1
-        result[: a + 1, to, : c + 1] = transformed[: a + 1] * (fx[: a + 1, None] * factor)
-        if a:
-            result[-a:, to, : c + 1] = transformed[-a:] * (fx[-a:, None] * factor)
-    result[0, 0, 0] = len(positions)
-    return result
-
-
-def _spread(grid: SpreadingGrid, positions: np.ndarray) -> np.ndarray:
-    """Sum of the windows about sites, on a grid."""
-    (x, y, z), values = grid.weights(positions)
-    nx, ny, nz = grid.shape
-    spread = np.zeros(nx * ny * nz)
-    wx, wy, wz = values[:, :, 0]
-    for site in range(len(positions)):
-        index = (x[site, :, None, None] * ny + y[site, :, None]) * nz + z[site]
-        value = wx[site, :, None, None] * wy[site, :, None] * wz[site]
-        # A window that is as wide as the cell meets no point twice.
-        spread[index] += value
-    return spread.reshape(grid.shape)

@@ -281,11 +281,14 @@ class PawDataset:
         # The mesh is uniform, so that each q finds its interval without a search.
         x, coefficients = self._spline.x, self._spline.c
         step = x[-1] / (len(x) - 1)
-        interval = np.minimum((q / step).astype(np.intp), len(x) - 2)
+        interval = np.minimum((q / step).astype(np.int32), len(x) - 2)
         beyond = q - interval * step
-        cubic, square, linear, constant = (c[interval] for c in coefficients)
-        values = ((cubic * beyond + square) * beyond + linear) * beyond + constant
-        return np.where(q <= x[-1], values, 0.0)
+        values: np.ndarray = coefficients[0].take(interval)
+        for power in coefficients[1:]:
+            values *= beyond
+            values += power.take(interval)
+        values[q > x[-1]] = 0.0
+        return values
 
     def density_at(self, r: np.ndarray) -> np.ndarray:
         r"""Spherical density of the free atom at given distances, from its form factor.

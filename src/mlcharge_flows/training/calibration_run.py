@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlcharge_flows.density.augmentation import spherical
-from mlcharge_flows.density.nonuniform_fft import structure_factor
+from mlcharge_flows.density.structure_factor import structure_factor
 from mlcharge_flows.training.half_spectrum import GVectors
 from mlcharge_flows.training.response_run import ResponseRun
 
