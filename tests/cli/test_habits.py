@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from atomate2 import SETTINGS
 from rich.progress import Progress
 from typer.testing import CliRunner
 
@@ -217,6 +218,17 @@ def test_settings_of_a_comparison_from_the_options(tmp_path):
 def test_settings_that_cannot_be_used(given, message):
     with pytest.raises(MlchargeError, match=message):
         chosen_static(*given, gamma=False, nelmdl=None)
+
+
+@pytest.mark.parametrize("maker", [None, "atomate2.vasp.jobs.core.StaticMaker"])
+def test_spin_and_settings_without_spin_exclude_each_other(maker, monkeypatch):
+    with pytest.raises(MlchargeError, match="--spin: the runs would have ISPIN = 1"):
+        chosen_static(maker, "ISPIN = 1", None, None, gamma=False, spin=True)
+    assert chosen_static(maker, "ISPIN = 2", None, None, gamma=False, spin=True)
+    assert chosen_static(maker, None, None, None, gamma=False, spin=True)
+    monkeypatch.setattr(SETTINGS, "VASP_INCAR_UPDATES", {"ISPIN": 1})
+    with pytest.raises(MlchargeError, match="--spin: the runs would have ISPIN = 1"):
+        chosen_static(maker, None, None, None, gamma=False, spin=True)
 
 
 @pytest.mark.gpaw

@@ -207,7 +207,7 @@ def chosen_static(
     from pymatgen.io.vasp import Kpoints
 
     from mlcharge_flows.atomate2.flows.compare import comparison_static
-    from mlcharge_flows.atomate2.sets.spin import spin_polarized
+    from mlcharge_flows.atomate2.sets.spin import is_spin_polarized, spin_polarized
     from mlcharge_flows.campaign.spec import CampaignSpec, SpecError
     from mlcharge_flows.campaign.spec_runs import static_maker
     from mlcharge_flows.vasp.incar import parse_incar, read_incar
@@ -252,6 +252,11 @@ def chosen_static(
         generator.user_kpoints_settings = points
     if spin:
         settings: Any = spin_polarized(chosen.input_set_generator)
+        if not is_spin_polarized(settings):
+            raise SpecError(
+                "--spin: the runs would have ISPIN = 1, by --incar, the Maker or atomate2's "
+                "VASP_INCAR_UPDATES; leave that or --spin out"
+            )
         chosen.input_set_generator = settings
     return chosen
 

@@ -6,7 +6,10 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pymatgen.core import Lattice, Structure
 from pymatgen.io.vasp.sets import MPRelaxSet
+
+from mlcharge_flows.sources.run_inputs import RunInputs
 
 if TYPE_CHECKING:
     from pymatgen.io.vasp.sets import VaspInputSet
@@ -48,6 +51,30 @@ def spin_polarized(generator: VaspInputSet) -> VaspInputSet:
     # Not tags of the user: these would win over the moments of the sites, and leave LDAU without U.
     incar = {**deepcopy(tags), **generator.config_dict["INCAR"], "ISPIN": 2}
     return replace(generator, config_dict={**generator.config_dict, "INCAR": incar})
+
+
+def is_spin_polarized(generator: VaspInputSet) -> bool:
+    """Whether the runs of an input set have ISPIN = 2, whatever sets the tag.
+
+    Parameters
+    ----------
+    generator
+        Input set generator; it is not changed.
+
+    Returns
+    -------
+    bool
+        Of a run of iron; atomate2's own settings (VASP_INCAR_UPDATES) count, too.
+
+    Examples
+    --------
+    >>> from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
+    >>> generator = ComparisonSetGenerator(user_incar_settings={"ISPIN": 1})
+    >>> is_spin_polarized(spin_polarized(generator))
+    False
+    """
+    iron = Structure(Lattice.cubic(2.8), ["Fe"], [[0, 0, 0]])
+    return RunInputs.from_generator(iron, generator).incar.get("ISPIN") == 2
 
 
 def without_spin(generator: VaspInputSet) -> None:
