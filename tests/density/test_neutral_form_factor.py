@@ -27,6 +27,16 @@ def test_form_factors_are_transforms_of_the_radial_functions():
     assert charge == pytest.approx(0.0, abs=1e-6)
 
 
+def test_the_electrons_that_are_moved_bound_the_form_factor():
+    coefficients = np.random.default_rng(3).standard_normal(BASIS.size)
+    r = np.linspace(1e-6, BASIS.radius, 40001)
+    slow = simpson(4 * np.pi * r**2 * np.abs(radial(coefficients, r)), x=r) / 2
+    moved = BASIS.moved(coefficients)
+    assert moved == pytest.approx(slow, rel=1e-5)
+    assert BASIS.moved(-3 * coefficients) == pytest.approx(3 * moved)
+    assert np.abs(coefficients @ BASIS(np.linspace(0.1, 13.9, 100))).max() <= 2 * moved
+
+
 def test_the_spline_equals_the_functions_and_ends_at_the_largest_wave_number():
     coefficients = np.random.default_rng(1).standard_normal(BASIS.size)
     q = np.random.default_rng(2).uniform(0.0, 14.0, 50)

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from mlcharge_flows.models.calibration import (
     read_calibration,
     write_calibration,
 )
+from mlcharge_flows.models.constant_limits import beyond_limits
 from mlcharge_flows.models.deformation import deformed_superposition
 from mlcharge_flows.models.domain import OutOfDomainError
 from mlcharge_flows.testing import tiny_model
@@ -34,7 +36,7 @@ def element(symbol, n_runs=2, **changes):
         "zval": known.zval,
         "channels": known.channels,
         "n_runs": n_runs,
-        "form_factor": tuple(np.random.default_rng(n_runs).standard_normal(20)),
+        "form_factor": tuple(0.1 * np.random.default_rng(n_runs).standard_normal(20)),
         "occupancies": tuple(0.1 * np.arange(1, len(spherical(known.channels)) + 1)),
     }
     return ElementCalibration(**(facts | changes))
@@ -80,6 +82,57 @@ def test_other_files_are_refused_in_one_line(tmp_path, content):
     assert "\n" not in str(error.value)
     with pytest.raises(CalibrationError, match=r"none\.json: cannot be read"):
         read_calibration(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        (
+            "form_factor",
+            r"the form factor of Mg moves 4\d\.\d electrons, its valence electrons are 2",
+        ),
+        ("occupancies", "the occupancies of Mg change by 177 electrons"),
+    ],
+)
+@pytest.mark.parametrize("part", ["elements", "alone"])
+def test_constants_that_no_run_can_give_are_refused(tmp_path, place, message, part):
+    path = tmp_path / "edited.json"
+    write_calibration(path, calibration(alone={"Mg": element("Mg")}))
+    content = json.loads(path.read_text())
+    content[part]["Mg"][place][0] = 50.0
+    path.write_text(json.dumps(content))
+    with pytest.raises(CalibrationError, match=rf"edited\.json: was damaged or edited: {message}"):
+        read_calibration(path)
+    edited = Calibration.model_validate(content)
+    with pytest.raises(CalibrationError, match=message):
+        write_calibration(tmp_path / "new.json", edited)
+    assert not (tmp_path / "new.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"form_factor": (50.0, *[0.0] * 19)},
+            r"the spin form factor of Mg moves 4\d\.\d electrons",
+        ),
+        (
+            {"occupancies": [50.0] * len(spherical(ATOMS["Mg"].channels))},
+            "the spin occupancies of Mg change by 177 electrons",
+        ),
+        ({"moments": [{"mean": 50.0}]}, "the moments of Mg are 50 Bohr magnetons"),
+    ],
+)
+def test_magnetizations_that_no_run_can_give_are_refused(changes, message):
+    known = ATOMS["Mg"]
+    moments = {"elements": (), "n_runs": 1, "mean": 1.0, "spread": 0.0}
+    spin = {"titel": known.titel, "fingerprint": known.fingerprint, "channels": known.channels}
+    n_constants = len(spherical(known.channels))
+    spin |= {"moments": [moments], "form_factor": [0.0] * 20, "occupancies": [0.0] * n_constants}
+    assert beyond_limits(calibration(magnetization={"Mg": spin})) is None
+    if "moments" in changes:
+        changes = {"moments": [moments | changes["moments"][0]]}
+    assert re.match(message, beyond_limits(calibration(magnetization={"Mg": spin | changes})))
 
 
 def test_occupancies_of_other_channels_are_no_calibration():

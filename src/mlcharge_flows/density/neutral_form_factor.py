@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import pi
+from math import pi, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -89,6 +89,26 @@ class NeutralSines:
         """
         values: np.ndarray = self._neutral @ self._sines(q) * ((q > 0.0) & (q <= self.q_max))
         return values
+
+    def moved(self, coefficients: Sequence[float]) -> float:
+        """Number of electrons that a combination of the functions moves.
+
+        Parameters
+        ----------
+        coefficients
+            One per function, shape (size,).
+
+        Returns
+        -------
+        float
+            Half the integral of the absolute value of its density, in electrons. No value of its
+            form factor is larger than twice this number.
+        """
+        step = self.radius / _MESH_POINTS
+        r = step * (np.arange(_MESH_POINTS) + 0.5)
+        sines = np.sin(self._wave_numbers[:, None] * r) / sqrt(8 * pi * self.radius)
+        shell = 4 * pi * r * (np.asarray(coefficients) @ self._neutral @ sines)
+        return float(np.abs(shell).sum() * step / 2)
 
     def charged(self, q: np.ndarray) -> np.ndarray:
         """Form factor of one electron that is orthogonal to all functions.

@@ -22,6 +22,7 @@ from mlcharge_flows.density.magnetization import SpinSines
 from mlcharge_flows.density.neutral_form_factor import NeutralSines
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.io import atomic_write, file_sha256
+from mlcharge_flows.models.constant_limits import beyond_limits
 from mlcharge_flows.models.domain import OutOfDomainError
 from mlcharge_flows.models.element_calibration import ElementCalibration  # noqa: TC001 - a field
 from mlcharge_flows.models.magnetization import ElementMagnetization  # noqa: TC001 - a field
@@ -305,8 +306,15 @@ def write_calibration(path: str | Path, calibration: Calibration) -> str:
     -------
     str
         SHA-256 of the file, hexadecimal.
+
+    Raises
+    ------
+    CalibrationError
+        A constant is so large that no run can have given it.
     """
     path = Path(path)
+    if reason := beyond_limits(calibration):
+        raise CalibrationError(f"{path}: is not written: {reason}; see the runs of this element")
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, calibration.model_dump_json(indent=1) + "\n")
     return file_sha256(path)
@@ -328,11 +336,12 @@ def read_calibration(path: str | Path) -> Calibration:
     Raises
     ------
     CalibrationError
-        The file is missing, or no calibration.
+        The file is missing, or no calibration, or a constant is so large that no run can have given
+        it.
     """
     path = Path(path)
     try:
-        return Calibration.model_validate_json(path.read_bytes())
+        found = Calibration.model_validate_json(path.read_bytes())
     except OSError as error:
         raise CalibrationError(f"{path}: cannot be read ({error.strerror or error})") from None
     except ValidationError as error:
@@ -342,3 +351,6 @@ def read_calibration(path: str | Path) -> Calibration:
         raise CalibrationError(
             f"{path}: not a calibration that 'mlcharge calibrate' wrote ({reason})"
         ) from None
+    if reason := beyond_limits(found):
+        raise CalibrationError(f"{path}: was damaged or edited: {reason}; calibrate again")
+    return found
