@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import CubicSpline
 
+from mlcharge_flows.density.dataset_difference import dataset_difference, free_atom_difference
 from mlcharge_flows.density.paw_dataset import PawDataset, n_electrons
 
 Q = np.arange(1000) * 0.06
@@ -83,7 +84,31 @@ def test_an_unknown_free_atom_has_no_form_factor():
     ],
 )
 def test_differences_of_free_atoms_are_named(change, difference):
-    assert dataset().free_atom_difference(dataset(**change)) == difference
+    assert free_atom_difference(dataset(), dataset(**change)) == difference
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({}, None),
+        ({"titel": "PAW_PBE Na_pv"}, "TITEL is PAW_PBE Na test, the run's is PAW_PBE Na_pv"),
+        ({"zval": 7.0}, "ZVAL is 1.0, the run's is 7.0"),
+        (
+            {"channels": (0, 1), "atomic_occupancies": None},
+            "channels is (0, 0, 1), the run's is (0, 1)",
+        ),
+        ({"form_factor": np.exp(-1.01 * Q)}, "the density of its free atom differs"),
+    ],
+)
+def test_a_line_says_what_differs_under_one_name(change, line):
+    known, given = dataset(), dataset(**change)
+    assert (dataset_difference(known, given) or "").startswith(line or "") is True
+    assert (dataset_difference(known, given) is None) == (line is None)
+    hashed = dataset_difference(known.without_free_atom(), given)
+    assert (hashed is None) == (line is None)
+    if "form_factor" in change:
+        digits = [one.fingerprint[:12] for one in (known, given)]
+        assert hashed == f"fingerprint is {digits[0]}, the run's is {digits[1]}"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 from mlcharge_flows.atomate2.powerups import start_from_predicted_density
 from mlcharge_flows.campaign.spec import CampaignSpec, SpecError, campaign_maker
 from mlcharge_flows.cli.app import app
+from mlcharge_flows.density.augmentation import n_occupancies
 from mlcharge_flows.density.density import superpose
 from mlcharge_flows.models.calibration import read_calibration, write_calibration
 from mlcharge_flows.models.model import ModelError
@@ -75,10 +77,26 @@ def test_other_runs_are_refused(inputs, atoms, calibration, refusal, monkeypatch
     assert refusal(high, source) == (
         "the calibration of the model tiny is for ENCUT = 350 eV, the run has 520 eV"
     )
-    monkeypatch.setattr(
-        RunInputs, "_potcar", {**atoms, "O": replace(atoms["O"], titel="PAW_PBE O_s")}
-    )
-    assert "is for another PAW data set of O (PAW_PBE O test, " in refusal(inputs, source)
+    other = {**atoms, "O": replace(atoms["O"], titel="PAW_PBE O_s")}
+    monkeypatch.setattr(RunInputs, "_potcar", other)
+    assert "is for another PAW data set of O: TITEL is PAW_PBE O test, " in refusal(inputs, source)
+
+
+def test_a_calibration_for_another_data_set_says_what_differs(calibration, atoms):
+    fewer, occupancies = (0, 0, 1), atoms["O"].atomic_occupancies
+    for change, difference in (
+        ({"titel": "PAW_PBE O_s"}, "TITEL is PAW_PBE O test, the run's is PAW_PBE O_s"),
+        ({"zval": 4.0}, "ZVAL is 6.0, the run's is 4.0"),
+        (
+            {"channels": fewer, "atomic_occupancies": occupancies[: n_occupancies(fewer)]},
+            "channels is (0, 0, 1, 1), the run's is (0, 0, 1)",
+        ),
+        ({"atomic_occupancies": 0.9 * occupancies}, "fingerprint is "),
+    ):
+        other = {**atoms, "O": replace(atoms["O"], **change)}
+        line = f"the calibration of the model tiny is for another PAW data set of O: {difference}"
+        with pytest.raises(ModelError, match=re.escape(line)):
+            read_calibration(calibration).check(other, None)
 
 
 def test_a_calibration_of_another_checkpoint_is_refused(inputs, calibration, trained, refusal):

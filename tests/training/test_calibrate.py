@@ -247,7 +247,8 @@ def test_the_most_frequent_settings_are_taken_and_others_told(model, sample, ato
     assert (found.encut, found.elements["O"].n_runs) == (520.0, 3)
     assert calibrator.problems == [
         "low: has other settings (ENCUT = 350 eV, PE)",
-        "soft: most runs have another data set than PAW_PBE O_s",
+        "soft: most runs have another data set of O: TITEL is PAW_PBE O test, "
+        "its own is PAW_PBE O_s",
     ]
     calibrator, found = calibrated(model, samples, encut=350.0)
     assert (found.encut, found.elements["O"].n_runs) == (350.0, 1)

@@ -138,7 +138,10 @@ def test_a_data_set_merges_into_itself(tmp_path):
     [
         ({"protocol": "q"}, "b is of protocol q, the others of p"),
         ({"paw": {**PAW, "Cl": gaussian_atom("Cl", "PAW_PBE Cl_h")}}, "PAW_PBE Cl_h"),
-        ({"paw": {**PAW, "Cl": gaussian_atom("Cl", width=0.6)}}, "different PAW data sets"),
+        (
+            {"paw": {**PAW, "Cl": gaussian_atom("Cl", width=0.6)}},
+            "of Cl than the others: the density",
+        ),
         (
             {"paw": {s: PawDataset(s, d.titel, None, d.channels) for s, d in PAW.items()}},
             "different PAW",

@@ -19,6 +19,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from mlcharge_flows.density.augmentation import blocks, n_occupancies
+from mlcharge_flows.density.dataset_difference import free_atom_difference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -326,31 +327,6 @@ class PawDataset:
     def __hash__(self) -> int:
         return hash(self._identity)
 
-    def free_atom_difference(self, other: PawDataset) -> str | None:
-        """Name the first part of the free atom in which another data set differs.
-
-        Parameters
-        ----------
-        other
-            Another data set.
-
-        Returns
-        -------
-        str or None
-            ``"mesh"``, ``"density"`` (the form factor) or ``"occupancies"``, compared to 1e-9
-            electrons; None where they are the same or one of the two atoms is not known.
-        """
-        if not (self.has_free_atom and other.has_free_atom):
-            return None
-        for name, a, b in (
-            ("mesh", self.q, other.q),
-            ("density", self.form_factor, other.form_factor),
-            ("occupancies", self.atomic_occupancies, other.atomic_occupancies),
-        ):
-            if np.shape(a) != np.shape(b) or not np.allclose(a, b, rtol=1e-9, atol=1e-9):  # type: ignore[arg-type]
-                return name
-        return None
-
     def matches(self, other: PawDataset) -> bool:
         """Whether densities made with two data sets may be trained on together.
 
@@ -368,7 +344,7 @@ class PawDataset:
             return False
         if not (self.has_free_atom and other.has_free_atom):
             return self.has_free_atom == other.has_free_atom
-        return self.zval == other.zval and self.free_atom_difference(other) is None
+        return self.zval == other.zval and free_atom_difference(self, other) is None
 
 
 def n_electrons(datasets: Iterable[PawDataset]) -> float:

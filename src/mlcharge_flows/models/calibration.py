@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mlcharge_flows.density.augmentation import spherical
+from mlcharge_flows.density.dataset_difference import dataset_difference
 from mlcharge_flows.density.density import Density, sum_of_form_factors
 from mlcharge_flows.density.magnetization import SpinSines
 from mlcharge_flows.density.neutral_form_factor import NeutralSines
@@ -210,13 +211,13 @@ class Calibration(BaseModel):
             )
         for symbol, dataset in datasets.items():
             mine = known[symbol]
+            # Data sets of finished runs may be known without their free atoms.
             if (mine.titel, mine.channels) != (dataset.titel, dataset.channels) or (
                 dataset.has_free_atom and dataset.fingerprint != mine.fingerprint
             ):
-                given = f"{dataset.titel}, {(dataset.fingerprint or 'hash not known')[:12]}"
+                difference = dataset_difference(mine.paw_dataset(symbol), dataset)
                 raise OutOfDomainError(
-                    f"{what} is for another PAW data set of {symbol} ({mine.titel}, "
-                    f"{mine.fingerprint[:12]}) than the run's ({given})"
+                    f"{what} is for another PAW data set of {symbol}: {difference}"
                 )
             if part == "alone" and symbol not in self.elements:
                 self._check_alone(symbol, mine)
@@ -313,8 +314,8 @@ def write_calibration(path: str | Path, calibration: Calibration) -> str:
         A constant is so large that no run can have given it.
     """
     path = Path(path)
-    if reason := beyond_limits(calibration):
-        raise CalibrationError(f"{path}: is not written: {reason}; see the runs of this element")
+    if beyond := beyond_limits(calibration):
+        raise CalibrationError(f"{path}: is not written: {beyond}; see the runs of this element")
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, calibration.model_dump_json(indent=1) + "\n")
     return file_sha256(path)
@@ -351,6 +352,6 @@ def read_calibration(path: str | Path) -> Calibration:
         raise CalibrationError(
             f"{path}: not a calibration that 'mlcharge calibrate' wrote ({reason})"
         ) from None
-    if reason := beyond_limits(found):
-        raise CalibrationError(f"{path}: was damaged or edited: {reason}; calibrate again")
+    if beyond := beyond_limits(found):
+        raise CalibrationError(f"{path}: was damaged or edited: {beyond}; calibrate again")
     return found

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from mlcharge_flows.density.crystal import NeighborList
+from mlcharge_flows.density.dataset_difference import dataset_difference
 from mlcharge_flows.density.paw_dataset import NEUTRALITY_TOLERANCE
 from mlcharge_flows.density.paw_dataset import n_electrons as valence_electrons
 from mlcharge_flows.models.model import ModelError
@@ -322,19 +323,11 @@ class Domain:
         str or None
             One line; None if both are the same, free atoms compared where both are known.
         """
-        known, family = self.paw[symbol], f"{symbol} ({self.paw_family})"
-        before = f"the model {self.model} was trained with other PAW data for {family}"
-        for name, trained, given in (
-            ("TITEL", known.titel, dataset.titel),
-            ("ZVAL", known.zval, dataset.zval),
-            ("channels", known.channels, dataset.channels),
-            ("fingerprint", known.free_atom_sha256 or dataset.fingerprint, dataset.fingerprint),
-        ):
-            if trained != given:
-                return f"{before}: {name} is {trained}, the run's is {given}"
-        if part := known.free_atom_difference(dataset):
-            return f"{before}: the {part} of its free atom differs, under the same TITEL"
-        return None
+        difference = dataset_difference(self.paw[symbol], dataset)
+        if difference is None:
+            return None
+        family = f"{symbol} ({self.paw_family})"
+        return f"the model {self.model} was trained with other PAW data for {family}: {difference}"
 
     def _check_charge(self, crystal: Crystal, given: float | None) -> None:
         if given is None:

@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mlcharge_flows.density.augmentation import blocks, spherical
+from mlcharge_flows.density.paw_dataset import PawDataset
 
 N_RESPONSE = 12
 """Coefficients of a response: Gaussians that a density is projected on."""
@@ -74,3 +75,19 @@ class ElementCalibration(BaseModel):
             if len(self.response) != len(blocks(self.channels)) or self.largest_change is None:
                 raise ValueError("the response is not one of the blocks, with its largest change")
         return self
+
+    def paw_dataset(self, symbol: str) -> PawDataset:
+        """PAW data set of the runs, of which nothing but a hash tells of the free atom.
+
+        Parameters
+        ----------
+        symbol
+            The element.
+
+        Returns
+        -------
+        PawDataset
+            Without its free atom.
+        """
+        known = symbol, self.titel, self.zval, self.channels
+        return PawDataset(*known, free_atom_sha256=self.fingerprint)

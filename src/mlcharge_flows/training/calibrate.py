@@ -11,6 +11,7 @@ from pymatgen.core import Composition
 
 from mlcharge_flows import __version__
 from mlcharge_flows.density.augmentation import spherical
+from mlcharge_flows.density.dataset_difference import dataset_difference
 from mlcharge_flows.density.density import superpose
 from mlcharge_flows.density.magnetization import SpinSines
 from mlcharge_flows.density.neutral_form_factor import NeutralSines
@@ -235,11 +236,12 @@ class Calibrator:
         candidates = [run for run in self._runs if encut is None or run.settings[0] == encut]
         kinds = Counter(run.settings for run in candidates)
         kind = kinds.most_common(1)[0][0] if kinds else None
-        datasets: dict[str, Counter[str]] = {}
+        found: dict[str, list[PawDataset]] = {}
         for run in candidates:
             if run.settings == kind:
                 for symbol, dataset in run.paw.items():
-                    datasets.setdefault(symbol, Counter())[dataset.fingerprint or ""] += 1
+                    found.setdefault(symbol, []).append(dataset)
+        usual = {symbol: _most_frequent(datasets) for symbol, datasets in found.items()}
         taken = []
         for run in self._runs:
             name = run.source or run.alone.name
@@ -250,13 +252,14 @@ class Calibrator:
                 else:
                     self.problems.append(line)
                 continue
-            other = [
-                dataset.titel
-                for symbol, dataset in run.paw.items()
-                if datasets[symbol].most_common(1)[0][0] != dataset.fingerprint
-            ]
-            if other:
-                self.problems.append(f"{name}: most runs have another data set than {other[0]}")
+            others = [s for s, its in run.paw.items() if its.fingerprint != usual[s].fingerprint]
+            if others:
+                symbol = others[0]
+                difference = dataset_difference(usual[symbol], run.paw[symbol], "its own")
+                self.problems.append(
+                    f"{name}: most runs have another data set of {symbol}: "
+                    f"{difference or 'its free atom differs'}"
+                )
             else:
                 taken.append(run)
         return taken
@@ -317,6 +320,12 @@ def carried_only(
         elements=elements,
         version=__version__,
     )
+
+
+def _most_frequent(datasets: list[PawDataset]) -> PawDataset:
+    """Data set whose fingerprint most of them have."""
+    counts = Counter(dataset.fingerprint for dataset in datasets)
+    return max(datasets, key=lambda dataset: counts[dataset.fingerprint])
 
 
 def _prec(sample: DensitySample) -> str | None:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
+from mlcharge_flows.density.dataset_difference import dataset_difference
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.file_kinds import not_a_file
 from mlcharge_flows.io import atomic_path
@@ -336,10 +337,13 @@ class _Common:
                 "settings do not merge; take them all the same with --allow-mixed"
             )
         for symbol, dataset in sample.paw.items():
-            if not self.paw.get(symbol, dataset).matches(dataset):
+            known = self.paw.get(symbol, dataset)
+            if not known.matches(dataset):
+                difference = dataset_difference(known, dataset, "its own")
                 raise DatasetError(
-                    f"{sample.id} was made with {dataset.titel}, the others with "
-                    f"{self.paw[symbol].titel}: samples of different PAW data sets do not merge"
+                    f"{sample.id} was made with another PAW data set of {symbol} than the others: "
+                    f"{difference or 'one of the free atoms is not known'}; samples of different "
+                    "PAW data sets do not merge"
                 )
         self.first = self.first or sample.id
         self.settings = self.settings.joined(settings)
