@@ -388,3 +388,69 @@ def test_messages_that_exclude_each_other_prove_nothing(run, second, expected):
     counted = count_run(run(stdout=text), expected)
     assert (counted.started_from, counted.verified) == ("unknown", False)
     assert "standard output contradicts itself: " in (counted.provenance_issue or "")
+
+
+MOMENTS = """\
+
+ magnetization (x)
+
+# of ion       s       p       d       tot
+------------------------------------------
+    1       -0.008  -0.016   2.224   2.200
+    2        0.008   0.016   0.000   0.024
+--------------------------------------------------
+tot            0.000   0.000   2.224   2.224
+"""
+HEADER = """\
+   TITEL  = PAW_PBE Fe 06Sep2000
+   TITEL  = PAW_PBE O 08Apr2002
+   ions per type =               1   1
+   ISPIN  =      2    spin polarized calculation?
+"""
+HUBBARD = """\
+   angular momentum for each species LDAUL =     2   -1
+   U (eV)           for each species LDAUU =   {:.1f}  0.0
+   J (eV)           for each species LDAUJ =   0.0  0.0
+"""
+
+
+def with_spin(header: str = HEADER) -> str:
+    start, steps, end = OUTCAR.partition(" initial charge density was")
+    body, time, rest = end.partition("                         Elapsed")
+    return header + start + steps + body + MOMENTS + time + rest
+
+
+def test_the_final_magnetic_state_is_counted(run):
+    oszicar = OSZICAR.replace("mag=     0.0000", "mag=     2.2341")
+    counted = count_run(run(oszicar, with_spin()))
+    assert (counted.failure, counted.spin_polarized) == (None, True)
+    assert (counted.total_moment, counted.ion_moments) == (2.2341, [2.2, 0.024])
+    assert (counted.ion_elements, counted.hubbard) == (["Fe", "O"], False)
+    for u, used in ((4.0, True), (0.0, False)):
+        assert count_run(run(oszicar, with_spin(HEADER + HUBBARD.format(u)))).hubbard is used
+
+
+def test_without_spin_there_is_no_moment(run):
+    for header in (HEADER.replace("=      2", "=      1"), HEADER.partition("   ISPIN")[0]):
+        counted = count_run(run(outcar=with_spin(header)))
+        assert counted.n_total == 3
+        assert counted.total_moment is counted.ion_moments is counted.ion_elements is None
+
+
+def test_moments_that_belong_to_no_ions_are_left_out(run):
+    for wrong in (("1   1\n", "1   2\n"), (" Fe 06", " Xx 06")):
+        counted = count_run(run(outcar=with_spin(HEADER.replace(*wrong))))
+        assert counted.n_total == 3
+        assert counted.ion_moments is None
+
+
+def test_the_gap_is_read_where_there_is_an_eigenval(run):
+    folder = run()
+    assert count_run(folder).band_gap is None
+    rows = "    1       -5.000000   1.000000\n    2        0.500000   0.000000\n"
+    text = "2 2 1 1\n\n\n\n\n 2 1 2\n\n 0.0E+00 0.0E+00 0.0E+00 0.1E+01\n" + rows
+    (folder / "EIGENVAL").write_text(text)
+    assert count_run(folder).band_gap == 5.5
+    (folder / "EIGENVAL").write_text("damaged")
+    counted = count_run(folder)
+    assert (counted.band_gap, counted.failure) == (None, None)

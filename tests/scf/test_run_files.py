@@ -32,7 +32,7 @@ def test_folders_are_no_files(tmp_path):
 
 @pytest.mark.parametrize("end", ["", ".gz", ".bz2", ".xz"])
 def test_every_file_is_found(tmp_path, end):
-    inputs = ("INCAR", "KPOINTS", "POSCAR", "POTCAR", "CHGCAR", "CONTCAR", "IBZKPT")
+    inputs = ("INCAR", "KPOINTS", "POSCAR", "POTCAR", "CHGCAR", "CONTCAR", "IBZKPT", "EIGENVAL")
     others = ("custodian.json", "std_err.txt", "vasprun.xml", *inputs)
     for name in (*NAMES, *others):
         (tmp_path / (name + end)).touch()

@@ -45,6 +45,7 @@ def test_agrees_with_pymatgen_on_real_files(vasp_samples, name):
         ours.ionic_steps, theirs.electronic_steps, theirs.ionic_steps, strict=True
     ):
         assert (ionic["F"], ionic["E0"]) == (step.F, step.E0)
+        assert ionic.get("mag") == step.total_moment
         for mine, other in zip(step.steps, electronic, strict=True):
             assert mine.number == other["N"]
             assert (mine.energy, mine.change, mine.band_change) == (
@@ -147,3 +148,17 @@ def test_a_file_of_another_kind_is_refused(written, text):
 
 def test_an_empty_file_has_no_steps(written):
     assert written("").ionic_steps == ()
+
+
+@pytest.mark.parametrize(
+    ("end", "moment"),
+    [
+        ("  mag=     2.2341", 2.2341),
+        ("  mag=    -2.2341", -2.2341),
+        ("", None),
+        ("  mag=     0.0000     0.0000     1.9000", None),  # non-collinear
+    ],
+)
+def test_the_total_moment_is_read(written, end, moment):
+    (step,) = written(HEAD + STEP + END.partition("  mag=")[0] + end + "\n").ionic_steps
+    assert (step.E0, step.total_moment) == (-10.846877, moment)

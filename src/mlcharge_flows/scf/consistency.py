@@ -16,6 +16,7 @@ import numpy as np
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.io import UNREADABLE
 from mlcharge_flows.scf.input_consistency import if_readable, other_inputs
+from mlcharge_flows.scf.ion_elements import dataset_elements, ion_elements
 from mlcharge_flows.scf.run_files import (
     count_ions,
     count_ions_of_vasprun,
@@ -108,7 +109,7 @@ def _last_digit(values: Sequence[float]) -> float:
 
 def _other_geometry(files: RunFiles, outcar: Outcar, vasprun: VasprunStart) -> str | None:
     """In which file elements, lattice or positions are not those of OUTCAR; None if in none."""
-    symbols = tuple(element_symbol(titel.split()[1]) for titel in outcar.titels if " " in titel)
+    symbols = dataset_elements(outcar)
     crystals: dict[str, tuple[tuple[str, ...], np.ndarray, np.ndarray]] = {}
     for name, path in (("POSCAR", files.poscar), ("CONTCAR", files.contcar)):
         found = if_readable(partial(read_poscar, symbols=symbols), path)
@@ -123,13 +124,10 @@ def _other_geometry(files: RunFiles, outcar: Outcar, vasprun: VasprunStart) -> s
     if vasprun.lattice is not None and vasprun.positions is not None:
         own = tuple(map(element_symbol, vasprun.symbols))
         crystals["vasprun.xml"] = own, vasprun.lattice, vasprun.positions
-    if len(symbols) == len(outcar.ions_per_type):
-        ions = tuple(
-            s for s, n in zip(symbols, outcar.ions_per_type, strict=True) for _ in range(n)
-        )
-        for name, (own, _, _) in crystals.items():
-            if own and ions and own != ions:
-                return f"elements: {_formula(own)} in {name}, {_formula(ions)} in OUTCAR"
+    ions = ion_elements(outcar)
+    for name, (own, _, _) in crystals.items():
+        if own and ions and own != ions:
+            return f"elements: {_formula(own)} in {name}, {_formula(ions)} in OUTCAR"
     for name, (_, lattice, positions) in crystals.items():
         if difference := _moved_from_run(name, lattice, positions, outcar):
             return difference

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.io import UNREADABLE, decode_text, open_text, read_bytes
+from mlcharge_flows.scf.band_gap import read_band_gap
 from mlcharge_flows.scf.consistency import mismatch
+from mlcharge_flows.scf.ion_elements import ion_elements
 from mlcharge_flows.scf.run import ScfRun
 from mlcharge_flows.scf.run_files import RunFiles, RunFilesError
 from mlcharge_flows.vasp.density_messages import read_density_messages
@@ -134,6 +136,7 @@ def _count(run: ScfRun, files: RunFiles) -> str | None:
         return f"files of different runs: {difference}"
     if not run.converged:
         return f"not converged: {run.n_total} steps, NELM = {outcar.nelm}"
+    run.band_gap = _read(read_band_gap, files.eigenval, [])
     return None
 
 
@@ -155,7 +158,14 @@ def _fill_steps(run: ScfRun, outcar: Outcar, oszicar: IonicStep | None) -> None:
     run.energy = _finite(energy)
     run.wall_time, run.cpu_time = outcar.elapsed, outcar.cpu_time
     run.encut, run.functional = outcar.encut, _functional(outcar)
-    run.spin_polarized = None if outcar.ispin is None else outcar.ispin == 2
+    if outcar.ispin is not None:
+        run.spin_polarized = outcar.ispin == 2
+        run.hubbard = any(outcar.ldauu) or any(outcar.ldauj)
+    if run.spin_polarized:
+        run.total_moment = _finite(oszicar.total_moment) if oszicar else None
+        moments, elements = outcar.first.moments, ion_elements(outcar)
+        if elements and len(elements) == len(moments) and all(map(isfinite, moments)):
+            run.ion_moments, run.ion_elements = list(moments), list(elements)
 
 
 def _functional(outcar: Outcar) -> str | None:

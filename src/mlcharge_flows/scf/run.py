@@ -121,6 +121,27 @@ class ScfRun(BaseModel):
         None, description="GGA and METAGGA tags, and hybrid, as OUTCAR prints them."
     )
     spin_polarized: bool | None = Field(None, description="Whether ISPIN = 2.")
+    total_moment: float | None = Field(
+        None,
+        description="Magnetic moment of the cell after ionic step 1, Bohr magnetons; None without "
+        "spin, and in older results.",
+    )
+    ion_moments: list[float] | None = Field(
+        None,
+        description="Those of the ions, in the order of POSCAR; None where OUTCAR has no table of "
+        "them (LORBIT below 10), without spin, and in older results.",
+    )
+    ion_elements: list[str] | None = Field(
+        None, description="Element of each of these ions; None where ion_moments is."
+    )
+    hubbard: bool | None = Field(
+        None, description="Whether DFT+U was used (LDAU, with a U or J); None in older results."
+    )
+    band_gap: float | None = Field(
+        None,
+        description="Fundamental gap over the k-points of the run (EIGENVAL), eV; 0 for a metal, "
+        "None where it is not known.",
+    )
     model: str | None = Field(
         None,
         description="Name of the model that predicted the initial density, and the first digits of "

@@ -60,8 +60,8 @@ class RunFiles:
     oszicar, outcar, stdout, stderr, custodian, incar, kpoints, poscar, potcar, chgcar, contcar
         OSZICAR, OUTCAR, vasp.out, std_err.txt, custodian.json, INCAR, KPOINTS, POSCAR, POTCAR,
         CHGCAR, CONTCAR.
-    ibzkpt, vasprun
-        IBZKPT, vasprun.xml.
+    ibzkpt, vasprun, eigenval
+        IBZKPT, vasprun.xml, EIGENVAL.
     """
 
     folder: Path
@@ -79,6 +79,7 @@ class RunFiles:
     contcar: Path | None = None
     ibzkpt: Path | None = None
     vasprun: Path | None = None
+    eigenval: Path | None = None
 
     @classmethod
     def find(cls, folder: str | Path, *, last: bool = False) -> RunFiles:
@@ -129,6 +130,8 @@ class RunFiles:
         def one(name: str) -> Path | None:
             return _same(existing(name))
 
+        # Nothing is counted in this one, so two of them are no reason to refuse the run.
+        eigenvals = existing(f"EIGENVAL{suffix}")
         return cls(
             folder,
             suffix,
@@ -145,6 +148,7 @@ class RunFiles:
             contcar=one(f"CONTCAR{suffix}"),
             ibzkpt=one(f"IBZKPT{suffix}"),
             vasprun=one(f"vasprun.xml{suffix}"),
+            eigenval=eigenvals[0] if len(eigenvals) == 1 else None,
         )
 
     def last_words(self, errors_only: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""Ionic steps of an OUTCAR: electronic steps, energies and geometry of the first and the last.
+"""Ionic steps of an OUTCAR: electronic steps, energies, geometry and moments of first and last.
 
 CHGCAR holds the density of the last ionic step, at the geometry that OUTCAR prints with its forces.
 
@@ -31,6 +31,8 @@ _EDIFF_REACHED = "aborting loop because EDIFF is reached"
 _LATTICE = re.compile(r"^\s*direct lattice vectors\s+reciprocal lattice vectors")
 _FRACTIONAL = re.compile(r"^\s*position of ions in fractional coordinates")
 _CARTESIAN = re.compile(r"^\s*POSITION\s+TOTAL-FORCE")
+_MOMENTS = "magnetization (x)"
+_REAL = re.compile(REAL)
 _DECIMAL = re.compile(r"[-+]?\d+\.\d+")
 _ACCURACY_REACHED = "reached required accuracy - stopping structural"
 _ELAPSED = re.compile(rf"^\s*Elapsed time \(sec\):\s*({REAL})")
@@ -60,6 +62,10 @@ class IonicStep:
         Lattice vectors as rows, angstrom, shape (3, 3).
     positions
         Cartesian coordinates of the ions, angstrom, shape (ions, 3).
+    moments
+        Magnetic moments of the ions, Bohr magnetons, after the last electronic step; empty where
+        VASP prints no table of them (LORBIT below 10 without RWIGS, or no spin). In non-collinear
+        runs they are the components along x.
     """
 
     number: int = 1
@@ -71,6 +77,7 @@ class IonicStep:
     ediff_reached: bool = False
     lattice: np.ndarray | None = None
     positions: np.ndarray | None = None
+    moments: tuple[float, ...] = ()
 
 
 class Geometry:
@@ -122,12 +129,35 @@ class Geometry:
         self._block = None
 
 
+class _Moments:
+    """The last table ``magnetization (x)``, read line by line; empty before one is complete."""
+
+    def __init__(self) -> None:
+        self.values: tuple[float, ...] = ()
+        self._rows: list[float] | None = None
+
+    def read(self, line: str) -> bool:
+        """Take a line; False if it does not belong to the table."""
+        if line.strip() == _MOMENTS:
+            self._rows = []
+        elif self._rows is None:
+            return False
+        elif (words := line.split()) and words[0].isdecimal() and _REAL.fullmatch(words[-1]):
+            self._rows.append(parse_column(words[-1]))
+        elif self._rows:  # a rule ends the table; with one ion, a blank line
+            self.values, self._rows = tuple(self._rows), None
+        elif words and not words[0].startswith(("#", "-")):
+            self._rows = None
+        return True
+
+
 class _StepReader:
     """The lines of one ionic step."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.geometry = Geometry()
+        self.moments = _Moments()
         self.energies: list[float] = []
         self.residuals: list[float | None] = []
         self.changes: list[tuple[float, float] | None] = []
@@ -146,7 +176,7 @@ class _StepReader:
 
     def read(self, line: str) -> None:
         """Take a line of the step."""
-        if self.geometry.read(line) or not self._ground_state:
+        if self.geometry.read(line) or not self._ground_state or self.moments.read(line):
             return
         if match := _RMS.match(line):
             self._residual = parse_column(match[1])
@@ -177,6 +207,7 @@ class _StepReader:
             self.ediff_reached,
             initial.lattice if printed.lattice is None else printed.lattice,
             initial.positions if printed.positions is None else printed.positions,
+            self.moments.values,
         )
 
 

@@ -29,6 +29,8 @@ column is ``ort``, the overlap of gradients, under the same head rms(c)."""
 _HEAD_OR_BLANK = re.compile(r"\s*(?:N(?:\s.*)?)?$")
 _LABELLED = re.compile(r"\s*[A-Z]{2,4}\s*:\s*[\d*]")
 _IONIC = re.compile(rf"\s*(?P<number>\d+|\*+)\s.*?F=\s*(?P<F>{REAL})\s*E0=\s*(?P<E0>{REAL})\s")
+# Without spin-orbit coupling the moment is one number; non-collinear runs print three.
+_MOMENT = re.compile(rf"\smag=\s*({REAL})\s*$")
 
 
 class OszicarError(MlchargeError, ValueError):
@@ -79,11 +81,15 @@ class IonicStep:
         (LPEAD, LCALCEPS) add within the same ionic step, are left out: its numbers restart at 1.
     F, E0
         Free energy and its extrapolation to sigma -> 0, eV; None if the step was not finished.
+    total_moment
+        Magnetic moment of the cell, Bohr magnetons; None if the step was not finished, without
+        spin, and in non-collinear runs.
     """
 
     steps: tuple[ElectronicStep, ...]
     F: float | None = None
     E0: float | None = None
+    total_moment: float | None = None
 
     @property
     def finished(self) -> bool:
@@ -175,8 +181,10 @@ def read_oszicar(path: str | Path) -> Oszicar:
                         "steps of several runs"
                     )
                 ionic = int(own) if own.isdecimal() else ionic
+                energies = parse_column(match["F"]), parse_column(match["E0"])
+                moment = _MOMENT.search(line)
                 ionic_steps.append(
-                    IonicStep(tuple(steps), parse_column(match["F"]), parse_column(match["E0"]))
+                    IonicStep(tuple(steps), *energies, parse_column(moment[1]) if moment else None)
                 )
                 steps, further = [], False
     if steps:
