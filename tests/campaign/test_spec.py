@@ -42,6 +42,7 @@ def test_keys_of_the_first_release(tmp_path: Path, capsys: pytest.CaptureFixture
         "mlcharge: start: is now density:",
         "mlcharge: start: is now initial_density:",
     ]
+    (tmp_path / "CHGCAR").touch()
     maker = campaign_maker(spec)
     assert maker.arms == ["file"]
     assert maker.initial_density == InitialDensity(FromFile(str(tmp_path / "CHGCAR")))

@@ -214,13 +214,15 @@ def read_spec(path: Path) -> CampaignSpec:
     return spec
 
 
-def campaign_maker(spec: CampaignSpec) -> MaterialFlowMaker:
+def campaign_maker(spec: CampaignSpec, to_run: bool = True) -> MaterialFlowMaker:
     """Build the Maker of one material's flow.
 
     Parameters
     ----------
     spec
         The campaign.
+    to_run
+        Whether the files that initial densities name have to be there, as for new runs.
 
     Returns
     -------
@@ -245,12 +247,12 @@ def campaign_maker(spec: CampaignSpec) -> MaterialFlowMaker:
     from mlcharge_flows.sources import FromFile
 
     if spec.workflow == "compare":
-        densities = _initial_densities("arms", spec.arms, spec)
+        densities = _initial_densities("arms", spec.arms, spec, to_run)
         if spec.rounds is not None:
             _check_rounds(densities)
         return CompareDensitiesMaker(static_maker=static_maker(spec), initial_densities=densities)
     maker = workflow_maker(spec)
-    found = _initial_densities("initial_density", [spec.initial_density], spec)
+    found = _initial_densities("initial_density", [spec.initial_density], spec, to_run)
     if not found:
         raise SpecError("initial_density: a run from free atoms needs no campaign; name another")
     ((arm, density),) = found.items()
@@ -286,7 +288,9 @@ def _check_rounds(densities: Mapping[str, InitialDensity]) -> None:
         )
 
 
-def _initial_densities(key: str, words: list[str], spec: CampaignSpec) -> dict[str, InitialDensity]:
+def _initial_densities(
+    key: str, words: list[str], spec: CampaignSpec, to_run: bool
+) -> dict[str, InitialDensity]:
     """Initial densities by their words, loaded with the model that the user chose."""
     from mlcharge_flows.models.model import ModelError
     from mlcharge_flows.models.registry import DEFAULT
@@ -302,12 +306,14 @@ def _initial_densities(key: str, words: list[str], spec: CampaignSpec) -> dict[s
             densities = calibrated_arms(densities, spec.folder / spec.calibration)
         except SourceError as error:
             raise SpecError(f"calibration: {error}; leave it out") from None
-    users = [density for density in densities.values() if density.uses_model]
-    if spec.model is not None and not users:
+    if spec.model is not None and not any(density.uses_model for density in densities.values()):
         raise SpecError(f"model: none of {', '.join(words)} uses a model; leave it out")
-    for density in users:  # before anything runs
+    for density in densities.values():  # before anything runs
         try:
             density.check()
+        except SourceError as error:
+            if to_run:
+                raise SpecError(f"{key}: {one_line(error)}") from None
         except (ModelError, OSError) as error:
             raise SpecError(f"model: {one_line(error)}") from None
     return densities

@@ -88,7 +88,7 @@ def run(
         mlcharge campaign run SPEC.yaml --workers 4 --out first
     """
     console = make_console(as_json=as_json)
-    campaign = read_campaign(console, spec, skip_bad)
+    campaign = read_campaign(console, spec, skip_bad, to_run=True)
     out = out or Path(campaign.spec.name)
     prepared = prepare(
         context,
@@ -143,7 +143,7 @@ def submit(
 
     console = make_console()
     settings = Settings.for_command(of_workers=True)
-    campaign = read_campaign(console, spec, skip_bad)
+    campaign = read_campaign(console, spec, skip_bad, to_run=True)
     if campaign.spec.rounds is not None:
         exit_with_error(
             f"{spec}: rounds: a round needs the results of the one before, and a LaunchPad takes "

@@ -91,7 +91,9 @@ class Campaign:
         return Rounds(self.spec.rounds, self.maker, chosen, out)
 
 
-def read_campaign(console: Console, path: Path, skip_bad: bool) -> Campaign:
+def read_campaign(
+    console: Console, path: Path, skip_bad: bool, *, to_run: bool = False
+) -> Campaign:
     """Read a SPEC.yaml and its structures; exit with a line per problem if they are unusable.
 
     Parameters
@@ -102,6 +104,8 @@ def read_campaign(console: Console, path: Path, skip_bad: bool) -> Campaign:
         The SPEC.yaml.
     skip_bad
         Whether to continue without structures that cannot be used.
+    to_run
+        Whether it is to run, and the files that its initial densities name have to be there.
 
     Returns
     -------
@@ -113,7 +117,7 @@ def read_campaign(console: Console, path: Path, skip_bad: bool) -> Campaign:
 
     try:
         spec = read_spec(path)
-        maker = campaign_maker(spec)
+        maker = campaign_maker(spec, to_run)
     except SpecError as error:
         exit_with_error(f"{path}: {error}")
     spec.skip_bad |= skip_bad

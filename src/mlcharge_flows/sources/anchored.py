@@ -110,6 +110,7 @@ class Anchored(Carried):
 
     @override
     def check(self, augmentation: bool = False) -> None:
+        super().check(augmentation)
         self.baseline.check(augmentation=True)  # those of both crystals are compared
 
     @override

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 from atomate2.utils.path import strip_hostname
 from pymatgen.core import Structure
+from typing_extensions import override
 
 from mlcharge_flows.density.augmentation import rotate
 from mlcharge_flows.density.density import Density, Magnetization
@@ -109,6 +110,14 @@ class Carried(Source):
     def baseline(self) -> Source:
         """What is made anew for the crystal of the run."""
         return Superposition()
+
+    @override
+    def check(self, augmentation: bool = False) -> None:
+        folder = Path(strip_hostname(self.run))
+        if self.run and not folder.is_dir():
+            raise SourceError(f"{self.word}@{folder}: there is no such folder")
+        if self.run and RunFiles.find(folder, last=True).chgcar is None:
+            raise SourceError(f"{self.word}@{folder}: has no CHGCAR; name a run with LCHARG = T")
 
     def evaluate(self, inputs: RunInputs, given: Evaluated | None = None) -> Evaluated:
         """Carry the density of the finished run over.

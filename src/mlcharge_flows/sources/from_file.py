@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
+from typing_extensions import override
 
 from mlcharge_flows.density.augmentation import miscounted_occupancies
 from mlcharge_flows.density.grid import regrid
+from mlcharge_flows.file_kinds import not_a_file
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.scf.run_files import RunFiles
 from mlcharge_flows.sources.initial_chgcar import is_initial_chgcar
@@ -85,6 +87,11 @@ class FromFile(Source):
     def identity(self) -> tuple[str, str]:
         """Kind, and the path without links and dots."""
         return self.word, str(Path(self.path).resolve())
+
+    @override
+    def check(self, augmentation: bool = False) -> None:
+        if reason := not_a_file(self.path):
+            raise SourceError(f"{self}: {reason}")
 
     def evaluate(self, inputs: RunInputs, given: Evaluated | None = None) -> Evaluated:
         """Read the CHGCAR for a run.

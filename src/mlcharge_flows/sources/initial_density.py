@@ -164,15 +164,19 @@ class InitialDensity(MSONable):
         return joined((self.density.model_name, self.augmentation.model_name))
 
     def check(self) -> None:
-        """Load what the sources name, before anything runs.
+        """Load the models of the sources, and see that their files are there.
 
         Raises
         ------
         ModelError
             A model cannot be loaded, or does not predict what is wanted of it.
+        SourceError
+            A file or folder is missing.
         """
         self.density.check(augmentation=isinstance(self.augmentation, Same))
         self.augmentation.check(augmentation=True)
+        if self.orbitals is not None:
+            self.orbitals.check()
 
     def complete(self, inputs: RunInputs) -> RunInputs:
         """Supply the PAW data sets of a model to a run whose POTCAR cannot be read here.

@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from monty.json import MSONable
+from typing_extensions import override
 
 from mlcharge_flows.errors import MlchargeError, one_line
+from mlcharge_flows.file_kinds import not_a_file
 from mlcharge_flows.io import UNREADABLE, compression, open_bytes, plain_or_compressed
 from mlcharge_flows.sources.initial_wavecar import (
     FILE_NAME,
@@ -63,6 +65,15 @@ class OrbitalSource(ABC, MSONable):
     def identity(self) -> tuple[str, str]:
         """Kind, and what determines the orbitals: equal for one source under several names."""
         return self.word, self.argument
+
+    def check(self) -> None:
+        """See that the files of the source are there, before anything runs.
+
+        Raises
+        ------
+        SourceError
+            A file or folder is missing.
+        """
 
     def document(self, inputs: RunInputs, folder: Path) -> InitialOrbitalsDocument:
         """Write the WAVECAR of a run, or tell why there is none.
@@ -145,6 +156,12 @@ class FromWavecar(OrbitalSource):
     def _file(self) -> Path:
         path = Path(self.path)
         return plain_or_compressed(path / FILE_NAME if path.is_dir() else path)
+
+    @override
+    def check(self) -> None:
+        if reason := not_a_file(self._file):
+            missing = f"has no {FILE_NAME}" if Path(self.path).is_dir() else reason
+            raise SourceError(f"{self}: {missing}")
 
     def write(self, inputs: RunInputs, folder: Path) -> InitialOrbitalsDocument:
         """Write the WAVECAR of a run, one k-point at a time.

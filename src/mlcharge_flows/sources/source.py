@@ -176,7 +176,9 @@ class Source(ABC, MSONable):
         """Load the model behind the source, once per process; a missing one is no error here."""
 
     def check(self, augmentation: bool = False) -> None:
-        """Load what the source names, before anything runs.
+        """Load the model that the source names, and see that its files are there.
+
+        Commands call it before anything runs.
 
         Parameters
         ----------
@@ -187,6 +189,8 @@ class Source(ABC, MSONable):
         ------
         ModelError
             The model behind the source cannot be loaded, or predicts no such occupancies.
+        SourceError
+            A file or folder is missing.
         """
 
     def known_datasets(self, elements: frozenset[str]) -> Mapping[str, PawDataset] | None:
