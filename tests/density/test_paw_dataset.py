@@ -153,6 +153,8 @@ def test_a_fingerprint_tells_data_sets_apart_and_outlives_the_free_atom():
         {"form_factor": 2.0 * np.exp(-1.1 * q**2)},
     ):
         assert replace(known, **changes).fingerprint != known.fingerprint
+    rounded = np.nextafter(known.form_factor, np.inf)  # as of another order of operations
+    assert replace(known, form_factor=rounded).fingerprint == known.fingerprint
     bare = known.without_free_atom()
     assert bare.fingerprint == known.fingerprint
     assert not bare.has_free_atom

@@ -202,13 +202,15 @@ class PawDataset:
         """SHA-256 of TITEL, valence, channels and free atom; None if it is not known.
 
         Unlike the hash of the text, it does not depend on comments and spaces of the POTCAR, and is
-        known for the data sets of packed runs, too.
+        known for the data sets of packed runs, too. Numbers count with twelve digits: a POTCAR has
+        fewer, and conversions of units differ in the last bit.
         """
         if not self.has_free_atom:
             return self.free_atom_sha256
         digest = sha256(repr((self.titel, self.zval, self.channels)).encode())
         for values in (self.q_step, self.form_factor, self.atomic_occupancies):
-            digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
+            numbers = np.ravel(np.asarray(values, float)) + 0.0  # no negative zero
+            digest.update("".join(f"{number:.11e}" for number in numbers).encode())
         return digest.hexdigest()
 
     def without_free_atom(self) -> PawDataset:
