@@ -198,6 +198,15 @@ def test_settings_of_a_comparison_from_the_options(tmp_path):
     assert maker.input_set_generator.user_kpoints_settings.kpts == [(4, 4, 4)]
 
 
+def test_a_tag_that_is_given_twice_is_told(tmp_path, capsys):
+    incar = tmp_path / "INCAR"
+    incar.write_text("ENCUT = 300\nENCUT = 400\n")
+    for given, name in ((str(incar), incar), ("ENCUT = 300; ENCUT = 400", "--incar")):
+        maker = chosen_static(None, given, None, None, gamma=False)
+        assert maker.input_set_generator.user_incar_settings == {"ENCUT": 300.0}
+        assert f"mlcharge: {name}: ENCUT is given twice; VASP takes" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -115,6 +115,19 @@ def test_other_values_are_refused_in_one_line(text, message, tmp_path):
     assert isinstance(caught.value, MlchargeError)
 
 
+def test_a_tag_with_two_values_is_told_of_files_of_users_only(tmp_path, capsys):
+    path = tmp_path / "INCAR"
+    path.write_text(
+        "ENCUT = 300\nEDIFF = 1e-6; encut = 400 # more\nMAGMOM = 2*1  3\nMAGMOM=2*1 3\n"
+    )
+    assert read_incar(path) == {"ENCUT": 300.0, "EDIFF": 1e-6, "MAGMOM": [1, 1, 3]}
+    assert capsys.readouterr().err == ""
+    assert read_incar(path, tell=True) == read_incar(path)
+    assert capsys.readouterr().err == (
+        f"mlcharge: {path}: ENCUT is given twice; VASP takes the first value, 300, and not 400\n"
+    )
+
+
 @pytest.mark.parametrize(
     "content",
     [

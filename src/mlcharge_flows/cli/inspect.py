@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path  # noqa: TC003 - typer needs it at run time
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -52,7 +53,7 @@ def inspect(
         exit_with_error(
             "--incar and --potcar need --poscar too: grid and channels depend on the cell"
         )
-    tags = None if incar is None else _read(incar, read_incar)
+    tags = None if incar is None else _read(incar, partial(read_incar, tell=True))
     acceptance = chgcar_acceptance(chgcar, **_run_inputs(poscar, tags, potcar, incar))
     if not acceptance.has_grid:
         is_empty, (reason,) = chgcar.stat().st_size == 0, acceptance.warnings

@@ -221,7 +221,7 @@ def chosen_static(
     tags: dict[str, Any] = {}
     is_text = incar is not None and ("=" in incar or not incar.strip()) and not is_file(incar)
     if incar is not None and is_text:
-        tags |= parse_incar(incar, "--incar")
+        tags |= parse_incar(incar, "--incar", tell=True)
     elif incar is not None:
         if reason := not_a_file(incar):
             shown = one_line(incar, 60)
@@ -229,7 +229,9 @@ def chosen_static(
         is_mapping = Path(incar).suffix in (".yaml", ".yml", ".json")
         any_tags = create_model("Tags", __config__=ConfigDict(extra="allow"))
         tags |= (
-            read_yaml(Path(incar), any_tags).model_dump() if is_mapping else read_incar(Path(incar))
+            read_yaml(Path(incar), any_tags).model_dump()
+            if is_mapping
+            else read_incar(Path(incar), tell=True)
         )
     if encut is not None:
         tags["ENCUT"] = encut

@@ -237,7 +237,7 @@ def _tags(
     else:
         check_file(incar)
         try:
-            tags = read_incar(incar)
+            tags = read_incar(incar, tell=True)
         except OSError as error:
             exit_with_error(f"{incar}: cannot be read ({error.strerror or error})")
     if tags.get("ISPIN", 1) not in (1, 2):

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlcharge_flows.errors import MlchargeError, one_line
+from mlcharge_flows.errors import MlchargeError, note, one_line
 from mlcharge_flows.io import UnreadableFileError
 from mlcharge_flows.vasp.fortran import FortranNumberError
 from mlcharge_flows.vasp.incar_values import missing_in_free_text, tag_value
@@ -58,7 +58,7 @@ class IncarError(MlchargeError, ValueError):
     """An INCAR with a value that its tag cannot have; the message names the file, tag and text."""
 
 
-def read_incar(path: str | Path, *, plain: bool = False) -> dict[str, Any]:
+def read_incar(path: str | Path, *, plain: bool = False, tell: bool = False) -> dict[str, Any]:
     """Read an INCAR file.
 
     Parameters
@@ -67,6 +67,8 @@ def read_incar(path: str | Path, *, plain: bool = False) -> dict[str, Any]:
         The file, plain or compressed, in UTF-8 or Latin-1.
     plain
         Whether files that VASP does not read as text are refused, such as compressed ones.
+    tell
+        As for :func:`parse_incar`.
 
     Returns
     -------
@@ -86,10 +88,10 @@ def read_incar(path: str | Path, *, plain: bool = False) -> dict[str, Any]:
         text = read_text(path, plain=plain)
     except UnreadableFileError as error:
         raise IncarError(f"{path}: {error}") from None
-    return parse_incar(text, str(path))
+    return parse_incar(text, str(path), tell=tell)
 
 
-def parse_incar(text: str, name: str = "INCAR") -> dict[str, Any]:
+def parse_incar(text: str, name: str = "INCAR", *, tell: bool = False) -> dict[str, Any]:
     r"""Read the text of an INCAR.
 
     Parameters
@@ -98,6 +100,9 @@ def parse_incar(text: str, name: str = "INCAR") -> dict[str, Any]:
         Content of the file.
     name
         What error messages call it.
+    tell
+        Whether tags with two different values are told on standard error: those of a user, not of
+        finished runs.
 
     Returns
     -------
@@ -126,6 +131,7 @@ def parse_incar(text: str, name: str = "INCAR") -> dict[str, Any]:
     if CONTROL.search(text):
         raise IncarError(f"{name}: is no text, or in an encoding other than UTF-8 and Latin-1")
     tags: dict[str, Any] = {}
+    texts: dict[str, str] = {}
     statements = list(_statements(text))
     free_text = [left.strip(_BLANKS) for left, given in statements if given is None]
     for left, given in statements:
@@ -138,15 +144,21 @@ def parse_incar(text: str, name: str = "INCAR") -> dict[str, Any]:
         tag = left.strip().upper()
         if not re.fullmatch(r"\w+", left.strip(), re.ASCII):
             raise IncarError(f"{name}: {one_line(left, 60)!r} before '=' is not a tag")
+        given = given.strip()
         if tag in tags:
+            if tell and given.split() != texts[tag].split():
+                note(
+                    f"{name}: {tag} is given twice; VASP takes the first value, "
+                    f"{one_line(texts[tag], 60)}, and not {one_line(given, 60)}"
+                )
             continue
         try:
-            value = tag_value(tag, given.strip())
+            value = tag_value(tag, given)
         except FortranNumberError as error:
             shown = f"= {one_line(given, 60)} {error}" if given.strip() else "has no value"
             raise IncarError(f"{name}: {tag} {shown}") from None
         if value is not None:
-            tags[tag] = value
+            tags[tag], texts[tag] = value, given
     for line in free_text:
         if reason := missing_in_free_text(line, tags):
             raise IncarError(f"{name}: {one_line(line, 60)!r} {reason}")
