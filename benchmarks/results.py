@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING
 from pymatgen.core import Composition
 
 from mlcharge_flows.campaign.local import read_results
+from mlcharge_flows.reports.final_states import states_notes
 from mlcharge_flows.reports.image_files import steps_figure
-from mlcharge_flows.reports.scf_report import COLUMNS, summary_note, summary_table
+from mlcharge_flows.reports.scf_columns import COLUMNS
+from mlcharge_flows.reports.scf_report import summary_note, summary_table
 from mlcharge_flows.reports.table import to_markdown
 from mlcharge_flows.scf.comparison import REFERENCE
 from mlcharge_flows.scf.statistics import summarize
@@ -75,8 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     summary = summarize(comparisons)
     print(to_markdown(summary_table(summary)))
-    if note := summary_note(summary):
-        print(f"\n{note}")
+    for note in (summary_note(summary), *states_notes(summary)):
+        if note:
+            print(f"\n{note}")
     arms = list(summary.arms)
     print()
     heads = ["material", "atoms", *arms, "largest \\|dE\\| (meV/atom)"]

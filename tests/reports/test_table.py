@@ -6,13 +6,8 @@ import io
 import pytest
 from rich.console import Console
 
-from mlcharge_flows.reports.scf_report import (
-    COLUMNS,
-    WALL_TIME,
-    summary_note,
-    summary_table,
-    terminal_table,
-)
+from mlcharge_flows.reports.scf_columns import COLUMNS, WALL_TIME, shown_columns
+from mlcharge_flows.reports.scf_report import summary_note, summary_table, terminal_table
 from mlcharge_flows.reports.table import record_table, to_csv, to_markdown
 from mlcharge_flows.scf.statistics import summarize
 
@@ -21,7 +16,9 @@ def test_markdown_has_one_row_per_arm_and_equal_columns(campaign):
     summary = summarize(campaign)
     lines = to_markdown(summary_table(summary)).splitlines()
     assert len(lines) == 2 + len(summary.arms)
-    assert {line.replace("\\|", "").count("|") for line in lines} == {len(COLUMNS) + 2}
+    assert {line.replace("\\|", "").count("|") for line in lines} == {
+        len(shown_columns(summary)) + 2
+    }
     assert [cell.strip() for cell in lines[3].split("|")[1:3]] == ["learned", "9 of 12"]
 
 

@@ -10,26 +10,27 @@ from plotly.offline import get_plotlyjs
 
 from mlcharge_flows.io import atomic_write
 from mlcharge_flows.reports import figures
+from mlcharge_flows.reports.final_states import states_notes
 from mlcharge_flows.reports.page import render
 from mlcharge_flows.reports.palette import colors
 from mlcharge_flows.reports.rounds import ROUND_COLUMNS, rounds_table, summary_json
+from mlcharge_flows.reports.scf_columns import WALL_TIME, shown_columns
 from mlcharge_flows.reports.table import (
     NOTHING,
-    Column,
     FittedTable,
     count_of,
-    interval,
-    number,
-    percent,
     record_table,
-    small,
-    steps,
     text_table,
     to_csv,
     to_rich,
 )
-from mlcharge_flows.scf.comparison import REFERENCE, ordered_arms
-from mlcharge_flows.scf.statistics import ENERGY_TOLERANCE, summarize
+from mlcharge_flows.scf.comparison import CONTROL, REFERENCE, ordered_arms
+from mlcharge_flows.scf.final_state import (
+    ENERGY_TOLERANCE,
+    MOMENT_TOLERANCE,
+    moment_difference,
+)
+from mlcharge_flows.scf.statistics import summarize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,110 +40,19 @@ if TYPE_CHECKING:
     from mlcharge_flows.reports.rounds import RoundSummary
     from mlcharge_flows.scf.comparison import Comparison
     from mlcharge_flows.scf.run import ScfRun
-    from mlcharge_flows.scf.statistics import ArmSummary, Summary
-
-WALL_TIME = "wall time saved"
-"""Head of the column that stands only where the control arm shows a quiet machine."""
-
-
-def _steps_of(arm: ArmSummary) -> str:
-    if not arm.n_materials:
-        return NOTHING
-    return f"{steps(arm.median_n_total_reference)} → {steps(arm.median_n_total)}"
-
-
-def _fractions(arm: ArmSummary) -> str:
-    if not arm.n_materials:
-        return NOTHING
-    fractions = (arm.fraction_faster, arm.fraction_equal, arm.fraction_slower)
-    return " / ".join(percent(fraction, 0).removesuffix(" %") for fraction in fractions) + " %"
-
-
-COLUMNS: tuple[Column[ArmSummary], ...] = (
-    Column(
-        "counted",
-        "materials where this arm and the reference both count, of those attempted",
-        lambda arm: f"{arm.n_materials} of {arm.n_attempted}",
-    ),
-    Column(
-        "occupancies",
-        "source of the augmentation occupancies of the initial densities",
-        lambda arm: ", ".join(arm.augmentation_sources) or NOTHING,
-    ),
-    Column(
-        "orbitals, delay",
-        "source of the initial orbitals, and steps at fixed density at the beginning (NELMDL)",
-        lambda arm: ", ".join([*(arm.orbital_sources or ["random"]), *map(str, arm.delays)]),
-    ),
-    Column(
-        "median steps",
-        "median n_total of the reference and of this arm, over the same materials",
-        _steps_of,
-    ),
-    Column(
-        "ratio of medians",
-        "reduction of the median, 1 − median(arm) / median(reference): the published definition",
-        lambda arm: percent(arm.ratio_of_medians),
-    ),
-    Column(
-        "mean reduction",
-        "mean over materials of 1 − n_total(arm) / n_total(reference)",
-        lambda arm: percent(arm.mean_reduction),
-    ),
-    Column(
-        "95 % interval",
-        "paired bootstrap interval of the mean reduction",
-        lambda arm: interval(arm.mean_reduction_ci95),
-    ),
-    Column(
-        "faster / equal / slower",
-        "fractions of materials with fewer, equally many and more steps",
-        _fractions,
-    ),
-    Column(
-        "of ceiling",
-        "mean reduction over that of the converged density with the same orbitals and delay, on "
-        "the materials that have both",
-        lambda arm: percent(arm.fraction_of_ceiling, 0),
-    ),
-    Column(
-        "first rms(c)",
-        "median residual of the initial density: the first rms(c) in OSZICAR, a norm over density "
-        "and occupancies that has no unit",
-        lambda arm: small(arm.median_first_residual),
-    ),
-    Column(
-        WALL_TIME,
-        "median over materials, the preparation of the initial density included, but not the "
-        "loading of the model, once per process; shown only if the control arm (the reference's "
-        "density, read from a CHGCAR) finds the machine quiet",
-        lambda arm: percent(arm.median_wall_saving),
-    ),
-    Column(
-        "CPU time saved",
-        "the same for processor times, which other work on the machine changes little: of the "
-        "first process of a run with several, and of all threads that prepare a density",
-        lambda arm: percent(arm.median_cpu_saving),
-    ),
-    Column(
-        "max |dE|, meV/atom",
-        "largest energy difference to the reference",
-        lambda arm: number(arm.max_abs_dE_meV_per_atom, 3),
-    ),
-)
-"""Columns of the summary, after the name of the arm."""
-
+    from mlcharge_flows.scf.statistics import Summary
 
 _RUN = (
     *("n_total", "n_scf", "first_residual", "wall_time", "cpu_time", "preparation_time"),
     *("preparation_cpu_time", "loading_time", "energy", "converged", "started_from", "verified"),
-    *("orbitals_source", "n_delay"),
+    *("orbitals_source", "n_delay", "total_moment", "hubbard", "band_gap"),
     *("corrections", "failure", "provenance_issue", "folder"),
 )
 _RUN_COLUMNS = (
     *("material_id", "formula", "n_atoms", "arm", "n_total", "n_scf", "reduction"),
     *("first_residual", "wall_time", "cpu_time", "preparation_time", "preparation_cpu_time"),
-    *("loading_time", "energy", "dE_meV_per_atom"),
+    *("loading_time", "energy", "dE_meV_per_atom", "total_moment", "max_moment_difference"),
+    *("band_gap", "hubbard"),
     *("converged", "started_from", "verified", "corrections", "failure", "provenance_issue"),
     *("orbitals_source", "n_delay", "protocol", "folder"),
 )
@@ -159,15 +69,15 @@ def summary_table(summary: Summary) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Index: arms; columns: heads of :data:`COLUMNS`. Wall times are left out where the summary
-        has a ``wall_time_issue``.
+        Index: arms; columns: heads of :func:`~mlcharge_flows.reports.scf_columns.shown_columns`.
+        Wall times are left out where the summary has a ``wall_time_issue``.
 
     Examples
     --------
     >>> summary_table(summarize([])).columns[0]
     'counted'
     """
-    table = text_table(COLUMNS, summary.arms)
+    table = text_table(shown_columns(summary), summary.arms)
     if summary.wall_time_issue:
         table[WALL_TIME] = NOTHING
     return table
@@ -206,7 +116,8 @@ def terminal_table(summary: Summary) -> FittedTable:
     """
     materials = count_of(summary.n_materials, "material")
     title = f"Electronic steps against {summary.reference!r}, {materials}"
-    return to_rich(summary_table(summary).T, title, summary_note(summary))
+    notes = [note for note in (summary_note(summary), *states_notes(summary)) if note]
+    return to_rich(summary_table(summary).T, title, "\n".join(notes) or None)
 
 
 def run_table(comparisons: Iterable[Comparison], reference: str = REFERENCE) -> pd.DataFrame:
@@ -285,7 +196,8 @@ def write_report(
         table=summary_table(summary),
         rounds=rounds_table(rounds) if rounds else None,
         round_columns=ROUND_COLUMNS,
-        columns=COLUMNS,
+        columns=shown_columns(summary),
+        states_notes=states_notes(summary),
         colors=colors(summary.arms),
         computed_with=computed_with(campaign),
         runs=runs,
@@ -297,6 +209,8 @@ def write_report(
         ],
         provenance={arm: _provenance(campaign, arm) for arm in summary.arms},
         tolerance=ENERGY_TOLERANCE,
+        moment_tolerance=MOMENT_TOLERANCE,
+        control=CONTROL,
         figures=_figures(campaign, summary),
         max_curves=figures.MAX_LABELLED,
         plotly_js=Markup(get_plotlyjs()),
@@ -352,6 +266,7 @@ def _row(comparison: Comparison, arm: str, reference: str) -> dict[str, object]:
         **{name: getattr(run, name) for name in _RUN},
         "reduction": _reduction(run, comparison.arms.get(reference)),
         "dE_meV_per_atom": comparison.energy_difference(arm, reference),
+        "max_moment_difference": _moment_difference(run, comparison.arms.get(reference)),
         "protocol": comparison.protocol,
     }
 
@@ -360,6 +275,10 @@ def _reduction(run: ScfRun, base: ScfRun | None) -> float | None:
     if base is None or run.exclusion_reason or base.exclusion_reason:
         return None
     return 1 - run.n_total / base.n_total if run.n_total and base.n_total else None
+
+
+def _moment_difference(run: ScfRun, base: ScfRun | None) -> float | None:
+    return None if base is None else moment_difference(run, base)
 
 
 def _figures(comparisons: Sequence[Comparison], summary: Summary) -> dict[str, Markup]:

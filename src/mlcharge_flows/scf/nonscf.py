@@ -10,8 +10,9 @@ from pydantic import AliasChoices, BaseModel, Field
 from mlcharge_flows.scf.averages import count_causes, mean, median
 from mlcharge_flows.scf.comparison import REFERENCE, Comparison, refuse_mixed
 from mlcharge_flows.scf.electronic_structure import ElectronicStructureError
+from mlcharge_flows.scf.final_state import ENERGY_TOLERANCE
 from mlcharge_flows.scf.run import ScfRun  # noqa: TC001 - pydantic needs it at run time
-from mlcharge_flows.scf.statistics import ENERGY_TOLERANCE, FractionsModel
+from mlcharge_flows.scf.statistics import FractionsModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

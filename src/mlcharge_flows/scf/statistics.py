@@ -19,6 +19,13 @@ from mlcharge_flows.scf.comparison import (
     ordered_arms,
     refuse_mixed,
 )
+from mlcharge_flows.scf.final_state import (
+    ENERGY_TOLERANCE,
+    MOMENT_TOLERANCE,
+    OtherState,
+    moment_difference,
+    other_states,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -28,9 +35,6 @@ if TYPE_CHECKING:
     from mlcharge_flows.scf.run import ScfRun
 
     Pair = tuple[ScfRun, ScfRun]
-
-ENERGY_TOLERANCE = 1.0
-"""Largest difference of two equal energies, meV per atom."""
 
 MAX_WALL_TIME_NOISE = 0.1
 """Largest noise of wall times that are reported: half of a saving of 20 %, for one material."""
@@ -150,6 +154,27 @@ class ArmSummary(FractionsModel):
     fraction_energy_agrees: float | None = Field(
         None, description="Materials with |dE| < 1 meV/atom, of those where both have an energy."
     )
+    fraction_energy_lower: float | None = Field(
+        None, description="Materials with a dE of -1 meV/atom or below."
+    )
+    fraction_energy_higher: float | None = Field(
+        None, description="Materials with a dE of 1 meV/atom or above."
+    )
+    n_spin_polarized: int | None = Field(
+        None,
+        description="Materials where the final moments of the arm and the reference are known.",
+    )
+    n_moments_agree: int | None = Field(
+        None,
+        description="Of these, materials whose moments differ by less than 0.1 Bohr magnetons: "
+        "those of the ions if both runs have them, else the total. All moments reversed are the "
+        "same state.",
+    )
+    other_states: list[OtherState] = Field(
+        default_factory=list,
+        description="Materials that ended in another state than the reference: by energy or by "
+        "moments.",
+    )
 
 
 class Summary(BaseModel):
@@ -264,7 +289,8 @@ def _summarize_arm(campaign: Sequence[Comparison], arm: str, reference: str) -> 
     pairs = [(c.arms[arm], c.arms[reference]) for c in paired]
     reductions = _reductions(pairs)
     differences = [c.energy_difference(arm, reference) for c in paired]
-    dE = np.abs(np.array([d for d in differences if d is not None], float))
+    dE = np.array([d for d in differences if d is not None], float)
+    moments = [d for run, base in pairs if (d := moment_difference(run, base)) is not None]
     steps, residuals, n_scf, walls, cpu_times = (
         _values(pairs, attrgetter(name))
         for name in ("n_total", "first_residual", "n_scf", "total_time", "total_cpu_time")
@@ -304,8 +330,13 @@ def _summarize_arm(campaign: Sequence[Comparison], arm: str, reference: str) -> 
         median_cpu_saving=median(1 - cpu_times[:, 0] / cpu_times[:, 1]),
         total_preparation_time=sum(run.preparation_time for run, _ in pairs) if pairs else None,
         total_loading_time=sum(run.loading_time or 0.0 for run, _ in pairs) or None,
-        max_abs_dE_meV_per_atom=max(dE.tolist(), default=None),
-        fraction_energy_agrees=mean(dE < ENERGY_TOLERANCE),
+        max_abs_dE_meV_per_atom=max(np.abs(dE).tolist(), default=None),
+        fraction_energy_agrees=mean(np.abs(dE) < ENERGY_TOLERANCE),
+        fraction_energy_lower=mean(dE <= -ENERGY_TOLERANCE),
+        fraction_energy_higher=mean(dE >= ENERGY_TOLERANCE),
+        n_spin_polarized=len(moments) or None,
+        n_moments_agree=sum(d < MOMENT_TOLERANCE for d in moments) if moments else None,
+        other_states=other_states(paired, arm, reference),
     )
 
 
