@@ -331,6 +331,31 @@ def test_the_command_writes_a_checkpoint_that_predicts(dataset, yaml_file, tmp_p
     assert "belongs to a training with other settings" in other.stderr
 
 
+@pytest.mark.parametrize(
+    ("splits", "changes", "end"),
+    [
+        (["validation"], {}, "of 1 material, 0 are to train on and 1 to validate with; a {}"),
+        (["train"], {}, "of 1 material, 1 are to train on and 0 to validate with; a {}"),
+        (["train"] * 2, {}, "2 are to train on and 0 to validate with; a {}, or raise valid"),
+        (["train"] * 2, {"validation_fraction": 0.99}, "0 are to train on and 2 {}, or lower val"),
+        (["train"] * 2, {"train_fraction": 1e-6}, "0 are to train on and 0 {}, or raise train_fr"),
+    ],
+)
+def test_a_training_needs_two_materials_and_says_what_to_do(
+    yaml_file, tmp_path, splits, changes, end
+):
+    samples = [packed(f"mp-{n}", seed=n, split=split) for n, split in enumerate(splits)]
+    data = write_dataset(tmp_path / "few.h5", samples)
+    result = run("train", yaml_file(data=str(data.path), **changes))
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    first, last = end.split("{}")
+    assert first in line
+    assert line.endswith(")") if not last else last in line
+    assert "few.h5: of " in line
+    assert "add runs of other materials (mlcharge dataset merge)" in line
+
+
 def test_the_command_fits_and_evaluates_the_expected_error(
     yaml_file, tmp_path, lenient, monkeypatch
 ):

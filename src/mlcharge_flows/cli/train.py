@@ -78,9 +78,8 @@ def train(
         chosen = split_materials(
             store.splits(), settings.validation_fraction, settings.train_fraction
         )
-        for names, side in zip(chosen, ("train on", "validate with"), strict=True):
-            if not names:
-                raise TrainingError(f"{settings.data}: holds no material to {side}")
+        if not all(chosen):
+            raise TrainingError(_one_sided(settings, len(store), chosen))
         folder = out or config.parent / settings.name
         folder.mkdir(parents=True, exist_ok=True)
         fabric = fabric_of(settings, devices, nodes)
@@ -98,6 +97,21 @@ def train(
             f"{error.filename or out}: {error.strerror or error}; "
             "the same command continues from there"
         )
+
+
+def _one_sided(config: TrainingConfig, n_all: int, chosen: tuple[list[str], list[str]]) -> str:
+    """Tell that there is nothing to train on or to validate with, and what to do."""
+    from mlcharge_flows.reports.table import count_of
+
+    train, validation = chosen
+    change = f", or {'raise' if train else 'lower'} validation_fraction"
+    if not train and config.train_fraction < 1.0:
+        change = ", or raise train_fraction"
+    return (
+        f"{config.data}: of {count_of(n_all, 'material')}, {len(train)} are to train on and "
+        f"{len(validation)} to validate with; a training needs one of each: add runs of other "
+        f"materials (mlcharge dataset merge){change if n_all > 1 else ''}"
+    )
 
 
 def _train(
