@@ -1,6 +1,7 @@
 """The PAW data set: its form factor, its identity, and what it refuses."""
 
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -138,6 +139,22 @@ def test_electrons_need_the_valence_of_every_ion():
     assert n_electrons([dataset(), replace(dataset(), zval=7.0)]) == 8.0
     with pytest.raises(ValueError, match="PAW_PBE Na test"):
         n_electrons([dataset(), dataset(zval=None, form_factor=None)])
+
+
+def test_fingerprints_of_earlier_files_are_known():
+    """They were SHA-256 of all digits, as this one of the file of an earlier state."""
+    form_factor, occupancies = np.array([1.0, 0.5, 0.25, 0.0]), np.array([0.25])
+    known = PawDataset("H", "PAW_PBE H", 1.0, (0,), 0.1, form_factor, occupancies)
+    digest = sha256(repr((known.titel, known.zval, known.channels)).encode())
+    for values in (known.q_step, known.form_factor, known.atomic_occupancies):
+        digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
+    assert known.has_fingerprint(digest.hexdigest())
+    assert known.has_fingerprint(known.fingerprint)
+    earlier = PawDataset("H", "PAW_PBE H", 1.0, (0,), free_atom_sha256=digest.hexdigest())
+    assert dataset_difference(earlier, known) is None
+    moved = replace(known, form_factor=form_factor**1.001)
+    assert not moved.has_fingerprint(digest.hexdigest())
+    assert not known.has_fingerprint(None)
 
 
 def test_a_fingerprint_tells_data_sets_apart_and_outlives_the_free_atom():

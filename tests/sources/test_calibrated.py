@@ -99,6 +99,23 @@ def test_a_calibration_for_another_data_set_says_what_differs(calibration, atoms
             read_calibration(calibration).check(other, None)
 
 
+def test_without_a_potcar_a_calibration_for_another_data_set_asks_for_it(
+    inputs, atoms, calibration, refusal, monkeypatch
+):
+    other = replace(atoms["O"], atomic_occupancies=0.9 * atoms["O"].atomic_occupancies)
+    known = read_calibration(calibration)
+    mine = known.elements["O"].model_copy(update={"fingerprint": other.fingerprint})
+    changed = known.model_copy(update={"elements": {**known.elements, "O": mine}})
+    write_calibration(calibration, changed)
+    source = Learned("tiny", str(calibration))
+    with_potcar = refusal(inputs, source)
+    assert "--potcar" not in with_potcar
+    monkeypatch.setattr(RunInputs, "_potcar", {})
+    line = refusal(RunInputs.from_files(inputs.structure, inputs.incar), source)
+    assert line.startswith(with_potcar)
+    assert line.endswith("because no POTCAR is known: give the POTCAR of the runs (--potcar)")
+
+
 def test_a_calibration_of_another_checkpoint_is_refused(inputs, calibration, trained, refusal):
     trained("other", description="another one")
     line = refusal(inputs, Learned("other", str(calibration)))

@@ -47,10 +47,9 @@ def dataset_difference(
             return f"{name} is {own}, {whose} is {other}"
     if part := free_atom_difference(known, given):
         return f"the {part} of its free atom differs, under the same TITEL"
-    own, other = known.fingerprint, given.fingerprint
-    if known.free_atom_sha256 and own != other:
-        seen = other[:_DIGITS] if other else "not known"
-        return f"fingerprint is {known.free_atom_sha256[:_DIGITS]}, {whose} is {seen}"
+    if (hashed := known.free_atom_sha256) and not given.has_fingerprint(hashed):
+        seen = (given.fingerprint or "not known")[:_DIGITS]
+        return f"fingerprint is {hashed[:_DIGITS]}, {whose} is {seen}"
     return None
 
 

@@ -213,6 +213,30 @@ class PawDataset:
             digest.update("".join(f"{number:.11e}" for number in numbers).encode())
         return digest.hexdigest()
 
+    def has_fingerprint(self, given: str | None) -> bool:
+        """Whether a fingerprint that was kept on file is that of this data set.
+
+        Parameters
+        ----------
+        given
+            Of a calibration or checkpoint; None if it is not known.
+
+        Returns
+        -------
+        bool
+            True, too, for the fingerprint of earlier files, which held all digits of the numbers.
+        """
+        return given is not None and given in (self.fingerprint, self._whole_fingerprint)
+
+    @cached_property
+    def _whole_fingerprint(self) -> str | None:
+        if not self.has_free_atom:
+            return None
+        digest = sha256(repr((self.titel, self.zval, self.channels)).encode())
+        for values in (self.q_step, self.form_factor, self.atomic_occupancies):
+            digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
+        return digest.hexdigest()
+
     def without_free_atom(self) -> PawDataset:
         """Leave out all but identity and fingerprint.
 

@@ -49,6 +49,10 @@ class CalibrationError(ModelError):
     """A file is no calibration, or there is nothing to calibrate with; one line."""
 
 
+class OtherDatasetError(OutOfDomainError):
+    """A run has another PAW data set than those of a calibration; one line."""
+
+
 class RunErrors(BaseModel):
     """Error of one run, as a fraction of that of the superposition of atoms."""
 
@@ -193,8 +197,10 @@ class Calibration(BaseModel):
         Raises
         ------
         OutOfDomainError
-            An element or PAW data set is not calibrated, the cutoff is another one, or the
-            constants of an element that the model does not know are not good enough.
+            An element is not calibrated, the cutoff is another one, or the constants of an element
+            that the model does not know are not good enough.
+        OtherDatasetError
+            A PAW data set is not calibrated.
         """
         what = f"the calibration of the model {self.model}"
         if encut is not None and abs(encut - (self.encut or encut)) > ENCUT_TOLERANCE:
@@ -213,10 +219,10 @@ class Calibration(BaseModel):
             mine = known[symbol]
             # Data sets of finished runs may be known without their free atoms.
             if (mine.titel, mine.channels) != (dataset.titel, dataset.channels) or (
-                dataset.has_free_atom and dataset.fingerprint != mine.fingerprint
+                dataset.has_free_atom and not dataset.has_fingerprint(mine.fingerprint)
             ):
                 difference = dataset_difference(mine.paw_dataset(symbol), dataset)
-                raise OutOfDomainError(
+                raise OtherDatasetError(
                     f"{what} is for another PAW data set of {symbol}: {difference}"
                 )
             if part == "alone" and symbol not in self.elements:

@@ -187,7 +187,7 @@ class ElementMagnetization(BaseModel):
             True if TITEL, channels and, where it is known, the free atom are the same.
         """
         same = (self.titel, self.channels) == (dataset.titel, dataset.channels)
-        return same and (not dataset.has_free_atom or dataset.fingerprint == self.fingerprint)
+        return same and (not dataset.has_free_atom or dataset.has_fingerprint(self.fingerprint))
 
     def spin_density(self, basis: SpinSines) -> SpinDensity | None:
         """Spin density of an ion with a moment of one Bohr magneton.

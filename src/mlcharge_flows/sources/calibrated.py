@@ -11,6 +11,7 @@ from mlcharge_flows.density.density import superpose
 from mlcharge_flows.models.calibration import (
     Calibration,
     CalibrationError,
+    OtherDatasetError,
     read_calibration,
 )
 from mlcharge_flows.models.deformation import deformed_superposition
@@ -225,10 +226,17 @@ def _checked(
         ) from None
     calibrated = calibration.elements.keys() | calibration.alone.keys()
     bare = {s: dataset for s, dataset in paw.items() if s in card.paw and s not in calibrated}
-    if calibration.part_for(paw.keys() - bare.keys()) == "with model":
-        calibration.check({s: paw[s] for s in paw if s not in bare}, inputs.encut)
-    else:  # constants on the superposition are needed of all elements
-        calibration.check(paw, inputs.encut)
+    # Constants on the superposition are needed of all elements.
+    is_alone = calibration.part_for(paw.keys() - bare.keys()) == "alone"
+    try:
+        calibration.check({s: paw[s] for s in paw if is_alone or s not in bare}, inputs.encut)
+    except OtherDatasetError as error:
+        if inputs.has_potcar:
+            raise
+        raise OtherDatasetError(
+            f"{error}, which was taken from the model because no POTCAR is known: give the POTCAR "
+            "of the runs (--potcar)"
+        ) from None
     domain = replace(loaded.domain, paw=paw)
     domain.check(inputs.crystal, inputs.grid, inputs.n_electrons)
     return inputs, paw, bare

@@ -150,8 +150,9 @@ class Calibrator:
         if self.loaded.card.occupancies == "none":
             return None
         both = known.fingerprint or "", dataset.fingerprint or ""
-        is_same = both[0] == both[1] != ""
-        if is_same or (known.has_free_atom and known.matches(dataset)):
+        if dataset.has_fingerprint(known.fingerprint) or (
+            known.has_free_atom and known.matches(dataset)
+        ):
             return None
         if both not in self._transfers:
             own, other = (

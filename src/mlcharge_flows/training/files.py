@@ -113,8 +113,8 @@ def _same_data(card: Card, dataset: DensityDataset) -> set[str]:
         symbol
         for symbol, known in card.paw.items()
         if symbol in dataset.paw
-        and (known.titel, known.fingerprint)
-        == (dataset.paw[symbol].titel, dataset.paw[symbol].fingerprint)
+        and known.titel == dataset.paw[symbol].titel
+        and dataset.paw[symbol].has_fingerprint(known.fingerprint)
     }
 
 

@@ -183,7 +183,7 @@ class PotcarSearch:
             The one of the same TITEL, valence, channels and free atom; None if no folder has it.
         """
         for found in self.of_titel(dataset.titel).values():
-            is_same = found.fingerprint == dataset.fingerprint
+            is_same = found.has_fingerprint(dataset.fingerprint)
             if is_same or (dataset.has_free_atom and found.matches(dataset)):
                 return found
         return None
