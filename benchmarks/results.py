@@ -6,8 +6,8 @@
 
 FOLDER is that of ``mlcharge compare``. Printed are the summary, the steps of every material and
 what an initial density costs; with ``--classes``, what an arm saves by class of material instead.
-Classes are those of ``mlcharge evaluate``; which elements are rare follows from the card of the
-arm's model.
+Classes by elements are those of ``mlcharge evaluate``; which elements are rare follows from the
+card of the arm's model. Classes by magnetic order, DFT+U, gap and size are those of reports.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING
 from pymatgen.core import Composition
 
 from mlcharge_flows.campaign.local import read_results
+from mlcharge_flows.reports.class_table import class_table
 from mlcharge_flows.reports.final_states import states_notes
 from mlcharge_flows.reports.image_files import steps_figure
-from mlcharge_flows.reports.scf_columns import COLUMNS
 from mlcharge_flows.reports.scf_report import summary_note, summary_table
 from mlcharge_flows.reports.table import to_markdown
 from mlcharge_flows.scf.comparison import REFERENCE
+from mlcharge_flows.scf.material_class import by_class
 from mlcharge_flows.scf.statistics import summarize
 from mlcharge_flows.sources import known_models
 from mlcharge_flows.training.evaluation import classes
@@ -38,15 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mlcharge_flows.scf.comparison import Comparison
-
-SHOWN = (
-    "median steps",
-    "ratio of medians",
-    "mean reduction",
-    "faster / equal / slower",
-    "of ceiling",
-)
-"""Of the columns of every report, those of the table by class."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.having:
         comparisons = [c for c in comparisons if counts(c, given.having)]
     if given.classes:
-        columns = [column for column in COLUMNS if column.head in SHOWN]
-        heads = ["class", "materials", *(column.head for column in columns)]
-        print_table(heads, class_rows(comparisons, given.classes, given.model))
+        table = class_table(all_classes(comparisons, given.model), given.classes)
+        print_table(["class", *table.columns], map(list, table.itertuples(name=None)))
         return
     summary = summarize(comparisons)
     print(to_markdown(summary_table(summary)))
@@ -100,18 +91,18 @@ def counts(comparison: Comparison, arm: str) -> bool:
     return arm in comparison.arms and comparison.arms[arm].exclusion_reason is None
 
 
-def class_rows(comparisons: list[Comparison], arm: str, model: str) -> Iterator[list[str]]:
-    """Materials and savings of each class, over those where the arm and the reference count."""
+def all_classes(comparisons: list[Comparison], model: str) -> dict[str, list[Comparison]]:
+    """Materials by their elements and by the final state of the reference."""
     examples = known_models().load(model).card.data.per_element
     rows = [
         Classified(tuple(element.symbol for element in Composition(found.formula)), found)
         for found in comparisons
     ]
-    for name, members in classes(rows, examples).items():
-        mine = summarize(row.comparison for row in members).arms.get(arm)
-        if mine is not None and mine.n_materials:
-            cells = (column.cell(mine) for column in COLUMNS if column.head in SHOWN)
-            yield [name, str(mine.n_materials), *cells]
+    of_elements = {
+        name: [row.comparison for row in members]
+        for name, members in classes(rows, examples).items()
+    }
+    return of_elements | by_class(comparisons)
 
 
 def material_rows(comparisons: list[Comparison], arms: list[str]) -> Iterator[list[str]]:

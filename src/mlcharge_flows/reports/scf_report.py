@@ -10,6 +10,7 @@ from plotly.offline import get_plotlyjs
 
 from mlcharge_flows.io import atomic_write
 from mlcharge_flows.reports import figures
+from mlcharge_flows.reports.class_table import class_table
 from mlcharge_flows.reports.final_states import states_notes
 from mlcharge_flows.reports.page import render
 from mlcharge_flows.reports.palette import colors
@@ -30,6 +31,7 @@ from mlcharge_flows.scf.final_state import (
     MOMENT_TOLERANCE,
     moment_difference,
 )
+from mlcharge_flows.scf.material_class import by_class
 from mlcharge_flows.scf.statistics import summarize
 
 if TYPE_CHECKING:
@@ -194,6 +196,7 @@ def write_report(
         summary=summary,
         note=summary_note(summary),
         table=summary_table(summary),
+        classes=_classes(campaign, summary),
         rounds=rounds_table(rounds) if rounds else None,
         round_columns=ROUND_COLUMNS,
         columns=shown_columns(summary),
@@ -275,6 +278,19 @@ def _reduction(run: ScfRun, base: ScfRun | None) -> float | None:
     if base is None or run.exclusion_reason or base.exclusion_reason:
         return None
     return 1 - run.n_total / base.n_total if run.n_total and base.n_total else None
+
+
+def _classes(
+    comparisons: Sequence[Comparison], summary: Summary
+) -> tuple[str, pd.DataFrame] | None:
+    """Arm of the learned density, and its statistics by class; None if there is nothing to tell."""
+    learned = [name for name in summary.arms if name.startswith("learned")]
+    members = by_class(comparisons, summary.reference)
+    if not learned or len(members) < 2:
+        return None
+    arm = min(learned, key=len)
+    table = class_table(members, arm, summary.reference)
+    return None if table.empty else (arm, table)
 
 
 def _moment_difference(run: ScfRun, base: ScfRun | None) -> float | None:
