@@ -32,6 +32,7 @@ from mlcharge_flows.cli.terminal import (
     make_console,
     print_left_out,
     require,
+    tracked,
 )
 
 if TYPE_CHECKING:
@@ -207,8 +208,6 @@ def pseudo_label(
 
         mlcharge dataset pseudo-label earlier.json.gz --out pseudo-labels.h5
     """
-    from rich.progress import track
-
     from mlcharge_flows.atomate2.jobs.pack import pseudo_label as predict_sample
     from mlcharge_flows.sources import SourceError
     from mlcharge_flows.training.dataset import write_dataset
@@ -235,7 +234,8 @@ def pseudo_label(
         remedy=remedy,
     )
     maker, samples, problems = prepared.maker, [], []
-    for material in track(prepared.materials, "materials", console=console):
+    chosen = prepared.materials
+    for material in tracked(chosen, console, len(chosen), "materials"):
         try:
             samples.append(predict_sample(material, maker.generator, maker.protocol, model))
         except SourceError as error:

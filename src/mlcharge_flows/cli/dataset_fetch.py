@@ -10,10 +10,10 @@ import typer
 from mlcharge_flows.cli.options import Limit  # noqa: TC001 - typer needs it at run time
 from mlcharge_flows.cli.terminal import (
     NOTHING_DONE,
-    bar_columns,
     exit_with_error,
     make_console,
     print_left_out,
+    tracked,
 )
 
 
@@ -45,8 +45,6 @@ def fetch_mp(
 
         mlcharge calibrate mp --potcars ~/potcars --out mp.json
     """
-    from rich.progress import Progress
-
     from mlcharge_flows.campaign.materials_project import open_rester, task_of_each
     from mlcharge_flows.campaign.public_densities import fetch_densities, read_identifiers
 
@@ -54,9 +52,9 @@ def fetch_mp(
     names = read_identifiers(materials)[:limit]
     chosen = None if tasks is None else task_of_each(tasks)
     problems: list[str] = []
-    with open_rester() as rester, Progress(*bar_columns(), console=console) as progress:
+    with open_rester() as rester:
         fetched = fetch_densities(names, rester, out, chosen)
-        for name, reason in progress.track(fetched, total=len(names), description="densities"):
+        for name, reason in tracked(fetched, console, len(names), "densities"):
             if reason:
                 problems.append(f"{name}: {reason}")
     print_left_out(console, problems)

@@ -20,6 +20,7 @@ from mlcharge_flows.cli.terminal import (
     make_console,
     print_left_out,
     require,
+    tracked,
     written,
 )
 from mlcharge_flows.errors import spreadsheet_text
@@ -54,7 +55,6 @@ def evaluate(
     """
     require("data sets need", "train", "h5py")
     require("models need", "models", "torch", "e3nn", "safetensors")
-    from rich.progress import track
     from rich.table import Table
 
     from mlcharge_flows.sources import known_models
@@ -66,7 +66,7 @@ def evaluate(
     store = DensityDataset(data)
     loaded = known_models().load(model)
     refused = []
-    for sample in track(store, "predicting", total=len(store), console=console):
+    for sample in tracked(store, console, len(store), "predicting"):
         try:
             loaded.domain.check(sample.crystal, sample.shape)
             rows.append(evaluation.evaluate(loaded.model, sample))

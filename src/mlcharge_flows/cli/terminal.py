@@ -8,6 +8,7 @@ import warnings
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
+from time import monotonic
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import typer
@@ -30,6 +31,7 @@ NOTHING_DONE = 1
 INTERRUPTED = 130
 
 _LONGEST_LINE = 600
+_LOG_INTERVAL = 60.0  # seconds between lines of progress in a log file
 
 
 @dataclass
@@ -208,14 +210,15 @@ def bar_columns(*more: ProgressColumn) -> list[ProgressColumn]:
 def tracked(
     items: Iterable[Item], console: Console, total: int, description: str
 ) -> Iterator[Item]:
-    """Iterate with a progress bar that vanishes at the end; none where there is no terminal.
+    """Iterate with a progress bar that vanishes at the end, or with lines in a log file.
 
     Parameters
     ----------
     items
         What to iterate over.
     console
-        Where the bar is drawn.
+        Where the bar is drawn. Where it is no terminal, a line tells the progress, at most once a
+        minute and a hundred times in all.
     total
         Number of items.
     description
@@ -228,8 +231,23 @@ def tracked(
     """
     from rich.progress import Progress
 
-    if not console.is_terminal:  # rich would print an empty line
-        yield from items
+    if not console.is_terminal:
+        yield from _told(items, console, total, description)
         return
     with Progress(*bar_columns(), console=console, transient=True) as progress:
         yield from progress.track(items, total=total, description=description)
+
+
+def _told(items: Iterable[Item], console: Console, total: int, description: str) -> Iterator[Item]:
+    """Iterate with a line from time to time: items done, time passed, time left."""
+    began = last = monotonic()
+    told = 0
+    for done, item in enumerate(items):
+        now = monotonic()
+        if now - last >= _LOG_INTERVAL and done - told >= total / 100:
+            last, told = now, done
+            passed = timedelta(seconds=int(now - began))
+            left = timedelta(seconds=int((now - began) / done * max(total - done, 0)))
+            line = f"{description}: {done} of {total}, {passed}, {left} left"
+            console.print(line, markup=False, soft_wrap=True)
+        yield item

@@ -14,6 +14,7 @@ from mlcharge_flows.cli.terminal import (
     exit_with_error,
     make_console,
     require,
+    tracked,
 )
 
 if TYPE_CHECKING:
@@ -124,7 +125,6 @@ def _train(
     fabric: Fabric,
 ) -> None:
     import torch
-    from rich.progress import track
 
     from mlcharge_flows.models.card import TrainingCard
     from mlcharge_flows.models.checkpoint import SUFFIX, write_checkpoint
@@ -148,7 +148,7 @@ def _train(
         progress = run(task, (samples, held_out), config, folder / "state.pt", watch, fabric)
     what = "fitting what the network leaves"
     on_device = (to_device(sample, device) for sample in samples)
-    task.fit_closed_form(track(on_device, what, len(samples), console=console))
+    task.fit_closed_form(tracked(on_device, console, len(samples), what))
     errors = validate(task, task.network, held_out, fabric)
     if not fabric.is_global_zero:
         return
@@ -161,7 +161,7 @@ def _train(
     on_device = (to_device(sample, device) for sample in samples)
     what = "fitting the expected error"
     estimate = task.error_estimate(
-        track(on_device, what, len(samples), console=console),
+        tracked(on_device, console, len(samples), what),
         (to_device(sample, device) for sample in held_out),
     )
     facts = (store, chosen[0], len(held_out), errors, training, estimate)
@@ -194,13 +194,11 @@ def _samples(
     chosen: tuple[Sequence[str], Sequence[str]],
 ) -> tuple[Samples[Any], Samples[Any]]:
     """Training and validation set, in memory or on disk; scales are fitted to the former."""
-    from rich.progress import track
-
     from mlcharge_flows.training.batches import SamplesOnDisk, covering, to_device
     from mlcharge_flows.training.header import read_headers
 
     def prepared(names: Sequence[str], side: str) -> Iterator[Any]:
-        for name in track(names, f"reading {len(names)} {side} materials", console=console):
+        for name in tracked(names, console, len(names), f"reading {side} materials"):
             yield to_device(task.prepare(store[name]), task.device)
 
     if not task.config.stream:
