@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -111,12 +111,15 @@ def compare(
 
     def build() -> CompareDensitiesMaker:
         from mlcharge_flows.atomate2.flows.compare import CompareDensitiesMaker
+        from mlcharge_flows.atomate2.sets.spin import with_ion_moments
 
         chosen = default_arms() if arms is None else arms
+        static = chosen_static(maker, incar, kpoints, encut, gamma=gamma, nelmdl=nelmdl, spin=spin)
+        if spin:
+            settings: Any = with_ion_moments(static.input_set_generator)
+            static.input_set_generator = settings
         return CompareDensitiesMaker(
-            static_maker=chosen_static(
-                maker, incar, kpoints, encut, gamma=gamma, nelmdl=nelmdl, spin=spin
-            ),
+            static_maker=static,
             initial_densities=chosen_arms(chosen, model, occupancies, calibration),
         )
 

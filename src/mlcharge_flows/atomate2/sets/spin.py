@@ -53,6 +53,32 @@ def spin_polarized(generator: VaspInputSet) -> VaspInputSet:
     return replace(generator, config_dict={**generator.config_dict, "INCAR": incar})
 
 
+def with_ion_moments(generator: VaspInputSet) -> VaspInputSet:
+    """Let runs write the moments of their ions, unless settings say otherwise.
+
+    LORBIT = 11 changes neither steps nor energies. Without the moments of ions, a comparison cannot
+    tell an antiferromagnet from a crystal without moments.
+
+    Parameters
+    ----------
+    generator
+        Input set generator.
+
+    Returns
+    -------
+    VaspInputSet
+        The same with LORBIT.
+
+    Examples
+    --------
+    >>> from mlcharge_flows.atomate2.sets.comparison import ComparisonSetGenerator
+    >>> with_ion_moments(ComparisonSetGenerator()).config_dict["INCAR"]["LORBIT"]
+    11
+    """
+    incar = {"LORBIT": 11, **generator.config_dict["INCAR"]}
+    return replace(generator, config_dict={**generator.config_dict, "INCAR": incar})
+
+
 def is_spin_polarized(generator: VaspInputSet) -> bool:
     """Whether the runs of an input set have ISPIN = 2, whatever sets the tag.
 
