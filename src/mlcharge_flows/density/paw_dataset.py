@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from math import pi, sqrt
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from scipy.interpolate import CubicSpline
 
 from mlcharge_flows.density.augmentation import blocks, n_occupancies
 from mlcharge_flows.density.dataset_difference import free_atom_difference
+from mlcharge_flows.density.dataset_fingerprint import earlier_fingerprint, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -202,16 +202,9 @@ class PawDataset:
         """SHA-256 of TITEL, valence, channels and free atom; None if it is not known.
 
         Unlike the hash of the text, it does not depend on comments and spaces of the POTCAR, and is
-        known for the data sets of packed runs, too. Numbers count with twelve digits: a POTCAR has
-        fewer, and conversions of units differ in the last bit.
+        known for the data sets of packed runs, too.
         """
-        if not self.has_free_atom:
-            return self.free_atom_sha256
-        digest = sha256(repr((self.titel, self.zval, self.channels)).encode())
-        for values in (self.q_step, self.form_factor, self.atomic_occupancies):
-            numbers = np.ravel(np.asarray(values, float)) + 0.0  # no negative zero
-            digest.update("".join(f"{number:.11e}" for number in numbers).encode())
-        return digest.hexdigest()
+        return fingerprint(self) if self.has_free_atom else self.free_atom_sha256
 
     def has_fingerprint(self, given: str | None) -> bool:
         """Whether a fingerprint that was kept on file is that of this data set.
@@ -226,16 +219,9 @@ class PawDataset:
         bool
             True, too, for the fingerprint of earlier files, which held all digits of the numbers.
         """
-        return given is not None and given in (self.fingerprint, self._whole_fingerprint)
-
-    @cached_property
-    def _whole_fingerprint(self) -> str | None:
-        if not self.has_free_atom:
-            return None
-        digest = sha256(repr((self.titel, self.zval, self.channels)).encode())
-        for values in (self.q_step, self.form_factor, self.atomic_occupancies):
-            digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
-        return digest.hexdigest()
+        if given is None or given == self.fingerprint:
+            return given is not None
+        return self.has_free_atom and given == earlier_fingerprint(self)
 
     def without_free_atom(self) -> PawDataset:
         """Leave out all but identity and fingerprint.
