@@ -258,6 +258,20 @@ def test_a_failed_export_leaves_no_library(exporter):
     assert not Settings.for_command("gpaw-vasp").potcar_library.exists()
 
 
+def test_an_export_that_was_killed_goes_with_the_next_one(tmp_path, exporter):
+    killed = "import signal; os.kill(os.getppid(), signal.SIGKILL)"
+    exporter(f"os.makedirs(sys.argv[2]); {killed}")
+    library = Settings.for_command("gpaw-vasp").potcar_library
+    if os.fork() == 0:  # killed while it fills the library
+        module._fill(library)
+        os._exit(0)
+    os.wait()
+    assert [path.suffix for path in library.parent.iterdir()] == [".partial"]
+    exporter("os.makedirs(sys.argv[2])")
+    module._fill(library)
+    assert list(library.parent.iterdir()) == [library]
+
+
 def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path, exporter):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MLCHARGE_CACHE", str(tmp_path / "file"))

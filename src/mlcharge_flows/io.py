@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.file_kinds import foreign_archive, special_file
+from mlcharge_flows.partial_files import new_partial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,7 +66,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Yields
     ------
     Path
-        A file of the same folder that is gone afterwards, whatever happened.
+        A file of the same folder that is gone afterwards, whatever happened; what a killed process
+        left of it goes with the next one.
 
     Raises
     ------
@@ -82,8 +84,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     ['INCAR']
     """
     path = Path(path)
-    # No name inside: whoever searches a folder for CHGCAR* must not find a part of one.
-    partial = path.with_name(f".{os.getpid()}-{zlib.crc32(path.name.encode()):08x}.partial")
+    partial = new_partial(path)
     try:
         yield partial
         _to_disk(partial)

@@ -19,7 +19,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +29,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mlcharge_flows.errors import MlchargeError, one_line
 from mlcharge_flows.io import UNREADABLE, open_bytes
+from mlcharge_flows.partial_files import new_partial
 from mlcharge_flows.vasp_command import (
     command_line,
     command_words,
@@ -356,8 +356,7 @@ def _pymatgen_library() -> Path | None:
 
 def _is_export(library: Path) -> bool:
     """Whether the POTCARs of a library are exports of gpaw-vasp, whose TITEL says so."""
-    path = next(library.glob("*/POTCAR.*"), None)
-    if path is None:
+    if (path := next(library.glob("*/POTCAR.*"), None)) is None:
         return False
     try:
         with open_bytes(path) as file:
@@ -382,13 +381,12 @@ def _fill(library: Path) -> None:
     """Export the PAW data sets; another process that does the same at once does no harm."""
     if library.is_dir():
         return
+    filled = new_partial(library)
     try:
         library.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
-            filled = Path(scratch) / library.name
-            command = [_embedded_program(), "potcar", str(filled)]
-            subprocess.run(command, check=True, capture_output=True, text=True)
-            filled.rename(library)
+        command = [_embedded_program(), "potcar", str(filled)]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        filled.rename(library)
     except subprocess.CalledProcessError as error:
         reason = (error.stderr.strip().splitlines() or ["no message"])[-1]
         raise SetupError(f"gpaw-vasp could not export its PAW data sets: {reason}") from None
@@ -398,3 +396,5 @@ def _fill(library: Path) -> None:
                 f"{library}: the POTCAR library cannot be written ({error.strerror}); "
                 "set MLCHARGE_CACHE to a folder that can"
             ) from None
+    finally:
+        shutil.rmtree(filled, ignore_errors=True)
