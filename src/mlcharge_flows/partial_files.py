@@ -38,6 +38,29 @@ def new_partial(path: str | Path) -> Path:
     return path.with_name(f".{_HOST}-{os.getpid()}-{key}.partial")
 
 
+def is_hidden(path: Path, root: Path) -> bool:
+    """Whether a path is in a hidden folder, as what killed campaigns left of runs.
+
+    Parameters
+    ----------
+    path
+        Within `root`.
+    root
+        Folder that is searched; it may be hidden itself.
+
+    Returns
+    -------
+    bool
+        True if a part of the path below the folder begins with a dot.
+
+    Examples
+    --------
+    >>> is_hidden(Path("out/.removed-1/Si"), Path("out")), is_hidden(Path(".a/Si"), Path(".a"))
+    (True, False)
+    """
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
 def _is_left(partial: Path) -> bool:
     """Whether the process that wrote it is gone; that of another machine after a day."""
     host, pid, *_ = partial.name.removeprefix(".").split("-")

@@ -70,6 +70,7 @@ def test_the_nearest_of_an_archive(crystal, finished, document_of, tmp_path):
     near = finished(moved(crystal, 0.05), "deep/near")
     finished(Crystal(crystal.lattice, ("Mg", "O", "Mg"), crystal.positions), "other")
     finished(replace(crystal, lattice=crystal.lattice * 1.06), "strained")
+    finished(crystal, ".removed-1/left by a killed campaign")
     document = document_of(Nearest((str(tmp_path / "archive"),), model=None))
     assert (document.density_source, document.augmentation_source) == ("carried", "carried")
     assert document.reference_run == near

@@ -221,6 +221,14 @@ def test_what_cannot_be_used_is_counted_by_its_reason(run, tmp_path):
     }
 
 
+def test_runs_that_a_killed_campaign_was_removing_are_no_runs(tmp_path):
+    root = tmp_path / ".hidden"
+    for name in ("Si/job_1", ".removed-1/Si/job_1", ".begun-2/Ge"):
+        (root / name).mkdir(parents=True)
+        (root / name / "OUTCAR").touch()
+    assert list(find_runs([root]).values()) == [root / "Si" / "job_1"]
+
+
 def test_ten_thousand_folders_are_found_and_named_at_once(tmp_path):
     """Names follow from counts of the ends of paths, not from comparing each with each."""
     for number in range(1000):

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.models.registry import DEFAULT
+from mlcharge_flows.partial_files import is_hidden
 from mlcharge_flows.scf.run_files import read_ions
 from mlcharge_flows.sources.anchored import Anchored
 from mlcharge_flows.sources.carried import Carried
@@ -188,10 +189,11 @@ class Nearest(Source):
 
 
 def _chgcars(path: Path) -> Iterator[Path]:
-    """CHGCAR of each run in a folder, or in folders within it."""
+    """CHGCAR of each run in a folder, or in folders within it but hidden ones."""
     seen = set()
     for chgcar in sorted(path.rglob("CHGCAR*"), reverse=True):  # .relax2 before .relax1
-        if _CHGCAR(chgcar.name) and chgcar.parent not in seen:
+        is_first = _CHGCAR(chgcar.name) and chgcar.parent not in seen
+        if is_first and not is_hidden(chgcar.parent, path):
             seen.add(chgcar.parent)
             yield chgcar
 

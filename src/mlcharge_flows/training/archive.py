@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcharge_flows.errors import MlchargeError
+from mlcharge_flows.partial_files import is_hidden
 from mlcharge_flows.training.dataset import DensityDataset
 from mlcharge_flows.training.finished_run import read_finished_run
 from mlcharge_flows.training.origin import Origin
@@ -35,7 +36,7 @@ def find_runs(paths: Iterable[str | Path]) -> dict[str, Path]:
     Parameters
     ----------
     paths
-        Run folders, and folders of them to any depth.
+        Run folders, and folders of them to any depth; hidden ones within are left out.
 
     Returns
     -------
@@ -56,7 +57,9 @@ def find_runs(paths: Iterable[str | Path]) -> dict[str, Path]:
     folders: dict[Path, Path] = {}
     for path in map(Path, paths):
         below = sorted(
-            Path(folder) for folder, _, files in os.walk(path) if any(map(_OUTPUT, files))
+            Path(folder)
+            for folder, _, files in os.walk(path)
+            if any(map(_OUTPUT, files)) and not is_hidden(Path(folder), path)
         )
         folders |= {folder.resolve(): folder for folder in below or [path]}
     ends = Counter(full.parts[-n:] for full in folders for n in range(1, len(full.parts) + 1))
