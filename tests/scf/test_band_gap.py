@@ -4,6 +4,7 @@ import gzip
 
 import numpy as np
 import pytest
+from pymatgen.io.vasp import Vasprun
 
 from mlcharge_flows.scf.band_gap import band_gap, read_band_gap
 
@@ -104,3 +105,26 @@ def test_a_file_without_levels_has_no_gap(tmp_path):
     path = tmp_path / "EIGENVAL"
     path.write_text(EIGENVAL.format(spins=1, rows="").partition("  0.0000000E+00")[0])
     assert read_band_gap(path) is None
+
+
+SAMPLES = {
+    "al_pbesol_spin": 0.0,
+    "lih_scan": 2.976,
+    "si_nscf11": 0.611,
+    "si_spin_vasp6": 0.750,
+    "si_g0w0_static": 0.716,
+    # Smearing fills some empty levels, and pymatgen finds 0.006 eV and 1.621 eV.
+    "si2_aiida": 0.514,
+    "graphene_relax": 0.0,
+}
+
+
+@pytest.mark.parametrize(("name", "gap"), SAMPLES.items())
+def test_gaps_of_real_runs(vasp_samples, name, gap):
+    path = vasp_samples / name / "vasprun.xml.gz"
+    run = Vasprun(path, parse_potcar_file=False, parse_dos=False)
+    values = np.array(list(run.eigenvalues.values()))
+    found = band_gap(values[..., 0], values[..., 1], run.parameters["NELECT"])
+    assert found == pytest.approx(gap, abs=1e-3)
+    if name not in ("si2_aiida", "graphene_relax"):
+        assert found == pytest.approx(run.eigenvalue_band_properties[0], abs=1e-6)

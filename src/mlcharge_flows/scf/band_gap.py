@@ -40,7 +40,8 @@ def read_band_gap(path: str | Path) -> float | None:
     except (IndexError, KeyError, TypeError) as error:  # whatever a cut file leads to
         raise ValueError(f"{path}: is no EIGENVAL ({error})") from None
     values = np.array(list(run.eigenvalues.values()))
-    return band_gap(values[..., 0], values[..., 1], run.nelect)
+    gap = band_gap(values[..., 0], values[..., 1], run.nelect)
+    return None if gap is None else round(gap, 6)  # the digits of the file
 
 
 def band_gap(energies: FloatArray, occupations: FloatArray, n_electrons: float) -> float | None:
@@ -49,7 +50,8 @@ def band_gap(energies: FloatArray, occupations: FloatArray, n_electrons: float) 
     A level is filled if its occupation is above one half. A crystal is an insulator if each spin
     has the same number of filled levels at each k-point, and these hold all electrons. So smearing
     does not close a gap, and the spacing of levels of a coarse mesh does not open one in a metal
-    whose bands cross the Fermi level.
+    whose bands cross the Fermi level between k-points of the mesh; on one or two points a metal can
+    look like an insulator.
 
     Parameters
     ----------
