@@ -5,13 +5,11 @@ import json
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from io import StringIO
 from pathlib import Path
 from threading import Event
 
 import pytest
 from atomate2 import SETTINGS
-from rich.console import Console
 from rich.progress import Progress
 from typer.testing import CliRunner
 
@@ -19,7 +17,7 @@ from mlcharge_flows.cli import steps_watch
 from mlcharge_flows.cli.app import app
 from mlcharge_flows.cli.options import chosen_static, default_arms
 from mlcharge_flows.cli.steps_watch import current_step
-from mlcharge_flows.cli.terminal import bar_columns, tracked
+from mlcharge_flows.cli.terminal import bar_columns
 from mlcharge_flows.errors import MlchargeError
 from mlcharge_flows.scf.comparison import Comparison
 from mlcharge_flows.scf.run import ScfRun
@@ -198,24 +196,6 @@ def test_settings_of_a_comparison_from_the_options(tmp_path):
     assert maker.input_set_generator.user_incar_settings == {"PREC": "Accurate"}
     assert chosen_static(None, "", None, None, gamma=False).name  # no tags
     assert maker.input_set_generator.user_kpoints_settings.kpts == [(4, 4, 4)]
-
-
-def in_a_log_file(monkeypatch, seconds, n):
-    """Lines of n items of so many seconds each."""
-    clock = iter(seconds * k for k in range(n + 2))
-    monkeypatch.setattr("mlcharge_flows.cli.terminal.monotonic", lambda: next(clock))
-    console = Console(file=StringIO(), force_terminal=False, width=40)
-    assert list(tracked(range(n), console, n, "materials")) == list(range(n))
-    return console.file.getvalue().splitlines()
-
-
-def test_progress_in_a_log_file_is_a_line_a_minute(monkeypatch):
-    assert in_a_log_file(monkeypatch, 1, 50) == []
-    lines = in_a_log_file(monkeypatch, 25, 10)
-    assert lines[0] == "materials: 2 of 10, 0:01:15, 0:05:00 left"
-    assert [line.split()[1] for line in lines] == ["2", "5", "8"]
-    assert len(in_a_log_file(monkeypatch, 90, 1000)) == 99  # of a day: not one for each
-    assert in_a_log_file(monkeypatch, 90, 2) == ["materials: 1 of 2, 0:03:00, 0:03:00 left"]
 
 
 def test_a_tag_that_is_given_twice_is_told(tmp_path, capsys):

@@ -35,6 +35,7 @@ from mlcharge_flows.cli.terminal import (
     make_console,
     print_left_out,
 )
+from mlcharge_flows.progress_lines import ProgressLines
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
@@ -158,14 +159,20 @@ def submit(
         return
     pad = open_launchpad(launchpad)
     with closing(pad.connection), Progress(console=console, transient=True) as progress:
-        task = progress.add_task("workflows", total=total)
+        task, lines = progress.add_task("workflows", total=total), ProgressLines("workflows", total)
+
+        def advance(count: int) -> None:
+            progress.update(task, advance=count)
+            if not console.is_terminal and (line := lines.line(int(progress.tasks[0].completed))):
+                console.print(line, markup=False)
+
         added = submit_materials(
             pad,
             name,
             campaign.materials,
             campaign.maker,
             campaign.spec.fireworks,
-            lambda count: progress.update(task, advance=count),
+            advance,
         )
         if added < total:
             n_rerun = recover(pad, name) + _retry(console, campaign, pad, retry_failed)

@@ -8,13 +8,13 @@ import warnings
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
-from time import monotonic
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import typer
 
 from mlcharge_flows.errors import one_line
 from mlcharge_flows.file_kinds import not_a_file
+from mlcharge_flows.progress_lines import ProgressLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -31,7 +31,6 @@ NOTHING_DONE = 1
 INTERRUPTED = 130
 
 _LONGEST_LINE = 600
-_LOG_INTERVAL = 60.0  # seconds between lines of progress in a log file
 
 
 @dataclass
@@ -232,22 +231,11 @@ def tracked(
     from rich.progress import Progress
 
     if not console.is_terminal:
-        yield from _told(items, console, total, description)
+        lines = ProgressLines(description, total)
+        for done, item in enumerate(items):
+            if line := lines.line(done):
+                console.print(line, markup=False, soft_wrap=True)
+            yield item
         return
     with Progress(*bar_columns(), console=console, transient=True) as progress:
         yield from progress.track(items, total=total, description=description)
-
-
-def _told(items: Iterable[Item], console: Console, total: int, description: str) -> Iterator[Item]:
-    """Iterate with a line from time to time: items done, time passed, time left."""
-    began = last = monotonic()
-    told = 0
-    for done, item in enumerate(items):
-        now = monotonic()
-        if now - last >= _LOG_INTERVAL and done - told >= total / 100:
-            last, told = now, done
-            passed = timedelta(seconds=int(now - began))
-            left = timedelta(seconds=int((now - began) / done * max(total - done, 0)))
-            line = f"{description}: {done} of {total}, {passed}, {left} left"
-            console.print(line, markup=False, soft_wrap=True)
-        yield item

@@ -17,6 +17,7 @@ import typer
 
 from mlcharge_flows import __version__
 from mlcharge_flows.errors import MlchargeError, one_line
+from mlcharge_flows.progress_lines import ProgressLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -188,8 +189,12 @@ def _failures(folder: Path) -> Iterator[None]:
 def _shown(bar: Progress) -> Callable[[str, int, int], None]:
     """Show the progress over data sets."""
     task = bar.add_task("PAW data sets", total=None)
+    lines = ProgressLines("PAW data sets", 0)
 
     def show(element: str, done: int, total: int) -> None:
+        lines.total = total
+        if not bar.console.is_terminal and (line := lines.line(done)):
+            typer.echo(line)
         bar.update(task, completed=done, total=total, description=f"PAW data set of {element}")
 
     return show
