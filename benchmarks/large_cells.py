@@ -111,7 +111,7 @@ def measure(name: str, n_ions: int, encut: float, repeats: int, direct: bool) ->
     import torch
 
     from mlcharge_flows.density.density import superpose
-    from mlcharge_flows.models.orbital import fourier_box, interaction
+    from mlcharge_flows.models.orbital import interaction, site_sums
     from mlcharge_flows.models.registry import DEFAULT
     from mlcharge_flows.sources import known_models
     from mlcharge_flows.vasp.chgcar_writer import write_chgcar
@@ -147,7 +147,7 @@ def measure(name: str, n_ions: int, encut: float, repeats: int, direct: bool) ->
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     before = None
     if direct:
-        fourier_box.MAX_DIRECT_SITES = interaction.MAX_SITES_AT_ONCE = sys.maxsize
+        site_sums.MAX_DIRECT_SITES = interaction.MAX_SITES_AT_ONCE = sys.maxsize
         before = least(predict, repeats if n_ions < 100 else 1)
     times["sums"] = times["predict"] - times["superpose"] - times["network"]
     found = {"ions": len(crystal), "grid": grid, "peak": peak, "direct": before}

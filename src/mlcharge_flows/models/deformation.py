@@ -57,7 +57,7 @@ def deformed_superposition(
         atomic = superpose(crystal, atoms, deformation.shape, deformation.comment)
     except ValueError as error:
         raise ModelError(str(error)) from None
-    total = atomic.total + deformation.total
+    total = np.add(atomic.total, deformation.total, out=atomic.total)
     if deformation.augmentation is None or atomic.augmentation is None:
         return replace(atomic, total=total, augmentation=None)
     changed = tuple(

@@ -11,7 +11,7 @@ from orbital_models import precision  # noqa: E402
 
 from mlcharge_flows.density.crystal import Crystal  # noqa: E402
 from mlcharge_flows.density.density import superpose  # noqa: E402
-from mlcharge_flows.models.orbital import fourier_box, interaction  # noqa: E402
+from mlcharge_flows.models.orbital import interaction, site_sums  # noqa: E402
 from mlcharge_flows.models.orbital.fourier_box import FourierBox  # noqa: E402
 from mlcharge_flows.models.orbital.g_vectors import GVectors  # noqa: E402
 from mlcharge_flows.models.registry import Registry  # noqa: E402
@@ -69,11 +69,11 @@ def test_sums_of_the_shipped_model_agree_with_direct_ones(model, salt):
 
 
 def test_predictions_agree_with_those_of_direct_sums(model, salt, monkeypatch):
-    assert len(salt) > fourier_box.MAX_DIRECT_SITES
+    assert len(salt) > site_sums.MAX_DIRECT_SITES
     grid, occupancies, density = change(model, salt, SHAPE)
     n_electrons = sum(model.atoms[symbol].zval for symbol in salt.symbols)
     assert density.n_electrons == pytest.approx(n_electrons, rel=1e-9)
-    monkeypatch.setattr(fourier_box, "MAX_DIRECT_SITES", 100)
+    monkeypatch.setattr(site_sums, "MAX_DIRECT_SITES", 100)
     direct, known, _ = change(model, salt, SHAPE)
     assert relative(grid, direct) < ROUNDING
     assert relative(occupancies, known) < ROUNDING
@@ -82,7 +82,7 @@ def test_predictions_agree_with_those_of_direct_sums(model, salt, monkeypatch):
 def test_completed_densities_agree_with_those_of_direct_sums(model, salt, monkeypatch):
     density = model.predict(salt, SHAPE)
     completed = np.concatenate(model.complete(density).augmentation)
-    monkeypatch.setattr(fourier_box, "MAX_DIRECT_SITES", 100)
+    monkeypatch.setattr(site_sums, "MAX_DIRECT_SITES", 100)
     direct = np.concatenate(model.complete(density).augmentation)
     assert relative(completed, direct) < ROUNDING
 

@@ -11,8 +11,8 @@ from torch import nn
 
 from mlcharge_flows.density.augmentation import blocks
 from mlcharge_flows.models.model import ModelError
-from mlcharge_flows.models.orbital.fourier_box import g_vectors_for_sites
 from mlcharge_flows.models.orbital.gaussians import GaussianBasis
+from mlcharge_flows.models.orbital.site_sums import g_vectors_for_sites
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

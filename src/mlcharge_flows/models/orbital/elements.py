@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from functools import cache
+from functools import cache, partial
 from math import ceil, pi
 from typing import TYPE_CHECKING
 
@@ -272,14 +272,13 @@ class FormFactors(nn.Module):
             Shape of the lengths of the G vectors, complex, electrons.
         """
         kinds, of_ion = species.unique(return_inverse=True)
-        knots = self._interpolation(g_vectors.q)
-        total: torch.Tensor | None = None
-        structure_factors = g_vectors.structure_factors(of_ion, len(kinds), phases)
-        for values, structure in zip(self.values[kinds], structure_factors, strict=True):
-            factors = sum(values[place] * weight for place, weight in knots)
-            total = factors * structure if total is None else total + factors * structure
-        assert total is not None
-        return total
+        factors = [partial(self._at, values) for values in self.values[kinds]]
+        return g_vectors.form_factors(factors, of_ion, phases)
+
+    def _at(self, values: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        """Form factor of an element at lengths |G|."""
+        (lower, below), (upper, above) = self._interpolation(q)
+        return values[lower] * below + values[upper] * above
 
 
 class FormFactorFit:

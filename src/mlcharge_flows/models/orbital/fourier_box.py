@@ -17,35 +17,37 @@ the orbitals are the adjoint. All steps are linear and known to torch's automati
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from itertools import groupby
-from math import inf, pi, sqrt
-from typing import TYPE_CHECKING, Self
+from math import inf, pi, prod, sqrt
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
+from torch.autograd import Function
+from typing_extensions import override
 
-from mlcharge_flows.density.grid import half_frequencies
-from mlcharge_flows.density.harmonics import real_harmonics
+from mlcharge_flows.density.grid import frequencies, half_frequencies
+from mlcharge_flows.density.inverse_transform import from_planes
 from mlcharge_flows.density.nonuniform_fft import corners
-from mlcharge_flows.models.orbital.g_vectors import GVectors
+from mlcharge_flows.models.orbital.box_transforms import BoxTransforms
 from mlcharge_flows.models.orbital.gaussians import GaussianBasis
 from mlcharge_flows.models.orbital.site_transform import (
     MOMENT_OVERSAMPLING,
     OVERSAMPLING,
     SiteTransform,
-    working_array,
+    box_array,
 )
+from mlcharge_flows.models.orbital.solid_harmonics import solid_harmonics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.nonuniform_fft import SpreadingGrid
     from mlcharge_flows.models.orbital.gaussians import SiteOrbitals
+    from mlcharge_flows.models.orbital.site_transform import Radial
 
-MAX_DIRECT_SITES = 12
-"""Sites up to which sums over sites and G vectors are direct."""
 _MAX_DECAY = 24.0
 """Gaussians end where their exponent is below this: 4e-8 of the largest component of l = 4."""
 
@@ -60,9 +62,8 @@ class FourierBox:
     Parameters
     ----------
     squares
-        |G|^2, shape (2 half_x + 1, 2 half_y + 1, half_z + 1), 1/angstrom^2.
-    inside
-        Where the sphere is, without G = 0, same shape.
+        |G|^2, shape (2 half_x + 1, 2 half_y + 1, half_z + 1), 1/angstrom^2; infinite outside of
+        the sphere and at G = 0.
     half
         Highest frequency along each lattice vector.
     crystal
@@ -74,7 +75,6 @@ class FourierBox:
     """
 
     squares: torch.Tensor
-    inside: torch.Tensor
     half: tuple[int, int, int]
     crystal: Crystal
     shape: tuple[int, int, int]
@@ -104,19 +104,24 @@ class FourierBox:
         x, y, z = (
             axis[:, None] * vector for axis, vector in zip(axes, crystal.reciprocal, strict=True)
         )
-        plane = y[:, None] + z
-        squares = np.empty((len(x), *plane.shape[:2]))
-        for row, vector in zip(squares, x, strict=True):
+        plane = z[:, None] + x
+        squares = box_array([len(axis) for axis in axes])
+        for row, vector in zip(squares.permute(1, 2, 0).numpy(), y, strict=True):
             vectors = plane + vector
-            np.einsum("yzc,yzc->yz", vectors, vectors, out=row)
-        lengths = torch.from_numpy(squares)
-        inside = (lengths <= g_max**2) & (lengths > 0)
-        return cls(lengths, inside, half, crystal, shape, g_max)
+            np.einsum("zxc,zxc->zx", vectors, vectors, out=row)
+            row[row > g_max**2] = inf
+        squares[0, 0, 0] = inf
+        return cls(squares, half, crystal, shape, g_max)
 
     @property
     def q(self) -> torch.Tensor:
         """Lengths |G| within the sphere, 0 outside of it, 1/angstrom."""
-        return self.squares.sqrt() * self.inside
+        return _lengths(self.squares)
+
+    @cached_property
+    def _nearest(self) -> torch.Tensor:
+        """Least |G|^2 along the first lattice vector."""
+        return self.squares.amin(0)
 
     def phases(self, positions: torch.Tensor) -> torch.Tensor:
         """Describe sites for the sums; no phase factor is computed.
@@ -160,17 +165,14 @@ class FourierBox:
         """
         assert isinstance(basis, GaussianBasis)
         assert scales is None
-        total = working_array(*self.squares.shape, dtype=complex).zero_()
-        polynomials = self._polynomials(basis)
-        norms = _norms(basis)
-        for half, chosen, exponents in self._levels(basis):
-            transform = self._transform(half, phases, basis, exponents)
+        polynomials, norms = self._polynomials(basis), _norms(basis)
+        transforms, multipoles = [], []
+        for chosen, transform in self._levels(basis, phases, OVERSAMPLING):
             strengths = coefficients[..., chosen] * norms[:, chosen]
             in_angles = _in_angles(polynomials, transform.grid)
-            level = transform.to_coefficients(torch.einsum("slk,labc->ksabc", strengths, in_angles))
-            for block in corners(half):
-                total[block] += level[block]
-        return total * self.inside
+            transforms.append(transform)
+            multipoles.append(torch.einsum("slk,labc->ksabc", strengths, in_angles))
+        return self._transforms(transforms).to_coefficients(multipoles)
 
     def projections(
         self, density: torch.Tensor, phases: torch.Tensor, basis: GaussianBasis
@@ -193,12 +195,12 @@ class FourierBox:
             contractions of overlaps cancel.
         """
         polynomials = self._polynomials(basis)
-        parts = []
-        for half, _, exponents in self._levels(basis):
-            transform = self._transform(half, phases, basis, exponents, MOMENT_OVERSAMPLING)
-            moments = transform.to_moments(_box(half, density))
-            in_angles = _in_angles(polynomials, transform.grid)
-            parts.append(torch.einsum("ksabc,labc->slk", moments, in_angles))
+        transforms = [one for _, one in self._levels(basis, phases, MOMENT_OVERSAMPLING)]
+        moments = self._transforms(transforms).to_moments(density)
+        parts = [
+            torch.einsum("ksabc,labc->slk", some, _in_angles(polynomials, transform.grid))
+            for some, transform in zip(moments, transforms, strict=True)
+        ]
         return torch.cat(parts, dim=-1) * (_norms(basis) / self.crystal.volume)
 
     def structure_factors(
@@ -218,13 +220,44 @@ class FourierBox:
         Yields
         ------
         torch.Tensor
-            Of the box, complex, outside of the sphere not accurate; of kind 0, 1, ..
+            Of the box, complex; of kind 0, 1, ..
         """
         for kind in range(n_kinds):
             sites = phases[kinds == kind]
-            charges = torch.ones(1, len(sites), 1, 1, 1, dtype=torch.float64)
-            transform = SiteTransform(self.squares, sites, 0, [inf], self.g_max)
-            yield transform.to_coefficients(charges)
+            yield self.form_factors([torch.ones_like], kinds.new_zeros(len(sites)), sites)
+
+    def form_factors(
+        self,
+        factors: Sequence[Callable[[torch.Tensor], torch.Tensor]],
+        kinds: torch.Tensor,
+        phases: torch.Tensor,
+    ) -> torch.Tensor:
+        """Fourier coefficients of spherical densities.
+
+        Parameters
+        ----------
+        factors
+            Form factor of each kind of sites: electrons as a function of |G| in 1/angstrom.
+        kinds
+            Kind of each site, shape (sites,).
+        phases
+            Fractional coordinates of the sites, shape (sites, 3).
+
+        Returns
+        -------
+        torch.Tensor
+            Of the box, complex, electrons.
+        """
+
+        def within(factor: Callable[[torch.Tensor], torch.Tensor]) -> Radial:
+            return lambda squares: factor(_lengths(squares)) * squares.isfinite()
+
+        transforms = [
+            SiteTransform(self.half, phases[kinds == kind], 0, [within(factor)], self.g_max)
+            for kind, factor in enumerate(factors)
+        ]
+        charges = [torch.ones(1, len(one.positions), 1, 1, 1).double() for one in transforms]
+        return self._transforms(transforms).to_coefficients(charges)
 
     def from_grid(self, density: torch.Tensor) -> torch.Tensor:
         """Fourier coefficients of a density on the grid.
@@ -240,10 +273,10 @@ class FourierBox:
             Of the box, complex, electrons.
         """
         spectrum = torch.fft.rfftn(density.double(), norm="forward")
-        found = working_array(*self.squares.shape, dtype=complex)
+        found = box_array(self.squares.shape, complex)
         for block in corners(self.half):
-            found[block] = spectrum[block] * self.inside[block] * self.crystal.volume
-        return found
+            found[block] = spectrum[block] * self.crystal.volume
+        return found.masked_fill_(self.squares.isinf(), 0.0)
 
     def to_grid(self, density: torch.Tensor) -> torch.Tensor:
         """Density on the grid from its Fourier coefficients.
@@ -258,17 +291,40 @@ class FourierBox:
         torch.Tensor
             Shape (nx, ny, nz), electrons/angstrom^3; its mean is zero.
         """
-        nx, ny, nz = self.shape
-        spectrum = working_array(nx, ny, nz // 2 + 1, dtype=complex).zero_()
-        for block in corners(self.half):
-            spectrum[block] = density[block] / self.crystal.volume
-        grid: torch.Tensor = torch.fft.irfftn(spectrum, s=self.shape, norm="forward")
+        grid: torch.Tensor = _ToGrid.apply(self, density)  # type: ignore[no-untyped-call]
         return grid
 
+    def planes(self, density: torch.Tensor) -> Iterator[np.ndarray | None]:
+        """Planes of Fourier coefficients for each frequency of the grid along the second axis.
+
+        Parameters
+        ----------
+        density
+            Of the box, complex, electrons.
+
+        Yields
+        ------
+        numpy.ndarray or None
+            Shape (nx, half_z + 1), electrons/angstrom^3, valid until the next one; None if zero.
+        """
+        (a, b, c), (nx, ny, _) = self.half, self.shape
+        plane = np.zeros((c + 1, nx), dtype=complex).T
+        values, volume = density.numpy(), self.crystal.volume
+        for h in frequencies(ny):
+            if abs(h) > b:
+                yield None
+                continue
+            np.divide(values[: a + 1, h], volume, out=plane[: a + 1])
+            np.divide(values[a + 1 :, h], volume, out=plane[nx - a :])
+            yield plane
+
+    def _transforms(self, transforms: Sequence[SiteTransform]) -> BoxTransforms:
+        return BoxTransforms(self.squares, self._nearest, transforms)
+
     def _levels(
-        self, basis: GaussianBasis
-    ) -> Iterator[tuple[tuple[int, int, int], slice, list[float]]]:
-        """Highest frequencies of Gaussians, with those exponents that need no more of them."""
+        self, basis: GaussianBasis, positions: torch.Tensor, oversampling: float
+    ) -> Iterator[tuple[slice, SiteTransform]]:
+        """Transforms of sites with those exponents that need the same frequencies."""
 
         def needed(alpha: float) -> tuple[int, int, int]:
             return _half(self.crystal, self.shape, self._radius(alpha))
@@ -276,27 +332,21 @@ class FourierBox:
         first = 0
         for half, group in groupby(basis.exponents.tolist(), needed):
             exponents = list(group)
-            yield half, slice(first, first + len(exponents)), exponents
+            chosen = slice(first, first + len(exponents))
+            radials, radius = [_gaussian(alpha) for alpha in exponents], self._radius(exponents[-1])
+            yield (
+                chosen,
+                SiteTransform(half, positions, basis.lmax, radials, radius, oversampling),
+            )
             first += len(exponents)
 
     def _radius(self, alpha: float) -> float:
         """Length of G where a Gaussian ends, 1/angstrom."""
         return min(self.g_max, sqrt(4 * alpha * _MAX_DECAY))
 
-    def _transform(
-        self,
-        half: tuple[int, int, int],
-        positions: torch.Tensor,
-        basis: GaussianBasis,
-        exponents: list[float],
-        oversampling: float = OVERSAMPLING,
-    ) -> SiteTransform:
-        squares, radius = _box(half, self.squares), self._radius(max(exponents))
-        return SiteTransform(squares, positions, basis.lmax, exponents, radius, oversampling)
-
     def _polynomials(self, basis: GaussianBasis) -> torch.Tensor:
         """Coefficients of (-1)^l times the solid harmonics, as polynomials in h."""
-        return torch.from_numpy(_solid_harmonics(basis.lmax, *self.crystal.reciprocal.ravel()))
+        return torch.from_numpy(solid_harmonics(basis.lmax, *self.crystal.reciprocal.ravel()))
 
 
 def _in_angles(polynomials: torch.Tensor, grid: SpreadingGrid) -> torch.Tensor:
@@ -315,13 +365,14 @@ def _half(crystal: Crystal, shape: tuple[int, int, int], radius: float) -> tuple
     return a, b, c
 
 
-def _box(half: tuple[int, int, int], values: torch.Tensor) -> torch.Tensor:
-    """Copy the low frequencies of a box to a smaller one."""
-    a, b, c = half
-    low = values.new_empty(2 * a + 1, 2 * b + 1, c + 1)
-    for block in corners(half):
-        low[block] = values[block]
-    return low
+def _gaussian(alpha: float) -> Radial:
+    """exp(-G^2 / 4 alpha)."""
+    return lambda squares: (squares * (-0.25 / alpha)).exp_()
+
+
+def _lengths(squares: torch.Tensor) -> torch.Tensor:
+    """Square roots, 0 of what is infinite."""
+    return squares.sqrt().nan_to_num_(posinf=0.0)
 
 
 def _norms(basis: GaussianBasis) -> torch.Tensor:
@@ -330,59 +381,18 @@ def _norms(basis: GaussianBasis) -> torch.Tensor:
     return torch.repeat_interleave(basis.norms.double(), repeats, dim=0)
 
 
-@lru_cache(maxsize=8)
-def _solid_harmonics(lmax: int, *reciprocal: float) -> np.ndarray:
-    """(-1)^l G^l Y_lm as polynomials in the integer frequencies of G.
+class _ToGrid(Function):
+    """Sum of a Fourier series on the grid; backward is its adjoint."""
 
-    Returns
-    -------
-    numpy.ndarray
-        Coefficients, shape ((lmax + 1)^2, lmax + 1, lmax + 1, lmax + 1): the power of each
-        frequency, 1/angstrom^l.
-    """
-    lattice = np.reshape(reciprocal, (3, 3))
-    # Interpolation at directions that are spread evenly: well conditioned.
-    steps = np.arange(4 * (lmax + 1) ** 2) + 0.5
-    height = 1 - 2 * steps / len(steps)
-    turn, radius = pi * (1 + 5**0.5) * steps, np.sqrt(1 - height**2)
-    points = np.stack([radius * np.cos(turn), radius * np.sin(turn), height], axis=-1)
-    lengths = np.linalg.norm(points @ lattice, axis=-1, keepdims=True)
-    values = real_harmonics(lmax, points @ lattice / lengths)
-    found = np.zeros(((lmax + 1) ** 2, lmax + 1, lmax + 1, lmax + 1))
-    for degree in range(lmax + 1):
-        powers = [(a, b, degree - a - b) for a in range(degree + 1) for b in range(degree + 1 - a)]
-        monomials = np.stack([np.prod(points**power, axis=-1) for power in powers], axis=-1)
-        solid = (-lengths) ** degree * values[degree]
-        solution = np.linalg.lstsq(monomials, solid)[0]
-        for power, coefficients in zip(powers, solution, strict=True):
-            found[degree**2 : (degree + 1) ** 2, *power] = coefficients
-    return found
+    @staticmethod
+    @override
+    def forward(ctx: Any, box: FourierBox, density: torch.Tensor) -> torch.Tensor:
+        ctx.box = box
+        return torch.from_numpy(from_planes(box.planes(density), box.shape))
 
-
-def g_vectors_for_sites(
-    crystal: Crystal, shape: tuple[int, int, int], g_max: float, lmax: int, n_sites: int
-) -> GVectors | FourierBox:
-    """G vectors of a grid, with the faster sums over sites whose Gaussians are all the same.
-
-    Parameters
-    ----------
-    crystal
-        The cell.
-    shape
-        The fine grid (NGXF, NGYF, NGZF).
-    g_max
-        Radius of the sphere, 1/angstrom.
-    lmax
-        Highest degree of the harmonics.
-    n_sites
-        Number of sites. Up to :data:`MAX_DIRECT_SITES` the sum over all pairs of sites and G
-        vectors is faster than Fourier transforms.
-
-    Returns
-    -------
-    GVectors or FourierBox
-        On the CPU.
-    """
-    if n_sites > MAX_DIRECT_SITES:
-        return FourierBox.of(crystal, shape, g_max)
-    return GVectors.of(crystal, shape, g_max, lmax)
+    @staticmethod
+    @override
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:
+        box = ctx.box
+        found = box.from_grid(gradients[0]) * (prod(box.shape) / box.crystal.volume**2)
+        return None, torch.cat([found[..., :1], 2 * found[..., 1:]], dim=-1)

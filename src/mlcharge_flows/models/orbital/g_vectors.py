@@ -24,7 +24,7 @@ from mlcharge_flows.models.orbital.equivariant import scatter_sum
 from mlcharge_flows.models.orbital.graph import harmonics
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.models.orbital.gaussians import GaussianBasis, SiteOrbitals
@@ -273,6 +273,32 @@ class GVectors:
             Shape (n_kinds, G vectors), complex.
         """
         return scatter_sum(phases, kinds, n_kinds)
+
+    def form_factors(
+        self,
+        factors: Sequence[Callable[[torch.Tensor], torch.Tensor]],
+        kinds: torch.Tensor,
+        phases: torch.Tensor,
+    ) -> torch.Tensor:
+        """Fourier coefficients of spherical densities.
+
+        Parameters
+        ----------
+        factors
+            Form factor of each kind of sites: electrons as a function of |G| in 1/angstrom.
+        kinds
+            Kind of each site, shape (sites,).
+        phases
+            Phase factors of the sites, shape (sites, G vectors).
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (G vectors,), complex, electrons.
+        """
+        structures = self.structure_factors(kinds, len(factors), phases)
+        pairs = zip(factors, structures, strict=True)
+        return torch.stack([factor(self.q) * structure for factor, structure in pairs]).sum(0)
 
     def _amplitudes(
         self, coefficients: torch.Tensor, radials: Sequence[torch.Tensor]

@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
 import torch
 from typing_extensions import override
 
@@ -20,8 +21,6 @@ from mlcharge_flows.models.orbital.spin_prediction import SpinPrediction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    import numpy as np
 
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.paw_dataset import PawDataset
@@ -93,17 +92,16 @@ class OrbitalModel(DensityModel):
     def predict_batch(
         self, crystals: Sequence[Crystal], shapes: Sequence[tuple[int, int, int]]
     ) -> list[Density]:
-        atomic = [self._superposed(*one) for one in zip(crystals, shapes, strict=True)]
-        return [
-            self._added(free, self._deformation(free.crystal, free.shape, sites))
-            for free, sites in zip(atomic, self._expansions(crystals), strict=True)
-        ]
+        every = zip(crystals, shapes, self._expansions(crystals), strict=True)
+        return [self._added(self._deformation(*one)) for one in every]
 
-    def _added(self, atomic: Density, change: Density) -> Density:
-        """Superposition of atoms plus the predicted change."""
+    def _added(self, change: Density) -> Density:
+        """Add a predicted change to the superposition of atoms, in the memory of both."""
+        atomic = self._superposed(change.crystal, change.shape)
         pairs = zip(atomic.augmentation or (), change.augmentation or (), strict=True)
         augmentation = tuple(values + changed for values, changed in pairs)
-        return replace(change, total=atomic.total + change.total, augmentation=augmentation)
+        total = np.add(atomic.total, change.total, out=change.total)
+        return replace(change, total=total, augmentation=augmentation)
 
     @property
     def predicts_magnetization(self) -> bool:  # type: ignore[override]

@@ -14,11 +14,11 @@ from mlcharge_flows.models.orbital.config import OrbitalConfig
 from mlcharge_flows.models.orbital.elements import Embedding, FormFactors
 from mlcharge_flows.models.orbital.equivariant import degree_of_component, mlp, scatter_sum
 from mlcharge_flows.models.orbital.expansion import Expansion, SpinExpansion
-from mlcharge_flows.models.orbital.fourier_box import g_vectors_for_sites
 from mlcharge_flows.models.orbital.g_vectors import GVectors
 from mlcharge_flows.models.orbital.gaussians import GaussianBasis
 from mlcharge_flows.models.orbital.graph import Graph
 from mlcharge_flows.models.orbital.interaction import Interaction
+from mlcharge_flows.models.orbital.site_sums import g_vectors_for_sites
 from mlcharge_flows.models.orbital.spin import SpinPart, neutral_where
 
 if TYPE_CHECKING:
@@ -332,9 +332,7 @@ class OrbitalNetwork(nn.Module):
         orbitals = self.basis.of(expansion.species)
         density = g_vectors.density(expansion.coefficients, phases, orbitals, expansion.scales)
         if self.form_factors is not None:
-            density = density + self.form_factors(
-                expansion.ions, g_vectors, phases[: expansion.n_ions]
-            )
+            density += self.form_factors(expansion.ions, g_vectors, phases[: expansion.n_ions])
         return density
 
     def occupancy_changes(
