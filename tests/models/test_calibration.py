@@ -89,7 +89,7 @@ def test_other_files_are_refused_in_one_line(tmp_path, content):
     [
         (
             "form_factor",
-            r"the form factor of Mg moves 4\d\.\d electrons, its valence electrons are 2",
+            r"the form factor of Mg moves 4\d\.\d electrons, the limit is 2",
         ),
         ("occupancies", "the occupancies of Mg change by 177 electrons"),
     ],
@@ -114,11 +114,11 @@ def test_constants_that_no_run_can_give_are_refused(tmp_path, place, message, pa
     [
         (
             {"form_factor": (50.0, *[0.0] * 19)},
-            r"the spin form factor of Mg moves 4\d\.\d electrons",
+            r"the form factor of the spin of Mg moves 4\d\.\d electrons",
         ),
         (
             {"occupancies": [50.0] * len(spherical(ATOMS["Mg"].channels))},
-            "the spin occupancies of Mg change by 177 electrons",
+            "the occupancies of the spin of Mg change by 177 electrons",
         ),
         ({"moments": [{"mean": 50.0}]}, "the moments of Mg are 50 Bohr magnetons"),
     ],

@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 
 MAX_MOVED = 1.0
 """Electrons that a change of the density moves within an ion, over its valence electrons."""
+MAX_SPIN_MOVED = 20.0
+"""Electrons that a spin density moves per Bohr magneton: a small moment may be the sum of large
+parts of opposite sign."""
 MAX_OCCUPANCY = 10.0
 """Electrons that a constant adds to a channel, over the valence electrons of the ion."""
+MAX_MOMENT = 2.0
+"""Bohr magnetons over valence electrons: a moment also counts what neighbors have near the ion."""
 
 
 def beyond_limits(calibration: Calibration) -> str | None:
@@ -45,39 +50,31 @@ def _beyond(calibration: Calibration) -> Iterator[str]:
     for part in (calibration.elements, calibration.alone):
         for symbol, mine in part.items():
             sizes = *mine.occupancies, mine.largest_change or 0.0
-            yield from _of_ion(symbol, mine.zval, calibration, mine.form_factor, sizes)
+            limits = MAX_MOVED * mine.zval, MAX_OCCUPANCY * mine.zval
+            yield from _of_ion(f"of {symbol}", calibration, mine.form_factor, sizes, limits)
     known = calibration.alone | calibration.elements
     for symbol, spin in calibration.magnetization.items():
         if symbol not in known:
             continue
-        zval = known[symbol].zval
-        yield from _of_ion(
-            symbol, zval, calibration, spin.form_factor or (), spin.occupancies or (), "spin "
-        )
-        if spin.all_moments.mean > zval:
-            yield (
-                f"the moments of {symbol} are {spin.all_moments.mean:.3g} Bohr magnetons, its "
-                f"valence electrons {zval:g}"
-            )
+        zval, parts = known[symbol].zval, (spin.form_factor or (), spin.occupancies or ())
+        limits = MAX_SPIN_MOVED, MAX_OCCUPANCY * zval
+        yield from _of_ion(f"of the spin of {symbol}", calibration, *parts, limits)
+        mean, limit = spin.all_moments.mean, MAX_MOMENT * zval
+        if mean > limit:
+            yield f"the moments of {symbol} are {mean:.3g} Bohr magnetons, the limit is {limit:g}"
 
 
 def _of_ion(
-    symbol: str,
-    zval: float,
+    whose: str,
     calibration: Calibration,
     form_factor: tuple[float, ...],
     occupancies: tuple[float, ...],
-    kind: str = "",
+    limits: tuple[float, float],
 ) -> Iterator[str]:
+    most_moved, most = limits
     moved = calibration.basis.moved(form_factor) if form_factor else 0.0
-    if moved > MAX_MOVED * zval:
-        yield (
-            f"the {kind}form factor of {symbol} moves {moved:.3g} electrons, its valence electrons "
-            f"are {zval:g}"
-        )
+    if moved > most_moved:
+        yield f"the form factor {whose} moves {moved:.3g} electrons, the limit is {most_moved:g}"
     largest = sqrt(4 * pi) * float(np.abs(occupancies).max(initial=0.0))
-    if largest > MAX_OCCUPANCY * zval:
-        yield (
-            f"the {kind}occupancies of {symbol} change by {largest:.3g} electrons, its valence "
-            f"electrons are {zval:g}"
-        )
+    if largest > most:
+        yield f"the occupancies {whose} change by {largest:.3g} electrons, the limit is {most:g}"
