@@ -30,7 +30,8 @@ from mlcharge_flows.gpaw_vasp.execute import execute
 from mlcharge_flows.models.magnetization import predict_magnetization
 from mlcharge_flows.scf.count import count_run
 from mlcharge_flows.training.finished_run import read_finished_run
-from mlcharge_flows.training.magnetization_fit import MagneticRun, fit_magnetization
+from mlcharge_flows.training.magnetic_run import MagneticRun
+from mlcharge_flows.training.magnetization_fit import fit_magnetization
 from mlcharge_flows.training.origin import Origin
 from mlcharge_flows.vasp.chgcar import read_chgcar
 from mlcharge_flows.vasp.chgcar_writer import write_chgcar

@@ -11,10 +11,10 @@ from mlcharge_flows.density.density import superpose
 from mlcharge_flows.density.magnetization import SpinDensity, SpinSines, superpose_moments
 from mlcharge_flows.models.magnetization import (
     ElementMagnetization,
-    Moments,
     predict_magnetization,
     site_moments,
 )
+from mlcharge_flows.models.moment_sizes import Moments
 from mlcharge_flows.testing import tiny_model
 from mlcharge_flows.testing.crystals import random_crystal, random_rotation, rotated
 from mlcharge_flows.testing.laws import ROUNDING
@@ -182,6 +182,63 @@ def test_magmom_stands_where_the_runs_do_not_tell(changes, magmom, expected, rea
     assert moments.tolist() == [expected]
     assert is_predicted.tolist() == [reason is None and magmom != 0.0]
     assert (warnings == ()) if reason is None else (reason in warnings[0])
+
+
+BEGAN_WITH = (0.6, 5.0)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("mean", [0.0, 0.1, 0.6, 2.3, 7.0])
+@pytest.mark.parametrize("size", [0.55, 0.6, 1.0, 3.0, 5.0, 5.05])
+def test_magmom_of_the_runs_asks_for_no_other_state(sign, mean, size):
+    """Their final moments are what it leads to, even if they are far from it, or zero."""
+    known = {"Mg": element("Mg", sizes(mean), magmom_range=BEGAN_WITH)}
+    moments, is_predicted, warnings = site_moments(("Mg",), np.array([sign * size]), known)
+    assert warnings == ()
+    assert is_predicted.all()
+    assert moments == pytest.approx([sign * max(mean, 0.1)])
+
+
+@pytest.mark.parametrize("given", [1e-3, 0.3, 0.54, 5.06, 8.0, 30.0])
+@pytest.mark.parametrize("mean", [0.6, 2.3, 7.0])
+@pytest.mark.parametrize("spread", [0.1, 3.0])
+def test_other_magmom_is_compared_as_if_that_of_the_runs_were_not_known(given, mean, spread):
+    unknown = {"Mg": element("Mg", sizes(mean, spread))}
+    known = {"Mg": element("Mg", sizes(mean, spread), magmom_range=BEGAN_WITH)}
+    one, other = (site_moments(("Mg",), np.array([given]), each) for each in (unknown, known))
+    assert one[0].tolist() == other[0].tolist()
+    assert one[2] == other[2]
+
+
+def test_a_low_spin_state_is_not_that_of_runs_that_began_with_a_high_one():
+    known = {"Mg": element("Mg", sizes(4.0), magmom_range=(5.0, 5.0))}
+    assert site_moments(("Mg",), np.array([5.0]), known)[0].tolist() == [4.0]
+    moments, _, warnings = site_moments(("Mg",), np.array([1.0]), known)
+    assert moments.tolist() == [1.0]
+    assert "lower spin state" in warnings[0]
+
+
+def test_the_spread_counts_for_magmom_of_the_runs_too():
+    """Runs that began alike and ended in several states, or too few, tell no size."""
+    for changes, reason in (({"spread": 0.6}, "differ"), ({"n_systems": 2}, "too few")):
+        known = {"Mg": element("Mg", sizes(**changes), magmom_range=BEGAN_WITH)}
+        moments, _, warnings = site_moments(("Mg",), np.array([5.0]), known)
+        assert moments.tolist() == [5.0]
+        assert reason in warnings[0]
+
+
+def test_a_range_of_magmom_is_one_of_sizes():
+    for wrong in ((5.0, 0.6), (-0.6, 5.0)):
+        with pytest.raises(ValueError, match="range of MAGMOM"):
+            element("Mg", magmom_range=wrong)
+
+
+def test_what_was_written_without_a_range_is_read():
+    mine = element("Mg", magmom_range=BEGAN_WITH)
+    assert ElementMagnetization.model_validate_json(mine.model_dump_json()) == mine
+    before = mine.model_dump_json(exclude={"magmom_range"})
+    assert "magmom" not in before
+    assert ElementMagnetization.model_validate_json(before) == element("Mg")
 
 
 def test_sizes_are_those_of_runs_of_similar_elements():

@@ -10,7 +10,8 @@ torch = pytest.importorskip("torch", reason="needs the models extra")
 from mlcharge_flows.density.augmentation import spherical  # noqa: E402
 from mlcharge_flows.models.calibration import read_calibration, write_calibration  # noqa: E402
 from mlcharge_flows.models.checkpoint import Checkpoint, write_checkpoint  # noqa: E402
-from mlcharge_flows.models.magnetization import ElementMagnetization, Moments  # noqa: E402
+from mlcharge_flows.models.magnetization import ElementMagnetization  # noqa: E402
+from mlcharge_flows.models.moment_sizes import Moments  # noqa: E402
 from mlcharge_flows.models.orbital.config import OrbitalConfig  # noqa: E402
 from mlcharge_flows.models.orbital.network import OrbitalNetwork  # noqa: E402
 from mlcharge_flows.models.orbital.spin import SPIN_BASIS  # noqa: E402

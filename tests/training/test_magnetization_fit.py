@@ -10,7 +10,8 @@ from mlcharge_flows.density.density import superpose
 from mlcharge_flows.density.magnetization import SpinDensity, SpinSines, superpose_moments
 from mlcharge_flows.testing import tiny_model
 from mlcharge_flows.testing.crystals import random_crystal
-from mlcharge_flows.training.magnetization_fit import RADIUS, MagneticRun, fit_magnetization, like
+from mlcharge_flows.training.magnetic_run import RADIUS, MagneticRun
+from mlcharge_flows.training.magnetization_fit import fit_magnetization, like
 
 ATOMS = {"Mg": tiny_model.atom("Mg", 2.0), "O": tiny_model.atom("O", 6.0)}
 SHAPE = (30, 31, 32)
@@ -134,6 +135,40 @@ def test_elements_without_moments_have_sizes_only():
     assert fit["Mg"].form_factor is not None
     zero = replace(converged, moments=np.zeros(2))
     assert MagneticRun.of("0", "MgO", SETTINGS, density, zero, ATOMS, BASIS) is None
+
+
+def magmom_ranges(runs):
+    return {symbol: mine.magmom_range for symbol, mine in fit_magnetization(runs, BASIS).items()}
+
+
+def test_the_magmom_of_the_runs_is_known_whatever_they_ended_with():
+    """Its size, of all ions; runs that ended without moments count, zeros of MAGMOM do not."""
+    known = spins()
+    runs = [run(number, known) for number in range(4)]
+    expected = {"Mg": (3.0, 3.0), "O": (0.75, 0.75)}  # 1.5 times the final moments
+    assert magmom_ranges(runs) == expected
+    lost = replace(
+        run(0, known, size=0.0), magmom=np.array([-5.0, 0.6]), in_spheres=np.zeros(2), name="lost"
+    )
+    ranges = magmom_ranges([*runs, lost])
+    assert ranges == {"Mg": (3.0, 5.0), "O": (0.6, 0.75)}
+    one, other = magmom_ranges(runs[1:]), magmom_ranges([lost])
+    joined = {s: (min(one[s][0], other[s][0]), max(one[s][1], other[s][1])) for s in one}
+    assert joined == ranges, "of merged runs: the union"
+    ordered = replace(lost, magmom=np.array([5.0, 0.0]))
+    assert magmom_ranges([ordered]) == {"Mg": (5.0, 5.0), "O": None}
+    assert magmom_ranges([*runs, ordered]) == {"Mg": (3.0, 5.0), "O": (0.75, 0.75)}
+
+
+def test_errors_count_runs_that_ended_far_from_their_magmom():
+    """The MAGMOM of a run that is left out asks for no other state than its own."""
+    known = spins()
+    runs = [run(number, known, size=0.3) for number in range(2)]
+    for one, factor in zip(runs, (4.0, 8.0), strict=True):
+        one.magmom[:] *= factor  # beyond three times the size plus one
+    fit = fit_magnetization(runs, BASIS)
+    assert fit["Mg"].magmom_range == (12.0, 24.0)
+    assert fit["Mg"].density_left is not None
 
 
 def test_runs_of_other_settings_or_data_sets_are_left_out():

@@ -108,6 +108,19 @@ def test_the_closed_form_comes_before_the_first_step(dataset):
     assert "magnetization_left" not in validate(task, task.network, [samples[0]])
 
 
+def test_the_network_knows_with_which_magmom_the_training_began(dataset, tmp_path):
+    """Not the final moments: MAGMOM; and of merged data sets all of it."""
+    spin = prepared_task(dataset, config(dataset))[0].network.spin
+    na, cl = (spin.config.elements.index(symbol) for symbol in ("Na", "Cl"))
+    assert spin.magmom_range(na) == pytest.approx((3.0, 3.0))
+    assert spin.magmom_range(cl) == pytest.approx((0.6, 0.6))
+    others = [spin_sample(5, moment=1e-4, magmom=5.0), spin_sample(6, moment=-2.0, magmom=1.0)]
+    merged = write_dataset(tmp_path / "merged.h5", [*dataset, *others])
+    wider = prepared_task(merged, config(merged))[0].network.spin
+    assert wider.magmom_range(na) == pytest.approx((1.0, 5.0))
+    assert wider.magmom_range(cl) == pytest.approx((0.6, 0.6))
+
+
 def test_gradients_flow(dataset):
     task, _, training = prepared_task(dataset, config(dataset))
     torch.nn.init.normal_(task.network.spin.readout, std=0.1)

@@ -13,14 +13,9 @@ all occupied, and 1 in one that is less than half full, whose minority states ar
 
 MAGMOM gives each moment its sign. Its size is the mean of the element in the runs of the same
 elements as the crystal; without any, in those whose elements are most like the crystal's (the ratio
-of common to all elements), of at least three sets of elements; where
-
-- the standard deviation of these sizes is at most a quarter of the mean, or 0.2 Bohr magnetons;
-- MAGMOM does not ask for another state: it is not lower by more than one Bohr magneton (a lower
-  spin state), nor more than three times the mean plus one (a higher one).
-
-Otherwise the ion has what VASP superposes for MAGMOM. An ion whose moment in MAGMOM is not zero
-does not begin at zero.
+of common to all elements), of at least three sets of elements; where the runs agree and MAGMOM asks
+for no other state (:mod:`mlcharge_flows.models.moment_sizes`). Otherwise the ion has what VASP
+superposes for MAGMOM. An ion whose moment in MAGMOM is not zero does not begin at zero.
 """
 
 from __future__ import annotations
@@ -33,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from mlcharge_flows.density.augmentation import blocks, n_occupancies, spherical
 from mlcharge_flows.density.density import Magnetization
 from mlcharge_flows.density.magnetization import SpinDensity, SpinSines, superpose_moments
+from mlcharge_flows.models.moment_sizes import MIN_SYSTEMS, Moments, size_issue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -40,61 +36,8 @@ if TYPE_CHECKING:
     from mlcharge_flows.density.density import Density
     from mlcharge_flows.density.paw_dataset import PawDataset
 
-MIN_SYSTEMS = 3
-"""Sets of elements whose runs tell the size of the moments in a crystal of other elements."""
-MAX_RELATIVE_SPREAD = 0.25
-"""Largest standard deviation of the sizes of moments, over their mean."""
-MAX_SPREAD = 0.2
-"""Standard deviation that is small whatever the mean is, Bohr magnetons."""
-LOWER_STATE = 1.0
-"""MAGMOM below the mean by more than this asks for a lower spin state, Bohr magnetons."""
-HIGHER_STATE = 3.0
-"""MAGMOM above this multiple of the mean, plus :data:`LOWER_STATE`, asks for a higher state."""
 SMALLEST_MOMENT = 0.1
 """Moment with which an ion begins at least, unless MAGMOM is smaller, Bohr magnetons."""
-
-
-class Moments(BaseModel):
-    """Sizes of the moments of an element in runs of the same elements, in Bohr magnetons."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    elements: tuple[str, ...] = Field(description="Elements of the runs; empty: of any.")
-    n_runs: int = Field(ge=1, description="Number of runs.")
-    n_systems: int = Field(1, ge=1, description="Number of sets of elements among them.")
-    mean: float = Field(ge=0, description="Mean over the runs of the mean over ions.")
-    spread: float = Field(ge=0, description="Standard deviation.")
-
-    @classmethod
-    def joined(cls, parts: Sequence[Moments]) -> Moments:
-        """Moments of several groups of runs together.
-
-        Parameters
-        ----------
-        parts
-            At least one group.
-
-        Returns
-        -------
-        Moments
-            Of all runs.
-
-        Examples
-        --------
-        >>> one, other = (Moments(elements=(), n_runs=1, mean=m, spread=0.0) for m in (1.0, 3.0))
-        >>> Moments.joined([one, other])
-        Moments(elements=(), n_runs=2, n_systems=2, mean=2.0, spread=1.0)
-        """
-        weights = np.array([part.n_runs for part in parts])
-        mean = np.average([part.mean for part in parts], weights=weights)
-        square = np.average([part.mean**2 + part.spread**2 for part in parts], weights=weights)
-        return cls(
-            elements=parts[0].elements if len({part.elements for part in parts}) == 1 else (),
-            n_runs=int(weights.sum()),
-            n_systems=sum(part.n_systems for part in parts),
-            mean=float(mean),
-            spread=float(max(square - mean**2, 0.0)) ** 0.5,
-        )
 
 
 class ElementMagnetization(BaseModel):
@@ -123,6 +66,11 @@ class ElementMagnetization(BaseModel):
     )
     anisotropy: tuple[float, ...] | None = Field(
         None, description="Ratio of up minus down to total of each block of L > 0."
+    )
+    magmom_range: tuple[float, float] | None = Field(
+        None,
+        description="Smallest and largest size of MAGMOM with which its ions began in the runs, "
+        "Bohr magnetons, zeros aside; None if it is not known.",
     )
     density_left: float | None = Field(
         None, description="Leave-one-out error on the grid; None without other runs."
@@ -171,6 +119,9 @@ class ElementMagnetization(BaseModel):
         n_others = len(blocks(self.channels)) - len(spherical(self.channels))
         if self.anisotropy is not None and len(self.anisotropy) != n_others:
             raise ValueError("the number of ratios is not that of the blocks of L > 0")
+        smallest, largest = self.magmom_range or (0.0, 0.0)
+        if not 0.0 <= smallest <= largest:
+            raise ValueError("the range of MAGMOM is not that of sizes, the smallest first")
         return self
 
     def is_of(self, dataset: PawDataset) -> bool:
@@ -234,43 +185,6 @@ class ElementMagnetization(BaseModel):
         return found
 
 
-def size_issue(given: float, moments: Moments, elements: Iterable[str]) -> str | None:
-    """Why the size of a moment is that of MAGMOM.
-
-    Parameters
-    ----------
-    given
-        Moment in MAGMOM, Bohr magnetons.
-    moments
-        Of the runs that are most like the crystal.
-    elements
-        Elements of the crystal.
-
-    Returns
-    -------
-    str or None
-        None if it is the mean of the runs.
-
-    Examples
-    --------
-    >>> iron = Moments(elements=("Fe",), n_runs=3, mean=2.3, spread=0.2)
-    >>> size_issue(5.0, iron, ["Fe"]), size_issue(-2.0, iron, ["Fe"])
-    (None, None)
-    >>> size_issue(0.6, iron, ["Fe"])
-    'MAGMOM asks for a lower spin state than that of the runs (2.3)'
-    """
-    mean, spread = moments.mean, moments.spread
-    if moments.n_systems < MIN_SYSTEMS and set(moments.elements) != set(elements):
-        return "there are too few runs of similar crystals"
-    if spread > max(MAX_SPREAD, MAX_RELATIVE_SPREAD * mean):
-        return f"those of the runs differ ({mean:.1f} with spread {spread:.1f})"
-    if abs(given) < mean - LOWER_STATE:
-        return f"MAGMOM asks for a lower spin state than that of the runs ({mean:.1f})"
-    if abs(given) > HIGHER_STATE * mean + LOWER_STATE:
-        return f"MAGMOM asks for a higher spin state than that of the runs ({mean:.1f})"
-    return None
-
-
 def site_moments(
     symbols: Sequence[str],
     magmom: np.ndarray,
@@ -308,7 +222,7 @@ def site_moments(
         issue: str | None = "the calibration has none of the element"
         if symbol in known:
             typical = known[symbol].moments_for(symbols)
-            issue = size_issue(given, typical, symbols)
+            issue = size_issue(given, typical, symbols, known[symbol].magmom_range)
         if issue is not None:
             warnings[f"VASP's superposition for the moments of {symbol}: {issue}"] = None
         else:

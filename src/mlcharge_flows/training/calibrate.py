@@ -21,7 +21,8 @@ from mlcharge_flows.models.deformation import deformed_superposition
 from mlcharge_flows.models.model import ModelError
 from mlcharge_flows.training.calibration_elements import element_calibration, fit_elements
 from mlcharge_flows.training.calibration_run import CalibrationRun, Constants
-from mlcharge_flows.training.magnetization_fit import MagneticRun, fit_magnetization, like
+from mlcharge_flows.training.magnetic_run import MagneticRun
+from mlcharge_flows.training.magnetization_fit import fit_magnetization, like
 from mlcharge_flows.vasp.incar import fft_grids
 from mlcharge_flows.vasp.potcar import PotcarSearch
 

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 import torch
 
 from mlcharge_flows.density.augmentation import n_occupancies
-from mlcharge_flows.models.orbital.spin import SPIN_BASIS, nll
+from mlcharge_flows.models.orbital.spin import SPIN_BASIS
 from mlcharge_flows.training.magnetization_fit import fit_spin_densities
 from mlcharge_flows.training.spin_response_fit import SpinIon, fit_spin_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mlcharge_flows.models.orbital.expansion import Expansion
+    from mlcharge_flows.models.orbital.expansion import Expansion, SpinExpansion
     from mlcharge_flows.models.orbital.g_vectors import GVectors
     from mlcharge_flows.models.orbital.graph import Graph
     from mlcharge_flows.models.orbital.network import OrbitalNetwork
     from mlcharge_flows.models.orbital.spin import SpinPart
-    from mlcharge_flows.training.magnetization_fit import MagneticRun
+    from mlcharge_flows.training.magnetic_run import MagneticRun
     from mlcharge_flows.training.spin_sample import SpinSample, SpinTarget
 
 ERRORS = ("magnetization_left", "spin_occupancies_left", "closed_form_left")
@@ -126,8 +126,32 @@ def spin_terms(
         error = error_of(coefficients - target.target, total - target.total, target, place)
         errors = errors + error
         if expansion.spin is not None:
-            likelihood = likelihood + nll(expansion.spin, target.moments(spin, expansion.ions))
+            likelihood = likelihood + _nll(expansion.spin, target.moments(spin, expansion.ions))
     return {"magnetization": errors / n_samples, "moments": likelihood / n_samples}
+
+
+def _nll(spin: SpinExpansion, moments: torch.Tensor) -> torch.Tensor:
+    """Negative log likelihood of the sizes of the moments, mean over the sites with a sign.
+
+    Parameters
+    ----------
+    spin
+        Predicted.
+    moments
+        Of the ions, Bohr magnetons, shape (ions,).
+
+    Returns
+    -------
+    torch.Tensor
+        A number without unit; zero without such sites.
+    """
+    ions = slice(0, len(moments))
+    signs, sizes, spreads = spin.signs[ions], spin.sizes[ions], spin.spreads[ions]
+    known = signs != 0
+    if not known.any():
+        return sizes.new_zeros(())
+    error = (signs * moments - sizes)[known] / spreads[known]
+    return (0.5 * error**2 + torch.log(spreads[known])).mean()
 
 
 def spin_errors(

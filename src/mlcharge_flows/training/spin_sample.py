@@ -11,7 +11,7 @@ from pymatgen.core import Composition
 
 from mlcharge_flows.density.magnetization import SpinDensity, superpose_moments
 from mlcharge_flows.models.orbital.spin import SPIN_BASIS
-from mlcharge_flows.training.magnetization_fit import MagneticRun
+from mlcharge_flows.training.magnetic_run import MagneticRun
 
 if TYPE_CHECKING:
     from mlcharge_flows.models.orbital.g_vectors import GVectors

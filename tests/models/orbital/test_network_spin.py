@@ -23,10 +23,11 @@ from mlcharge_flows.models.checkpoint import (  # noqa: E402
     write_checkpoint,
 )
 from mlcharge_flows.models.deformation import predict_spin_on_atoms  # noqa: E402
-from mlcharge_flows.models.magnetization import ElementMagnetization, Moments  # noqa: E402
+from mlcharge_flows.models.magnetization import ElementMagnetization  # noqa: E402
+from mlcharge_flows.models.moment_sizes import Moments  # noqa: E402
 from mlcharge_flows.models.orbital import load  # noqa: E402
+from mlcharge_flows.models.orbital.site_moments import SiteMoments  # noqa: E402
 from mlcharge_flows.models.orbital.spin import SPIN_BASIS  # noqa: E402
-from mlcharge_flows.models.orbital.spin_prediction import SiteMoments  # noqa: E402
 
 SHAPE = (12, 15, 16)
 
@@ -42,7 +43,7 @@ ATOMS = {symbol: free_atom(atom) for symbol, atom in NOT_SPHERICAL.items()}
 MAGMOM = np.array([2.0, -1.0, 0.6])
 
 
-def known(symbol, mean, channels):
+def known(symbol, mean, channels, **changes):
     rng = np.random.default_rng(len(symbol))
     return ElementMagnetization(
         titel=symbol,
@@ -52,6 +53,7 @@ def known(symbol, mean, channels):
         form_factor=tuple((0.1 * rng.standard_normal(SPIN_BASIS.size - 1)).tolist()),
         occupancies=(0.2,) * len(spherical(channels)),
         anisotropy=(-0.8,) * (len(blocks(channels)) - len(spherical(channels))),
+        **changes,
     )
 
 
@@ -230,10 +232,61 @@ def test_a_checkpoint_keeps_it(tmp_path):
     assert np.array_equal(flat(found), flat(expected))
 
 
-def sites(magmom, sizes, spreads=None, carries=(("Mg", True), ("O", False))):
+def began_with(made, **ranges):
+    """Runs of the training began with other sizes of MAGMOM."""
+    spin = made.network.spin
+    spin.fit(
+        {
+            symbol: known(symbol, 1.8, CHANNELS[symbol], magmom_range=values)
+            for symbol, values in ranges.items()
+        },
+        dict.fromkeys(ranges, 1.1),
+    )
+
+
+def test_magmom_of_the_training_runs_asks_for_no_other_state():
+    made = spin_model()
+    magmom = [0.1, 0.0, 0.6]
+    assert "lower spin state" in predict(made, crystal(), magmom)[1][0]
+    began_with(made, Mg=(0.1, 5.0))
+    up, warnings = predict(made, crystal(), magmom)
+    down, _ = predict(made, crystal(), np.negative(magmom))
+    assert warnings == ()
+    assert up.magnetization.moments[0] > 1.0
+    assert np.array_equal(up.total, down.total)
+    assert np.array_equal(up.magnetization.grid, -down.magnetization.grid)
+    assert "higher spin state" in predict(made, crystal(), [50.0, 0.0, 0.6])[1][0]
+    made.network.spin.spread.fill_(5.0)
+    assert "differ" in predict(made, crystal(), magmom)[1][0]
+
+
+def test_a_checkpoint_keeps_the_magmom_of_the_training_and_may_lack_it(tmp_path):
+    made = spin_model()
+    began_with(made, Mg=(0.6, 5.0))
+    config = {"config": made.network.config.model_dump()}
+    card, weights = made.card.model_copy(update=config), made.network.state_dict()
+    ranges = []
+    for name in ("new", "old"):
+        path = tmp_path / f"{name}.safetensors"
+        write_checkpoint(path, Checkpoint(card, weights))
+        spin = load(read_checkpoint(path)).network.spin
+        ranges.append([spin.magmom_range(index) for index in range(len(CHANNELS))])
+        weights.pop("spin.magmom", None)
+    mg = made.network.config.elements.index("Mg")
+    assert ranges[0][mg] == pytest.approx((0.6, 5.0))
+    assert ranges[0][1 - mg] is None
+    assert ranges[1] == [None, None]
+    # An interrupted training of before has fitted it once more.
+    made.network.load_state_dict(weights)
+    assert made.network.spin.magmom_range(mg) == pytest.approx((0.6, 5.0))
+    again = made.network.spin.element("Mg", ATOMS["Mg"])
+    assert again.magmom_range == pytest.approx((0.6, 5.0))
+
+
+def sites(magmom, sizes, spreads=None, carries=(("Mg", True), ("O", False)), ranges=()):
     spreads = np.full(3, 0.1) if spreads is None else np.asarray(spreads)
-    symbols = ("Mg", "O", "O")
-    return SiteMoments.of(symbols, np.asarray(magmom), np.asarray(sizes), spreads, dict(carries))
+    values = np.asarray(magmom), np.asarray(sizes), spreads
+    return SiteMoments.of(("Mg", "O", "O"), *values, dict(carries), dict(ranges))
 
 
 def test_sizes_are_the_models_and_signs_those_of_magmom():
@@ -251,6 +304,11 @@ def test_magmom_stands_where_the_state_is_not_certain(size, spread, given, reaso
     assert found.moments[0] == given
     assert not found.is_predicted[0]
     assert reason in found.warnings[0]
+    known = sites(
+        [given, 0.6, 0.6], [size, 0.0, 0.0], [spread, 0.1, 0.1], ranges=[("Mg", (0.6, 5.0))]
+    )
+    assert known.is_predicted[0] == (reason != "differ"), "the runs began with this MAGMOM"
+    assert known.moments[0] == (given if reason == "differ" else size)
 
 
 def test_no_site_with_a_moment_in_magmom_begins_at_zero():

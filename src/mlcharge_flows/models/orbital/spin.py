@@ -17,7 +17,7 @@ the magnetization as those of the density follow from its change.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,7 +25,8 @@ from torch import nn
 
 from mlcharge_flows.density.augmentation import blocks, n_occupancies, spherical
 from mlcharge_flows.density.magnetization import SpinSines
-from mlcharge_flows.models.magnetization import ElementMagnetization, Moments
+from mlcharge_flows.models.magnetization import ElementMagnetization
+from mlcharge_flows.models.moment_sizes import Moments
 from mlcharge_flows.models.orbital.augmentation_response import AugmentationResponse
 from mlcharge_flows.models.orbital.config import N_VIRTUAL_KINDS
 from mlcharge_flows.models.orbital.equivariant import mlp
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.orbital.config import OrbitalConfig
-    from mlcharge_flows.models.orbital.expansion import SpinExpansion
     from mlcharge_flows.models.orbital.g_vectors import GVectors
     from mlcharge_flows.models.orbital.gaussians import Basis
 
@@ -71,6 +71,7 @@ class SpinPart(nn.Module):
     mean: torch.Tensor
     spread: torch.Tensor
     factor: torch.Tensor
+    magmom: torch.Tensor
     is_known: torch.Tensor
     carries: torch.Tensor
 
@@ -90,6 +91,7 @@ class SpinPart(nn.Module):
         self.register_buffer("values", torch.zeros(n, n_mesh), persistent=False)
         for name, initial in (("mean", 0.0), ("spread", 1.0), ("factor", 1.0)):
             self.register_buffer(name, torch.full((n,), initial))
+        self.register_buffer("magmom", torch.tensor([torch.inf, -torch.inf]).repeat(n, 1))
         for name in ("is_known", "carries"):
             self.register_buffer(name, torch.zeros(n, dtype=torch.bool))
         for index, symbol in enumerate(config.elements):
@@ -119,6 +121,8 @@ class SpinPart(nn.Module):
             self.mean[index] = every.mean
             self.spread[index] = max(every.spread, LEAST_SPREAD)
             self.factor[index] = factors[symbol]
+            if mine.magmom_range is not None:
+                self.magmom[index] = torch.tensor(mine.magmom_range)
             if mine.form_factor is not None and mine.occupancies is not None:
                 self.form_factors[index] = torch.tensor(mine.form_factor)
                 places = torch.from_numpy(spherical(mine.channels))
@@ -136,8 +140,12 @@ class SpinPart(nn.Module):
         table = torch.from_numpy(SPIN_BASIS(q)).to(self.values)
         self.values.copy_(self.carries[:, None] * (table[0] + self.form_factors @ table[1:]))
 
-    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: object, **kwargs: object
+    ) -> None:
+        # Checkpoints of before lack it, and an interrupted training of before has just fitted it.
+        state_dict.setdefault(f"{prefix}magmom", self.magmom)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         self.tabulate()
 
     def embedded(self, embedding: torch.Tensor, signs: torch.Tensor) -> torch.Tensor:
@@ -297,6 +305,22 @@ class SpinPart(nn.Module):
         """
         return bool(self.carries[self.config.elements.index(symbol)])
 
+    def magmom_range(self, index: int) -> tuple[float, float] | None:
+        """Sizes of MAGMOM with which the ions of an element began in the training runs.
+
+        Parameters
+        ----------
+        index
+            Of the element.
+
+        Returns
+        -------
+        tuple of float or None
+            Smallest and largest, Bohr magnetons; None if it is not known.
+        """
+        smallest, largest = self.magmom[index].tolist()
+        return (smallest, largest) if smallest <= largest else None
+
     def element(self, symbol: str, dataset: PawDataset) -> ElementMagnetization | None:
         """Spin density of an element that carries moments, in the form of a calibration.
 
@@ -327,6 +351,7 @@ class SpinPart(nn.Module):
             form_factor=tuple(self.form_factors[index].tolist()),
             occupancies=tuple(unit[places].tolist()),
             anisotropy=tuple(ratio[others].tolist()),
+            magmom_range=self.magmom_range(index),
         )
 
 
@@ -352,27 +377,3 @@ def neutral_where(
     net = (coefficients[:, 0] * charges).sum(-1) * is_neutral
     correction = net[:, None] * charges / (charges**2).sum(-1, keepdim=True)
     return torch.cat([(coefficients[:, 0] - correction)[:, None], coefficients[:, 1:]], dim=1)
-
-
-def nll(spin: SpinExpansion, moments: torch.Tensor) -> torch.Tensor:
-    """Negative log likelihood of the sizes of the moments, mean over the sites with a sign.
-
-    Parameters
-    ----------
-    spin
-        Predicted.
-    moments
-        Of the ions, Bohr magnetons, shape (ions,).
-
-    Returns
-    -------
-    torch.Tensor
-        A number without unit; zero without such sites.
-    """
-    ions = slice(0, len(moments))
-    signs, sizes, spreads = spin.signs[ions], spin.sizes[ions], spin.spreads[ions]
-    known = signs != 0
-    if not known.any():
-        return sizes.new_zeros(())
-    error = (signs * moments - sizes)[known] / spreads[known]
-    return (0.5 * error**2 + torch.log(spreads[known])).mean()

@@ -1,8 +1,8 @@
 """Magnetization of a run from what the orbital network predicts and from its MAGMOM.
 
-MAGMOM gives the order and signs of the moments. The network gives their sizes, with a spread; where
-MAGMOM asks for another state, or the spread is large, the ion has what VASP superposes for MAGMOM
-(:mod:`mlcharge_flows.models.magnetization` has the rules).
+MAGMOM gives the order and signs of the moments, the network their sizes
+(:mod:`mlcharge_flows.models.orbital.site_moments`). Ions without a size of the network have what
+VASP superposes for MAGMOM.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from mlcharge_flows.density.augmentation import spherical
 from mlcharge_flows.density.density import Magnetization
 from mlcharge_flows.density.magnetization import SpinDensity, superpose_moments
 from mlcharge_flows.models.deformation import carried
-from mlcharge_flows.models.magnetization import MIN_SYSTEMS, SMALLEST_MOMENT, Moments, size_issue
+from mlcharge_flows.models.magnetization import SMALLEST_MOMENT
 from mlcharge_flows.models.orbital.augmentation_response import MAX_RELATIVE_CHANGE
+from mlcharge_flows.models.orbital.site_moments import SiteMoments
 from mlcharge_flows.models.orbital.spin import SPIN_BASIS
 
 if TYPE_CHECKING:
@@ -33,91 +34,6 @@ if TYPE_CHECKING:
     from mlcharge_flows.models.orbital.fourier_box import FourierBox
     from mlcharge_flows.models.orbital.g_vectors import GVectors
     from mlcharge_flows.models.orbital.network import OrbitalNetwork
-
-
-@dataclass(frozen=True, eq=False)
-class SiteMoments:
-    """Moments with which the ions of a run begin.
-
-    Parameters
-    ----------
-    moments
-        Bohr magnetons, shape (ions,).
-    is_predicted
-        Whether the moment is the model's and not that of MAGMOM, shape (ions,).
-    warnings
-        A line for each element whose moments are those of MAGMOM, with the reason.
-    """
-
-    moments: np.ndarray
-    is_predicted: np.ndarray
-    warnings: tuple[str, ...]
-
-    @classmethod
-    def of(
-        cls,
-        symbols: Sequence[str],
-        magmom: np.ndarray,
-        sizes: np.ndarray,
-        spreads: np.ndarray,
-        known: Mapping[str, bool],
-        smallest: float = SMALLEST_MOMENT,
-    ) -> SiteMoments:
-        """Compare predicted sizes with MAGMOM.
-
-        Parameters
-        ----------
-        symbols
-            Element of each ion.
-        magmom
-            MAGMOM: moment of each ion, Bohr magnetons, shape (ions,).
-        sizes, spreads
-            Predicted size of the moment of each ion and its standard deviation, shape (ions,).
-        known
-            Whether an element carries moments, of those in spin-polarized runs of the training.
-        smallest
-            Moment with which an ion begins at least, unless MAGMOM is smaller, Bohr magnetons. An
-            element that carries none, in a crystal with moments, has what its neighbors induce.
-
-        Returns
-        -------
-        SiteMoments
-            Of the signs of MAGMOM, zero where it is zero.
-        """
-        moments, warnings = np.array(magmom, dtype=float), dict[str, None]()
-        is_predicted = np.ones(len(moments), dtype=bool)
-        induced = []
-        for ion, symbol in enumerate(symbols):
-            given, size = float(magmom[ion]), max(float(sizes[ion]), 0.0)
-            if given == 0.0:
-                continue
-            issue: str | None = None
-            if symbol not in known:
-                issue = "the model was not trained with moments of the element"
-            elif known[symbol]:
-                elements = tuple(sorted(set(symbols)))
-                typical = Moments(
-                    elements=elements,
-                    n_runs=1,
-                    n_systems=MIN_SYSTEMS,
-                    mean=size,
-                    spread=float(spreads[ion]),
-                )
-                issue = size_issue(given, typical, elements)
-            else:
-                induced.append(ion)
-                size = 0.0
-            if issue is not None:
-                warnings[f"VASP's superposition for the moments of {symbol}: {issue}"] = None
-                is_predicted[ion] = False
-            elif known[symbol]:
-                moments[ion] = np.copysign(max(size, min(abs(given), smallest)), given)
-        moments[induced] = 0.0
-        if not moments.any():
-            moments[induced] = np.sign(magmom[induced]) * np.minimum(
-                np.abs(magmom[induced]), smallest
-            )
-        return cls(moments, is_predicted, tuple(warnings))
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,16 +113,18 @@ class SpinPrediction:
         spin, own, crystal = network.spin, expansion.spin, deformation.crystal
         assert spin is not None
         assert own is not None
-        known = {
-            symbol: bool(spin.carries[index])
+        elements = {
+            symbol: index
             for index, symbol in enumerate(network.config.elements)
             if spin.is_known[index]
         }
+        known = {symbol: bool(spin.carries[index]) for symbol, index in elements.items()}
+        ranges = {symbol: spin.magmom_range(index) for symbol, index in elements.items()}
         sizes, spreads = (
             values[: len(crystal)].double().numpy() for values in (own.sizes, own.spreads)
         )
         smallest = 0.0 if is_fixed else SMALLEST_MOMENT
-        sites = SiteMoments.of(crystal.symbols, magmom, sizes, spreads, known, smallest)
+        sites = SiteMoments.of(crystal.symbols, magmom, sizes, spreads, known, ranges, smallest)
         g_vectors = network.g_vectors(crystal, deformation.shape, len(positions))
         phases = g_vectors.phases(positions)
         return cls(
