@@ -285,6 +285,19 @@ def test_outcar_gives_back_the_run(tmp_path: Path, run: Run) -> None:
     assert read.data["end"] == [["EDIFF"]]
 
 
+@pytest.mark.parametrize(
+    ("edge", "printed", "read"), [(99, "970299", 970299), (100, "******", None)]
+)
+def test_a_large_grid_has_stars_for_its_size_as_in_vasp(
+    tmp_path: Path, run: Run, edge: int, printed: str, read: int | None
+) -> None:
+    """Seven digits without a space before them cannot be read by pymatgen."""
+    large = replace(run, parameters={**run.parameters, "NGX": edge, "NGY": edge, "NGZ": edge})
+    write_outputs(tmp_path, large)
+    assert f"   total plane-waves  NPLWV = {printed}\n" in (tmp_path / "OUTCAR").read_text()
+    assert Outcar(tmp_path / "OUTCAR").data["nplwv"] == [[read]]
+
+
 def test_outcar_tells_the_channels_of_each_data_set(tmp_path: Path) -> None:
     run = metal()
     write_outputs(tmp_path, run)

@@ -20,7 +20,7 @@ from mlcharge_flows.gpaw_vasp.hubbard import DEFAULTS
 from mlcharge_flows.gpaw_vasp.parameters import grouped_parameters
 from mlcharge_flows.gpaw_vasp.result import EV_PER_A3_IN_KB, FORMAT_VERSION, program
 from mlcharge_flows.gpaw_vasp.site_tables import site_tables
-from mlcharge_flows.vasp.fortran import format_e
+from mlcharge_flows.vasp.fortran import format_e, format_i
 from mlcharge_flows.vasp.plane_waves import count_plane_waves
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _parameters(run: Run) -> Iterator[str]:
         f"   number of dos      NEDOS ={len(run.dos_energies):7d}"
         f"   number of ions     NIONS ={len(run.crystal):7d}"
     )
-    yield f"   total plane-waves  NPLWV ={coarse[0] * coarse[1] * coarse[2]:7d}"
+    yield f"   total plane-waves  NPLWV = {format_i(coarse[0] * coarse[1] * coarse[2], 6)}"
     yield "   dimension x,y,z NGX ={:6d} NGY ={:5d} NGZ ={:5d}".format(*coarse)
     yield "   dimension x,y,z NGXF={:6d} NGYF={:5d} NGZF={:5d}".format(*fine)
     yield f"   ions per type =            {per_type}"

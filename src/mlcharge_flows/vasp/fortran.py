@@ -88,6 +88,30 @@ def format_e(value: float, width: int, digits: int) -> str:
     return text.rjust(width) if len(text) <= width else "*" * width
 
 
+def format_i(value: int, width: int) -> str:
+    """Write one integer with the edit descriptor ``Iwidth``.
+
+    Parameters
+    ----------
+    value
+        The number.
+    width
+        Columns.
+
+    Returns
+    -------
+    str
+        Exactly `width` characters; stars where the number does not fit.
+
+    Examples
+    --------
+    >>> format_i(516096, 6), format_i(-7, 6), format_i(1000000, 6)
+    ('516096', '    -7', '******')
+    """
+    text = str(value)
+    return text.rjust(width) if len(text) <= width else "*" * width
+
+
 def format_exponent(exponent: int) -> str:
     """Write an exponent in the four columns of E format.
 
