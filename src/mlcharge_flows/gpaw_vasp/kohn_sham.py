@@ -26,6 +26,7 @@ from gpaw.new.calculation import DFT
 from mlcharge_flows.gpaw_vasp.calculation import build, gpaw_errors
 from mlcharge_flows.gpaw_vasp.density_conversion import DensityConverter
 from mlcharge_flows.gpaw_vasp.errors import UnsupportedInputError
+from mlcharge_flows.gpaw_vasp.flat_tetrahedra import fill_flat_tetrahedra
 from mlcharge_flows.gpaw_vasp.initial_orbitals import diagonalize, random_orbitals
 from mlcharge_flows.gpaw_vasp.moved_geometry import (
     carried_orbitals,
@@ -149,6 +150,7 @@ class KohnSham:
         self.potential_calculator = self.builder.create_potential_calculator()
         self.density.normalize(self.potential_calculator.charge)
         self.loop = self.builder.create_scf_loop()
+        fill_flat_tetrahedra(self.loop.occ_calc)
         if self.n_spins == 2:
             # Read with NUPDOWN only.
             self.loop.occ_calc.occ.fixed_magmom_value = self.inputs.settings.nupdown
