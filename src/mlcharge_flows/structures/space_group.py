@@ -11,7 +11,6 @@ International Tables for Crystallography A, tables 1.5.4.4 and 2.1.3.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import warnings
 from dataclasses import dataclass
@@ -166,11 +165,12 @@ def group_of(rotations: np.ndarray, translations: np.ndarray, lattice: np.ndarra
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of spglib's own way to fail
         for tolerance in (_SHIFT_TOLERANCE, _EXACT):
-            found = None
-            with contextlib.suppress(spglib.SpglibError):  # which phonopy makes spglib raise
+            try:
                 found = spglib.get_spacegroup_type_from_symmetry(
                     whole, translations, lattice=lattice, symprec=tolerance
                 )
+            except spglib.SpglibError:  # once phonopy has been imported
+                continue
             if found is not None:
                 return int(found.number)
     return None
