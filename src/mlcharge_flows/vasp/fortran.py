@@ -85,7 +85,7 @@ def format_e(value: float, width: int, digits: int) -> str:
         text = f"{sign}0{tail}"
         if len(text) > width:
             text = f"{sign}{tail}"
-    return text.rjust(width) if len(text) <= width else "*" * width
+    return _in_columns(text, width)
 
 
 def format_i(value: int, width: int) -> str:
@@ -108,7 +108,10 @@ def format_i(value: int, width: int) -> str:
     >>> format_i(516096, 6), format_i(-7, 6), format_i(1000000, 6)
     ('516096', '    -7', '******')
     """
-    text = str(value)
+    return _in_columns(str(value), width)
+
+
+def _in_columns(text: str, width: int) -> str:
     return text.rjust(width) if len(text) <= width else "*" * width
 
 
