@@ -118,3 +118,18 @@ def test_pseudo_labeled_materials_are_never_in_the_validation_set():
 def test_the_old_name_of_pseudo_labeled_is_read():
     assert canonical_split("recalled") == PSEUDO_LABELED
     assert canonical_split("train") == "train"
+
+
+def test_orders_of_one_crystal_have_one_split():
+    names = {f"mp-{n}{order}": "train" for n in range(100) for order in ("", "-afm", "-f")}
+    train, validation = split_materials(names, 0.3, 0.5)
+    for chosen in (train, validation):
+        crystals = {"-".join(name.split("-")[:2]) for name in chosen}
+        assert len(chosen) == 3 * len(crystals)
+
+
+def test_other_names_are_not_cut():
+    names = {f"batch-1-{n}": "train" for n in range(100)}
+    train, validation = split_materials(names, 0.3)
+    assert train
+    assert validation

@@ -5,6 +5,7 @@ Runs of different settings do not mix unasked.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Self
@@ -21,6 +22,7 @@ MIN_CHARGE = 1e-3
 PSEUDO_LABELED = "pseudo-labeled"
 """Split of a sample whose density a checkpoint predicted: for training, never for validation."""
 _OLD_NAMES = {"recalled": PSEUDO_LABELED}
+_MATERIALS_PROJECT_ID = re.compile(r"m(?:p|vc)-\d+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,7 +249,8 @@ def split_materials(
     """Split materials by their identifiers alone.
 
     A material keeps its split when the data set grows, and a smaller `train_fraction` selects a
-    subset of a larger one.
+    subset of a larger one. Several samples of one crystal of the Materials Project, such as
+    ``mp-13`` and its antiferromagnetic order ``mp-13-afm``, have the same split.
 
     Parameters
     ----------
@@ -288,5 +291,7 @@ def split_materials(
 
 
 def _uniform(name: str, purpose: str) -> float:
-    """Number in [0, 1) that belongs to a material, from its SHA-256."""
+    """Number in [0, 1) that belongs to a crystal, from the SHA-256 of its identifier."""
+    material = _MATERIALS_PROJECT_ID.match(name)
+    name = material.group() if material else name
     return int.from_bytes(sha256(f"{purpose} {name}".encode()).digest()[:8]) / 2.0**64
