@@ -26,7 +26,7 @@ from mlcharge_flows.density.inverse_transform import from_planes
 from mlcharge_flows.density.structure_factor import structure_factor_planes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.paw_dataset import PawDataset
@@ -174,6 +174,7 @@ def superpose(
     datasets: Mapping[str, PawDataset],
     shape: Sequence[int],
     comment: str = "superposition of atoms",
+    change: Iterable[np.ndarray | None] | None = None,
 ) -> Density:
     """Superpose free atoms on a grid, with their augmentation occupancies.
 
@@ -191,6 +192,9 @@ def superpose(
         The fine grid (NGXF, NGYF, NGZF).
     comment
         First line of the CHGCAR that will hold this density.
+    change
+        A density to add, as planes of its Fourier coefficients, electrons: see
+        :func:`.inverse_transform.from_planes`. One transform to the grid serves both.
 
     Returns
     -------
@@ -207,13 +211,16 @@ def superpose(
     if missing:
         raise ValueError(f"no atomic density for {', '.join(missing)}: add their PAW data sets")
     factors = {symbol: datasets[symbol].form_factor_at for symbol in known}
-    total = sum_of_form_factors(crystal, factors, shape)
+    total = sum_of_form_factors(crystal, factors, shape, change)
     augmentation = tuple(np.array(datasets[s].atomic_occupancies) for s in crystal.symbols)
     return Density(crystal, total, augmentation, comment=comment)
 
 
 def sum_of_form_factors(
-    crystal: Crystal, factors: Mapping[str, FormFactor], shape: Sequence[int]
+    crystal: Crystal,
+    factors: Mapping[str, FormFactor],
+    shape: Sequence[int],
+    change: Iterable[np.ndarray | None] | None = None,
 ) -> np.ndarray:
     """Sum spherical densities over the ions on a grid.
 
@@ -228,6 +235,8 @@ def sum_of_form_factors(
         without one add nothing.
     shape
         The grid (NGXF, NGYF, NGZF).
+    change
+        A density to add, as planes of its Fourier coefficients, electrons.
 
     Returns
     -------
@@ -242,9 +251,21 @@ def sum_of_form_factors(
     nx, ny, nz = (int(n) for n in shape)
     if min(nx, ny, nz) < 1:
         raise ValueError(f"grid {(nx, ny, nz)} has an axis without points")
-    total = from_planes(_coefficients(crystal, factors, (nx, ny, nz)), (nx, ny, nz))
+    planes = _coefficients(crystal, factors, (nx, ny, nz))
+    if change is not None:
+        planes = _added(planes, change)
+    total = from_planes(planes, (nx, ny, nz))
     total /= crystal.volume
     return total
+
+
+def _added(
+    planes: Iterator[np.ndarray], change: Iterable[np.ndarray | None]
+) -> Iterator[np.ndarray]:
+    for plane, changed in zip(planes, change, strict=True):
+        if changed is not None:
+            plane[:, : changed.shape[1]] += changed
+        yield plane
 
 
 def _coefficients(

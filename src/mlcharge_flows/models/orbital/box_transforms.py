@@ -13,7 +13,7 @@ import torch
 from torch.autograd import Function
 from typing_extensions import override
 
-from mlcharge_flows.models.orbital.site_transform import box_array, working_array
+from mlcharge_flows.models.orbital.site_transform import box_array
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,15 +32,23 @@ class BoxTransforms:
         vanish.
     nearest
         The least of them along the first axis.
+    work
+        Real and complex working array, as large as the largest grid needs
+        (:attr:`.SiteTransform.sizes`). Their values are overwritten.
     transforms
         Of the sites of each grid.
     """
 
     def __init__(
-        self, squares: torch.Tensor, nearest: torch.Tensor, transforms: Sequence[SiteTransform]
+        self,
+        squares: torch.Tensor,
+        nearest: torch.Tensor,
+        work: tuple[torch.Tensor, torch.Tensor],
+        transforms: Sequence[SiteTransform],
     ) -> None:
         self.squares = squares
         self.nearest = nearest
+        self.work = work
         self.transforms = transforms
 
     def to_coefficients(self, multipoles: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -90,9 +98,9 @@ class BoxTransforms:
         torch.Tensor
             Shape of the box, complex.
         """
-        coefficients, work = box_array(self.squares.shape, complex).zero_(), self._work()
+        coefficients = box_array(self.squares.shape, complex).zero_()
         for transform, of_sites in zip(self.transforms, multipoles, strict=True):
-            transform.spread(of_sites, self, coefficients, work)
+            transform.spread(of_sites, self, coefficients)
         return coefficients
 
     def gather(self, coefficients: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -108,13 +116,7 @@ class BoxTransforms:
         tuple of torch.Tensor
             Of each grid.
         """
-        work = self._work()
-        return tuple(transform.gather(coefficients, self, work) for transform in self.transforms)
-
-    def _work(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Real and complex working array, as large as the largest grid needs."""
-        n_points, n_low = (max(t.sizes[i] for t in self.transforms) for i in (0, 1))
-        return working_array(n_points), working_array(n_low, dtype=complex)
+        return tuple(transform.gather(coefficients, self) for transform in self.transforms)
 
 
 class _ToCoefficients(Function):

@@ -37,6 +37,7 @@ from mlcharge_flows.models.orbital.site_transform import (
     OVERSAMPLING,
     SiteTransform,
     box_array,
+    working_array,
 )
 from mlcharge_flows.models.orbital.solid_harmonics import solid_harmonics
 
@@ -165,7 +166,7 @@ class FourierBox:
         """
         assert isinstance(basis, GaussianBasis)
         assert scales is None
-        polynomials, norms = self._polynomials(basis), _norms(basis)
+        polynomials, norms = self._polynomials(basis), basis.component_norms
         transforms, multipoles = [], []
         for chosen, transform in self._levels(basis, phases, OVERSAMPLING):
             strengths = coefficients[..., chosen] * norms[:, chosen]
@@ -201,7 +202,7 @@ class FourierBox:
             torch.einsum("ksabc,labc->slk", some, _in_angles(polynomials, transform.grid))
             for some, transform in zip(moments, transforms, strict=True)
         ]
-        return torch.cat(parts, dim=-1) * (_norms(basis) / self.crystal.volume)
+        return torch.cat(parts, dim=-1) * (basis.component_norms / self.crystal.volume)
 
     def structure_factors(
         self, kinds: torch.Tensor, n_kinds: int, phases: torch.Tensor
@@ -305,21 +306,30 @@ class FourierBox:
         Yields
         ------
         numpy.ndarray or None
-            Shape (nx, half_z + 1), electrons/angstrom^3, valid until the next one; None if zero.
+            Shape (nx, half_z + 1), electrons, valid until the next one; None if zero.
         """
         (a, b, c), (nx, ny, _) = self.half, self.shape
         plane = np.zeros((c + 1, nx), dtype=complex).T
-        values, volume = density.numpy(), self.crystal.volume
+        values = density.numpy()
         for h in frequencies(ny):
             if abs(h) > b:
                 yield None
                 continue
-            np.divide(values[: a + 1, h], volume, out=plane[: a + 1])
-            np.divide(values[a + 1 :, h], volume, out=plane[nx - a :])
+            plane[: a + 1] = values[: a + 1, h]
+            plane[nx - a :] = values[a + 1 :, h]
             yield plane
 
     def _transforms(self, transforms: Sequence[SiteTransform]) -> BoxTransforms:
-        return BoxTransforms(self.squares, self._nearest, transforms)
+        return BoxTransforms(self.squares, self._nearest, self._work, transforms)
+
+    @cached_property
+    def _work(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Working arrays of all sums: new memory costs the system more than a pass through it."""
+        no_sites = torch.empty(0, 3)
+        n_points, n_low = SiteTransform(
+            self.half, no_sites, 0, [], oversampling=MOMENT_OVERSAMPLING
+        ).sizes
+        return working_array(n_points), working_array(n_low, dtype=complex)
 
     def _levels(
         self, basis: GaussianBasis, positions: torch.Tensor, oversampling: float
@@ -375,12 +385,6 @@ def _lengths(squares: torch.Tensor) -> torch.Tensor:
     return squares.sqrt().nan_to_num_(posinf=0.0)
 
 
-def _norms(basis: GaussianBasis) -> torch.Tensor:
-    """Norms of the transforms of each component, shape ((lmax + 1)^2, exponents)."""
-    repeats = 2 * torch.arange(basis.lmax + 1) + 1
-    return torch.repeat_interleave(basis.norms.double(), repeats, dim=0)
-
-
 class _ToGrid(Function):
     """Sum of a Fourier series on the grid; backward is its adjoint."""
 
@@ -388,7 +392,7 @@ class _ToGrid(Function):
     @override
     def forward(ctx: Any, box: FourierBox, density: torch.Tensor) -> torch.Tensor:
         ctx.box = box
-        return torch.from_numpy(from_planes(box.planes(density), box.shape))
+        return torch.from_numpy(from_planes(box.planes(density), box.shape)) / box.crystal.volume
 
     @staticmethod
     @override

@@ -24,7 +24,7 @@ from mlcharge_flows.models.orbital.equivariant import scatter_sum
 from mlcharge_flows.models.orbital.graph import harmonics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.models.orbital.gaussians import GaussianBasis, SiteOrbitals
@@ -356,11 +356,29 @@ class GVectors:
         torch.Tensor
             Shape (nx, ny, nz), electrons/angstrom^3; its mean is zero.
         """
-        nx, ny, nz = self.shape
-        half = density.new_zeros(nx * ny * (nz // 2 + 1)).index_put((self.index,), density)
-        half = half.view(nx, ny, nz // 2 + 1)
+        half = self._half_spectrum(density)
         grid: torch.Tensor = torch.fft.irfftn(half, s=self.shape, norm="forward")
         return grid / self.volume
+
+    def planes(self, density: torch.Tensor) -> Iterator[np.ndarray]:
+        """Planes of Fourier coefficients for each frequency of the grid along the second axis.
+
+        Parameters
+        ----------
+        density
+            Shape (G vectors,), complex, electrons.
+
+        Yields
+        ------
+        numpy.ndarray
+            Shape (nx, nz // 2 + 1), electrons.
+        """
+        yield from self._half_spectrum(density).numpy().swapaxes(0, 1)
+
+    def _half_spectrum(self, density: torch.Tensor) -> torch.Tensor:
+        nx, ny, nz = self.shape
+        half = density.new_zeros(nx * ny * (nz // 2 + 1)).index_put((self.index,), density)
+        return half.view(nx, ny, nz // 2 + 1)
 
 
 def _first_in_shell(radial: torch.Tensor, shell: slice) -> int:

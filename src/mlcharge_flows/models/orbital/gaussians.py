@@ -142,6 +142,12 @@ class GaussianBasis(nn.Module, Basis, SiteOrbitals):
             tensor = torch.tensor(np.array(numbers), dtype=torch.get_default_dtype())
             self.register_buffer(name, tensor, persistent=False)
 
+    @property
+    def component_norms(self) -> torch.Tensor:
+        """Norms of the transforms of each component, shape ((lmax + 1)^2, exponents)."""
+        repeats = 2 * torch.arange(self.lmax + 1) + 1
+        return torch.repeat_interleave(self.norms.double(), repeats, dim=0)
+
     @override
     def of(self, species: torch.Tensor) -> GaussianBasis:
         return self

@@ -6,7 +6,6 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
 import torch
 from typing_extensions import override
 
@@ -20,7 +19,9 @@ from mlcharge_flows.models.orbital.network import OrbitalNetwork
 from mlcharge_flows.models.orbital.spin_prediction import SpinPrediction
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy as np
 
     from mlcharge_flows.density.crystal import Crystal
     from mlcharge_flows.density.paw_dataset import PawDataset
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from mlcharge_flows.models.checkpoint import Checkpoint
     from mlcharge_flows.models.expected_error import ExpectedError
     from mlcharge_flows.models.orbital.expansion import Expansion
+    from mlcharge_flows.models.orbital.fourier_box import FourierBox
+    from mlcharge_flows.models.orbital.g_vectors import GVectors
 
 
 class OrbitalModel(DensityModel):
@@ -93,15 +96,17 @@ class OrbitalModel(DensityModel):
         self, crystals: Sequence[Crystal], shapes: Sequence[tuple[int, int, int]]
     ) -> list[Density]:
         every = zip(crystals, shapes, self._expansions(crystals), strict=True)
-        return [self._added(self._deformation(*one)) for one in every]
+        return [self._predicted(*one) for one in every]
 
-    def _added(self, change: Density) -> Density:
-        """Add a predicted change to the superposition of atoms, in the memory of both."""
-        atomic = self._superposed(change.crystal, change.shape)
-        pairs = zip(atomic.augmentation or (), change.augmentation or (), strict=True)
-        augmentation = tuple(values + changed for values, changed in pairs)
-        total = np.add(atomic.total, change.total, out=change.total)
-        return replace(change, total=total, augmentation=augmentation)
+    def _predicted(
+        self, crystal: Crystal, shape: tuple[int, int, int], sites: tuple[Expansion, torch.Tensor]
+    ) -> Density:
+        """Superposition of atoms and predicted change, by one transform to the grid."""
+        g_vectors, density, changed = self._change(crystal, shape, sites)
+        atomic = self._superposed(crystal, shape, change=g_vectors.planes(density))
+        pairs = zip(atomic.augmentation or (), changed, strict=True)
+        augmentation = tuple(values + change for values, change in pairs)
+        return replace(atomic, augmentation=augmentation, comment=self.card.name)
 
     @property
     def predicts_magnetization(self) -> bool:  # type: ignore[override]
@@ -159,16 +164,22 @@ class OrbitalModel(DensityModel):
     def _deformation(
         self, crystal: Crystal, shape: tuple[int, int, int], sites: tuple[Expansion, torch.Tensor]
     ) -> Density:
+        g_vectors, density, changed = self._change(crystal, shape, sites)
+        with torch.inference_mode():
+            total = g_vectors.to_grid(density).double().numpy()
+        return Density(crystal, total, changed, comment=self.card.name)
+
+    def _change(
+        self, crystal: Crystal, shape: tuple[int, int, int], sites: tuple[Expansion, torch.Tensor]
+    ) -> tuple[GVectors | FourierBox, torch.Tensor, tuple[np.ndarray, ...]]:
+        """G vectors, Fourier coefficients of the predicted change, and that of occupancies."""
         network, (expansion, positions) = self.network, sites
         g_vectors = network.g_vectors(crystal, shape, len(positions))
         with torch.inference_mode():
             phases = g_vectors.phases(positions)
             density = network.density(expansion, g_vectors, phases)
             changes = network.occupancy_changes(density, expansion.ions, g_vectors, phases)
-            correction = g_vectors.to_grid(density)
-        total = correction.double().numpy()
-        changed = network.augmentation.checked(crystal, changes, self.card.name)
-        return Density(crystal, total, changed, comment=self.card.name)
+        return g_vectors, density, network.augmentation.checked(crystal, changes, self.card.name)
 
     @override
     def complete(self, density: Density, atoms: Mapping[str, PawDataset] | None = None) -> Density:
@@ -190,9 +201,10 @@ class OrbitalModel(DensityModel):
         crystal: Crystal,
         shape: tuple[int, int, int],
         atoms: Mapping[str, PawDataset] | None = None,
+        change: Iterable[np.ndarray | None] | None = None,
     ) -> Density:
         try:
-            return superpose(crystal, atoms or self.atoms, shape)
+            return superpose(crystal, atoms or self.atoms, shape, change=change)
         except ValueError as error:
             raise ModelError(f"the model {self.card.name} holds no free atoms: {error}") from None
 

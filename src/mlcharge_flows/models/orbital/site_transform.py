@@ -119,7 +119,6 @@ class SiteTransform:
         multipoles: torch.Tensor,
         box: BoxTransforms,
         coefficients: torch.Tensor,
-        work: tuple[torch.Tensor, torch.Tensor],
     ) -> None:
         """Add the Fourier coefficients of all sites to those of the box.
 
@@ -131,12 +130,10 @@ class SiteTransform:
             The box.
         coefficients
             Of the box, complex.
-        work
-            Real and complex array, of :attr:`sizes` at least.
         """
         _, b, c = self.grid.half
         nx, ny, nz = self.grid.shape
-        values, planes = self._views(work)
+        values, planes = self._views(box.work)
         portions, columns = list(self._portions()), list(self._columns(box.nearest))
         for radial, of_sites in zip(self.radials, multipoles, strict=True):
             _spread_sites(values.zero_().view(-1), of_sites, portions)
@@ -150,9 +147,7 @@ class SiteTransform:
                     factor = radial(box.squares[box_x, *there]).mul_(window)
                     coefficients[box_x, *there].addcmul_(transformed[low_x], factor.to(planes))
 
-    def gather(
-        self, coefficients: torch.Tensor, box: BoxTransforms, work: tuple[torch.Tensor, ...]
-    ) -> torch.Tensor:
+    def gather(self, coefficients: torch.Tensor, box: BoxTransforms) -> torch.Tensor:
         """Moments about all sites.
 
         Parameters
@@ -161,8 +156,6 @@ class SiteTransform:
             Of the box, complex.
         box
             The box.
-        work
-            Real and complex array, of :attr:`sizes` at least.
 
         Returns
         -------
@@ -171,7 +164,7 @@ class SiteTransform:
         """
         _, b, c = self.grid.half
         nx, ny, nz = self.grid.shape
-        values, planes = self._views(work)
+        values, planes = self._views(box.work)
         planes.zero_()  # what is beyond the sphere stays so
         rows, moments = _blocks(0, nx, ny * nz), []
         padded = torch.zeros(rows[0].stop, ny, nz // 2 + 1, dtype=torch.complex128)
