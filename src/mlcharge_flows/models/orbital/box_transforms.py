@@ -7,17 +7,20 @@ on several grids, coarse for what has no high frequencies, which share their wor
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.autograd import Function
 from typing_extensions import override
 
+from mlcharge_flows.density.inverse_transform import from_planes
 from mlcharge_flows.models.orbital.site_transform import box_array
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mlcharge_flows.models.orbital.fourier_box import FourierBox
     from mlcharge_flows.models.orbital.site_transform import SiteTransform
 
 
@@ -85,20 +88,24 @@ class BoxTransforms:
         found: tuple[torch.Tensor, ...] = _ToMoments.apply(self, coefficients)  # type: ignore[no-untyped-call]
         return found
 
-    def spread(self, multipoles: Sequence[torch.Tensor]) -> torch.Tensor:
+    def spread(
+        self, multipoles: Sequence[torch.Tensor], onto: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Do :meth:`to_coefficients` without gradients.
 
         Parameters
         ----------
         multipoles
             Of each grid.
+        onto
+            Coefficients to add them to, in their memory.
 
         Returns
         -------
         torch.Tensor
             Shape of the box, complex.
         """
-        coefficients = box_array(self.squares.shape, complex).zero_()
+        coefficients = box_array(self.squares.shape, complex).zero_() if onto is None else onto
         for transform, of_sites in zip(self.transforms, multipoles, strict=True):
             transform.spread(of_sites, self, coefficients)
         return coefficients
@@ -150,3 +157,22 @@ class _ToMoments(Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:
         coefficients = ctx.box.to_coefficients(gradients)
         return None, torch.cat([coefficients[..., :1], 2 * coefficients[..., 1:]], dim=-1)
+
+
+class ToGrid(Function):
+    """Sum of a Fourier series on the grid; backward is its adjoint."""
+
+    @staticmethod
+    @override
+    def forward(ctx: Any, box: FourierBox, density: torch.Tensor) -> torch.Tensor:
+        ctx.box = box
+        grid = from_planes(box.planes(density), box.shape)
+        grid /= box.crystal.volume
+        return torch.from_numpy(grid)
+
+    @staticmethod
+    @override
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:
+        box = ctx.box
+        found = box.from_grid(gradients[0]) * (prod(box.shape) / box.crystal.volume**2)
+        return None, torch.cat([found[..., :1], 2 * found[..., 1:]], dim=-1)

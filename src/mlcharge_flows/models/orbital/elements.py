@@ -253,7 +253,11 @@ class FormFactors(nn.Module):
         return (lower, (1 - fraction) * (lower > 0)), (lower + 1, fraction)
 
     def forward(
-        self, species: torch.Tensor, g_vectors: GVectors | FourierBox, phases: torch.Tensor
+        self,
+        species: torch.Tensor,
+        g_vectors: GVectors | FourierBox,
+        phases: torch.Tensor,
+        onto: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Fourier coefficients of the corrections of all ions.
 
@@ -265,6 +269,8 @@ class FormFactors(nn.Module):
             The G vectors.
         phases
             The ions as the method `phases` of the G vectors gives them.
+        onto
+            Coefficients to add them to, in their memory.
 
         Returns
         -------
@@ -273,7 +279,7 @@ class FormFactors(nn.Module):
         """
         kinds, of_ion = species.unique(return_inverse=True)
         factors = [partial(self._at, values) for values in self.values[kinds]]
-        return g_vectors.form_factors(factors, of_ion, phases)
+        return g_vectors.form_factors(factors, of_ion, phases, onto)
 
     def _at(self, values: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
         """Form factor of an element at lengths |G|."""

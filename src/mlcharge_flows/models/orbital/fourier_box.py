@@ -19,18 +19,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
-from math import inf, pi, prod, sqrt
-from typing import TYPE_CHECKING, Any, Self
+from math import inf, pi, sqrt
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
-from torch.autograd import Function
-from typing_extensions import override
 
 from mlcharge_flows.density.grid import frequencies, half_frequencies
-from mlcharge_flows.density.inverse_transform import from_planes
 from mlcharge_flows.density.nonuniform_fft import corners
-from mlcharge_flows.models.orbital.box_transforms import BoxTransforms
+from mlcharge_flows.models.orbital.box_transforms import BoxTransforms, ToGrid
 from mlcharge_flows.models.orbital.gaussians import GaussianBasis
 from mlcharge_flows.models.orbital.site_transform import (
     MOMENT_OVERSAMPLING,
@@ -232,6 +229,7 @@ class FourierBox:
         factors: Sequence[Callable[[torch.Tensor], torch.Tensor]],
         kinds: torch.Tensor,
         phases: torch.Tensor,
+        onto: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Fourier coefficients of spherical densities.
 
@@ -243,6 +241,8 @@ class FourierBox:
             Kind of each site, shape (sites,).
         phases
             Fractional coordinates of the sites, shape (sites, 3).
+        onto
+            Coefficients to add them to, in their memory: a box more costs the system much time.
 
         Returns
         -------
@@ -258,7 +258,10 @@ class FourierBox:
             for kind, factor in enumerate(factors)
         ]
         charges = [torch.ones(1, len(one.positions), 1, 1, 1).double() for one in transforms]
-        return self._transforms(transforms).to_coefficients(charges)
+        if onto is None:
+            return self._transforms(transforms).to_coefficients(charges)
+        with torch.no_grad():  # nothing here is trained
+            return self._transforms(transforms).spread(charges, onto)
 
     def from_grid(self, density: torch.Tensor) -> torch.Tensor:
         """Fourier coefficients of a density on the grid.
@@ -292,7 +295,7 @@ class FourierBox:
         torch.Tensor
             Shape (nx, ny, nz), electrons/angstrom^3; its mean is zero.
         """
-        grid: torch.Tensor = _ToGrid.apply(self, density)  # type: ignore[no-untyped-call]
+        grid: torch.Tensor = ToGrid.apply(self, density)  # type: ignore[no-untyped-call]
         return grid
 
     def planes(self, density: torch.Tensor) -> Iterator[np.ndarray | None]:
@@ -383,20 +386,3 @@ def _gaussian(alpha: float) -> Radial:
 def _lengths(squares: torch.Tensor) -> torch.Tensor:
     """Square roots, 0 of what is infinite."""
     return squares.sqrt().nan_to_num_(posinf=0.0)
-
-
-class _ToGrid(Function):
-    """Sum of a Fourier series on the grid; backward is its adjoint."""
-
-    @staticmethod
-    @override
-    def forward(ctx: Any, box: FourierBox, density: torch.Tensor) -> torch.Tensor:
-        ctx.box = box
-        return torch.from_numpy(from_planes(box.planes(density), box.shape)) / box.crystal.volume
-
-    @staticmethod
-    @override
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:
-        box = ctx.box
-        found = box.from_grid(gradients[0]) * (prod(box.shape) / box.crystal.volume**2)
-        return None, torch.cat([found[..., :1], 2 * found[..., 1:]], dim=-1)

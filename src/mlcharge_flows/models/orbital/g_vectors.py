@@ -279,6 +279,7 @@ class GVectors:
         factors: Sequence[Callable[[torch.Tensor], torch.Tensor]],
         kinds: torch.Tensor,
         phases: torch.Tensor,
+        onto: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Fourier coefficients of spherical densities.
 
@@ -290,6 +291,8 @@ class GVectors:
             Kind of each site, shape (sites,).
         phases
             Phase factors of the sites, shape (sites, G vectors).
+        onto
+            Coefficients to add them to, in their memory.
 
         Returns
         -------
@@ -298,7 +301,8 @@ class GVectors:
         """
         structures = self.structure_factors(kinds, len(factors), phases)
         pairs = zip(factors, structures, strict=True)
-        return torch.stack([factor(self.q) * structure for factor, structure in pairs]).sum(0)
+        found = torch.stack([factor(self.q) * structure for factor, structure in pairs]).sum(0)
+        return found if onto is None else onto.add_(found)
 
     def _amplitudes(
         self, coefficients: torch.Tensor, radials: Sequence[torch.Tensor]

@@ -331,9 +331,11 @@ class OrbitalNetwork(nn.Module):
         """
         orbitals = self.basis.of(expansion.species)
         density = g_vectors.density(expansion.coefficients, phases, orbitals, expansion.scales)
-        if self.form_factors is not None:
-            density += self.form_factors(expansion.ions, g_vectors, phases[: expansion.n_ions])
-        return density
+        if self.form_factors is None:
+            return density
+        of_ions = phases[: expansion.n_ions]
+        corrected: torch.Tensor = self.form_factors(expansion.ions, g_vectors, of_ions, density)
+        return corrected
 
     def occupancy_changes(
         self,
