@@ -61,7 +61,8 @@ def test_models_are_listed_with_error_license_and_origin():
     pytest.importorskip("torch", reason="needs the models extra")
     (line,) = [x for x in mlcharge("models", "list").output.splitlines() if x.startswith("orbital")]
     assert line.endswith("; MIT; shipped")
-    assert "error left density 7 %, occupancies 9 %" in line
+    assert "82 elements" in line
+    assert "error left density 14 %, occupancies 19 %" in line
     listed = json.loads(mlcharge("models", "list", "--json").output)
     assert listed["orbital"]["license"] == "MIT"
 

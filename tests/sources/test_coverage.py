@@ -57,7 +57,7 @@ def test_the_command_counts_and_names_what_it_cannot_read(tmp_path):
     pytest.importorskip("safetensors", reason="needs the models extra")
     entries = [
         {"material_id": "salt", "structure": salt(3.5).as_dict()},
-        {"material_id": "iron", "structure": salt(3.5, "Fe").as_dict()},
+        {"material_id": "uranium", "structure": salt(3.5, "U").as_dict()},
     ]
     file = tmp_path / "list.json"
     file.write_text(json.dumps({"structures": entries}))
@@ -65,9 +65,9 @@ def test_the_command_counts_and_names_what_it_cannot_read(tmp_path):
     shown = CliRunner().invoke(app, words)
     assert shown.exit_code == 0, shown.output
     assert shown.output.startswith("orbital serves 1 of 2 structures (50.0 %)\n")
-    assert "Fe 1" in shown.output
+    assert "U 1" in shown.output
     read = json.loads(CliRunner().invoke(app, [*words, "--json"]).output)
-    assert Coverage.model_validate(read).unknown_elements == {"Fe": 1}
+    assert Coverage.model_validate(read).unknown_elements == {"U": 1}
     (tmp_path / "bad.cif").write_text("no crystal")
     refused = CliRunner().invoke(app, [*words, str(tmp_path / "bad.cif")])
     assert refused.exit_code == 2

@@ -263,7 +263,8 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
     }
     options = ", ".join(f"{name} {value}{_UNITS.get(name, '')}" for name, value in shown.items())
     yield "architecture", f"{card.architecture}{f' ({options})' if options else ''}"
-    predicts = "density and occupancies" if card.occupancies == "own" else "density alone"
+    spin = ", magnetization" if card.config.get("spin") else ""
+    predicts = f"density{spin} and occupancies" if card.occupancies == "own" else "density alone"
     yield "predicts", predicts
     data = card.data
     labeled = data.pseudo_labeled
