@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -133,6 +134,27 @@ def test_runs_of_other_settings_give_their_magnetization(model, sample):
     assert found.magnetization["Mg"].all_moments.n_runs == 2
     assert calibrator.problems == []
     assert sum("only its magnetization is taken" in note for note in calibrator.notes) == 2
+
+
+def test_a_model_with_spin_is_calibrated_with_both_kinds_of_runs(model, sample, monkeypatch):
+    told = []
+
+    def predict_spin(self, crystal, shape, magmom):
+        told.append(magmom.tolist())
+        return SimpleNamespace(deformation=self.deformation(crystal, shape))
+
+    monkeypatch.setattr(type(model.model), "predicts_magnetization", True)
+    monkeypatch.setattr(type(model.model), "predict_spin", predict_spin, raising=False)
+    calibrator = Calibrator(model)
+    for run in (sample(1.0, ispin=1), sample(1.01), sample(1.02)):
+        calibrator.add(run)
+    calibrator.add(replace(sample(1.03), packed_magnetization=None))
+    found = calibrator.fit()
+    assert told == 2 * [[4.0, -1.0]]
+    assert found.elements["Mg"].n_runs == 3
+    assert found.magnetization["Mg"].all_moments.n_runs == 2
+    (problem,) = calibrator.problems
+    assert "has other settings (ENCUT = 350 eV, PE ISPIN = 2)" in problem
 
 
 def test_magmom_is_that_of_vasp(inputs):

@@ -29,6 +29,7 @@ from mlcharge_flows.vasp.potcar import PotcarSearch
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mlcharge_flows.density.density import Density
     from mlcharge_flows.density.paw_dataset import PawDataset
     from mlcharge_flows.models.element_calibration import ElementCalibration
     from mlcharge_flows.models.registry import LoadedModel
@@ -106,7 +107,7 @@ class Calibrator:
                 raise ModelError(f"outside what the model was trained on: {violation}")
             transfers = {s: t for s, d in paw.items() if (t := self.transfer(s, d)) is not None}
             predicted = deformed_superposition(
-                self.loaded.model.deformation(crystal, sample.shape),
+                self._deformation(converged),
                 self.loaded.card.paw,
                 paw,
                 transfers,
@@ -118,6 +119,11 @@ class Calibrator:
             sample.id, formula, superposition, superposition, converged, channels, self.basis
         )
         settings, magnetic = sample.settings, None
+        if self.loaded.model.predicts_magnetization and not (
+            settings.ispin == 2 and converged.magnetization is None
+        ):
+            # The model is told the moments, so that both kinds of runs leave the same errors.
+            settings = settings.model_copy(update={"ispin": None})
         key = (sample.encut, settings.functional, settings.summary)
         if converged.magnetization is not None:
             magnetic = MagneticRun.of(
@@ -130,6 +136,13 @@ class Calibrator:
                 self.spin_basis,
             )
         return _Prepared(with_model, alone, magnetic, key, _prec(sample), paw, sample.origin.source)
+
+    def _deformation(self, converged: Density) -> Density:
+        """Predicted change of a run; with the order of its moments, if the model knows of them."""
+        model, crystal, own = self.loaded.model, converged.crystal, converged.magnetization
+        if own is None or not model.predicts_magnetization:
+            return model.deformation(crystal, converged.shape)
+        return model.predict_spin(crystal, converged.shape, np.array(own.moments)).deformation
 
     def transfer(self, symbol: str, dataset: PawDataset) -> np.ndarray | None:
         """Expansion of the partial waves of the model's data set in those of a run.
