@@ -2,7 +2,7 @@ r"""Transforms between multipoles on sites and the Fourier coefficients of a box
 
 The transform of type 1 takes the multipoles of sites to Fourier coefficients, that of type 2 takes
 coefficients to moments about the sites; the two are adjoint, which gives their gradients. Sites are
-on several grids, coarse for what has no high frequencies, which share their working arrays.
+on several grids, coarse for what has no high frequencies, which share a working array.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class BoxTransforms:
     nearest
         The least of them along the first axis.
     work
-        Real and complex working array, as large as the largest grid needs
-        (:attr:`.SiteTransform.sizes`). Their values are overwritten.
+        Working array, as large as the largest grid needs (:attr:`.SiteTransform.size`). Its values
+        are overwritten.
     transforms
         Of the sites of each grid.
     """
@@ -46,7 +46,7 @@ class BoxTransforms:
         self,
         squares: torch.Tensor,
         nearest: torch.Tensor,
-        work: tuple[torch.Tensor, torch.Tensor],
+        work: torch.Tensor,
         transforms: Sequence[SiteTransform],
     ) -> None:
         self.squares = squares

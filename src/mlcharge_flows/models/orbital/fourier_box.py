@@ -326,13 +326,11 @@ class FourierBox:
         return BoxTransforms(self.squares, self._nearest, self._work, transforms)
 
     @cached_property
-    def _work(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Working arrays of all sums: new memory costs the system more than a pass through it."""
+    def _work(self) -> torch.Tensor:
+        """Working array of all sums: new memory costs the system more than a pass through it."""
         no_sites = torch.empty(0, 3)
-        n_points, n_low = SiteTransform(
-            self.half, no_sites, 0, [], oversampling=MOMENT_OVERSAMPLING
-        ).sizes
-        return working_array(n_points), working_array(n_low, dtype=complex)
+        largest = SiteTransform(self.half, no_sites, 0, [], oversampling=MOMENT_OVERSAMPLING)
+        return working_array(largest.size)
 
     def _levels(
         self, basis: GaussianBasis, positions: torch.Tensor, oversampling: float

@@ -2,7 +2,8 @@
 
 Windows and grids are those of :mod:`mlcharge_flows.density.nonuniform_fft`. A grid is transformed
 some planes at a time, and what the box leaves out is dropped between the axes: working arrays stay
-in the cache. Large ones come from outside: new memory costs the system more than a pass through it.
+in the cache. The low frequencies of a plane take the memory of its points, and that of the grid
+comes from outside: new memory costs the system more than a pass through it.
 """
 
 from __future__ import annotations
@@ -109,10 +110,15 @@ class SiteTransform:
         self._window_yz = (torch.cat([y, y[1:].flip(0)])[:, None] * z).to(torch.complex128)
 
     @property
-    def sizes(self) -> tuple[int, int]:
-        """Numbers of points of the grid, and of planes of it without high frequencies."""
-        _, b, c = self.grid.half
-        return prod(self.grid.shape), self.grid.shape[0] * (2 * b + 1) * (c + 1)
+    def size(self) -> int:
+        """Numbers of the working array."""
+        return self.grid.shape[0] * self._stride
+
+    @property
+    def _stride(self) -> int:
+        """Numbers between planes of the working array, even: their transforms are complex."""
+        n_points = prod(self.grid.shape[1:])
+        return n_points + n_points % 2
 
     def spread(
         self,
@@ -136,7 +142,7 @@ class SiteTransform:
         values, planes = self._views(box.work)
         portions, columns = list(self._portions()), list(self._columns(box.nearest))
         for radial, of_sites in zip(self.radials, multipoles, strict=True):
-            _spread_sites(values.zero_().view(-1), of_sites, portions)
+            _spread_sites(box.work[: self.size].zero_(), of_sites, portions)
             for some in _blocks(0, nx, ny * nz):
                 low = torch.fft.rfft2(values[some])[:, :, : c + 1]
                 torch.mul(low[:, : b + 1], self._window_yz[: b + 1], out=planes[some, : b + 1])
@@ -165,12 +171,12 @@ class SiteTransform:
         _, b, c = self.grid.half
         nx, ny, nz = self.grid.shape
         values, planes = self._views(box.work)
-        planes.zero_()  # what is beyond the sphere stays so
         rows, moments = _blocks(0, nx, ny * nz), []
         padded = torch.zeros(rows[0].stop, ny, nz // 2 + 1, dtype=torch.complex128)
         portions, columns = list(self._portions()), list(self._columns(box.nearest))
         for radial in self.radials:
             for here, there in columns:
+                planes[:, here[0], here[1].stop :] = 0.0  # beyond the sphere
                 size = planes[0, *here].shape
                 column = torch.zeros(*size, nx, dtype=torch.complex128).permute(2, 0, 1)
                 for low_x, box_x, window in self._rows(len(coefficients)):
@@ -183,28 +189,30 @@ class SiteTransform:
                 torch.mul(planes[some, b + 1 :], window[b + 1 :], out=low[:, ny - b :])
                 plane = padded[: some.stop - some.start]
                 values[some] = torch.fft.irfft2(plane, s=(ny, nz), norm="forward")
-            moments.append(_gather_sites(values.view(-1), portions))
+            moments.append(_gather_sites(box.work, portions))
         return torch.stack(moments)
 
-    def _views(self, work: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Grid, and its planes without high frequencies, in working arrays."""
+    def _views(self, work: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Grid, and the low frequencies of its planes in the same memory."""
         _, b, c = self.grid.half
-        n_points, n_low = self.sizes
-        values, planes = work[0][:n_points], work[1][:n_low]
-        return values.view(self.grid.shape), planes.view(-1, 2 * b + 1, c + 1)
+        nx, ny, nz = self.grid.shape
+        rows = work[: self.size].view(nx, -1)
+        pairs = torch.view_as_complex(rows.unflatten(1, (-1, 2)))
+        low = pairs[:, : (2 * b + 1) * (c + 1)].unflatten(1, (2 * b + 1, c + 1))
+        return rows[:, : ny * nz].unflatten(1, (ny, nz)), low
 
     def _portions(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Flat indices of the points around some sites, and their windows."""
-        _, ny, nz = self.grid.shape
-        index = torch.int32 if prod(self.grid.shape) < 1 << 31 else torch.int64
+        nz = self.grid.shape[2]
+        index = torch.int32 if self.size < 1 << 31 else torch.int64
         points, windows = self.grid.weights(self.positions.double().cpu().numpy(), self.degree)
         for (x, y, z), some in zip(
             torch.from_numpy(points).to(index).split(_SITES_AT_ONCE, 1),
             torch.from_numpy(windows).split(_SITES_AT_ONCE, 1),
             strict=True,
         ):
-            flat = (x[:, :, None, None] * ny + y[:, None, :, None]) * nz + z[:, None, None]
-            yield flat.flatten(), some
+            in_plane = y[:, None, :, None] * nz + z[:, None, None]
+            yield (x[:, :, None, None] * self._stride + in_plane).flatten(), some
 
     def _columns(
         self, nearest: torch.Tensor
@@ -217,10 +225,9 @@ class SiteTransform:
             for some in _blocks(first, last, self.grid.shape[0] * (c + 1)):
                 there = slice(some.start + moved, some.stop + moved)
                 # Along the third axis the sphere is connected, but need not begin at 0.
-                places = reached[there].any(0).nonzero()
-                if len(places):
-                    needed = slice(0, int(places[-1]) + 1)
-                    yield (some, needed), (there, needed)
+                places = reached[there].any(0).nonzero().flatten().tolist()
+                needed = slice(0, 1 + max(places, default=0))
+                yield (some, needed), (there, needed)
 
     def _rows(self, n: int) -> list[tuple[slice, slice, torch.Tensor]]:
         """Low frequencies along the first axis, of grid and box, and the inverse of the window."""
