@@ -323,14 +323,9 @@ class FourierBox:
             yield plane
 
     def _transforms(self, transforms: Sequence[SiteTransform]) -> BoxTransforms:
-        return BoxTransforms(self.squares, self._nearest, self._work, transforms)
-
-    @cached_property
-    def _work(self) -> torch.Tensor:
-        """Working array of all sums: new memory costs the system more than a pass through it."""
-        no_sites = torch.empty(0, 3)
-        largest = SiteTransform(self.half, no_sites, 0, [], oversampling=MOMENT_OVERSAMPLING)
-        return working_array(largest.size)
+        # Not kept: the grid of the crystal takes its memory. What was just freed is fast to get.
+        work = working_array(max(transform.size for transform in transforms))
+        return BoxTransforms(self.squares, self._nearest, work, transforms)
 
     def _levels(
         self, basis: GaussianBasis, positions: torch.Tensor, oversampling: float
